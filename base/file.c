@@ -1,0 +1,215 @@
+#include "base/file.h"
+#include "base/arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum { BUFFER_BYTES = 1 << 20 };
+
+int mapfile_open(MapFile *f, const char *path, size_t limit_bytes, Err *err) {
+    *f = (MapFile){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not make us wait
+    if (fd < 0) return err_errno(err, "%s", path);
+    struct stat st;
+    int status = -1;
+    if (fstat(fd, &st)) {
+        err_errno(err, "%s", path);
+    } else if (!S_ISREG(st.st_mode)) {
+        err_set(err, ERR_IO, "%s: not a regular file", path);
+    } else if (limit_bytes && (size_t)st.st_size > limit_bytes) {
+        err_set(err, ERR_DATA, "%s: %zu bytes, more than the limit of %zu", path, (size_t)st.st_size, limit_bytes);
+    } else if (st.st_size == 0) { // mmap refuses an empty file
+        f->data = "";
+        status = 0;
+    } else {
+        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            err_errno(err, "%s: mapping %zu bytes", path, (size_t)st.st_size);
+        } else {
+            f->data = data;
+            f->bytes = (size_t)st.st_size;
+            status = 0;
+        }
+    }
+    close(fd);
+    if (status == 0) f->path = mem_strndup(path, strlen(path));
+    return status;
+}
+
+void mapfile_close(MapFile *f) {
+    if (f->bytes) munmap((void *)f->data, f->bytes);
+    free(f->path);
+    *f = (MapFile){0};
+}
+
+int outfile_open(OutFile *f, const char *path, Err *err) {
+    *f = (OutFile){.fd = -1};
+    size_t n = strlen(path);
+    f->path = mem_strndup(path, n);
+    f->temporary = mem_alloc(n + 32, 1);
+    snprintf(f->temporary, n + 32, "%s.tmp-%ld", path, (long)getpid());
+    f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (f->fd < 0) {
+        err_errno(err, "%s", f->temporary);
+        outfile_abandon(f);
+        return -1;
+    }
+    f->buffer = mem_alloc(BUFFER_BYTES, 1);
+    return 0;
+}
+
+static void outfile_push(OutFile *f, const char *data, size_t bytes) {
+    while (bytes && !f->failed_errno) {
+        ssize_t n = write(f->fd, data, bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            f->failed_errno = n < 0 ? errno : EIO;
+            return;
+        }
+        data += n;
+        bytes -= (size_t)n;
+    }
+}
+
+void outfile_write(OutFile *f, const void *data, size_t bytes) {
+    f->bytes += bytes;
+    if (f->buffered + bytes > BUFFER_BYTES) {
+        outfile_push(f, f->buffer, f->buffered);
+        f->buffered = 0;
+    }
+    if (bytes > BUFFER_BYTES) {
+        outfile_push(f, data, bytes);
+        return;
+    }
+    if (bytes) memcpy(f->buffer + f->buffered, data, bytes);
+    f->buffered += bytes;
+}
+
+void outfile_printf(OutFile *f, const char *format, ...) {
+    char small[1024];
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int n = vsnprintf(small, sizeof small, format, args);
+    va_end(args);
+    CHECK(n >= 0);
+    if ((size_t)n < sizeof small) {
+        outfile_write(f, small, (size_t)n);
+    } else {
+        char *large = mem_alloc((size_t)n + 1, 1);
+        vsnprintf(large, (size_t)n + 1, format, again);
+        outfile_write(f, large, (size_t)n);
+        free(large);
+    }
+    va_end(again);
+}
+
+// The rename is durable only once the folder that holds the name is.
+static int flush_folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = !slash ? mem_strndup(".", 1) : mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int status = fd < 0 ? -1 : fsync(fd);
+    if (fd >= 0) close(fd);
+    free(folder);
+    return status;
+}
+
+int outfile_commit(OutFile *f, Err *err) {
+    outfile_push(f, f->buffer, f->buffered);
+    f->buffered = 0;
+    if (!f->failed_errno && fsync(f->fd)) f->failed_errno = errno;
+    if (close(f->fd) && !f->failed_errno) f->failed_errno = errno;
+    f->fd = -1;
+    if (!f->failed_errno && rename(f->temporary, f->path)) f->failed_errno = errno;
+    if (!f->failed_errno && flush_folder_of(f->path)) f->failed_errno = errno;
+    int status = 0;
+    if (f->failed_errno) {
+        errno = f->failed_errno;
+        status = err_errno(err, "%s: writing", f->path);
+        unlink(f->temporary);
+    }
+    free(f->temporary);
+    f->temporary = NULL;
+    outfile_abandon(f);
+    return status;
+}
+
+void outfile_abandon(OutFile *f) {
+    if (f->fd >= 0 && f->temporary) {
+        close(f->fd);
+        unlink(f->temporary);
+    }
+    free(f->path), free(f->temporary), free(f->buffer);
+    *f = (OutFile){.fd = -1};
+}
+
+int file_write(const char *path, const void *data, size_t bytes, Err *err) {
+    OutFile f;
+    if (outfile_open(&f, path, err)) return -1;
+    outfile_write(&f, data, bytes);
+    return outfile_commit(&f, err);
+}
+
+int file_copy(const char *from, const char *to, Err *err) {
+    MapFile in;
+    if (mapfile_open(&in, from, 0, err)) return -1;
+    int status = file_write(to, in.data, in.bytes, err);
+    mapfile_close(&in);
+    return status;
+}
+
+int file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+int file_is_folder(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int file_make_folder(const char *path, Err *err) {
+    char *p = mem_strndup(path, strlen(path));
+    int status = 0;
+    for (char *at = p + 1; status == 0; at++) {
+        if (*at != '/' && *at) continue;
+        char saved = *at;
+        *at = 0;
+        if (mkdir(p, 0777) && errno != EEXIST) status = err_errno(err, "%s", p);
+        *at = saved;
+        if (!saved) break;
+    }
+    if (status == 0 && !file_is_folder(path)) status = err_set(err, ERR_IO, "%s: not a folder", path);
+    free(p);
+    return status;
+}
+
+char *file_join(const char *folder, const char *name) {
+    size_t n = strlen(folder), m = strlen(name);
+    char *path = mem_alloc(n + m + 2, 1);
+    memcpy(path, folder, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name, m + 1);
+    return path;
+}
+
+void file_hash_bytes(char hex[33], const void *data, size_t bytes) {
+    XXH128_hash_t h = XXH3_128bits(data, bytes);
+    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+}
+
+int file_hash(char hex[33], const char *path, Err *err) {
+    MapFile f;
+    if (mapfile_open(&f, path, 0, err)) return -1;
+    file_hash_bytes(hex, f.data, f.bytes);
+    mapfile_close(&f);
+    return 0;
+}

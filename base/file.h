@@ -1,0 +1,50 @@
+// Files: read-only maps, and outputs that appear whole or not at all.
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include "base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct MapFile {
+    const char *data; // borrowed until mapfile_close; never NULL after a successful open
+    size_t bytes;
+    char *path;
+} MapFile;
+
+// Only a regular file of at most `limit_bytes` (0: no limit) is opened.
+int mapfile_open(MapFile *f, const char *path, size_t limit_bytes, Err *err);
+void mapfile_close(MapFile *f);
+
+// An output under a temporary name beside `path`. Commit flushes it to the disk, renames it and flushes the folder;
+// without commit nothing is left. Writing errors are kept and reported by commit.
+typedef struct OutFile {
+    int fd, failed_errno;
+    char *path, *temporary;
+    char *buffer; // 1 MiB
+    size_t buffered;
+    uint64_t bytes;
+} OutFile;
+
+int outfile_open(OutFile *f, const char *path, Err *err);
+void outfile_write(OutFile *f, const void *data, size_t bytes);
+void outfile_printf(OutFile *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int outfile_commit(OutFile *f, Err *err); // closes in either case
+void outfile_abandon(OutFile *f);         // closes and removes; harmless after a commit
+
+// Write a whole file in one call.
+int file_write(const char *path, const void *data, size_t bytes, Err *err);
+int file_copy(const char *from, const char *to, Err *err);
+
+int file_exists(const char *path);
+int file_is_folder(const char *path);
+int file_make_folder(const char *path, Err *err); // with its parents; an existing folder is fine
+
+// "folder/name", malloc'd.
+char *file_join(const char *folder, const char *name);
+
+// 128-bit XXH3 of a file's bytes as 32 hexadecimal digits.
+int file_hash(char hex[33], const char *path, Err *err);
+void file_hash_bytes(char hex[33], const void *data, size_t bytes);
+
+#endif

@@ -1,0 +1,60 @@
+#include "base/json.h"
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// jansson counts depth too late for us (2048, by recursion), so brackets are counted first.
+static int depth_of(const char *s, size_t n) {
+    int depth = 0, most = 0, quoted = 0;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = 0;
+        } else if (c == '"') {
+            quoted = 1;
+        } else if (c == '{' || c == '[') {
+            if (++depth > most) most = depth;
+            if (most > JSON_DEPTH_LIMIT) break;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return most;
+}
+
+json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err) {
+    if (depth_of(data, bytes) > JSON_DEPTH_LIMIT) {
+        err_set(err, ERR_DATA, "%s: JSON nested more than %d deep", name, JSON_DEPTH_LIMIT);
+        return NULL;
+    }
+    json_error_t e;
+    json_t *value = json_loadb(data, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &e);
+    if (!value) err_set(err, ERR_DATA, "%s: line %d, byte %d: %s", name, e.line, e.position, e.text);
+    return value;
+}
+
+json_t *json_read(const char *path, size_t limit_bytes, Err *err) {
+    MapFile f;
+    if (mapfile_open(&f, path, limit_bytes, err)) return NULL;
+    json_t *value = json_parse(f.data, f.bytes, path, err);
+    mapfile_close(&f);
+    return value;
+}
+
+int json_save(const char *path, const json_t *value, Err *err) {
+    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(9) | JSON_ENCODE_ANY);
+    CHECK(text);
+    OutFile f;
+    int status = outfile_open(&f, path, err);
+    if (status == 0) {
+        outfile_write(&f, text, strlen(text));
+        outfile_write(&f, "\n", 1);
+        status = outfile_commit(&f, err);
+    }
+    free(text);
+    return status;
+}

@@ -1,0 +1,15 @@
+// JSON by jansson, with the limits of a hostile file: at most 64 deep, no duplicate keys, nothing behind the value.
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include "base/err.h"
+#include <jansson.h>
+
+enum { JSON_DEPTH_LIMIT = 64 };
+
+// Parse `bytes` bytes; `name` stands in messages. Returns NULL with `err` filled. The caller owns the value (json_decref).
+json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err);
+json_t *json_read(const char *path, size_t limit_bytes, Err *err);
+int json_save(const char *path, const json_t *value, Err *err); // indented, keys in the order of insertion
+
+#endif

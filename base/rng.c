@@ -1,0 +1,55 @@
+#include "base/rng.h"
+
+#include <math.h>
+
+void rng_block(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index) {
+    uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32);
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)p1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+}
+
+uint64_t rng_u64(uint64_t seed, uint64_t stream, uint64_t index) {
+    uint32_t r[4];
+    rng_block(r, seed, stream, index);
+    return (uint64_t)r[1] << 32 | r[0];
+}
+
+double rng_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
+    return (double)(rng_u64(seed, stream, index) >> 11) * 0x1p-53;
+}
+
+uint64_t rng_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t n) {
+    return (uint64_t)((unsigned __int128)rng_u64(seed, stream, index) * n >> 64);
+}
+
+// Block b gives the values 2b and 2b + 1.
+void rng_normal(float *out, size_t n, uint64_t seed, uint64_t stream, uint64_t first) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = first + i;
+        uint32_t r[4];
+        rng_block(r, seed, stream, at >> 1);
+        double u = ((double)(((uint64_t)r[1] << 32 | r[0]) >> 11) + 0.5) * 0x1p-53; // never 0
+        double angle = (double)(((uint64_t)r[3] << 32 | r[2]) >> 11) * 0x1p-53 * 6.283185307179586;
+        double radius = sqrt(-2.0 * log(u));
+        out[i] = (float)(radius * (at & 1 ? sin(angle) : cos(angle)));
+    }
+}
+
+void rng_permutation(uint32_t *out, size_t n, uint64_t seed, uint64_t stream) {
+    for (size_t i = 0; i < n; i++) out[i] = (uint32_t)i;
+    for (size_t i = n; i > 1; i--) {
+        size_t j = (size_t)rng_below(seed, stream, i, i);
+        uint32_t swap = out[i - 1];
+        out[i - 1] = out[j];
+        out[j] = swap;
+    }
+}

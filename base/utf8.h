@@ -1,0 +1,17 @@
+// UTF-8, strictly: no overlong forms, no surrogates, nothing past U+10FFFF.
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Decode one code point; returns its length in bytes, or 0 where the bytes are no UTF-8 or `n` is 0.
+size_t utf8_next(const char *s, size_t n, uint32_t *code_point);
+
+// Encode; returns the length in bytes (1 to 4).
+size_t utf8_put(char out[4], uint32_t code_point);
+
+// Offset of the first byte that is no UTF-8, or `n` where all of it is.
+size_t utf8_check(const char *s, size_t n);
+
+#endif

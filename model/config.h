@@ -1,0 +1,37 @@
+// The shape of a decoder-only language model, from config.json or GGUF metadata.
+#ifndef MODEL_CONFIG_H
+#define MODEL_CONFIG_H
+
+#include "base/err.h"
+#include "base/json.h"
+#include "io/gguf.h"
+
+typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2 } ModelFamily;
+
+typedef struct ModelConfig {
+    ModelFamily family;
+    int L, D, H, G, K, F, V; // layers, width, heads, key/value heads, head size, feed-forward, vocabulary
+    int qkv_bias;            // Qwen2
+    int tied;                // the head is the embedding table
+    int max_positions;
+    float rms_eps, rope_base;
+    // Llama-3 scaling of the rotary frequencies; factor 0: none.
+    float rope_factor, rope_low_freq, rope_high_freq;
+    int rope_original_positions;
+    int bos_id, eos_id; // -1: none
+    // latentr3's own keys in config.json ("latentr3": {...}); defaults where absent
+    int thoughts;       // thought tokens, 0: none
+    int thought_window; // 0: whole prompt
+    int thought_hidden; // the last hidden state instead of LatentRATT
+    int add_bos;        // -1: not said, 0 or 1
+} ModelConfig;
+
+// Unknown architectures, and options that would change results, are refused by name.
+int config_from_json(ModelConfig *c, const json_t *json, const char *name, Err *err);
+int config_from_gguf(ModelConfig *c, const Gguf *g, Err *err);
+// For transformers: architectures, model_type, sizes, and our own keys. The caller owns it.
+json_t *config_to_json(const ModelConfig *c, const char *dtype);
+// Refuses sizes that are zero, negative, over their limits or that do not divide.
+int config_check(const ModelConfig *c, const char *name, Err *err);
+
+#endif

@@ -1,0 +1,28 @@
+// LatentRATT: one attention head over a timeline's final hidden states makes the thought vector (method, section 2).
+#ifndef MODEL_LATENT_H
+#define MODEL_LATENT_H
+
+#include "model/session.h"
+
+typedef struct LatentPass { // one thought of B timelines, kept for backward
+    int B;
+    int first_slot, slots;    // the slots whose keys were made by this pass
+    const int *node;          // (B) host: the thought follows the last position of this node
+    int32_t *last_slot;       // (B) device
+    int32_t *position;        // (B) device: position of the query
+    act *h_last, *q, *pooled; // (B, D)
+    float *lse;               // (B)
+    float *r;                 // (B, D) the thought vectors, device
+    AttnPlan plan;
+} LatentPass;
+
+// The thoughts of B timelines, each seen from the last position of node[b]. Keys of all slots not yet made are made here.
+// With record the pass can go back.
+void latent_forward(Session *s, LatentPass *p, const int *node, int B, int record);
+// From dr (B, D) device: s->dh += (where it exists), and LatentRATT's weight gradients where it trains. For the passes of
+// several thoughts, in reverse order.
+void latent_backward(Session *s, LatentPass *p, const float *dr);
+// Attention over the timeline's positions for pass row b: weight (host, as many as the timeline is long), oldest first.
+int latent_weights(Session *s, const LatentPass *p, int b, float *weight, int cap);
+
+#endif

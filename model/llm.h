@@ -1,0 +1,51 @@
+// A decoder-only language model and its latent layer: weights on the device. Read-only while serving.
+#ifndef MODEL_LLM_H
+#define MODEL_LLM_H
+
+#include "base/arena.h"
+#include "model/params.h"
+#include "ops/ops.h"
+
+typedef struct LlmBlock {       // one decoder layer; pointers into Llm.w
+    Matrix qkv;                 // ((H + 2G) K, D)
+    Matrix out;                 // (D, H K)
+    Matrix gate_up;             // (2F, D)
+    Matrix down;                // (D, F)
+    const float *qkv_bias;      // ((H + 2G) K) or NULL
+    const float *norm1, *norm2; // (D)
+} LlmBlock;
+
+typedef struct Llm {
+    ModelConfig config;
+    Params params;
+    Ops *ops;
+    Arena arena; // device: w, then dw where training asked for it
+    float *w;    // (params.total)
+    float *dw;   // (params.total) or NULL; a group that does not train has no gradient, see llm_train
+    int train[PARAM_GROUPS];
+    uint64_t version;              // moves with every change of w
+    const float *embed;            // (V, D)
+    const float *norm;             // (D) final
+    Matrix head;                   // (V, D); w is embed where tied
+    Matrix ratt_q, ratt_k, ratt_v; // (D, D) LatentRATT
+    const float *ratt_qb, *ratt_kb, *ratt_vb;
+    LlmBlock *block; // (L)
+    Rope rope, ratt_rope;
+} Llm;
+
+// Weights undefined (weights.h fills them). positions: how many the rotary tables hold.
+int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err);
+void llm_free(Llm *m);
+
+// Ask for gradients of these groups; zeroed. Frozen groups cost no memory.
+int llm_train(Llm *m, int backbone, int latent, Err *err);
+void llm_zero_gradients(Llm *m);
+// Address of the gradient that belongs to the weight at `w`, or NULL where its group does not train.
+float *llm_gradient(const Llm *m, const float *w);
+
+// LatentRATT as nn.Linear starts: uniform in +-1/sqrt(D), from `seed`.
+void llm_init_latent(Llm *m, uint64_t seed);
+// All weights random (normal 0.02, norms 1), for tests and the offline demo.
+void llm_init_random(Llm *m, uint64_t seed);
+
+#endif

@@ -1,0 +1,108 @@
+// One mutable timeline tree over a read-only model: the KV tree, segments of new positions run forward and backward, the
+// thought and the head. Owned by one thread.
+//
+// A node is a run of positions with a parent; its rows attend to all its ancestors' positions and causally to their own.
+//   instruction -> prompt -> thought and answer          (SFT)
+//   instruction -> prompt -> K noisy thoughts and answers (RL)
+//   instruction -> prompt -> thought -> beams             (recommending)
+// Node positions live in slots of the caches, taken in order and given back as a stack (session_mark, session_reset).
+// A segment is a set of new nodes that run through the network together, rows packed. Forward runs segments in order,
+// backward in reverse: then the gradients of a segment's keys and values are complete when it goes back.
+#ifndef MODEL_SESSION_H
+#define MODEL_SESSION_H
+
+#include "model/llm.h"
+
+typedef struct KvNode {
+    int parent; // -1: a root
+    int slot, len;
+    int position; // of its first row
+} KvNode;
+
+typedef struct Session {
+    Llm *llm;
+    Ops *ops;
+    Arena device, host;    // everything below; reset as a stack
+    int slots, slots_used; // S and how many are taken
+    int nodes, nodes_cap;
+    KvNode *node;
+    act **k, **v;       // (L) of (S, G K)
+    act *h;             // (S, D) hidden states after the final norm
+    act *ratt_k;        // (S, D) LatentRATT's rotated keys; filled by latent_keys
+    int grad_slot0;     // gradients exist for slots >= this
+    float **dk, **dv;   // (L) of (S - grad_slot0, G K), NULL: no gradients
+    float *dh;          // (S - grad_slot0, D)
+    float *dratt_k;     // (S - grad_slot0, D)
+    int64_t tokens_run; // rows that went forward, for rates
+} Session;
+
+// slots: the most positions alive at a time. Memory is committed as it is touched.
+int session_init(Session *s, Llm *m, int slots, Err *err);
+void session_free(Session *s);
+
+typedef struct SessionMark {
+    size_t device, host;
+    int slots_used, nodes;
+} SessionMark;
+SessionMark session_mark(const Session *s);
+void session_reset(Session *s, SessionMark mark); // everything after the mark is gone
+
+// From here on slots have gradients (zeroed): all taken after this call. The slots before it get none.
+void session_want_gradients(Session *s);
+
+typedef struct SegmentActs { // what a layer's backward needs; (N, .)
+    float *x_in, *x_mid;     // (N, D) residual stream before each half
+    float *rstd1, *rstd2;    // (N)
+    act *q, *attn;           // (N, H K)
+    float *lse;              // (N, H)
+    act *gate_up;            // (N, 2F)
+} SegmentActs;
+
+typedef struct Segment {
+    int N, slot0; // rows; row n is slot slot0 + n
+    int record;   // keep activations for a backward pass
+    int first_node, nodes;
+    int32_t *ids; // host (N); < 0: the row's embedding is given (a thought)
+    int32_t *ids_device, *position_device;
+    int given;                 // rows with ids < 0
+    int32_t *given_row_device; // (given)
+    AttnPlan plan;
+    SegmentActs *acts;       // (L) where record
+    float *x_out, *rstd_out; // (N, D), (N) before the final norm, where record
+} Segment;
+
+// Collect nodes, at most max_rows rows: begin, add..., then forward.
+void segment_begin(Session *s, Segment *g, int max_nodes, int max_rows);
+// ids (len): copied. Returns the node. The parent may be of the same segment, but added before.
+int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len);
+// thought (given, D) device: the rows with ids < 0 in order, or NULL where there is none.
+void segment_forward(Session *s, Segment *g, const float *thought, int record);
+// From s->dh at the segment's slots, and s->dk, s->dv. dthought (given, D) (=) or NULL. Weight gradients go to
+// llm->dw where the backbone trains. Activations stay valid: a second backward is possible after session_zero_gradients.
+void segment_backward(Session *s, Segment *g, float *dthought);
+void session_zero_gradients(Session *s);
+
+static inline int session_slot(const Session *s, int node, int index) {
+    return s->node[node].slot + index;
+}
+// Slot of the last position of a node.
+static inline int session_last(const Session *s, int node) {
+    return s->node[node].slot + s->node[node].len - 1;
+}
+
+// ---- the head -------------------------------------------------------------------------------------------------------
+
+// logprob (M, host) of target[m] after the position in slot[m]. With dlogprob (M, host), the gradient of
+// sum dlogprob . logprob goes back at once: s->dh at the slots +=, and the head's weights where the backbone trains.
+void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M, float *logprob, const float *dlogprob);
+
+// For beams: logits of M slots stay on the device until the session is reset; pick reads log-probabilities of chosen
+// (row, token) pairs, log-softmax over the whole vocabulary.
+typedef struct HeadRows {
+    int M;
+    float *logits, *lse; // (M, V), (M)
+} HeadRows;
+void head_rows(Session *s, HeadRows *rows, const int32_t *slot, int M);
+void head_pick(Session *s, const HeadRows *rows, const int32_t *row, const int32_t *token, size_t n, float *out);
+
+#endif

@@ -1,0 +1,37 @@
+// Models in and out: a Hugging Face folder or a GGUF file -> Llm, and Llm -> a Hugging Face folder.
+#ifndef MODEL_WEIGHTS_H
+#define MODEL_WEIGHTS_H
+
+#include "io/gguf.h"
+#include "io/safetensors.h"
+#include "model/llm.h"
+
+// An opened model whose weights are not yet read.
+typedef struct WeightsSource {
+    char *path;
+    int is_gguf;
+    Gguf gguf;
+    Safetensors tensors;
+    ModelConfig config;  // as the file has it
+    int has_latent;      // attention.* tensors are there
+    json_t *generation;  // generation_config.json or NULL
+    json_t *config_json; // config.json or NULL
+} WeightsSource;
+
+// path: a folder with config.json, or a .gguf file (told by its magic).
+int weights_open(WeightsSource *s, const char *path, Err *err);
+void weights_close(WeightsSource *s);
+
+// Read every tensor of the model into `m` (whose config may have more vocabulary rows than the file: new rows get the
+// mean of the file's rows; or fewer: the last are dropped). Unexpected tensors are refused by name, missing ones too; NaN
+// and Inf are refused. The rows of q and k of Llama-family GGUF files are put back into half-split order.
+// LatentRATT's tensors are read where present and left alone else.
+int weights_load(Llm *m, const WeightsSource *s, Err *err);
+
+// Write config.json, model.safetensors and generation_config.json into `folder` (which exists). type: F32 or BF16.
+int weights_save(const Llm *m, const char *folder, TensorType type, Err *err);
+// The same from the file's tensors, without a model in memory (convert): tensor by tensor.
+// 128-bit hash over all weights, 32 hexadecimal digits.
+void weights_hash(const Llm *m, char hex[33]);
+
+#endif

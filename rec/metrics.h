@@ -1,0 +1,27 @@
+// Hit rate, NDCG and reciprocal rank from the rank of one target, with bootstrap intervals.
+#ifndef REC_METRICS_H
+#define REC_METRICS_H
+
+#include "base/json.h"
+#include <stdint.h>
+
+enum { METRIC_KS = 5 };
+extern const int metric_k[METRIC_KS]; // 1, 3, 5, 10, 20
+
+typedef struct Metric {
+    double value, low, high; // mean and 95 % interval by user bootstrap
+} Metric;
+
+typedef struct Metrics {
+    int rows, list; // rows measured; length of the lists: a K above it is not given
+    Metric hit[METRIC_KS], ndcg[METRIC_KS], mrr;
+    int64_t hits[METRIC_KS]; // exact counts
+} Metrics;
+
+// rank (rows): 1 is best, 0 a miss. HR@K = share of ranks <= K; NDCG@K = 1 / log2(rank + 1) within K; MRR = 1 / rank
+// within the list. resamples: 1,000 (0: no interval). The same ranks and seed give the same intervals.
+void metrics_from_ranks(Metrics *m, const int *rank, int rows, int list, int resamples, uint64_t seed);
+// {"HR@1": .., "NDCG@10": .., "MRR": .., "interval": {"HR@10": [low, high], ...}}
+json_t *metrics_to_json(const Metrics *m);
+
+#endif

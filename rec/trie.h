@@ -1,0 +1,26 @@
+// The token trie of all items' answers. A leaf is a title; items that share a title share a leaf.
+// Nodes are numbered breadth-first, so a node's children are adjacent: child c of node n is the node first_child[n] + c.
+#ifndef REC_TRIE_H
+#define REC_TRIE_H
+
+#include "base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Trie {
+    int nodes, leaves, sequences;
+    int32_t *first_child; // (nodes + 1): children of n are [first_child[n], first_child[n + 1])
+    int32_t *token;       // (nodes): the token that leads to the node; -1 for the root, node 0
+    int32_t *leaf;        // (nodes): leaf number, or -1
+    int32_t *leaf_item;   // (leaves): the first sequence that ends here
+    int longest;          // tokens of the longest sequence
+} Trie;
+
+// Sequence i is ids[offset[i]] .. ids[offset[i + 1]]. Each ends with `eos_id`, which stands nowhere else, so no sequence is
+// a prefix of another; anything else is ERR_DATA naming the sequence. Children are sorted by token.
+int trie_build(Trie *t, const int32_t *ids, const size_t *offset, int n, int eos_id, Err *err);
+void trie_free(Trie *t);
+// Child of a node by its token, or -1.
+int trie_child(const Trie *t, int node, int32_t token);
+
+#endif

@@ -1,0 +1,43 @@
+// Byte-level BPE as the `tokenizers` package runs it: normalizer, added tokens, pre-tokenizer patterns (pcre2), merges.
+// Read from tokenizer.json, or from the vocabulary a GGUF file carries; written back as tokenizer.json.
+// A tokenizer does not change after it is made, but for tokenizer_add; encoding is safe from several threads.
+#ifndef TEXT_TOKENIZER_H
+#define TEXT_TOKENIZER_H
+
+#include "base/err.h"
+#include "base/vec.h"
+
+typedef struct Tokenizer Tokenizer;
+
+int tokenizer_open(Tokenizer **t, const char *tokenizer_json_path, Err *err);
+int tokenizer_parse(Tokenizer **t, const char *json, size_t bytes, const char *name, Err *err);
+
+// A vocabulary given piece by piece (as in GGUF): token texts in byte-level alphabet, merges as "left right".
+typedef struct TokenizerPieces {
+    size_t n_tokens, n_merges;
+    const char *const *token; // token i: token_len[i] bytes
+    const size_t *token_len;
+    const char *const *merge;
+    const size_t *merge_len;
+    const int32_t *kind; // (n_tokens) 1 normal, 3 control, 4 user-defined, 5 unused, 6 byte, as GGUF numbers them; or NULL
+    const char *pre_tokenizer; // GGUF's name: "smollm", "qwen2", "llama-bpe", "gpt-2", "default", ...; others are refused
+} TokenizerPieces;
+int tokenizer_from_pieces(Tokenizer **t, const TokenizerPieces *pieces, const char *name, Err *err);
+void tokenizer_close(Tokenizer *t);
+
+// Append the ids of a text of `len` bytes, which must be UTF-8 (else ERR_DATA naming the byte). With `specials` added
+// tokens inside the text become their ids, as `tokenizers` does; without, they are plain text (a title must not be able
+// to end an answer). No BOS or EOS is put in.
+int tokenizer_encode(const Tokenizer *t, Ints *ids, const char *text, size_t len, int specials, Err *err);
+// Append the text of the ids; added tokens are written as they are. Ids without a token are skipped.
+void tokenizer_decode(const Tokenizer *t, Str *text, const int32_t *ids, size_t n);
+
+int tokenizer_size(const Tokenizer *t);                  // one more than the largest id
+int tokenizer_id(const Tokenizer *t, const char *token); // id of a token's text as it is written in the file, or -1
+const char *tokenizer_token(const Tokenizer *t, int id); // or NULL; borrowed
+// Add a special token as the last id (the one it already has, if it exists). Returns its id, or -1 with err.
+int tokenizer_add(Tokenizer *t, const char *token, Err *err);
+// Write tokenizer.json so that `tokenizers` loads it and gives the same ids.
+int tokenizer_save(const Tokenizer *t, const char *path, Err *err);
+
+#endif
