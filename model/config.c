@@ -1,0 +1,482 @@
+#include "model/config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+// Far above any model this engine is meant for; they keep the rows and columns of every matrix inside an int.
+enum {
+    MAX_LAYERS = 512,
+    MAX_WIDTH = 1 << 16,
+    MAX_HEADS = 1 << 10,
+    MAX_HEAD_SIZE = 1 << 10,
+    MAX_FEED_FORWARD = 1 << 20,
+    MAX_VOCABULARY = 1 << 22,
+    MAX_POSITIONS = 1 << 24,
+    MAX_THOUGHTS = 64
+};
+
+static const struct FamilyName {
+    const char *model_type, *architecture;
+} family_name[] = {[FAMILY_LLAMA] = {"llama", "LlamaForCausalLM"}, [FAMILY_QWEN2] = {"qwen2", "Qwen2ForCausalLM"}};
+
+static const ModelConfig unset = {.rms_eps = 1e-6f, .rope_base = 10000, .bos_id = -1, .eos_id = -1, .add_bos = -1};
+
+// ---- checks of the result -----------------------------------------------------------------------------------------
+
+static int check_size(const char *name, const char *what, int value, int limit, Err *err) {
+    if (value >= 1 && value <= limit) return 0;
+    return err_set(err, ERR_DATA, "%s: %s is %d, not in 1..%d", name, what, value, limit);
+}
+
+static int check_id(const char *name, const char *what, int id, int V, Err *err) {
+    if (id >= -1 && id < V) return 0;
+    return err_set(err, ERR_DATA, "%s: %s %d is outside the vocabulary of %d", name, what, id, V);
+}
+
+static int check_rope(const ModelConfig *c, const char *name, Err *err) {
+    if (!(c->rope_base > 1 && isfinite(c->rope_base)))
+        return err_set(err, ERR_DATA, "%s: the rotary base is %g, not above 1", name, (double)c->rope_base);
+    if (c->rope_factor == 0) return 0;
+    if (!(c->rope_factor >= 1 && isfinite(c->rope_factor)))
+        return err_set(err, ERR_DATA, "%s: the rotary scaling factor is %g, not at least 1", name, (double)c->rope_factor);
+    if (!(c->rope_low_freq > 0 && c->rope_high_freq > c->rope_low_freq && isfinite(c->rope_high_freq)))
+        return err_set(err, ERR_DATA, "%s: rotary scaling wants 0 < low_freq_factor < high_freq_factor, these are %g and %g",
+                       name, (double)c->rope_low_freq, (double)c->rope_high_freq);
+    return check_size(name, "original_max_position_embeddings", c->rope_original_positions, MAX_POSITIONS, err);
+}
+
+int config_check(const ModelConfig *c, const char *name, Err *err) {
+    if (check_size(name, "the number of layers", c->L, MAX_LAYERS, err) ||
+        check_size(name, "the width", c->D, MAX_WIDTH, err) || check_size(name, "the number of heads", c->H, MAX_HEADS, err) ||
+        check_size(name, "the number of key/value heads", c->G, MAX_HEADS, err) ||
+        check_size(name, "the head size", c->K, MAX_HEAD_SIZE, err) ||
+        check_size(name, "the feed-forward width", c->F, MAX_FEED_FORWARD, err) ||
+        check_size(name, "the vocabulary", c->V, MAX_VOCABULARY, err) ||
+        check_size(name, "the number of positions", c->max_positions, MAX_POSITIONS, err))
+        return -1;
+    if (c->H % c->G) return err_set(err, ERR_DATA, "%s: %d heads do not divide among %d key/value heads", name, c->H, c->G);
+    if (c->K % 2) return err_set(err, ERR_DATA, "%s: the head size %d is odd, rotary embedding turns pairs", name, c->K);
+    if (!(c->rms_eps > 0 && c->rms_eps < 1))
+        return err_set(err, ERR_DATA, "%s: rms_norm_eps is %g, not in (0, 1)", name, (double)c->rms_eps);
+    if (check_rope(c, name, err) || check_id(name, "bos_token_id", c->bos_id, c->V, err) ||
+        check_id(name, "eos_token_id", c->eos_id, c->V, err))
+        return -1;
+    if (c->thoughts < 0 || c->thoughts > MAX_THOUGHTS)
+        return err_set(err, ERR_DATA, "%s: thoughts is %d, not in 0..%d", name, c->thoughts, MAX_THOUGHTS);
+    if (c->thoughts && !c->thought_hidden && c->D % 2)
+        return err_set(err, ERR_DATA, "%s: the width %d is odd, the thought's rotary embedding turns pairs", name, c->D);
+    if (c->thought_window < 0 || c->thought_window > MAX_POSITIONS)
+        return err_set(err, ERR_DATA, "%s: thought_window is %d, not in 0..%d", name, c->thought_window, MAX_POSITIONS);
+    return 0;
+}
+
+// ---- config.json --------------------------------------------------------------------------------------------------
+
+static const json_t *get(const json_t *json, const char *key) { // null counts as absent
+    const json_t *v = json_object_get(json, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+static int get_int(const json_t *json, const char *key, int *out, int required, const char *name, Err *err) {
+    const json_t *v = get(json, key);
+    if (!v) return required ? err_set(err, ERR_DATA, "%s: \"%s\" is missing", name, key) : 0;
+    if (!json_is_integer(v)) return err_set(err, ERR_DATA, "%s: \"%s\" is not an integer", name, key);
+    json_int_t x = json_integer_value(v);
+    if (x < 0 || x > INT32_MAX)
+        return err_set(err, ERR_DATA, "%s: \"%s\" is %lld, not in 0..%d", name, key, (long long)x, INT32_MAX);
+    *out = (int)x;
+    return 0;
+}
+
+static int get_float(const json_t *json, const char *key, float *out, int required, const char *name, Err *err) {
+    const json_t *v = get(json, key);
+    if (!v) return required ? err_set(err, ERR_DATA, "%s: \"%s\" is missing", name, key) : 0;
+    if (!json_is_number(v)) return err_set(err, ERR_DATA, "%s: \"%s\" is not a number", name, key);
+    double x = json_number_value(v);
+    if (!(fabs(x) <= 1e30)) return err_set(err, ERR_DATA, "%s: \"%s\" is %g, beyond 1e30", name, key, x);
+    *out = (float)x;
+    return 0;
+}
+
+static int get_bool(const json_t *json, const char *key, int *out, const char *name, Err *err) {
+    const json_t *v = get(json, key);
+    if (!v) return 0;
+    if (!json_is_boolean(v)) return err_set(err, ERR_DATA, "%s: \"%s\" is neither true nor false", name, key);
+    *out = json_is_true(v);
+    return 0;
+}
+
+// An id, or a list of ids of which the first is meant.
+static int get_id(const json_t *json, const char *key, int *out, const char *name, Err *err) {
+    const json_t *v = get(json, key);
+    if (json_is_array(v)) v = json_array_get(v, 0);
+    if (!v) return 0;
+    if (!json_is_integer(v) || json_integer_value(v) < -1 || json_integer_value(v) > INT32_MAX)
+        return err_set(err, ERR_DATA, "%s: \"%s\" is no token id", name, key);
+    *out = (int)json_integer_value(v);
+    return 0;
+}
+
+static int read_family(ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    const json_t *type = get(json, "model_type"), *list = get(json, "architectures"), *architecture;
+    if (!json_is_string(type)) return err_set(err, ERR_DATA, "%s: \"model_type\" is missing or no string", name);
+    size_t i = 0, n = sizeof family_name / sizeof *family_name;
+    while (i < n && strcmp(json_string_value(type), family_name[i].model_type)) i++;
+    if (i == n)
+        return err_set(err, ERR_DATA, "%s: model_type \"%.64s\" is not supported (llama and qwen2 are)", name,
+                       json_string_value(type));
+    c->family = (ModelFamily)i;
+    c->qkv_bias = c->family == FAMILY_QWEN2;
+    if (list && !json_is_array(list)) return err_set(err, ERR_DATA, "%s: \"architectures\" is no list", name);
+    json_array_foreach((json_t *)list, i, architecture) {
+        const char *text = json_string_value(architecture);
+        if (!text || strcmp(text, family_name[c->family].architecture))
+            return err_set(err, ERR_DATA, "%s: architecture \"%.64s\" is not supported (%s is)", name, text ? text : "?",
+                           family_name[c->family].architecture);
+    }
+    return 0;
+}
+
+// Options under which the same weights would mean something else.
+static int refuse_options(const ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    static const char *const must_be_false[] = {"attention_bias", "mlp_bias", "use_sliding_window"};
+    const json_t *v, *layer;
+    size_t i;
+    for (i = c->family == FAMILY_QWEN2 ? 2 : 0; i < 3; i++) { // Qwen2 does not know the first two
+        int on = 0;
+        if (get_bool(json, must_be_false[i], &on, name, err)) return -1;
+        if (on) return err_set(err, ERR_DATA, "%s: \"%s\": true is not supported", name, must_be_false[i]);
+    }
+    if ((v = get(json, "hidden_act")) && (!json_is_string(v) || strcmp(json_string_value(v), "silu")))
+        return err_set(err, ERR_DATA, "%s: hidden_act \"%.64s\" is not supported (silu is)", name,
+                       json_is_string(v) ? json_string_value(v) : "?");
+    if (get(json, "quantization_config"))
+        return err_set(err, ERR_DATA, "%s: \"quantization_config\" is not supported; give plain weights or a GGUF file", name);
+    if ((v = get(json, "layer_types")) && !json_is_array(v))
+        return err_set(err, ERR_DATA, "%s: \"layer_types\" is no list", name);
+    json_array_foreach((json_t *)v, i, layer) {
+        if (!json_is_string(layer) || strcmp(json_string_value(layer), "full_attention"))
+            return err_set(err, ERR_DATA, "%s: layer type \"%.64s\" is not supported (full_attention is)", name,
+                           json_is_string(layer) ? json_string_value(layer) : "?");
+    }
+    return 0;
+}
+
+// known: NULL behind the last.
+static int refuse_unknown(const json_t *object, const char *what, const char *const *known, const char *name, Err *err) {
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)object, key, v) {
+        const char *const *k = known;
+        while (*k && strcmp(*k, key)) k++;
+        if (!*k) return err_set(err, ERR_DATA, "%s: unknown key \"%.64s\" in \"%s\"", name, key, what);
+    }
+    return 0;
+}
+
+// `rope` is rope_scaling, or the newer rope_parameters, which holds the base too.
+static int read_rope_object(ModelConfig *c, const json_t *rope, const char *key, const char *name, Err *err) {
+    if (!json_is_object(rope)) return err_set(err, ERR_DATA, "%s: \"%s\" is no object", name, key);
+    const json_t *type = get(rope, "rope_type");
+    if (!type) type = get(rope, "type");
+    if (type && !json_is_string(type)) return err_set(err, ERR_DATA, "%s: the type in \"%s\" is no string", name, key);
+    float partial = 1;
+    if (get_float(rope, "rope_theta", &c->rope_base, 0, name, err) ||
+        get_float(rope, "partial_rotary_factor", &partial, 0, name, err))
+        return -1;
+    if (partial != 1) return err_set(err, ERR_DATA, "%s: partial_rotary_factor %g is not supported", name, (double)partial);
+    const char *text = type ? json_string_value(type) : "default";
+    if (strcmp(text, "default") == 0) {
+        static const char *const known[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor", NULL};
+        return refuse_unknown(rope, key, known, name, err);
+    }
+    if (strcmp(text, "llama3"))
+        return err_set(err, ERR_DATA, "%s: rotary scaling \"%.64s\" is not supported (llama3 is)", name, text);
+    return get_float(rope, "factor", &c->rope_factor, 1, name, err) ||
+                   get_float(rope, "low_freq_factor", &c->rope_low_freq, 1, name, err) ||
+                   get_float(rope, "high_freq_factor", &c->rope_high_freq, 1, name, err) ||
+                   get_int(rope, "original_max_position_embeddings", &c->rope_original_positions, 1, name, err)
+               ? -1
+               : 0;
+}
+
+static int read_rope(ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    const json_t *scaling = get(json, "rope_scaling"), *parameters = get(json, "rope_parameters");
+    float partial = 1;
+    if (get_float(json, "rope_theta", &c->rope_base, 0, name, err) ||
+        get_float(json, "partial_rotary_factor", &partial, 0, name, err))
+        return -1;
+    if (partial != 1) return err_set(err, ERR_DATA, "%s: partial_rotary_factor %g is not supported", name, (double)partial);
+    if (scaling && read_rope_object(c, scaling, "rope_scaling", name, err)) return -1;
+    return parameters ? read_rope_object(c, parameters, "rope_parameters", name, err) : 0;
+}
+
+static int read_own(ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    const json_t *own = get(json, "latentr3");
+    if (!own) return 0;
+    static const char *const known[] = {"thoughts", "thought_window", "thought_hidden", "add_bos", NULL};
+    if (!json_is_object(own)) return err_set(err, ERR_DATA, "%s: \"latentr3\" is no object", name);
+    return refuse_unknown(own, "latentr3", known, name, err) || get_int(own, "thoughts", &c->thoughts, 0, name, err) ||
+                   get_int(own, "thought_window", &c->thought_window, 0, name, err) ||
+                   get_bool(own, "thought_hidden", &c->thought_hidden, name, err) ||
+                   get_bool(own, "add_bos", &c->add_bos, name, err)
+               ? -1
+               : 0;
+}
+
+int config_from_json(ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    *c = unset;
+    if (!json_is_object(json)) return err_set(err, ERR_DATA, "%s: the configuration is no object", name);
+    if (read_family(c, json, name, err) || refuse_options(c, json, name, err) ||
+        get_int(json, "num_hidden_layers", &c->L, 1, name, err) || get_int(json, "hidden_size", &c->D, 1, name, err) ||
+        get_int(json, "num_attention_heads", &c->H, 1, name, err) || get_int(json, "intermediate_size", &c->F, 1, name, err) ||
+        get_int(json, "vocab_size", &c->V, 1, name, err) ||
+        get_int(json, "max_position_embeddings", &c->max_positions, 1, name, err) ||
+        get_float(json, "rms_norm_eps", &c->rms_eps, 0, name, err) || read_rope(c, json, name, err))
+        return -1;
+    // Models before grouped queries say nothing of key/value heads, older ones nothing of the head size.
+    c->G = c->H;
+    if (get_int(json, "num_key_value_heads", &c->G, c->family == FAMILY_QWEN2, name, err) ||
+        get_int(json, "head_dim", &c->K, 0, name, err))
+        return -1;
+    if (!get(json, "head_dim")) {
+        if (c->H < 1 || c->D % c->H)
+            return err_set(err, ERR_DATA, "%s: hidden_size %d does not divide by num_attention_heads %d", name, c->D, c->H);
+        c->K = c->D / c->H;
+    }
+    if (get_bool(json, "tie_word_embeddings", &c->tied, name, err) || get_id(json, "bos_token_id", &c->bos_id, name, err) ||
+        get_id(json, "eos_token_id", &c->eos_id, name, err) || read_own(c, json, name, err))
+        return -1;
+    return config_check(c, name, err);
+}
+
+static json_t *id_or_null(int id) {
+    return id < 0 ? json_null() : json_integer(id);
+}
+
+json_t *config_to_json(const ModelConfig *c, const char *dtype) {
+    const struct FamilyName *family = &family_name[c->family];
+    json_t *scaling = c->rope_factor == 0 ? json_null()
+                                          : json_pack("{s:s, s:f, s:f, s:f, s:i}", "rope_type", "llama3", "factor",
+                                                      (double)c->rope_factor, "low_freq_factor", (double)c->rope_low_freq,
+                                                      "high_freq_factor", (double)c->rope_high_freq,
+                                                      "original_max_position_embeddings", c->rope_original_positions);
+    json_t *own = json_pack("{s:i, s:i, s:b}", "thoughts", c->thoughts, "thought_window", c->thought_window, "thought_hidden",
+                            c->thought_hidden);
+    if (c->add_bos >= 0) json_object_set_new(own, "add_bos", json_boolean(c->add_bos));
+    json_t *json = json_pack(
+        "{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:f, s:o, s:b, s:o, s:o, s:o}", "architectures",
+        family->architecture, "model_type", family->model_type, "torch_dtype", dtype, "hidden_size", c->D, "num_hidden_layers",
+        c->L, "num_attention_heads", c->H, "num_key_value_heads", c->G, "head_dim", c->K, "intermediate_size", c->F,
+        "vocab_size", c->V, "max_position_embeddings", c->max_positions, "hidden_act", "silu", "rms_norm_eps",
+        (double)c->rms_eps, "rope_theta", (double)c->rope_base, "rope_scaling", scaling, "tie_word_embeddings", c->tied,
+        "bos_token_id", id_or_null(c->bos_id), "eos_token_id", id_or_null(c->eos_id), "latentr3", own);
+    CHECK(json);
+    if (c->family == FAMILY_LLAMA) {
+        json_object_set_new(json, "attention_bias", json_false());
+        json_object_set_new(json, "mlp_bias", json_false());
+    } else {
+        json_object_set_new(json, "use_sliding_window", json_false());
+    }
+    return json;
+}
+
+// ---- GGUF ---------------------------------------------------------------------------------------------------------
+
+static int string_is(GgufString s, const char *text) {
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+// "llama.block_count" in a buffer of the caller's.
+static const char *arch_key(char key[80], const ModelConfig *c, const char *rest) {
+    snprintf(key, 80, "%s.%s", family_name[c->family].model_type, rest);
+    return key;
+}
+
+static int gguf_size(const Gguf *g, const ModelConfig *c, const char *rest, int *out, int required, Err *err) {
+    char key[80];
+    int64_t x;
+    if (!required && !gguf_find(g, arch_key(key, c, rest))) return 0;
+    if (gguf_int(g, arch_key(key, c, rest), &x, err)) return -1;
+    if (x < 0 || x > INT32_MAX)
+        return err_set(err, ERR_DATA, "%s: %s is %lld, not in 0..%d", g->file.path, key, (long long)x, INT32_MAX);
+    *out = (int)x;
+    return 0;
+}
+
+static int gguf_real(const Gguf *g, const ModelConfig *c, const char *rest, float *out, int required, Err *err) {
+    char key[80];
+    double x;
+    if (!required && !gguf_find(g, arch_key(key, c, rest))) return 0;
+    if (gguf_float(g, arch_key(key, c, rest), &x, err)) return -1;
+    if (!(fabs(x) <= 1e30)) return err_set(err, ERR_DATA, "%s: %s is %g, beyond 1e30", g->file.path, key, x);
+    *out = (float)x;
+    return 0;
+}
+
+static int gguf_id(const Gguf *g, const char *key, int *out, Err *err) {
+    int64_t x;
+    if (!gguf_find(g, key)) return 0;
+    if (gguf_int(g, key, &x, err)) return -1;
+    if (x < 0 || x > INT32_MAX) return err_set(err, ERR_DATA, "%s: %s is no token id", g->file.path, key);
+    *out = (int)x;
+    return 0;
+}
+
+static int gguf_family(ModelConfig *c, const Gguf *g, Err *err) {
+    GgufString architecture;
+    if (gguf_string(g, "general.architecture", &architecture, err)) return -1;
+    size_t i = 0, n = sizeof family_name / sizeof *family_name;
+    while (i < n && !string_is(architecture, family_name[i].model_type)) i++;
+    if (i == n)
+        return err_set(err, ERR_DATA, "%s: architecture \"%.*s\" is not supported (llama and qwen2 are)", g->file.path,
+                       architecture.len < 64 ? (int)architecture.len : 64, architecture.data);
+    c->family = (ModelFamily)i;
+    c->qkv_bias = c->family == FAMILY_QWEN2;
+    return 0;
+}
+
+// A key of the architecture that is not known here may change results, so it is refused by name.
+static int gguf_refuse_unknown(const Gguf *g, const ModelConfig *c, Err *err) {
+    static const char *const known[] = {"block_count",
+                                        "context_length",
+                                        "embedding_length",
+                                        "feed_forward_length",
+                                        "attention.head_count",
+                                        "attention.head_count_kv",
+                                        "attention.layer_norm_rms_epsilon",
+                                        "attention.key_length",
+                                        "attention.value_length",
+                                        "rope.freq_base",
+                                        "rope.dimension_count",
+                                        "rope.scaling.type",
+                                        "rope.scaling.factor",
+                                        "rope.scaling.original_context_length",
+                                        "rope.scaling.finetuned",
+                                        "vocab_size",
+                                        "expert_count",
+                                        "expert_used_count",
+                                        "tensor_data_layout"};
+    const char *prefix = family_name[c->family].model_type;
+    size_t n = strlen(prefix);
+    for (int i = 0; i < g->n_values; i++) {
+        GgufString key = g->value[i].key;
+        if (key.len <= n || memcmp(key.data, prefix, n) || key.data[n] != '.') continue;
+        GgufString rest = {key.data + n + 1, key.len - n - 1};
+        size_t k = 0, count = sizeof known / sizeof *known;
+        while (k < count && !string_is(rest, known[k])) k++;
+        if (k == count)
+            return err_set(err, ERR_DATA, "%s: key \"%.*s\" is not supported", g->file.path, key.len < 80 ? (int)key.len : 80,
+                           key.data);
+    }
+    return 0;
+}
+
+static int gguf_refuse_options(const Gguf *g, const ModelConfig *c, Err *err) {
+    char key[80];
+    int experts = 0, rotary = c->K, keys = c->K, values = c->K;
+    float factor = 1;
+    if (gguf_size(g, c, "expert_count", &experts, 0, err) || gguf_size(g, c, "rope.dimension_count", &rotary, 0, err) ||
+        gguf_size(g, c, "attention.key_length", &keys, 0, err) || gguf_size(g, c, "attention.value_length", &values, 0, err) ||
+        gguf_real(g, c, "rope.scaling.factor", &factor, 0, err))
+        return -1;
+    if (experts) return err_set(err, ERR_DATA, "%s: a mixture of %d experts is not supported", g->file.path, experts);
+    if (rotary != c->K)
+        return err_set(err, ERR_DATA, "%s: rotary embedding over %d of a head's %d values is not supported", g->file.path,
+                       rotary, c->K);
+    if (keys != values)
+        return err_set(err, ERR_DATA, "%s: heads of %d values with keys of %d are not supported", g->file.path, values, keys);
+    GgufString type = {"none", 4};
+    if (gguf_find(g, arch_key(key, c, "rope.scaling.type")) && gguf_string(g, key, &type, err)) return -1;
+    if (!string_is(type, "none") || (factor != 1 && factor != 0))
+        return err_set(err, ERR_DATA, "%s: rotary scaling \"%.*s\" by %g is not supported", g->file.path,
+                       type.len < 64 ? (int)type.len : 64, type.data, (double)factor);
+    return 0;
+}
+
+// By what frequency i of the rotary embedding is divided under Llama-3 scaling.
+static double llama3_divisor(const ModelConfig *c, int i) {
+    double wave = 2 * 3.14159265358979323846 * pow(c->rope_base, 2.0 * i / c->K);
+    double turns = c->rope_original_positions / wave;
+    if (turns > c->rope_high_freq) return 1;
+    if (turns < c->rope_low_freq) return c->rope_factor;
+    double smooth = (turns - c->rope_low_freq) / (c->rope_high_freq - c->rope_low_freq);
+    return 1 / ((1 - smooth) / c->rope_factor + smooth);
+}
+
+// GGUF holds the result of Llama-3 scaling, a divisor for each frequency, not its parameters. All Llama 3 models differ in
+// the factor alone, which is the largest divisor; the others must then come out as the file has them.
+static int gguf_rope_freqs(ModelConfig *c, const Gguf *g, Err *err) {
+    const Tensor *t = gguf_tensor(g, "rope_freqs.weight");
+    float divisor[MAX_HEAD_SIZE / 2], most = 1;
+    if (!t) return 0;
+    if (t->type != TENSOR_F32 || t->n_dims != 1 || t->count != (size_t)c->K / 2)
+        return err_set(err, ERR_DATA, "%s: rope_freqs.weight is not F32 of %d values", g->file.path, c->K / 2);
+    tensor_to_f32(divisor, t, 0, t->count);
+    for (int i = 0; i < c->K / 2; i++)
+        if (divisor[i] > most) most = divisor[i];
+    ModelConfig scaled = *c;
+    scaled.rope_factor = most;
+    scaled.rope_low_freq = 1;
+    scaled.rope_high_freq = 4;
+    scaled.rope_original_positions = 8192;
+    for (int i = 0; i < c->K / 2; i++)
+        if (!(fabs(divisor[i] - llama3_divisor(&scaled, i)) <= 1e-3 * divisor[i]))
+            return err_set(err, ERR_DATA, "%s: rope_freqs.weight[%d] is %g, which is not Llama-3 scaling", g->file.path, i,
+                           (double)divisor[i]);
+    if (most > 1) *c = scaled;
+    return 0;
+}
+
+static int gguf_check_array(const Gguf *g, const char *key, GgufType element, int V, Err *err) {
+    const GgufValue *v = gguf_find(g, key);
+    if (!v) return 0;
+    if (v->type != GGUF_ARRAY || v->element != element)
+        return err_set(err, ERR_DATA, "%s: %s is no array of the type it should be", g->file.path, key);
+    if (V >= 0 && v->count != (size_t)V)
+        return err_set(err, ERR_DATA, "%s: %s has %zu entries, the embedding table has %d rows", g->file.path, key, v->count,
+                       V);
+    return 0;
+}
+
+static int gguf_vocabulary(ModelConfig *c, const Gguf *g, Err *err) {
+    const Tensor *embed = gguf_tensor(g, "token_embd.weight");
+    if (!embed || embed->n_dims != 2 || embed->dims[0] > MAX_VOCABULARY)
+        return err_set(err, ERR_DATA, "%s: token_embd.weight is missing or no table of at most %d rows", g->file.path,
+                       MAX_VOCABULARY);
+    int said = c->V = (int)embed->dims[0];
+    if (gguf_size(g, c, "vocab_size", &said, 0, err)) return -1;
+    if (said != c->V)
+        return err_set(err, ERR_DATA, "%s: vocab_size is %d, the embedding table has %d rows", g->file.path, said, c->V);
+    return gguf_check_array(g, "tokenizer.ggml.tokens", GGUF_STRING, c->V, err) ||
+                   gguf_check_array(g, "tokenizer.ggml.token_type", GGUF_I32, c->V, err) ||
+                   gguf_check_array(g, "tokenizer.ggml.scores", GGUF_F32, c->V, err) ||
+                   gguf_check_array(g, "tokenizer.ggml.merges", GGUF_STRING, -1, err)
+               ? -1
+               : 0;
+}
+
+int config_from_gguf(ModelConfig *c, const Gguf *g, Err *err) {
+    *c = unset;
+    if (gguf_family(c, g, err) || gguf_refuse_unknown(g, c, err) || gguf_size(g, c, "block_count", &c->L, 1, err) ||
+        gguf_size(g, c, "embedding_length", &c->D, 1, err) || gguf_size(g, c, "attention.head_count", &c->H, 1, err) ||
+        gguf_size(g, c, "feed_forward_length", &c->F, 1, err) || gguf_size(g, c, "context_length", &c->max_positions, 1, err) ||
+        gguf_real(g, c, "attention.layer_norm_rms_epsilon", &c->rms_eps, 1, err) ||
+        gguf_real(g, c, "rope.freq_base", &c->rope_base, 0, err))
+        return -1;
+    c->G = c->H;
+    if (gguf_size(g, c, "attention.head_count_kv", &c->G, 0, err)) return -1;
+    char key[80];
+    if (!gguf_find(g, arch_key(key, c, "attention.key_length")) && (c->H < 1 || c->D % c->H))
+        return err_set(err, ERR_DATA, "%s: the width %d does not divide by %d heads", g->file.path, c->D, c->H);
+    c->K = c->H ? c->D / c->H : 0;
+    if (gguf_size(g, c, "attention.key_length", &c->K, 0, err) || gguf_vocabulary(c, g, err) ||
+        gguf_refuse_options(g, c, err) || gguf_id(g, "tokenizer.ggml.bos_token_id", &c->bos_id, err) ||
+        gguf_id(g, "tokenizer.ggml.eos_token_id", &c->eos_id, err))
+        return -1;
+    if (gguf_find(g, "tokenizer.ggml.add_bos_token") && gguf_bool(g, "tokenizer.ggml.add_bos_token", &c->add_bos, err))
+        return -1;
+    c->tied = !gguf_tensor(g, "output.weight");
+    return config_check(c, g->file.path, err) || gguf_rope_freqs(c, g, err) ? -1 : 0;
+}
