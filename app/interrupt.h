@@ -1,0 +1,13 @@
+// Ctrl-C (SIGINT) and SIGTERM for the commands that train: the first asks the training loop to stop after the present step and
+// save, the second ends the program at once. main.c turns the signal into the exit code (130, 143).
+#ifndef APP_INTERRUPT_H
+#define APP_INTERRUPT_H
+
+#include <signal.h>
+
+// Installs the handlers; the flag becomes the signal's number. To be handed to the training loop.
+const volatile sig_atomic_t *interrupt_watch(void);
+// The signal that came, or 0.
+int interrupt_signal(void);
+
+#endif

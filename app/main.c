@@ -1,0 +1,96 @@
+// latentr3 <command> --option value: the table of commands, and the exit codes.
+#include "app/commands.h"
+#include "app/interrupt.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const Command commands[] = {
+    {"prepare", "an interaction log into a data folder", CMD_PREPARE, NULL, cmd_prepare},
+    {"convert", "a GGUF file or model folder into a Hugging Face folder", CMD_CONVERT, NULL, cmd_convert},
+    {"inspect", "describe a model, a data folder or a run folder", CMD_INSPECT, "PATH", cmd_inspect},
+    {"tokenize", "lines of text in, JSON lists of token ids out", CMD_TOKENIZE, NULL, cmd_tokenize},
+    {"sft", "supervised fine-tuning: language model and latent layer", CMD_SFT, NULL, cmd_sft},
+    {"rl", "reinforcement learning of the latent layer (LR-GRPO)", CMD_RL, NULL, cmd_rl},
+    {"eval", "hit rate and NDCG over the whole catalogue, with baselines", CMD_EVAL, NULL, cmd_eval},
+    {"recommend", "the next items for a history", CMD_RECOMMEND, NULL, cmd_recommend},
+    {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},
+    {"synth", "make a small catalogue, log and random model to try things on", CMD_SYNTH, NULL, cmd_synth},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void usage(FILE *f) {
+    fputs("usage: latentr3 <command> [--option value ...]\n\n", f);
+    for (int i = 0; i < COMMANDS; i++) fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\nlatentr3 <command> --help lists the options; --version prints the version.\n"
+          "LATENTR3_LOG=error|warn|info|debug sets how much is said on stderr.\n",
+          f);
+}
+
+static const Command *find_command(const char *name) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(commands[i].name, name)) return &commands[i];
+    return NULL;
+}
+
+static int set_log_level(Err *err) {
+    static const char *const level[] = {"error", "warn", "info", "debug"};
+    const char *wanted = getenv("LATENTR3_LOG");
+    if (!wanted || !*wanted) return 0;
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(wanted, level[i])) {
+            log_level = i;
+            return 0;
+        }
+    return err_set(err, ERR_USAGE, "LATENTR3_LOG: '%.60s' is none of error, warn, info, debug", wanted);
+}
+
+static int is_help(const char *arg) {
+    return !strcmp(arg, "--help") || !strcmp(arg, "-h");
+}
+
+static int run_command(const Command *command, int argc, char **argv, Err *err) {
+    for (int i = 0; i < argc; i++)
+        if (is_help(argv[i])) {
+            options_help(stdout, command);
+            return 0;
+        }
+    Options o;
+    int status = options_parse(&o, command, argc, argv, err);
+    if (status == 0) status = command->run(&o, err);
+    options_free(&o);
+    return status;
+}
+
+static int dispatch(int argc, char **argv, Err *err) {
+    if (argc < 2) {
+        usage(stderr);
+        return err_set(err, ERR_USAGE, "a command is missing");
+    }
+    if (is_help(argv[1])) {
+        usage(stdout);
+        return 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        puts("latentr3 " LATENTR3_VERSION);
+        return 0;
+    }
+    const Command *command = find_command(argv[1]);
+    if (!command) return err_set(err, ERR_USAGE, "unknown command '%.60s'; see latentr3 --help", argv[1]);
+    return run_command(command, argc - 2, argv + 2, err);
+}
+
+int main(int argc, char **argv) {
+    Err err = {0};
+    signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of the write, not the end
+    int status = set_log_level(&err);
+    if (status == 0) status = dispatch(argc, argv, &err);
+    // Results that did not reach their file or pipe are an error too.
+    if (fflush(stdout) && status == 0) status = err_errno(&err, "stdout");
+    if (status) {
+        log_line(LOG_ERROR, "latentr3: %s", err.message);
+        return err.code;
+    }
+    return interrupt_signal() ? 128 + interrupt_signal() : 0;
+}

@@ -1,0 +1,38 @@
+// A model as the commands use it: weights, tokenizer and prompt rules, opened from a Hugging Face folder or a GGUF file and
+// written back as a Hugging Face folder.
+#ifndef APP_MODEL_IO_H
+#define APP_MODEL_IO_H
+
+#include "app/options.h"
+#include "model/weights.h"
+#include "text/prompt.h"
+
+// Rotary tables reach this far: the longest prompt when recommending, thoughts and an answer behind it.
+enum { MODEL_IO_POSITIONS = PROMPT_RECOMMEND_TOKENS + 1536 };
+
+typedef struct OpenModel {
+    Ops *ops;
+    Llm llm; // llm.config.thoughts, .thought_window, .thought_hidden: what counts, options included
+    Tokenizer *tokenizer;
+    PromptStyle style; // category belongs to the caller
+    int thought_id;    // id of <|Thought|>
+    int had_latent;    // LatentRATT was in the file (else it is initialised from --seed)
+    char *path;
+    json_t *tokenizer_config; // tokenizer_config.json as it will be saved
+} OpenModel;
+
+// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought. <|Thought|> is added as the last id
+// where it is missing and the embedding sized to the tokenizer. category must outlive `m`.
+// Options that the command has not, or were not given, leave what was saved with the model; a model that says nothing has
+// one thought where LatentRATT is in the file and none else.
+int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err);
+void model_io_close(OpenModel *m);
+
+// Only the tokenizer of a model folder or GGUF, as it is in the file.
+int model_io_tokenizer(Tokenizer **t, const char *path, Err *err);
+
+// Writes config.json, model.safetensors, generation_config.json, tokenizer.json, tokenizer_config.json and
+// special_tokens_map.json into `folder`, which is made where it is missing (its parent exists).
+int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *err);
+
+#endif

@@ -1,0 +1,552 @@
+// The table, and what walks it: the command line, the --config file, --help and the echo. See options.h.
+#include "app/options.h"
+#include "base/arena.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <yaml.h>
+
+typedef enum OptionKind { KIND_FLAG, KIND_INT, KIND_LONG, KIND_REAL, KIND_CHOICE, KIND_TEXT, KIND_LIST } OptionKind;
+
+typedef struct OptionRow {
+    const char *name;
+    int commands;
+    OptionKind kind;
+    size_t field;
+    const char *initial; // as a user would write it; NULL: not set (-1 for numbers); REQUIRED: must be given
+    const char *value;   // what stands behind the name in the help; for KIND_CHOICE the choices, "a|b|c"
+    double least, most;
+    const char *help;
+} OptionRow;
+
+static const char REQUIRED[] = "";
+#define AT(field) offsetof(Options, field)
+enum {
+    TRAIN = CMD_SFT | CMD_RL,
+    RANK = CMD_EVAL | CMD_RECOMMEND,
+    USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE,
+    ALL = (CMD_SYNTH << 1) - 1
+};
+
+// clang-format off
+static const OptionRow table[] = {
+    // files
+    {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | USE, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
+    {"model", CMD_INSPECT, KIND_TEXT, AT(model), NULL, "PATH", 0, 0, "model folder or GGUF file to describe"},
+    {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
+    {"data", TRAIN | USE, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
+    {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
+    {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
+    {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
+    {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
+    {"json", CMD_INSPECT | USE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
+    {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
+    {"split", CMD_EVAL | CMD_SCORE, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
+    {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
+    {"category", TRAIN | USE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given"},
+    {"category", CMD_PREPARE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; \"movie\" for MovieLens, else the folder's name"},
+    {"strict", CMD_PREPARE | TRAIN | USE, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
+    {"max-rows", TRAIN, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N training rows; 0: all"},
+    {"max-rows", CMD_EVAL | CMD_SCORE, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N rows; 0: all"},
+
+    // prepare
+    {"format", CMD_PREPARE, KIND_CHOICE, AT(format), "auto", "auto|ml-100k|recbole", 0, 0, "format of the log"},
+    {"split", CMD_PREPARE, KIND_CHOICE, AT(split), "time", "time|leave-one-out", 0, 0, "80/10/10 by target time, or each user's last two items"},
+    {"k-core", CMD_PREPARE, KIND_INT, AT(k_core), "5", "N", 0, 1000, "keep users and items with N interactions, iterated; 0: off"},
+    {"max-history", CMD_PREPARE, KIND_INT, AT(max_history), "10", "N", 1, 1000, "predecessors a row"},
+    {"min-rating", CMD_PREPARE, KIND_REAL, AT(min_rating), "0", "X", 0, 1000, "drop lower ratings; 0: off"},
+
+    // model
+    {"dtype", TRAIN | USE, KIND_CHOICE, AT(dtype), "auto", "auto|f32|bf16", 0, 0, "type of the matrix products; auto: bf16 where the machine has it"},
+    {"dtype", CMD_CONVERT, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the file"},
+    {"save-dtype", TRAIN, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the saved model"},
+    {"add-thought", CMD_CONVERT, KIND_FLAG, AT(add_thought), NULL, NULL, 0, 0, "add <|Thought|> and a fresh LatentRATT"},
+    {"bos", CMD_CONVERT | TRAIN | USE, KIND_CHOICE, AT(bos), "auto", "auto|yes|no", 0, 0, "begin the prompt with BOS; auto: as the model says"},
+    {"thoughts", CMD_SFT, KIND_INT, AT(thoughts), "1", "N", 0, 64, "thought tokens; 0: none (BIGRec)"},
+    {"thoughts", CMD_RL | USE, KIND_INT, AT(thoughts), NULL, "N", 0, 64, "thought tokens; as saved with the model where not given"},
+    {"thought-window", CMD_SFT, KIND_INT, AT(thought_window), "0", "N", 0, 1e6, "last positions that LatentRATT sees; 0: the whole prompt"},
+    {"thought-window", CMD_RL | USE, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees; as saved where not given"},
+    {"thought", CMD_SFT, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself"},
+    {"thought", USE, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved where not given"},
+    {"threads", TRAIN | USE, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
+    {"seed", TRAIN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740992.0, "of every random number"},
+
+    // training
+    {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
+    {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
+    {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
+    {"micro-rows", TRAIN, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
+    {"lr", CMD_SFT, KIND_REAL, AT(lr), "3e-4", "X", 1e-9, 1, "learning rate"},
+    {"lr", CMD_RL, KIND_REAL, AT(lr), "1e-4", "X", 1e-9, 1, "learning rate"},
+    {"lr-schedule", CMD_SFT, KIND_CHOICE, AT(lr_schedule), "linear", "linear|cosine|constant", 0, 0, "after the warm-up"},
+    {"lr-schedule", CMD_RL, KIND_CHOICE, AT(lr_schedule), "cosine", "linear|cosine|constant", 0, 0, "after the warm-up"},
+    {"warmup", CMD_SFT, KIND_INT, AT(warmup), "20", "N", 0, 1e6, "steps of linear warm-up"},
+    {"warmup", CMD_RL, KIND_INT, AT(warmup), "200", "N", 0, 1e6, "steps of linear warm-up"},
+    {"epochs", CMD_SFT, KIND_INT, AT(epochs), "3", "N", 1, 10000, "passes over the training rows"},
+    {"epochs", CMD_RL, KIND_INT, AT(epochs), "1", "N", 1, 10000, "passes over the training rows"},
+    {"max-steps", TRAIN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N updates; 0: no limit"},
+    {"clip", TRAIN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
+    {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},
+    {"patience", CMD_SFT, KIND_INT, AT(patience), "1", "N", 1, 1000, "stop after N validations without a better loss"},
+    {"no-early-stop", CMD_SFT, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
+
+    // rl
+    {"samples", CMD_RL, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
+    {"sigma", CMD_RL, KIND_REAL, AT(sigma), "1.5", "X", 0, 1e6, "standard deviation of the noise"},
+    {"sigma-relative", CMD_RL, KIND_FLAG, AT(sigma_relative), NULL, NULL, 0, 0, "--sigma counts in root mean squares of the thought"},
+    {"advantage", CMD_RL, KIND_CHOICE, AT(advantage), "batch", "batch|group", 0, 0, "against the batch's noiseless mean, or the group's mean and deviation"},
+    {"advantage-window", CMD_RL, KIND_INT, AT(advantage_window), "0", "N", 0, 1 << 20, "prompts that share a mean; 0: the whole update"},
+    {"epsilon-low", CMD_RL, KIND_REAL, AT(epsilon_low), "0.2", "X", 0, 1, "the ratio is clipped below 1 - X"},
+    {"epsilon-high", CMD_RL, KIND_REAL, AT(epsilon_high), "0.28", "X", 0, 1000, "the ratio is clipped above 1 + X"},
+    {"beta", CMD_RL, KIND_REAL, AT(beta), "0", "X", 0, 1000, "weight of the KL divergence to the model as it came"},
+    {"eval-rows", CMD_RL, KIND_INT, AT(eval_rows), "1000", "N", 1, 1e9, "validation rows that decide which model is kept"},
+
+    // recommending
+    {"beams", RANK, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
+    {"length-penalty", RANK, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
+    {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
+    {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
+    {"history", CMD_RECOMMEND, KIND_LIST, AT(history), REQUIRED, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
+
+    // tokenize, synth
+    {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
+    {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 20, 5000, "items of the catalogue"},
+    {"rows", CMD_SYNTH, KIND_INT, AT(rows), "6000", "N", 200, 1e6, "interactions of the log"},
+};
+// clang-format on
+
+enum { ROWS = sizeof table / sizeof table[0] };
+_Static_assert((int)ROWS <= (int)OPTIONS_MAX, "Options.given holds a byte for each row");
+
+// ---- values -----------------------------------------------------------------------------------------------------------
+
+// "-k" is the one short name; all others have two dashes.
+static const char *dashes(const OptionRow *row) {
+    return row->name[1] ? "--" : "-";
+}
+
+static const OptionRow *find_row(const char *name, size_t len, int commands) {
+    for (int i = 0; i < ROWS; i++)
+        if ((table[i].commands & commands) && strlen(table[i].name) == len && !memcmp(table[i].name, name, len))
+            return &table[i];
+    return NULL;
+}
+
+static char *own(Options *o, const char *s) {
+    o->owned = mem_realloc(o->owned, (size_t)o->n_owned + 1, sizeof *o->owned);
+    return o->owned[o->n_owned++] = mem_strndup(s, strlen(s));
+}
+
+// Digits, with a sign and, where `real`, a point and an exponent: what strtod takes beyond that (nan, inf, hexadecimal,
+// blanks, the locale's comma) is refused.
+static int well_formed(const char *s, int real) {
+    s += *s == '-' || *s == '+';
+    size_t whole = strspn(s, "0123456789"), part = 0;
+    s += whole;
+    if (real && *s == '.') {
+        part = strspn(++s, "0123456789");
+        s += part;
+    }
+    if (whole + part == 0) return 0;
+    if (real && (*s == 'e' || *s == 'E')) {
+        s++;
+        s += *s == '-' || *s == '+';
+        size_t digits = strspn(s, "0123456789");
+        if (!digits) return 0;
+        s += digits;
+    }
+    return *s == 0;
+}
+
+static int set_number(Options *o, const OptionRow *row, const char *text, Err *err) {
+    int real = row->kind == KIND_REAL;
+    double x = 0;
+    errno = 0;
+    int bad = !well_formed(text, real);
+    if (!bad) x = strtod(text, NULL); // the program never leaves the C locale
+    if (bad || errno || !(x >= row->least && x <= row->most))
+        return err_set(err, ERR_USAGE, "%s%s: '%.60s' is not a %s from %.15g to %.15g", dashes(row), row->name, text,
+                       real ? "number" : "whole number", row->least, row->most);
+    char *field = (char *)o + row->field;
+    if (real)
+        *(double *)field = x;
+    else if (row->kind == KIND_LONG)
+        *(int64_t *)field = (int64_t)strtoll(text, NULL, 10);
+    else
+        *(int *)field = (int)x;
+    return 0;
+}
+
+static int set_choice(Options *o, const OptionRow *row, const char *text, Err *err) {
+    size_t n = strlen(text);
+    for (const char *c = row->value; *c;) {
+        size_t len = strcspn(c, "|");
+        if (len == n && !memcmp(c, text, n)) {
+            *(const char **)((char *)o + row->field) = own(o, text);
+            return 0;
+        }
+        c += len + (c[len] == '|');
+    }
+    return err_set(err, ERR_USAGE, "%s%s: '%.60s' is none of %s", dashes(row), row->name, text, row->value);
+}
+
+static int set_value(Options *o, const OptionRow *row, const char *text, Err *err) {
+    switch (row->kind) {
+    case KIND_FLAG:
+        if (strcmp(text, "true") && strcmp(text, "false"))
+            return err_set(err, ERR_USAGE, "%s%s: '%.60s' is neither true nor false", dashes(row), row->name, text);
+        *(int *)((char *)o + row->field) = !strcmp(text, "true");
+        return 0;
+    case KIND_INT:
+    case KIND_LONG:
+    case KIND_REAL: return set_number(o, row, text, err);
+    case KIND_CHOICE: return set_choice(o, row, text, err);
+    case KIND_TEXT:
+        if (!*text) return err_set(err, ERR_USAGE, "%s%s: the value is empty", dashes(row), row->name);
+        *(const char **)((char *)o + row->field) = own(o, text);
+        return 0;
+    case KIND_LIST:
+        o->history = mem_realloc(o->history, (size_t)o->n_history + 1, sizeof *o->history);
+        o->history[o->n_history++] = own(o, text);
+        return 0;
+    }
+    return 0;
+}
+
+static void set_defaults(Options *o) {
+    for (int i = 0; i < ROWS; i++) {
+        const OptionRow *row = &table[i];
+        if (!(row->commands & o->command->bit)) continue;
+        Err err = {0};
+        if (row->initial && row->initial != REQUIRED)
+            CHECK(set_value(o, row, row->initial, &err) == 0);
+        else if (row->kind == KIND_INT && row->field != AT(threads))
+            *(int *)((char *)o + row->field) = -1;
+    }
+}
+
+// ---- the command line ---------------------------------------------------------------------------------------------------
+
+static int distance(const char *a, const char *b) {
+    enum { MOST = 40 };
+    int n = (int)strlen(b), row[MOST + 1];
+    if (n > MOST || strlen(a) > MOST) return MOST;
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            int step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            row[j] = change < step ? change : step;
+        }
+    }
+    return row[n];
+}
+
+static int unknown_option(const Options *o, const char *name, Err *err) {
+    const OptionRow *best = NULL;
+    int least = 4;
+    for (int i = 0; i < ROWS; i++) {
+        if (!(table[i].commands & o->command->bit)) continue;
+        int d = distance(name, table[i].name), begins = strlen(name) > 1 && !strncmp(name, table[i].name, strlen(name));
+        if (begins) d = d < 2 ? d : 1;
+        if (d < least && (begins || d < (int)strlen(table[i].name))) {
+            least = d;
+            best = &table[i];
+        }
+    }
+    const char *command = o->command->name;
+    if (best)
+        return err_set(err, ERR_USAGE, "%s: unknown option '%.60s'; did you mean %s%s?", command, name, dashes(best),
+                       best->name);
+    if (find_row(name, strlen(name), ALL))
+        return err_set(err, ERR_USAGE, "%s has no option '%.60s'; another command has", command, name);
+    return err_set(err, ERR_USAGE, "%s: unknown option '%.60s'; see latentr3 %s --help", command, name, command);
+}
+
+// The row an argument names; *value is what stands behind "=", or NULL. NULL with err where it names none.
+static const OptionRow *argument_row(const Options *o, const char *arg, const char **value, Err *err) {
+    int twice = arg[1] == '-';
+    const char *name = arg + 1 + twice, *equals = strchr(name, '=');
+    size_t len = equals ? (size_t)(equals - name) : strlen(name);
+    const OptionRow *row = find_row(name, len, o->command->bit);
+    if (row && (len > 1) == twice) {
+        *value = equals ? equals + 1 : NULL;
+        return row;
+    }
+    char *bare = mem_strndup(name, len);
+    unknown_option(o, bare, err);
+    free(bare);
+    return NULL;
+}
+
+enum { FROM_CONFIG = 1, FROM_ARGUMENTS = 2 };
+
+static int read_arguments(Options *o, int argc, char **argv, Err *err) {
+    for (int i = 0; i < argc; i++) {
+        const char *arg = argv[i], *value;
+        if (arg[0] != '-' || !arg[1]) {
+            if (!o->command->operand || o->operand)
+                return err_set(err, ERR_USAGE, "%s: unexpected argument '%.200s'", o->command->name, arg);
+            o->operand = own(o, arg);
+            continue;
+        }
+        const OptionRow *row = argument_row(o, arg, &value, err);
+        if (!row) return -1;
+        if (o->given[row - table] == FROM_ARGUMENTS && row->kind != KIND_LIST)
+            return err_set(err, ERR_USAGE, "%s%s is given twice", dashes(row), row->name);
+        if (row->kind == KIND_FLAG) {
+            if (value) return err_set(err, ERR_USAGE, "--%s takes no value", row->name);
+            value = "true";
+        } else if (!value) {
+            // A value that looks like an option is a forgotten value; --name=--value says it is meant.
+            if (i + 1 == argc || !strncmp(argv[i + 1], "--", 2))
+                return err_set(err, ERR_USAGE, "%s%s has no value", dashes(row), row->name);
+            value = argv[++i];
+        }
+        if (o->given[row - table] == FROM_CONFIG && row->kind == KIND_LIST) o->n_history = 0;
+        o->given[row - table] = FROM_ARGUMENTS;
+        if (set_value(o, row, value, err)) return -1;
+    }
+    return 0;
+}
+
+// ---- --config -------------------------------------------------------------------------------------------------------------
+
+typedef struct ConfigReader {
+    yaml_parser_t parser;
+    yaml_event_t event;
+    int line; // of the event
+    const char *path;
+    Err *err;
+} ConfigReader;
+
+static int config_fail(ConfigReader *r, const char *what, const char *name) {
+    return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->path, r->line, what, name ? " '" : "", name ? name : "",
+                   name ? "'" : "");
+}
+
+static int config_next(ConfigReader *r) {
+    yaml_event_delete(&r->event);
+    if (!yaml_parser_parse(&r->parser, &r->event)) {
+        memset(&r->event, 0, sizeof r->event);
+        r->line = (int)r->parser.problem_mark.line + 1;
+        return config_fail(r, r->parser.problem ? r->parser.problem : "not YAML", NULL);
+    }
+    r->line = (int)r->event.start_mark.line + 1;
+    if (r->event.type == YAML_ALIAS_EVENT) return config_fail(r, "aliases are not read", NULL);
+    return 0;
+}
+
+static int config_value(ConfigReader *r, Options *o, const OptionRow *row) {
+    if (r->event.type != YAML_SCALAR_EVENT) return config_fail(r, "one plain value is expected for", row->name);
+    const char *text = (const char *)r->event.data.scalar.value;
+    if (strlen(text) != r->event.data.scalar.length) return config_fail(r, "NUL byte in the value of", row->name);
+    if (!*text && row->kind != KIND_LIST) return config_fail(r, "no value for", row->name);
+    if (set_value(o, row, text, r->err)) return err_prefix(r->err, "%s: line %d", r->path, r->line);
+    return 0;
+}
+
+static int config_entry(ConfigReader *r, Options *o) {
+    if (r->event.type != YAML_SCALAR_EVENT) return config_fail(r, "an option's name is expected", NULL);
+    const char *name = (const char *)r->event.data.scalar.value;
+    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
+    if (!row || row->field == AT(config)) {
+        unknown_option(o, name, r->err);
+        return err_prefix(r->err, "%s: line %d", r->path, r->line);
+    }
+    if (o->given[row - table] == FROM_CONFIG) return config_fail(r, "given twice:", row->name);
+    o->given[row - table] = FROM_CONFIG;
+    if (config_next(r)) return -1;
+    if (row->kind != KIND_LIST || r->event.type != YAML_SEQUENCE_START_EVENT) return config_value(r, o, row);
+    while (config_next(r) == 0) {
+        if (r->event.type == YAML_SEQUENCE_END_EVENT) return 0;
+        if (config_value(r, o, row)) return -1;
+    }
+    return -1;
+}
+
+// One document, one mapping of names to values.
+static int config_document(ConfigReader *r, Options *o) {
+    static const yaml_event_type_t before[] = {YAML_STREAM_START_EVENT, YAML_DOCUMENT_START_EVENT, YAML_MAPPING_START_EVENT},
+                                   after[] = {YAML_DOCUMENT_END_EVENT, YAML_STREAM_END_EVENT};
+    for (int i = 0; i < 3; i++)
+        if (config_next(r))
+            return -1;
+        else if (r->event.type != before[i])
+            return config_fail(r, "a mapping of options is expected", NULL);
+    for (;;) {
+        if (config_next(r)) return -1;
+        if (r->event.type == YAML_MAPPING_END_EVENT) break;
+        if (config_entry(r, o)) return -1;
+    }
+    for (int i = 0; i < 2; i++)
+        if (config_next(r))
+            return -1;
+        else if (r->event.type != after[i])
+            return config_fail(r, "one document is expected", NULL);
+    return 0;
+}
+
+static int read_config(Options *o, const char *path, Err *err) {
+    enum { CONFIG_BYTES = 1 << 20 };
+    MapFile f;
+    if (mapfile_open(&f, path, CONFIG_BYTES, err)) return -1;
+    ConfigReader r = {.path = path, .err = err};
+    CHECK(yaml_parser_initialize(&r.parser));
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)f.data, f.bytes);
+    int status = config_document(&r, o);
+    yaml_event_delete(&r.event);
+    yaml_parser_delete(&r.parser);
+    mapfile_close(&f);
+    return status;
+}
+
+// ---- together ---------------------------------------------------------------------------------------------------------------
+
+static int check_required(const Options *o, Err *err) {
+    for (int i = 0; i < ROWS; i++)
+        if (table[i].initial == REQUIRED && (table[i].commands & o->command->bit) && !o->given[i])
+            return err_set(err, ERR_USAGE, "%s: --%s is missing; see latentr3 %s --help", o->command->name, table[i].name,
+                           o->command->name);
+    return 0;
+}
+
+static int check_together(const Options *o, Err *err) {
+    if ((o->command->bit & CMD_RECOMMEND) && o->k > o->beams)
+        return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
+                       o->beams, o->beams, o->beams);
+    if ((o->command->bit & CMD_INSPECT) && !!o->operand + !!o->model + !!o->data != 1)
+        return err_set(err, ERR_USAGE, "inspect: one of PATH, --model PATH and --data DIR is expected");
+    return 0;
+}
+
+// Where --config stands on the command line, or NULL; read before the rest, which wins over it.
+static const char *config_path(int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        if (!strncmp(argv[i], "--config=", 9)) return argv[i] + 9;
+        if (!strcmp(argv[i], "--config") && i + 1 < argc) return argv[i + 1];
+    }
+    return NULL;
+}
+
+int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
+    *o = (Options){.command = command};
+    set_defaults(o);
+    const char *config = config_path(argc, argv);
+    if (config && read_config(o, config, err)) return -1;
+    if (read_arguments(o, argc, argv, err) || check_required(o, err)) return -1;
+    return check_together(o, err);
+}
+
+void options_free(Options *o) {
+    for (int i = 0; i < o->n_owned; i++) free(o->owned[i]);
+    free(o->owned);
+    free(o->history);
+    *o = (Options){0};
+}
+
+int options_given(const Options *o, const char *name) {
+    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
+    return row && o->given[row - table];
+}
+
+// ---- shown ------------------------------------------------------------------------------------------------------------------
+
+static json_t *text_json(const char *s) {
+    json_t *value = s ? json_string(s) : json_null();
+    return value ? value : json_null(); // a path that is no UTF-8
+}
+
+json_t *options_to_json(const Options *o) {
+    json_t *all = json_object();
+    for (int i = 0; i < ROWS; i++) {
+        const OptionRow *row = &table[i];
+        if (!(row->commands & o->command->bit)) continue;
+        const char *field = (const char *)o + row->field;
+        json_t *value = NULL;
+        switch (row->kind) {
+        case KIND_FLAG: value = json_boolean(*(const int *)field); break;
+        case KIND_INT: value = *(const int *)field < 0 ? json_null() : json_integer(*(const int *)field); break;
+        case KIND_LONG: value = json_integer(*(const int64_t *)field); break;
+        case KIND_REAL: value = json_real(*(const double *)field); break;
+        case KIND_CHOICE:
+        case KIND_TEXT: value = text_json(*(const char *const *)field); break;
+        case KIND_LIST:
+            value = json_array();
+            for (int j = 0; j < o->n_history; j++) json_array_append_new(value, text_json(o->history[j]));
+            break;
+        }
+        json_object_set_new(all, row->name, value);
+    }
+    return all;
+}
+
+static void help_row(FILE *f, const OptionRow *row) {
+    char left[64];
+    snprintf(left, sizeof left, "%s%s%s%s", dashes(row), row->name, row->value ? " " : "", row->value ? row->value : "");
+    fprintf(f, "  %-30s %s", left, row->help);
+    if (row->initial == REQUIRED)
+        fputs(" (required)", f);
+    else if (row->initial)
+        fprintf(f, " (default %s)", row->initial);
+    if (row->kind == KIND_INT || row->kind == KIND_LONG || row->kind == KIND_REAL)
+        fprintf(f, " [%.15g .. %.15g]", row->least, row->most);
+    fputc('\n', f);
+}
+
+void options_help(FILE *f, const Command *command) {
+    fprintf(f, "latentr3 %s: %s\n\nusage: latentr3 %s", command->name, command->summary, command->name);
+    if (command->operand) fprintf(f, " [%s]", command->operand);
+    for (int i = 0; i < ROWS; i++)
+        if ((table[i].commands & command->bit) && table[i].initial == REQUIRED)
+            fprintf(f, " %s%s %s", dashes(&table[i]), table[i].name, table[i].value);
+    fputs(" [--option value ...]\n\n", f);
+    for (int i = 0; i < ROWS; i++)
+        if (table[i].commands & command->bit) help_row(f, &table[i]);
+}
+
+// ---- folders ----------------------------------------------------------------------------------------------------------------
+
+static int folder_is_empty(const char *path, Err *err) {
+    DIR *d = opendir(path);
+    if (!d) return err_errno(err, "%s: cannot be listed", path);
+    int empty = 1;
+    for (struct dirent *e; empty && (e = readdir(d));) empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+    closedir(d);
+    return empty;
+}
+
+static int check_parent(const char *path, Err *err) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    while (n > 0 && path[n - 1] != '/') n--;
+    char *parent = n ? mem_strndup(path, n) : mem_strndup(".", 1);
+    int ok = file_is_folder(parent);
+    if (!ok) err_set(err, ERR_IO, "%s: cannot be made: there is no folder %s", path, parent);
+    free(parent);
+    return ok ? 0 : -1;
+}
+
+int options_check_out(const Options *o, const char *input, Err *err) {
+    struct stat out, in;
+    if (stat(o->out, &out)) {
+        if (errno != ENOENT) return err_errno(err, "%s", o->out);
+        return check_parent(o->out, err);
+    }
+    if (input && !stat(input, &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+        return err_set(err, ERR_USAGE, "--out %s is the input itself", o->out);
+    if (!S_ISDIR(out.st_mode)) return err_set(err, ERR_IO, "%s: a folder is needed here, and this is none", o->out);
+    int empty = folder_is_empty(o->out, err);
+    if (empty < 0) return -1;
+    if (!empty && !o->force) return err_set(err, ERR_USAGE, "--out %s is not empty; --force writes into it", o->out);
+    return 0;
+}

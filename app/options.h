@@ -1,0 +1,108 @@
+// The options of all commands. One table (options.c) holds each option's name, kind, default, range, help and the commands
+// it belongs to; parsing, --config, --help and the echo into metrics.json walk that table.
+// A new option is one field here and one row there.
+#ifndef APP_OPTIONS_H
+#define APP_OPTIONS_H
+
+#include "base/err.h"
+#include "base/json.h"
+#include <stdint.h>
+#include <stdio.h>
+
+enum {
+    CMD_PREPARE = 1 << 0,
+    CMD_CONVERT = 1 << 1,
+    CMD_INSPECT = 1 << 2,
+    CMD_TOKENIZE = 1 << 3,
+    CMD_SFT = 1 << 4,
+    CMD_RL = 1 << 5,
+    CMD_EVAL = 1 << 6,
+    CMD_RECOMMEND = 1 << 7,
+    CMD_SCORE = 1 << 8,
+    CMD_SYNTH = 1 << 9
+};
+
+typedef struct Options Options;
+
+typedef struct Command {
+    const char *name, *summary;
+    int bit;                                // one of CMD_*
+    const char *operand;                    // what may stand without an option name, or NULL
+    int (*run)(const Options *o, Err *err); // cmd_NAME
+} Command;
+
+enum { OPTIONS_MAX = 96 };
+
+// Strings are owned by the Options. An option that the command does not have holds 0 or NULL.
+// "the model's" in the comments: -1 or NULL where the option was not given, and what was saved with the model counts.
+struct Options {
+    const Command *command;
+    const char *operand; // e.g. inspect PATH; or NULL
+
+    // files
+    const char *model, *data, *out, *config;
+    const char *results;  // eval: one JSON line a row; or NULL
+    const char *split;    // "train", "valid", "test"; prepare: "time", "leave-one-out"
+    const char *category; // phrase of the prompt; NULL: the data folder's
+    int strict, force, json;
+    int max_rows; // 0: all
+
+    // model and machine
+    const char *dtype; // "auto", "f32", "bf16"
+    const char *bos;   // "auto", "yes", "no"
+    int threads;       // 0: all processors
+    int64_t seed;
+    int thoughts, thought_window; // -1: the model's
+    const char *thought;          // "ratt", "hidden"; NULL: the model's
+    const char *save_dtype;       // "f32", "bf16"
+    int add_thought;              // convert
+
+    // training
+    int batch;     // sft: rows an update; rl: prompts an update; eval, recommend, score: users at a time
+    int max_steps; // 0: no limit
+    int epochs, warmup, micro_rows, patience, valid_rows, no_early_stop;
+    double lr, clip;
+    const char *lr_schedule; // "linear", "cosine", "constant"
+
+    // rl
+    int samples, sigma_relative, advantage_window, eval_rows;
+    double sigma, epsilon_low, epsilon_high, beta;
+    const char *advantage; // "batch", "group"
+
+    // recommending
+    int beams, k, exclude_seen;
+    double length_penalty;
+    const char **history; // (n_history)
+    int n_history;
+
+    // prepare
+    const char *format; // "auto", "ml-100k", "recbole"
+    int k_core, max_history;
+    double min_rating;
+
+    // tokenize, synth
+    int plain, items, rows;
+
+    uint8_t given[OPTIONS_MAX]; // by row of the table: 1 by --config, 2 on the command line
+    char **owned;
+    int n_owned;
+};
+
+// argv: what follows the command's name. Unknown, repeated and malformed options are ERR_USAGE, one line naming the option
+// and its range; a --config file is read first and loses against the command line. Also checks what options say together.
+int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err);
+void options_free(Options *o);
+
+// Whether the option stood on the command line or in the --config file.
+int options_given(const Options *o, const char *name);
+
+// The final values of all options the command has, under their names. The caller owns it.
+json_t *options_to_json(const Options *o);
+
+void options_help(FILE *f, const Command *command);
+
+// Refuses (ERR_USAGE) a non-empty --out without --force, and one that is `input` (or inside it the same folder); input may be
+// NULL. ERR_IO where it is a file or its parent is missing. Makes nothing.
+int options_check_out(const Options *o, const char *input, Err *err);
+
+#endif

@@ -1,0 +1,36 @@
+// The folder of a training run: log.jsonl (one event a line) and metrics.json (configuration, seed, versions, hashes, results).
+#ifndef APP_RUN_H
+#define APP_RUN_H
+
+#include "app/model_io.h"
+#include "data/dataset.h"
+
+typedef struct Run {
+    char *folder;
+    int log_fd;
+    int failed_errno; // of the first log line that could not be written; reported by run_close
+    double started;
+    json_t *metrics;
+} Run;
+
+typedef struct RunField {
+    const char *name;
+    double value; // not finite: null
+} RunField;
+
+// Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
+// versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.
+int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err);
+
+// One line: {"event": kind, "seconds": since run_open, fields...}.
+void run_event_fields(Run *r, const char *kind, const RunField *field, int n);
+#define run_event(r, kind, ...)                                                                                                \
+    run_event_fields((r), (kind), (const RunField[]){__VA_ARGS__}, (int)(sizeof((RunField[]){__VA_ARGS__}) / sizeof(RunField)))
+
+// A value of metrics.json; `value` is taken over.
+void run_metric(Run *r, const char *name, json_t *value);
+
+// Writes metrics.json with everything given, and closes. The folder stays usable when it was never called.
+int run_close(Run *r, Err *err);
+
+#endif
