@@ -1,5 +1,5 @@
 // The token trie of all items' answers. A leaf is a title; items that share a title share a leaf.
-// Nodes are numbered breadth-first, so a node's children are adjacent: child c of node n is the node first_child[n] + c.
+// Nodes are numbered breadth-first, so a node's children are adjacent and a child's number is greater than its parent's.
 #ifndef REC_TRIE_H
 #define REC_TRIE_H
 
@@ -11,10 +11,12 @@ typedef struct Trie {
     int nodes, leaves, sequences;
     int32_t *first_child; // (nodes + 1): children of n are [first_child[n], first_child[n + 1])
     int32_t *token;       // (nodes): the token that leads to the node; -1 for the root, node 0
-    int32_t *leaf;        // (nodes): leaf number, or -1
+    int32_t *leaf_rank;   // (nodes / TRIE_RANK + 1): leaves among the nodes before each run of TRIE_RANK
     int32_t *leaf_item;   // (leaves): the first sequence that ends here
     int longest;          // tokens of the longest sequence
 } Trie;
+
+enum { TRIE_RANK = 64 };
 
 // Sequence i is ids[offset[i]] .. ids[offset[i + 1]]. Each ends with `eos_id`, which stands nowhere else, so no sequence is
 // a prefix of another; anything else is ERR_DATA naming the sequence. Children are sorted by token.
@@ -22,5 +24,14 @@ int trie_build(Trie *t, const int32_t *ids, const size_t *offset, int n, int eos
 void trie_free(Trie *t);
 // Child of a node by its token, or -1.
 int trie_child(const Trie *t, int node, int32_t token);
+// Leaf number of a node (leaves are numbered as they stand among the nodes), or -1 where it has children.
+int trie_leaf(const Trie *t, int node);
+// The leaf where a sequence ends, or -1 where it is not in the trie.
+int trie_find(const Trie *t, const int32_t *ids, size_t n);
+size_t trie_bytes(const Trie *t);
+
+static inline int trie_children(const Trie *t, int node) {
+    return t->first_child[node + 1] - t->first_child[node];
+}
 
 #endif
