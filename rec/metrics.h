@@ -9,19 +9,23 @@ enum { METRIC_KS = 5 };
 extern const int metric_k[METRIC_KS]; // 1, 3, 5, 10, 20
 
 typedef struct Metric {
-    double value, low, high; // mean and 95 % interval by user bootstrap
+    double value, low, high; // mean and 95 % interval
 } Metric;
 
 typedef struct Metrics {
     int rows, list; // rows measured; length of the lists: a K above it is not given
+    int resamples;  // behind the intervals; 0: there are none
     Metric hit[METRIC_KS], ndcg[METRIC_KS], mrr;
     int64_t hits[METRIC_KS]; // exact counts
 } Metrics;
 
-// rank (rows): 1 is best, 0 a miss. HR@K = share of ranks <= K; NDCG@K = 1 / log2(rank + 1) within K; MRR = 1 / rank
-// within the list. resamples: 1,000 (0: no interval). The same ranks and seed give the same intervals.
-void metrics_from_ranks(Metrics *m, const int *rank, int rows, int list, int resamples, uint64_t seed);
-// {"HR@1": .., "NDCG@10": .., "MRR": .., "interval": {"HR@10": [low, high], ...}}
+// rank (rows): 1 is best, 0 (or beyond the list) a miss. HR@K = share of ranks <= K; NDCG@K = 1 / log2(rank + 1) within K;
+// MRR = 1 / rank within the list. Intervals: percentiles over `resamples` draws of users with all their rows; user (rows)
+// numbers them from 0, NULL: every row is a user of its own. The same ranks and seed give the same intervals. rows >= 1.
+void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed);
+// What a list in random order scores on average, the target among `candidates` equally likely ones. No intervals.
+void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list);
+// {"HR@1": .., "NDCG@10": .., "MRR": .., "interval": {"HR@10": [low, high], ...}}, K up to the list's length.
 json_t *metrics_to_json(const Metrics *m);
 
 #endif

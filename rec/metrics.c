@@ -1,0 +1,116 @@
+#include "rec/metrics.h"
+#include "base/arena.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const int metric_k[METRIC_KS] = {1, 3, 5, 10, 20};
+
+// One row's share of every metric; sums of these divided by the rows are the means.
+enum { GAINS = 2 * METRIC_KS + 1 };
+typedef struct Gains {
+    double rows, of[GAINS]; // HR@K, NDCG@K, MRR
+} Gains;
+
+static Metric *metric_at(Metrics *m, int i) {
+    return i < METRIC_KS ? &m->hit[i] : i < 2 * METRIC_KS ? &m->ndcg[i - METRIC_KS] : &m->mrr;
+}
+
+static void gains_add_rank(Gains *g, int rank, int list) {
+    g->rows += 1;
+    if (rank < 1 || rank > list) return;
+    for (int k = 0; k < METRIC_KS; k++) {
+        if (rank > metric_k[k]) continue;
+        g->of[k] += 1;
+        g->of[METRIC_KS + k] += 1 / log2(rank + 1.0);
+    }
+    g->of[GAINS - 1] += 1.0 / rank;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, int n, double q) {
+    double at = q * (n - 1);
+    int i = (int)at;
+    return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[i];
+}
+
+// Rows of one user are not independent, so users are drawn, not rows.
+static void bootstrap(Metrics *m, const Gains *user, int users, uint64_t seed) {
+    size_t resamples = (size_t)m->resamples;
+    double *mean = mem_alloc(GAINS * resamples, sizeof *mean); // (GAINS, resamples)
+    for (size_t b = 0; b < resamples; b++) {
+        Gains sum = {0};
+        for (int i = 0; i < users; i++) {
+            const Gains *u = &user[rng_below(seed, RNG_BOOTSTRAP, b * (size_t)users + (size_t)i, (uint64_t)users)];
+            sum.rows += u->rows;
+            for (int j = 0; j < GAINS; j++) sum.of[j] += u->of[j];
+        }
+        for (size_t j = 0; j < GAINS; j++) mean[j * resamples + b] = sum.of[j] / sum.rows;
+    }
+    for (int j = 0; j < GAINS; j++) {
+        double *values = mean + (size_t)j * resamples;
+        qsort(values, resamples, sizeof *values, by_value);
+        metric_at(m, j)->low = quantile(values, m->resamples, 0.025);
+        metric_at(m, j)->high = quantile(values, m->resamples, 0.975);
+    }
+    free(mean);
+}
+
+void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed) {
+    CHECK(rows > 0 && list > 0 && resamples >= 0);
+    *m = (Metrics){.rows = rows, .list = list, .resamples = resamples};
+    int users = rows;
+    if (user) {
+        users = 0;
+        for (int i = 0; i < rows; i++) users = user[i] >= users ? user[i] + 1 : users;
+    }
+    Gains total = {0}, *each = mem_zalloc((size_t)users, sizeof *each);
+    for (int i = 0; i < rows; i++) {
+        gains_add_rank(&total, rank[i], list);
+        gains_add_rank(&each[user ? user[i] : i], rank[i], list);
+    }
+    for (int k = 0; k < METRIC_KS; k++) m->hits[k] = (int64_t)total.of[k];
+    for (int j = 0; j < GAINS; j++) {
+        Metric *x = metric_at(m, j);
+        x->value = x->low = x->high = total.of[j] / total.rows;
+    }
+    if (resamples > 0) bootstrap(m, each, users, seed);
+    free(each);
+}
+
+void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list) {
+    CHECK(candidates > 0 && rows > 0 && list > 0);
+    *m = (Metrics){.rows = rows, .list = list};
+    Gains sum = {0};
+    for (int rank = 1; rank <= list && rank <= candidates; rank++) gains_add_rank(&sum, rank, list);
+    for (int j = 0; j < GAINS; j++) {
+        Metric *x = metric_at(m, j);
+        x->value = x->low = x->high = sum.of[j] / (double)candidates;
+    }
+}
+
+json_t *metrics_to_json(const Metrics *m) {
+    json_t *json = json_object(), *interval = json_object();
+    const char *family[2] = {"HR", "NDCG"};
+    for (int j = 0; j < GAINS; j++) {
+        const Metric *x = metric_at((Metrics *)m, j);
+        char name[16] = "MRR";
+        if (j < 2 * METRIC_KS) {
+            if (metric_k[j % METRIC_KS] > m->list) continue;
+            snprintf(name, sizeof name, "%s@%d", family[j / METRIC_KS], metric_k[j % METRIC_KS]);
+        }
+        json_object_set_new(json, name, json_real(x->value));
+        if (m->resamples > 0) json_object_set_new(interval, name, json_pack("[f, f]", x->low, x->high));
+    }
+    if (m->resamples > 0)
+        json_object_set_new(json, "interval", interval);
+    else
+        json_decref(interval);
+    return json;
+}
