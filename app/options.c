@@ -75,7 +75,7 @@ static const OptionRow table[] = {
     {"thought", CMD_SFT, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself"},
     {"thought", USE, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved where not given"},
     {"threads", TRAIN | USE, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
-    {"seed", TRAIN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740992.0, "of every random number"},
+    {"seed", TRAIN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
 
     // training
     {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
@@ -116,7 +116,7 @@ static const OptionRow table[] = {
 
     // tokenize, synth
     {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
-    {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 20, 5000, "items of the catalogue"},
+    {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 60, 5000, "items of the catalogue"},
     {"rows", CMD_SYNTH, KIND_INT, AT(rows), "6000", "N", 200, 1e6, "interactions of the log"},
 };
 // clang-format on
@@ -171,7 +171,7 @@ static int set_number(Options *o, const OptionRow *row, const char *text, Err *e
     int bad = !well_formed(text, real);
     if (!bad) x = strtod(text, NULL); // the program never leaves the C locale
     if (bad || errno || !(x >= row->least && x <= row->most))
-        return err_set(err, ERR_USAGE, "%s%s: '%.60s' is not a %s from %.15g to %.15g", dashes(row), row->name, text,
+        return err_set(err, ERR_USAGE, "%s%s: '%.60s' is not a %s from %.16g to %.16g", dashes(row), row->name, text,
                        real ? "number" : "whole number", row->least, row->most);
     char *field = (char *)o + row->field;
     if (real)
@@ -257,8 +257,8 @@ static int unknown_option(const Options *o, const char *name, Err *err) {
     for (int i = 0; i < ROWS; i++) {
         if (!(table[i].commands & o->command->bit)) continue;
         int d = distance(name, table[i].name), begins = strlen(name) > 1 && !strncmp(name, table[i].name, strlen(name));
-        if (begins) d = d < 2 ? d : 1;
-        if (d < least && (begins || d < (int)strlen(table[i].name))) {
+        if (begins) d = 1;
+        if (d < least && (begins || 3 * d <= (int)strlen(name) + 1)) {
             least = d;
             best = &table[i];
         }
@@ -359,7 +359,8 @@ static int config_entry(ConfigReader *r, Options *o) {
     if (r->event.type != YAML_SCALAR_EVENT) return config_fail(r, "an option's name is expected", NULL);
     const char *name = (const char *)r->event.data.scalar.value;
     const OptionRow *row = find_row(name, strlen(name), o->command->bit);
-    if (!row || row->field == AT(config)) {
+    if (row && row->field == AT(config)) return config_fail(r, "a configuration names no other:", row->name);
+    if (!row) {
         unknown_option(o, name, r->err);
         return err_prefix(r->err, "%s: line %d", r->path, r->line);
     }
@@ -439,7 +440,7 @@ static const char *config_path(int argc, char **argv) {
 }
 
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
-    *o = (Options){.command = command};
+    *o = (Options){.command = command, .thoughts = -1, .thought_window = -1};
     set_defaults(o);
     const char *config = config_path(argc, argv);
     if (config && read_config(o, config, err)) return -1;
@@ -461,9 +462,9 @@ int options_given(const Options *o, const char *name) {
 
 // ---- shown ------------------------------------------------------------------------------------------------------------------
 
-static json_t *text_json(const char *s) {
+json_t *options_text(const char *s) {
     json_t *value = s ? json_string(s) : json_null();
-    return value ? value : json_null(); // a path that is no UTF-8
+    return value ? value : json_null();
 }
 
 json_t *options_to_json(const Options *o) {
@@ -479,10 +480,10 @@ json_t *options_to_json(const Options *o) {
         case KIND_LONG: value = json_integer(*(const int64_t *)field); break;
         case KIND_REAL: value = json_real(*(const double *)field); break;
         case KIND_CHOICE:
-        case KIND_TEXT: value = text_json(*(const char *const *)field); break;
+        case KIND_TEXT: value = options_text(*(const char *const *)field); break;
         case KIND_LIST:
             value = json_array();
-            for (int j = 0; j < o->n_history; j++) json_array_append_new(value, text_json(o->history[j]));
+            for (int j = 0; j < o->n_history; j++) json_array_append_new(value, options_text(o->history[j]));
             break;
         }
         json_object_set_new(all, row->name, value);
@@ -493,13 +494,13 @@ json_t *options_to_json(const Options *o) {
 static void help_row(FILE *f, const OptionRow *row) {
     char left[64];
     snprintf(left, sizeof left, "%s%s%s%s", dashes(row), row->name, row->value ? " " : "", row->value ? row->value : "");
-    fprintf(f, "  %-30s %s", left, row->help);
+    fprintf(f, "  %-36s %s", left, row->help);
     if (row->initial == REQUIRED)
         fputs(" (required)", f);
     else if (row->initial)
         fprintf(f, " (default %s)", row->initial);
     if (row->kind == KIND_INT || row->kind == KIND_LONG || row->kind == KIND_REAL)
-        fprintf(f, " [%.15g .. %.15g]", row->least, row->most);
+        fprintf(f, " [%.16g .. %.16g]", row->least, row->most);
     fputc('\n', f);
 }
 

@@ -99,10 +99,13 @@ int options_given(const Options *o, const char *name);
 // The final values of all options the command has, under their names. The caller owns it.
 json_t *options_to_json(const Options *o);
 
+// A JSON string, or null where `s` is NULL or no UTF-8 (a path may hold any bytes).
+json_t *options_text(const char *s);
+
 void options_help(FILE *f, const Command *command);
 
-// Refuses (ERR_USAGE) a non-empty --out without --force, and one that is `input` (or inside it the same folder); input may be
-// NULL. ERR_IO where it is a file or its parent is missing. Makes nothing.
+// Refuses (ERR_USAGE) a non-empty --out without --force, and one that is the folder `input` itself (or NULL). ERR_IO where it
+// is a file or its parent is missing. Makes nothing.
 int options_check_out(const Options *o, const char *input, Err *err);
 
 #endif

@@ -1,0 +1,180 @@
+// latentr3 inspect: what a model, a data folder or a training run holds. One JSON value is made; without --json it is printed
+// as indented lines, and the list of tensors is left out.
+#include "app/commands.h"
+#include "app/model_io.h"
+#include "data/dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { METRICS_BYTES = 64 << 20 };
+
+static int has_file(const char *folder, const char *name) {
+    char *path = file_join(folder, name);
+    int there = file_exists(path);
+    free(path);
+    return there;
+}
+
+// ---- model ----------------------------------------------------------------------------------------------------------------
+
+static void describe_tensors(json_t *out, const Tensor *tensor, int n) {
+    json_t *list = json_array(), *types = json_object();
+    size_t parameters = 0, bytes = 0;
+    for (int i = 0; i < n; i++) {
+        const char *type = tensor_type_name(tensor[i].type);
+        json_t *shape = json_array();
+        for (int d = 0; d < tensor[i].n_dims; d++) json_array_append_new(shape, json_integer(tensor[i].dims[d]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", tensor[i].name, "type", type, "shape", shape));
+        json_object_set_new(types, type, json_integer(json_integer_value(json_object_get(types, type)) + 1));
+        parameters += tensor[i].count;
+        bytes += tensor[i].bytes;
+    }
+    json_object_set_new(out, "parameters", json_integer((json_int_t)parameters));
+    json_object_set_new(out, "bytes", json_integer((json_int_t)bytes));
+    json_object_set_new(out, "types", types);
+    json_object_set_new(out, "tensors", list);
+}
+
+static int describe_tokenizer(json_t *out, const char *path, Err *err) {
+    Tokenizer *t;
+    if (model_io_tokenizer(&t, path, err)) return -1;
+    int thought = tokenizer_id(t, PROMPT_THOUGHT_TOKEN);
+    json_object_set_new(
+        out, "tokenizer",
+        json_pack("{s:i, s:o}", "size", tokenizer_size(t), "thought_id", thought < 0 ? json_null() : json_integer(thought)));
+    tokenizer_close(t);
+    return 0;
+}
+
+static json_t *describe_model(const char *path, Err *err) {
+    WeightsSource s;
+    if (weights_open(&s, path, err)) return NULL;
+    const Tensor *tensor = s.is_gguf ? s.gguf.tensor : s.tensors.tensor;
+    int n = s.is_gguf ? s.gguf.n_tensors : s.tensors.n;
+    json_t *out = json_pack("{s:s, s:o, s:s, s:b}", "kind", "model", "path", options_text(path), "format",
+                            s.is_gguf ? "GGUF" : "Hugging Face folder", "latent_layer", s.has_latent);
+    CHECK(out);
+    json_object_set_new(out, "configuration", config_to_json(&s.config, tensor_type_name(n ? tensor[0].type : TENSOR_F32)));
+    describe_tensors(out, tensor, n);
+    weights_close(&s);
+    if (describe_tokenizer(out, path, err)) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+// ---- data -----------------------------------------------------------------------------------------------------------------
+
+static int describe_rows(json_t *out, const Dataset *d, Err *err) {
+    static const char *const split[] = {"train", "valid", "test"};
+    json_t *counts = json_object();
+    json_object_set_new(out, "rows", counts);
+    for (int i = 0; i < 3; i++) {
+        char file[16];
+        snprintf(file, sizeof file, "%s.csv", split[i]);
+        if (!has_file(d->folder, file)) {
+            json_object_set_new(counts, split[i], json_null());
+            continue;
+        }
+        Rows rows;
+        if (dataset_rows(d, &rows, split[i], 0, err)) return -1;
+        json_object_set_new(counts, split[i], json_integer(rows.n));
+        rows_free(&rows);
+    }
+    return 0;
+}
+
+static json_t *describe_data(const char *path, Err *err) {
+    Dataset d;
+    if (dataset_open(&d, path, NULL, err)) return NULL;
+    int titles = 0;
+    for (int i = 0; i < d.items.n; i++) titles += items_title_group(&d.items, i) == i;
+    json_t *out = json_pack("{s:s, s:o, s:o, s:i, s:i}", "kind", "data", "path", options_text(path), "category",
+                            options_text(d.category), "items", d.items.n, "distinct_titles", titles);
+    CHECK(out);
+    json_t *hashes = dataset_hashes(&d, err);
+    int status = hashes ? describe_rows(out, &d, err) : -1;
+    json_object_set_new(out, "hashes", hashes ? hashes : json_null());
+    if (d.json) json_object_set(out, "dataset", d.json);
+    dataset_close(&d);
+    if (status) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+// ---- run ------------------------------------------------------------------------------------------------------------------
+
+static json_t *read_metrics(const char *folder, Err *err) {
+    char *path = file_join(folder, "metrics.json");
+    json_t *metrics = json_read(path, METRICS_BYTES, err);
+    free(path);
+    return metrics;
+}
+
+// A training run leaves metrics.json beside the model it made.
+static json_t *describe_path(const char *path, Err *err) {
+    int folder = file_is_folder(path);
+    if (folder && has_file(path, "info.txt")) return describe_data(path, err);
+    json_t *out = NULL;
+    if (!folder || has_file(path, "config.json"))
+        out = describe_model(path, err);
+    else if (has_file(path, "metrics.json"))
+        out = json_pack("{s:s, s:o}", "kind", "run", "path", options_text(path));
+    else
+        err_set(err, ERR_DATA, "%s: neither a model (config.json), nor a data folder (info.txt), nor a run (metrics.json)",
+                path);
+    if (!out || !folder || !has_file(path, "metrics.json")) return out;
+    json_t *metrics = read_metrics(path, err);
+    if (!metrics) {
+        json_decref(out);
+        return NULL;
+    }
+    json_object_set_new(out, "run", metrics);
+    return out;
+}
+
+// ---- print ----------------------------------------------------------------------------------------------------------------
+
+// A string that a terminal shows as it is; others are printed as JSON, escaped.
+static int is_plain(const json_t *value) {
+    if (!json_is_string(value)) return 0;
+    const char *s = json_string_value(value);
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) return 0;
+    return 1;
+}
+
+static void print_lines(const json_t *object, int indent) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value) {
+        if (json_is_object(value)) {
+            printf("%*s%s:\n", indent, "", key);
+            print_lines(value, indent + 2);
+            continue;
+        }
+        char *text = is_plain(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        printf("%*s%s: %s\n", indent, "", key, text ? text : json_string_value(value));
+        free(text);
+    }
+}
+
+int cmd_inspect(const Options *o, Err *err) {
+    json_t *out = o->model  ? describe_model(o->model, err)
+                  : o->data ? describe_data(o->data, err)
+                            : describe_path(o->operand, err);
+    if (!out) return -1;
+    if (o->json) {
+        json_dumpf(out, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        putchar('\n');
+    } else {
+        json_object_del(out, "tensors");
+        print_lines(out, 0);
+    }
+    json_decref(out);
+    return 0;
+}

@@ -1,0 +1,309 @@
+// Opening and saving a model with its tokenizer. See model_io.h; the rules are those of the method's section 1.
+#include "app/model_io.h"
+#include "base/arena.h"
+#include "base/checked.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENIZER_CONFIG_BYTES = 16 << 20 };
+
+// ---- the vocabulary of a GGUF ---------------------------------------------------------------------------------------------
+
+// The value of `key`, an array of `element`s. NULL with err.
+static const GgufValue *gguf_list(const Gguf *g, const char *key, GgufType element, Err *err) {
+    const GgufValue *v = gguf_find(g, key);
+    if (!v)
+        err_set(err, ERR_DATA, "%s: key %s is missing", g->file.path, key);
+    else if (v->type != GGUF_ARRAY || v->element != element)
+        err_set(err, ERR_DATA, "%s: key %s is not an array of %s", g->file.path, key,
+                element == GGUF_STRING ? "strings" : "32-bit integers");
+    else
+        return v;
+    return NULL;
+}
+
+static void gguf_texts(const GgufValue *v, const char ***text, size_t **len) {
+    *text = mem_alloc(v->count, sizeof **text);
+    *len = mem_alloc(v->count, sizeof **len);
+    for (size_t i = 0; i < v->count; i++) {
+        GgufString s = gguf_array_string(v, i);
+        (*text)[i] = s.data;
+        (*len)[i] = s.len;
+    }
+}
+
+static int gguf_is_bpe(const Gguf *g, Err *err) {
+    GgufString model;
+    if (gguf_string(g, "tokenizer.ggml.model", &model, err)) return -1;
+    if (model.len == 4 && !memcmp(model.data, "gpt2", 4)) return 0;
+    return err_set(err, ERR_DATA, "%s: tokenizer '%.*s' is not supported, only byte-level BPE ('gpt2')", g->file.path,
+                   model.len < 40 ? (int)model.len : 40, model.data);
+}
+
+static int gguf_tokenizer(Tokenizer **t, const Gguf *g, Err *err) {
+    GgufString pre = {"default", 7};
+    if (gguf_is_bpe(g, err)) return -1;
+    if (gguf_find(g, "tokenizer.ggml.pre") && gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return -1;
+    const GgufValue *tokens = gguf_list(g, "tokenizer.ggml.tokens", GGUF_STRING, err), *merges = NULL, *kinds = NULL;
+    if (tokens) merges = gguf_list(g, "tokenizer.ggml.merges", GGUF_STRING, err);
+    if (!merges) return -1;
+    if (gguf_find(g, "tokenizer.ggml.token_type") && !(kinds = gguf_list(g, "tokenizer.ggml.token_type", GGUF_I32, err)))
+        return -1;
+    if (kinds && kinds->count != tokens->count)
+        return err_set(err, ERR_DATA, "%s: tokenizer.ggml.token_type has %zu entries for %zu tokens", g->file.path,
+                       kinds->count, tokens->count);
+    const char **token, **merge;
+    size_t *token_len, *merge_len;
+    gguf_texts(tokens, &token, &token_len);
+    gguf_texts(merges, &merge, &merge_len);
+    int32_t *kind = kinds ? mem_alloc(kinds->count, sizeof *kind) : NULL;
+    for (size_t i = 0; kind && i < kinds->count; i++) kind[i] = (int32_t)gguf_array_int(kinds, i);
+    char *pre_tokenizer = mem_strndup(pre.data, pre.len);
+    TokenizerPieces pieces = {.n_tokens = tokens->count,
+                              .n_merges = merges->count,
+                              .token = token,
+                              .token_len = token_len,
+                              .merge = merge,
+                              .merge_len = merge_len,
+                              .kind = kind,
+                              .pre_tokenizer = pre_tokenizer};
+    int status = tokenizer_from_pieces(t, &pieces, g->file.path, err);
+    free(token);
+    free(token_len);
+    free(merge);
+    free(merge_len);
+    free(kind);
+    free(pre_tokenizer);
+    return status;
+}
+
+static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
+    char *path = file_join(folder, "tokenizer.json");
+    int status = tokenizer_open(t, path, err);
+    free(path);
+    return status;
+}
+
+int model_io_tokenizer(Tokenizer **t, const char *path, Err *err) {
+    size_t n = strlen(path);
+    if (file_is_folder(path)) return folder_tokenizer(t, path, err);
+    if (n > 5 && !strcmp(path + n - 5, ".json")) return tokenizer_open(t, path, err);
+    Gguf g;
+    if (gguf_open(&g, path, err)) return -1;
+    int status = gguf_tokenizer(t, &g, err);
+    gguf_close(&g);
+    return status;
+}
+
+// ---- tokenizer_config.json ------------------------------------------------------------------------------------------------
+
+// "bos_token" and the like: a string, or an object with "content"; NULL where absent or null.
+static const char *token_text(const json_t *config, const char *key) {
+    const json_t *v = json_object_get(config, key);
+    if (json_is_object(v)) v = json_object_get(v, "content");
+    return json_string_value(v);
+}
+
+static void set_token(json_t *config, const char *key, const char *text) {
+    json_object_set_new(config, key, text ? json_string(text) : json_null());
+}
+
+// What a folder's tokenizer_config.json says, or what a GGUF's metadata says in the same words. An empty object where the
+// folder has none.
+static json_t *read_tokenizer_config(const WeightsSource *s, const Tokenizer *t, Err *err) {
+    if (!s->is_gguf) {
+        char *path = file_join(s->path, "tokenizer_config.json");
+        json_t *config = file_exists(path) ? json_read(path, TOKENIZER_CONFIG_BYTES, err) : json_object();
+        if (config && !json_is_object(config)) {
+            err_set(err, ERR_DATA, "%s: not an object", path);
+            json_decref(config);
+            config = NULL;
+        }
+        free(path);
+        return config;
+    }
+    json_t *config = json_pack("{s:b, s:i}", "clean_up_tokenization_spaces", 0, "model_max_length", s->config.max_positions);
+    GgufString template;
+    int64_t padding = -1;
+    if (gguf_string(&s->gguf, "tokenizer.chat_template", &template, NULL) == 0)
+        json_object_set_new(config, "chat_template", json_stringn(template.data, template.len));
+    if (s->config.eos_id >= 0) set_token(config, "eos_token", tokenizer_token(t, s->config.eos_id));
+    if (gguf_int(&s->gguf, "tokenizer.ggml.padding_token_id", &padding, NULL) == 0 && padding >= 0 &&
+        padding < tokenizer_size(t))
+        set_token(config, "pad_token", tokenizer_token(t, (int)padding));
+    return config;
+}
+
+// <|Thought|> in the lists that transformers keeps beside tokenizer.json.
+static void announce_thought(json_t *config, int id) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", id);
+    json_t *added = json_object_get(config, "added_tokens_decoder"),
+           *special = json_object_get(config, "additional_special_tokens");
+    if (json_is_object(added))
+        json_object_set_new(added, number,
+                            json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", PROMPT_THOUGHT_TOKEN, "lstrip", 0,
+                                      "normalized", 0, "rstrip", 0, "single_word", 0, "special", 1));
+    if (!json_is_array(special)) {
+        special = json_array();
+        json_object_set_new(config, "additional_special_tokens", special);
+    }
+    size_t i;
+    json_t *v;
+    json_array_foreach(special, i, v) if (json_is_string(v) && !strcmp(json_string_value(v), PROMPT_THOUGHT_TOKEN)) return;
+    json_array_append_new(special, json_string(PROMPT_THOUGHT_TOKEN));
+}
+
+// ---- open -----------------------------------------------------------------------------------------------------------------
+
+static int token_id(const OpenModel *m, const char *key, int otherwise, int *id, Err *err) {
+    const char *text = token_text(m->tokenizer_config, key);
+    *id = text ? tokenizer_id(m->tokenizer, text) : otherwise;
+    if (text && *id < 0)
+        return err_set(err, ERR_DATA, "%s: %s '%.60s' of tokenizer_config.json is not in the vocabulary", m->path, key, text);
+    if (*id >= 0 && !tokenizer_token(m->tokenizer, *id))
+        return err_set(err, ERR_DATA, "%s: %s %d is not in the vocabulary", m->path, key, *id);
+    return 0;
+}
+
+// Whether prompts begin with BOS: --bos, else what was saved with the model, else whether tokenizer_config.json has one.
+static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const char *category, Err *err) {
+    int bos, eos, use = c->add_bos;
+    if (token_id(m, "bos_token", c->bos_id, &bos, err) || token_id(m, "eos_token", c->eos_id, &eos, err)) return -1;
+    if (use < 0) use = token_text(m->tokenizer_config, "bos_token") != NULL;
+    if (strcmp(o->bos, "auto")) use = !strcmp(o->bos, "yes");
+    if (use && bos < 0)
+        return err_set(err, ERR_USAGE, "prompts are to begin with BOS (--bos yes, or saved so), and %s has none", m->path);
+    if (eos < 0 && o->command->bit != CMD_CONVERT)
+        return err_set(err, ERR_DATA, "%s: no end-of-text token is named, so no answer can end", m->path);
+    c->add_bos = use;
+    c->bos_id = bos;
+    c->eos_id = eos; // what ends the answers that this model learns
+    m->style = (PromptStyle){.category = category, .bos_id = use ? bos : -1, .eos_id = eos};
+    return 0;
+}
+
+static void choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options *o) {
+    if (!json_object_get(s->config_json, "latentr3")) c->thoughts = s->has_latent;
+    if (o->add_thought && !c->thoughts) c->thoughts = 1;
+    if (o->thoughts >= 0) c->thoughts = o->thoughts;
+    if (o->thought_window >= 0) c->thought_window = o->thought_window;
+    if (o->thought) c->thought_hidden = !strcmp(o->thought, "hidden");
+}
+
+static int add_thought_token(OpenModel *m, ModelConfig *c, Err *err) {
+    m->thought_id = tokenizer_add(m->tokenizer, PROMPT_THOUGHT_TOKEN, err);
+    if (m->thought_id < 0) return -1;
+    announce_thought(m->tokenizer_config, m->thought_id);
+    c->V = tokenizer_size(m->tokenizer);
+    return 0;
+}
+
+static void say_not_used(const WeightsSource *s) {
+    static const char *const sampling[] = {"do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"};
+    Str list = {0};
+    for (size_t i = 0; i < sizeof sampling / sizeof sampling[0]; i++)
+        if (json_object_get(s->generation, sampling[i])) str_printf(&list, "%s%s", list.len ? ", " : "", sampling[i]);
+    if (list.len)
+        log_info("generation_config.json: %s not used, answers come from a beam search over the catalogue", list.data);
+    str_free(&list);
+}
+
+static int open_ops(Ops **ops, const Options *o, Err *err) {
+    int bf16 = o->dtype && (!strcmp(o->dtype, "bf16") || (!strcmp(o->dtype, "auto") && ops_has_bf16()));
+    return ops_open(ops, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
+}
+
+static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const char *category, Err *err) {
+    ModelConfig c = s->config;
+    int status = s->is_gguf ? gguf_tokenizer(&m->tokenizer, &s->gguf, err) : folder_tokenizer(&m->tokenizer, s->path, err);
+    if (status) return -1;
+    if (tokenizer_size(m->tokenizer) > c.V)
+        return err_set(err, ERR_DATA, "%s: the tokenizer has %d ids, the embedding %d rows", m->path,
+                       tokenizer_size(m->tokenizer), c.V);
+    m->tokenizer_config = read_tokenizer_config(s, m->tokenizer, err);
+    if (!m->tokenizer_config || choose_style(m, &c, o, category, err)) return -1;
+    choose_thoughts(&c, s, o);
+    m->thought_id = tokenizer_id(m->tokenizer, PROMPT_THOUGHT_TOKEN);
+    if ((o->command->bit != CMD_CONVERT || o->add_thought) && add_thought_token(m, &c, err)) return -1;
+    if (open_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
+    m->had_latent = s->has_latent;
+    if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
+    return weights_load(&m->llm, s, err);
+}
+
+int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err) {
+    *m = (OpenModel){.path = mem_strndup(o->model, strlen(o->model))};
+    WeightsSource s;
+    if (weights_open(&s, o->model, err)) {
+        model_io_close(m);
+        return -1;
+    }
+    say_not_used(&s);
+    int status = open_from(m, &s, o, category, err);
+    weights_close(&s);
+    if (status) {
+        model_io_close(m);
+        return -1;
+    }
+    const ModelConfig *c = &m->llm.config;
+    log_info("model %s: %d layers, width %d, vocabulary %d, %d thought%s%s, %s", m->path, c->L, c->D, c->V, c->thoughts,
+             c->thoughts == 1 ? "" : "s", m->style.bos_id >= 0 ? ", BOS" : "", ops_description(m->ops));
+    return 0;
+}
+
+void model_io_close(OpenModel *m) {
+    if (m->llm.ops) llm_free(&m->llm);
+    if (m->ops) ops_close(m->ops);
+    if (m->tokenizer) tokenizer_close(m->tokenizer);
+    json_decref(m->tokenizer_config);
+    free(m->path);
+    *m = (OpenModel){0};
+}
+
+// ---- save -----------------------------------------------------------------------------------------------------------------
+
+static int save_json(const char *folder, const char *name, json_t *value, Err *err) {
+    char *path = file_join(folder, name);
+    int status = json_save(path, value, err);
+    free(path);
+    json_decref(value);
+    return status;
+}
+
+// bos_token stands there only where prompts begin with it: others read the rule from its presence, as we do.
+static json_t *final_tokenizer_config(const OpenModel *m) {
+    json_t *config = json_deep_copy(m->tokenizer_config);
+    set_token(config, "bos_token", m->style.bos_id >= 0 ? tokenizer_token(m->tokenizer, m->style.bos_id) : NULL);
+    if (m->style.eos_id >= 0) set_token(config, "eos_token", tokenizer_token(m->tokenizer, m->style.eos_id));
+    if (!token_text(config, "pad_token")) set_token(config, "pad_token", token_text(config, "eos_token"));
+    if (!json_object_get(config, "tokenizer_class"))
+        json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
+    return config;
+}
+
+static json_t *special_tokens_map(const json_t *config) {
+    static const char *const key[] = {"bos_token", "eos_token", "pad_token"};
+    json_t *map = json_object(), *special = json_object_get(config, "additional_special_tokens");
+    for (int i = 0; i < 3; i++)
+        if (token_text(config, key[i])) set_token(map, key[i], token_text(config, key[i]));
+    if (json_is_array(special)) json_object_set(map, "additional_special_tokens", special);
+    return map;
+}
+
+int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *err) {
+    if (file_make_folder(folder, err) || weights_save(&m->llm, folder, type, err)) return -1;
+    char *path = file_join(folder, "tokenizer.json");
+    int status = tokenizer_save(m->tokenizer, path, err);
+    free(path);
+    if (status) return -1;
+    json_t *config = final_tokenizer_config(m);
+    status = save_json(folder, "special_tokens_map.json", special_tokens_map(config), err);
+    if (status) {
+        json_decref(config);
+        return -1;
+    }
+    return save_json(folder, "tokenizer_config.json", config, err);
+}
