@@ -18,19 +18,19 @@ typedef struct WeightsSource {
     json_t *config_json; // config.json or NULL
 } WeightsSource;
 
-// path: a folder with config.json, or a .gguf file (told by its magic).
+// path: a folder with config.json, or a GGUF file. Unexpected tensors are refused by name, missing ones too, and shapes that
+// the configuration does not want: before any memory is asked for. Without a word in config.json, thoughts is 1 where
+// LatentRATT's tensors are there and 0 else.
 int weights_open(WeightsSource *s, const char *path, Err *err);
 void weights_close(WeightsSource *s);
 
 // Read every tensor of the model into `m` (whose config may have more vocabulary rows than the file: new rows get the
-// mean of the file's rows; or fewer: the last are dropped). Unexpected tensors are refused by name, missing ones too; NaN
-// and Inf are refused. The rows of q and k of Llama-family GGUF files are put back into half-split order.
-// LatentRATT's tensors are read where present and left alone else.
+// mean of the file's rows; or fewer: the last are dropped). NaN and Inf are refused. The rows of q and k of Llama-family
+// GGUF files are put back into half-split order. LatentRATT's tensors are read where present and left alone else.
 int weights_load(Llm *m, const WeightsSource *s, Err *err);
 
 // Write config.json, model.safetensors and generation_config.json into `folder` (which exists). type: F32 or BF16.
 int weights_save(const Llm *m, const char *folder, TensorType type, Err *err);
-// The same from the file's tensors, without a model in memory (convert): tensor by tensor.
 // 128-bit hash over all weights, 32 hexadecimal digits.
 void weights_hash(const Llm *m, char hex[33]);
 

@@ -1,0 +1,312 @@
+#include "model/weights.h"
+#include "base/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+// Values held on the host at a time. The widest row of any model fits (config_check), and every block divides it.
+enum { STAGE = 1 << 20, MAX_JSON = 1 << 20 };
+
+// ---- names --------------------------------------------------------------------------------------------------------
+
+// "model.layers.7.mlp.up_proj.weight" -> "blk.7.ffn_up.weight"; empty for a tensor that GGUF files do not have.
+static void gguf_name(char out[80], const char *name) {
+    static const char *const pair[][2] = {
+        {"model.embed_tokens", "token_embd"},
+        {"lm_head", "output"},
+        {"model.norm", "output_norm"},
+        {"input_layernorm", "attn_norm"},
+        {"self_attn.q_proj", "attn_q"},
+        {"self_attn.k_proj", "attn_k"},
+        {"self_attn.v_proj", "attn_v"},
+        {"self_attn.o_proj", "attn_output"},
+        {"post_attention_layernorm", "ffn_norm"},
+        {"mlp.gate_proj", "ffn_gate"},
+        {"mlp.up_proj", "ffn_up"},
+        {"mlp.down_proj", "ffn_down"},
+    };
+    const char *rest = name, *suffix = strrchr(name, '.');
+    int layer = -1, skip = 0;
+    if (sscanf(name, "model.layers.%d.%n", &layer, &skip) == 1) rest = name + skip;
+    *out = 0;
+    for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
+        size_t n = strlen(pair[i][0]);
+        if (strncmp(rest, pair[i][0], n) || rest + n != suffix) continue;
+        if (layer >= 0)
+            snprintf(out, 80, "blk.%d.%s%s", layer, pair[i][1], suffix);
+        else
+            snprintf(out, 80, "%s%s", pair[i][1], suffix);
+    }
+}
+
+static const Tensor *find(const WeightsSource *s, const char *name) {
+    char other[80];
+    if (!s->is_gguf) return safetensors_find(&s->tensors, name);
+    gguf_name(other, name);
+    return gguf_tensor(&s->gguf, other);
+}
+
+static int is_table(const char *name) { // a row for each token
+    return strcmp(name, "model.embed_tokens.weight") == 0 || strcmp(name, "lm_head.weight") == 0;
+}
+
+// ---- opening ------------------------------------------------------------------------------------------------------
+
+static const char *shape_text(char out[96], int n, const int64_t *dims) {
+    size_t at = 0;
+    out[0] = 0;
+    for (int i = 0; i < n && at < 64; i++)
+        at += (size_t)snprintf(out + at, 96 - at, "%s%lld", i ? ", " : "", (long long)dims[i]);
+    return out;
+}
+
+static int check_param(const WeightsSource *s, const Param *p, Err *err) {
+    const Tensor *t = find(s, p->name);
+    char have[96], want[96];
+    if (!t) return err_set(err, ERR_DATA, "%s: tensor \"%s\" is missing", s->path, p->name);
+    if (t->type >= TENSOR_I32)
+        return err_set(err, ERR_DATA, "%s: tensor \"%s\" has type %s, which holds no weights", s->path, t->name,
+                       tensor_type_name(t->type));
+    int64_t dims[2] = {p->dims[0], p->dims[1]};
+    if (t->n_dims == p->n_dims && memcmp(t->dims, dims, (size_t)p->n_dims * sizeof *dims) == 0) return 0;
+    return err_set(err, ERR_DATA, "%s: tensor \"%s\" has shape [%s], the configuration wants [%s]", s->path, t->name,
+                   shape_text(have, t->n_dims, t->dims), shape_text(want, p->n_dims, dims));
+}
+
+// Tensors beside the model's own that are known to say nothing more.
+static int is_redundant(const WeightsSource *s, const Tensor *t) {
+    static const char buffer[] = ".rotary_emb.inv_freq"; // computed; old checkpoints hold it
+    size_t n = strlen(t->name), m = strlen(buffer);
+    if (s->is_gguf) return strcmp(t->name, "rope_freqs.weight") == 0; // read with the configuration
+    if (n > m && strcmp(t->name + n - m, buffer) == 0) return 1;
+    if (!s->config.tied || strcmp(t->name, "lm_head.weight")) return 0;
+    const Tensor *embed = find(s, "model.embed_tokens.weight");
+    return t->type == embed->type && t->bytes == embed->bytes && memcmp(t->data, embed->data, t->bytes) == 0;
+}
+
+// Every tensor of the model is there in its shape, and no other.
+static int check_tensors(const WeightsSource *s, Err *err) {
+    const Tensor *all = s->is_gguf ? s->gguf.tensor : s->tensors.tensor;
+    int n = s->is_gguf ? s->gguf.n_tensors : s->tensors.n, status = 0;
+    char *used = mem_zalloc((size_t)n, 1);
+    ModelConfig c = s->config;
+    Params params;
+    if (s->has_latent) { // even where it will not be used
+        c.thoughts = 1;
+        c.thought_hidden = 0;
+    }
+    params_init(&params, &c);
+    for (int i = 0; i < params.n && status == 0; i++) {
+        status = check_param(s, &params.param[i], err);
+        if (status == 0) used[find(s, params.param[i].name) - all] = 1;
+    }
+    for (int i = 0; i < n && status == 0; i++)
+        if (!used[i] && !is_redundant(s, &all[i]))
+            status = err_set(err, ERR_DATA, "%s: unexpected tensor \"%.200s\"%s", s->path, all[i].name,
+                             strcmp(all[i].name, "lm_head.weight") ? "" : ": it differs from the embeddings it is tied to");
+    params_free(&params);
+    free(used);
+    return status;
+}
+
+static int open_folder(WeightsSource *s, Err *err) {
+    char *config = file_join(s->path, "config.json"), *generation = file_join(s->path, "generation_config.json");
+    char *single = file_join(s->path, "model.safetensors"), *index = file_join(s->path, "model.safetensors.index.json");
+    int status = -1;
+    if ((s->config_json = json_read(config, MAX_JSON, err))) status = config_from_json(&s->config, s->config_json, config, err);
+    if (status == 0 && file_exists(generation)) {
+        s->generation = json_read(generation, MAX_JSON, err);
+        if (!s->generation)
+            status = -1;
+        else if (!json_is_object(s->generation))
+            status = err_set(err, ERR_DATA, "%s: no object", generation);
+    }
+    if (status == 0 && !file_exists(single) && !file_exists(index))
+        status = err_set(err, ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there", s->path);
+    if (status == 0) status = safetensors_open(&s->tensors, file_exists(single) ? single : index, err);
+    s->has_latent = status == 0 && safetensors_find(&s->tensors, "attention.query.weight");
+    if (status == 0 && !json_object_get(json_object_get(s->config_json, "latentr3"), "thoughts"))
+        s->config.thoughts = s->has_latent;
+    free(config), free(generation), free(single), free(index);
+    return status;
+}
+
+int weights_open(WeightsSource *s, const char *path, Err *err) {
+    *s = (WeightsSource){.path = mem_strndup(path, strlen(path)), .is_gguf = !file_is_folder(path)};
+    int status = s->is_gguf ? gguf_open(&s->gguf, path, err) : open_folder(s, err);
+    if (status == 0 && s->is_gguf) status = config_from_gguf(&s->config, &s->gguf, err);
+    if (status == 0) status = check_tensors(s, err);
+    if (status) weights_close(s);
+    return status;
+}
+
+void weights_close(WeightsSource *s) {
+    gguf_close(&s->gguf);
+    safetensors_close(&s->tensors);
+    json_decref(s->generation), json_decref(s->config_json);
+    free(s->path);
+    *s = (WeightsSource){0};
+}
+
+// ---- loading ------------------------------------------------------------------------------------------------------
+
+typedef struct Loader {
+    Llm *m;
+    const WeightsSource *s;
+    float *stage; // (STAGE)
+    double *sum;  // (D) of a table's rows
+    Err *err;
+} Loader;
+
+// GGUF files of the Llama family pair neighbouring values of a head in the rotary embedding, we and Hugging Face files pair
+// value j with j + K/2. Row 2j + p of a head there is row p K/2 + j here.
+static size_t source_row(const Loader *l, const Param *p, size_t row) {
+    size_t K = (size_t)l->m->config.K, at = row % K;
+    if (!l->s->is_gguf || l->m->config.family != FAMILY_LLAMA) return row;
+    if (!strstr(p->name, ".q_proj.weight") && !strstr(p->name, ".k_proj.weight")) return row;
+    return row - at + 2 * (at % (K / 2)) + at / (K / 2);
+}
+
+// Index of the first value that is NaN or Inf, or n.
+static size_t first_not_finite(const float *x, size_t n) {
+    size_t i = 0;
+    for (; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        if ((bits & 0x7f800000u) == 0x7f800000u) break;
+    }
+    return i;
+}
+
+// Rows [first, first + n) of p into the stage.
+static int read_rows(const Loader *l, const Param *p, const Tensor *t, size_t first, size_t n, size_t width) {
+    for (size_t r = 0; r < n; r++) tensor_to_f32(l->stage + r * width, t, source_row(l, p, first + r) * width, width);
+    size_t bad = first_not_finite(l->stage, n * width);
+    if (bad == n * width) return 0;
+    return err_set(l->err, ERR_DATA, "%s: tensor \"%s\": a value in row %zu, column %zu is not finite", l->s->path, t->name,
+                   source_row(l, p, first + bad / width), bad % width);
+}
+
+// The mean of a table's rows becomes the embedding of tokens that the file does not know.
+static void fill_new_rows(const Loader *l, float *w, size_t have, size_t want, size_t width) {
+    for (size_t i = 0; i < width; i++) l->stage[i] = (float)(l->sum[i] / (double)have);
+    for (size_t r = have; r < want; r++) ops_upload(l->m->ops, w + r * width, l->stage, width * sizeof(float));
+}
+
+static int load_param(const Loader *l, const Param *p) {
+    const Tensor *t = find(l->s, p->name);
+    size_t width = (size_t)p->dims[p->n_dims - 1], rows = p->count / width, have = t->count / width;
+    float *w = l->m->w + p->offset;
+    int grow = have < rows;
+    if (grow) memset(l->sum, 0, width * sizeof *l->sum);
+    size_t step = STAGE / width, end = have < rows ? have : rows;
+    for (size_t r = 0; r < end; r += step) {
+        size_t n = end - r < step ? end - r : step;
+        if (read_rows(l, p, t, r, n, width)) return -1;
+        for (size_t k = 0; grow && k < n; k++)
+            for (size_t i = 0; i < width; i++) l->sum[i] += (double)l->stage[k * width + i];
+        ops_upload(l->m->ops, w + r * width, l->stage, n * width * sizeof(float));
+    }
+    if (grow) fill_new_rows(l, w, have, rows, width);
+    return 0;
+}
+
+// The model may differ from the file in its vocabulary, and in having LatentRATT or not.
+static int check_same(const Llm *m, const WeightsSource *s, Err *err) {
+    for (int i = 0; i < m->params.n; i++) {
+        const Param *p = &m->params.param[i];
+        const Tensor *t = find(s, p->name);
+        if (!t && p->group == PARAMS_LATENT) continue;
+        if (!t || t->n_dims != p->n_dims || (t->dims[0] != p->dims[0] && !is_table(p->name)) ||
+            (p->n_dims == 2 && t->dims[1] != p->dims[1]))
+            return err_set(err, ERR_DATA, "%s: tensor \"%s\" is missing or has not the shape of this model", s->path, p->name);
+    }
+    return 0;
+}
+
+int weights_load(Llm *m, const WeightsSource *s, Err *err) {
+    if (check_same(m, s, err)) return -1;
+    Loader l = {.m = m, .s = s, .err = err};
+    l.stage = mem_alloc(STAGE, sizeof *l.stage);
+    l.sum = mem_alloc((size_t)m->config.D, sizeof *l.sum);
+    int status = 0;
+    for (int i = 0; i < m->params.n && status == 0; i++)
+        if (find(s, m->params.param[i].name)) status = load_param(&l, &m->params.param[i]);
+    m->version++;
+    free(l.stage), free(l.sum);
+    return status;
+}
+
+// ---- saving -------------------------------------------------------------------------------------------------------
+
+static int save_tensors(const Llm *m, const char *path, TensorType type, Err *err) {
+    const Params *p = &m->params;
+    Tensor *tensor = mem_zalloc((size_t)p->n, sizeof *tensor);
+    for (int i = 0; i < p->n; i++) {
+        const Param *x = &p->param[i];
+        tensor[i] = (Tensor){.name = x->name, .type = type, .n_dims = x->n_dims, .dims = {x->dims[0], x->dims[1]}};
+    }
+    json_t *metadata = json_pack("{s:s}", "format", "pt");
+    SafetensorsWriter writer;
+    int status = safetensors_write_begin(&writer, path, tensor, p->n, metadata, err);
+    json_decref(metadata);
+    free(tensor);
+    if (status) return -1;
+    float *stage = mem_alloc(STAGE, sizeof *stage);
+    uint16_t *half = mem_alloc(STAGE, sizeof *half);
+    for (int i = 0; i < p->n; i++) {
+        for (size_t at = 0, n; at < p->param[i].count; at += n) {
+            n = p->param[i].count - at < STAGE ? p->param[i].count - at : STAGE;
+            ops_download(m->ops, stage, m->w + p->param[i].offset + at, n * sizeof *stage);
+            for (size_t k = 0; type == TENSOR_BF16 && k < n; k++) half[k] = f32_to_bf16(stage[k]);
+            safetensors_write_data(&writer, type == TENSOR_BF16 ? (void *)half : (void *)stage, n * tensor_block_bytes(type));
+        }
+    }
+    free(stage), free(half);
+    return safetensors_write_end(&writer, err);
+}
+
+static int save_generation(const ModelConfig *c, const char *path, Err *err) {
+    json_t *json = json_object();
+    if (c->bos_id >= 0) json_object_set_new(json, "bos_token_id", json_integer(c->bos_id));
+    if (c->eos_id >= 0) {
+        json_object_set_new(json, "eos_token_id", json_integer(c->eos_id));
+        json_object_set_new(json, "pad_token_id", json_integer(c->eos_id));
+    }
+    int status = json_save(path, json, err);
+    json_decref(json);
+    return status;
+}
+
+int weights_save(const Llm *m, const char *folder, TensorType type, Err *err) {
+    CHECK(type == TENSOR_F32 || type == TENSOR_BF16);
+    char *tensors = file_join(folder, "model.safetensors"), *config = file_join(folder, "config.json");
+    char *generation = file_join(folder, "generation_config.json");
+    json_t *json = config_to_json(&m->config, type == TENSOR_BF16 ? "bfloat16" : "float32");
+    int status =
+        save_tensors(m, tensors, type, err) || save_generation(&m->config, generation, err) || json_save(config, json, err) ? -1
+                                                                                                                            : 0;
+    json_decref(json);
+    free(tensors), free(config), free(generation);
+    return status;
+}
+
+void weights_hash(const Llm *m, char hex[33]) {
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state && XXH3_128bits_reset(state) == XXH_OK);
+    float *stage = mem_alloc(STAGE, sizeof *stage);
+    for (int i = 0; i < m->params.n; i++) {
+        const Param *p = &m->params.param[i];
+        for (size_t at = 0, n; at < p->count; at += n) {
+            n = p->count - at < STAGE ? p->count - at : STAGE;
+            ops_download(m->ops, stage, m->w + p->offset + at, n * sizeof *stage);
+            XXH3_128bits_update(state, stage, n * sizeof *stage);
+        }
+    }
+    XXH128_hash_t h = XXH3_128bits_digest(state);
+    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+    XXH3_freeState(state);
+    free(stage);
+}
