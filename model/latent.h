@@ -6,9 +6,10 @@
 
 typedef struct LatentPass { // one thought of B timelines, kept for backward
     int B;
-    int first_slot, slots;    // the slots whose keys were made by this pass
+    int slots;                // slots taken when it was made
     const int *node;          // (B) host: the thought follows the last position of this node
-    int32_t *last_slot;       // (B) device
+    int32_t *last_slot;       // (B) host
+    int32_t *slot_position;   // (slots) device
     int32_t *position;        // (B) device: position of the query
     act *h_last, *q, *pooled; // (B, D)
     float *lse;               // (B)
@@ -17,12 +18,13 @@ typedef struct LatentPass { // one thought of B timelines, kept for backward
 } LatentPass;
 
 // The thoughts of B timelines, each seen from the last position of node[b]. Keys of all slots not yet made are made here.
-// With record the pass can go back.
-void latent_forward(Session *s, LatentPass *p, const int *node, int B, int record);
+// The pass can go back until the session is reset to before it.
+void latent_forward(Session *s, LatentPass *p, const int *node, int B);
 // From dr (B, D) device: s->dh += (where it exists), and LatentRATT's weight gradients where it trains. For the passes of
 // several thoughts, in reverse order.
 void latent_backward(Session *s, LatentPass *p, const float *dr);
-// Attention over the timeline's positions for pass row b: weight (host, as many as the timeline is long), oldest first.
+// Attention over the timeline's positions for pass row b: weight (host, oldest position first); returns how many
+// (the timeline's length, or the window's; 0 for hidden-state thoughts).
 int latent_weights(Session *s, const LatentPass *p, int b, float *weight, int cap);
 
 #endif

@@ -26,14 +26,14 @@ typedef struct Session {
     int slots, slots_used; // S and how many are taken
     int nodes, nodes_cap;
     KvNode *node;
-    act **k, **v;       // (L) of (S, G K)
-    act *h;             // (S, D) hidden states after the final norm
-    act *ratt_k;        // (S, D) LatentRATT's rotated keys; filled by latent_keys
-    int grad_slot0;     // gradients exist for slots >= this
-    float **dk, **dv;   // (L) of (S - grad_slot0, G K), NULL: no gradients
-    float *dh;          // (S - grad_slot0, D)
-    float *dratt_k;     // (S - grad_slot0, D)
-    int64_t tokens_run; // rows that went forward, for rates
+    act **k, **v;               // (L) of (S, G K)
+    act *h;                     // (S, D) hidden states after the final norm
+    act *ratt_k;                // (S, D) LatentRATT's rotated keys; filled by latent_forward
+    int ratt_made;              // slots whose ratt_k is there
+    int grad_slot0, grad_slots; // gradients exist for these slots
+    float **dk, **dv;           // (L) of (grad_slots, G K), NULL: no gradients
+    float *dh;                  // (grad_slots, D)
+    int64_t tokens_run;         // rows that went forward, for rates
 } Session;
 
 // slots: the most positions alive at a time. Memory is committed as it is touched.
@@ -42,13 +42,22 @@ void session_free(Session *s);
 
 typedef struct SessionMark {
     size_t device, host;
-    int slots_used, nodes;
+    int slots_used, nodes, ratt_made;
+    const float *dh;
 } SessionMark;
 SessionMark session_mark(const Session *s);
 void session_reset(Session *s, SessionMark mark); // everything after the mark is gone
 
-// From here on slots have gradients (zeroed): all taken after this call. The slots before it get none.
-void session_want_gradients(Session *s);
+// The next `slots` slots have gradients (zeroed); those taken before this call get none. Until a reset to before it.
+void session_want_gradients(Session *s, int slots);
+void session_zero_gradients(Session *s, int from_slot); // of the slots from here on
+
+// The spans from the root to the end of `node`, oldest first, adjacent slots joined; returns how many (CHECKs the cap).
+int session_path(const Session *s, int node, Span *span, int cap);
+int session_depth(const Session *s, int node); // nodes from the root to `node`, both counted
+static inline int session_length(const Session *s, int node) {
+    return node < 0 ? 0 : s->node[node].position + s->node[node].len;
+}
 
 typedef struct SegmentActs { // what a layer's backward needs; (N, .)
     float *x_in, *x_mid;     // (N, D) residual stream before each half
@@ -60,7 +69,8 @@ typedef struct SegmentActs { // what a layer's backward needs; (N, .)
 
 typedef struct Segment {
     int N, slot0; // rows; row n is slot slot0 + n
-    int record;   // keep activations for a backward pass
+    int max_nodes, max_rows;
+    int record; // activations are kept for a backward pass
     int first_node, nodes;
     int32_t *ids; // host (N); < 0: the row's embedding is given (a thought)
     int32_t *ids_device, *position_device;
@@ -78,10 +88,9 @@ int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len)
 // thought (given, D) device: the rows with ids < 0 in order, or NULL where there is none.
 void segment_forward(Session *s, Segment *g, const float *thought, int record);
 // From s->dh at the segment's slots, and s->dk, s->dv. dthought (given, D) (=) or NULL. Weight gradients go to
-// llm->dw where the backbone trains. Activations stay valid: a second backward is possible after session_zero_gradients.
+// llm->dw where the backbone trains. Activations stay valid: a second backward is possible once the gradients
+// are zeroed again.
 void segment_backward(Session *s, Segment *g, float *dthought);
-void session_zero_gradients(Session *s);
-
 static inline int session_slot(const Session *s, int node, int index) {
     return s->node[node].slot + index;
 }

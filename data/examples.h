@@ -1,0 +1,34 @@
+// Rows of a split as token ids, ready for training and scoring.
+#ifndef DATA_EXAMPLES_H
+#define DATA_EXAMPLES_H
+
+#include "data/dataset.h"
+#include "text/prompt.h"
+
+typedef struct Example {
+    const int32_t *prompt; // the input piece behind the shared instruction; or, where the row lost its oldest tokens, all of it
+    const int32_t *answer; // with end-of-text
+    int prompt_len, answer_len;
+    int shared; // the instruction stands before the prompt
+} Example;
+
+typedef struct Examples {
+    int n;
+    Example *example;
+    Ints instruction; // with BOS
+    int longest;      // tokens of the longest example, instruction included
+    int shortened;    // rows that lost tokens
+    int64_t answer_tokens;
+    Ints ids; // memory of all
+} Examples;
+
+// limit_tokens: a row (prompt, thoughts, answer) longer than this loses its oldest tokens.
+int examples_make(Examples *e, const Rows *rows, const Tokenizer *t, const PromptStyle *style, int thoughts, int limit_tokens,
+                  Err *err);
+void examples_free(Examples *e);
+// Positions in the network that example i takes beside the instruction.
+static inline int example_rows(const Example *x, int thoughts) {
+    return x->prompt_len + thoughts + x->answer_len - 1;
+}
+
+#endif

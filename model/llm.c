@@ -1,0 +1,171 @@
+#include "model/llm.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const float *weight(const Llm *m, const char *name) {
+    const Param *p = params_find(&m->params, name);
+    CHECK(p);
+    return m->w + p->offset;
+}
+
+static const float *layer_weight(const Llm *m, int layer, const char *name) {
+    char full[80];
+    snprintf(full, sizeof full, "model.layers.%d.%s", layer, name);
+    return weight(m, full);
+}
+
+static Matrix matrix(Llm *m, const float *w, int O, int I) {
+    return (Matrix){.w = w, .version = &m->version, .O = O, .I = I};
+}
+
+static void bind_weights(Llm *m) {
+    const ModelConfig *c = &m->config;
+    m->embed = weight(m, "model.embed_tokens.weight");
+    m->norm = weight(m, "model.norm.weight");
+    m->head = matrix(m, c->tied ? m->embed : weight(m, "lm_head.weight"), c->V, c->D);
+    if (m->params.begin[PARAMS_LATENT] < m->params.begin[PARAMS_LATENT + 1]) {
+        m->ratt_q = matrix(m, weight(m, "attention.query.weight"), c->D, c->D);
+        m->ratt_k = matrix(m, weight(m, "attention.key.weight"), c->D, c->D);
+        m->ratt_v = matrix(m, weight(m, "attention.value.weight"), c->D, c->D);
+        m->ratt_qb = weight(m, "attention.query.bias");
+        m->ratt_kb = weight(m, "attention.key.bias");
+        m->ratt_vb = weight(m, "attention.value.bias");
+    }
+    m->block = mem_zalloc((size_t)c->L, sizeof *m->block);
+    for (int l = 0; l < c->L; l++) {
+        LlmBlock *b = &m->block[l];
+        b->qkv = matrix(m, layer_weight(m, l, "self_attn.q_proj.weight"), (c->H + 2 * c->G) * c->K, c->D);
+        b->out = matrix(m, layer_weight(m, l, "self_attn.o_proj.weight"), c->D, c->H * c->K);
+        b->gate_up = matrix(m, layer_weight(m, l, "mlp.gate_proj.weight"), 2 * c->F, c->D);
+        b->down = matrix(m, layer_weight(m, l, "mlp.down_proj.weight"), c->D, c->F);
+        b->qkv_bias = c->qkv_bias ? layer_weight(m, l, "self_attn.q_proj.bias") : NULL;
+        b->norm1 = layer_weight(m, l, "input_layernorm.weight");
+        b->norm2 = layer_weight(m, l, "post_attention_layernorm.weight");
+    }
+}
+
+// Llama-3 scaling: long wavelengths are divided by the factor, short ones kept, those between blended.
+static float scaled_frequency(const ModelConfig *c, float frequency) {
+    if (!(c->rope_factor > 0)) return frequency;
+    const float wavelength = 2.0f * 3.14159265f / frequency, old = (float)c->rope_original_positions;
+    if (wavelength > old / c->rope_low_freq) return frequency / c->rope_factor;
+    if (wavelength < old / c->rope_high_freq) return frequency;
+    float blend = (old / wavelength - c->rope_low_freq) / (c->rope_high_freq - c->rope_low_freq);
+    return (1.0f - blend) * frequency / c->rope_factor + blend * frequency;
+}
+
+// Tables (positions, K/2) in f32 as PyTorch makes them: the angle is rounded to f32 before its cosine is taken.
+static int rope_init(Rope *rope, Llm *m, int K, float base, int positions, int scaled) {
+    int half = K / 2;
+    size_t n = (size_t)positions * (size_t)half;
+    float *cos_host = mem_alloc(n, sizeof(float)), *sin_host = mem_alloc(n, sizeof(float));
+    for (int i = 0; i < half; i++) {
+        float frequency = 1.0f / powf(base, (float)(2 * i) / (float)K);
+        if (scaled) frequency = scaled_frequency(&m->config, frequency);
+        for (int p = 0; p < positions; p++) {
+            float angle = (float)p * frequency;
+            cos_host[(size_t)p * (size_t)half + (size_t)i] = cosf(angle);
+            sin_host[(size_t)p * (size_t)half + (size_t)i] = sinf(angle);
+        }
+    }
+    float *cos_device = ARENA_NEW(&m->arena, float, n), *sin_device = ARENA_NEW(&m->arena, float, n);
+    ops_upload(m->ops, cos_device, cos_host, n * sizeof(float));
+    ops_upload(m->ops, sin_device, sin_host, n * sizeof(float));
+    free(cos_host), free(sin_host);
+    *rope = (Rope){cos_device, sin_device, positions, K};
+    return 0;
+}
+
+int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
+    const float ratt_rope_base = 1000.0f;
+    *m = (Llm){.config = *c, .ops = ops, .version = 1};
+    params_init(&m->params, c);
+    size_t tables = (size_t)positions * ((size_t)c->K + (size_t)c->D) * sizeof(float);
+    size_t bytes = 2 * m->params.total * sizeof(float) + tables + 4096; // weights and, if asked for, gradients
+    void *range = ops_reserve(ops, bytes, err);
+    if (!range) {
+        params_free(&m->params);
+        return -1;
+    }
+    arena_init(&m->arena, range, bytes, "the model's arena");
+    m->w = ARENA_NEW(&m->arena, float, m->params.total);
+    bind_weights(m);
+    rope_init(&m->rope, m, c->K, c->rope_base, positions, 1);
+    if (m->ratt_q.w) rope_init(&m->ratt_rope, m, c->D, ratt_rope_base, positions, 0);
+    return 0;
+}
+
+void llm_free(Llm *m) {
+    if (!m->ops) return;
+    Matrix *single[] = {&m->head, &m->ratt_q, &m->ratt_k, &m->ratt_v};
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++) ops_matrix_free(m->ops, single[i]);
+    for (int l = 0; m->block && l < m->config.L; l++) {
+        ops_matrix_free(m->ops, &m->block[l].qkv);
+        ops_matrix_free(m->ops, &m->block[l].out);
+        ops_matrix_free(m->ops, &m->block[l].gate_up);
+        ops_matrix_free(m->ops, &m->block[l].down);
+    }
+    free(m->block);
+    ops_release(m->ops, m->arena.base, m->arena.capacity_bytes);
+    params_free(&m->params);
+    *m = (Llm){0};
+}
+
+int llm_train(Llm *m, int backbone, int latent, Err *err) {
+    (void)err;
+    m->train[PARAMS_BACKBONE] = backbone;
+    m->train[PARAMS_LATENT] = latent && m->params.begin[PARAMS_LATENT] < m->params.total;
+    if ((backbone || latent) && !m->dw) m->dw = ARENA_NEW(&m->arena, float, m->params.total);
+    llm_zero_gradients(m);
+    return 0;
+}
+
+void llm_zero_gradients(Llm *m) {
+    for (int g = 0; g < PARAM_GROUPS; g++)
+        if (m->train[g])
+            ops_zero(m->ops, m->dw + m->params.begin[g], (m->params.begin[g + 1] - m->params.begin[g]) * sizeof(float));
+}
+
+float *llm_gradient(const Llm *m, const float *w) {
+    if (!m->dw || !w) return NULL;
+    size_t at = (size_t)(w - m->w);
+    int group = at >= m->params.begin[PARAMS_LATENT] ? PARAMS_LATENT : PARAMS_BACKBONE;
+    return m->train[group] ? m->dw + at : NULL;
+}
+
+static void upload_filled(Llm *m, const Param *p, float *host) {
+    ops_upload(m->ops, m->w + p->offset, host, p->count * sizeof(float));
+    free(host);
+    m->version++;
+}
+
+void llm_init_latent(Llm *m, uint64_t seed) {
+    const float bound = 1.0f / sqrtf((float)m->config.D);
+    for (int i = 0; i < m->params.n; i++) {
+        const Param *p = &m->params.param[i];
+        if (p->group != PARAMS_LATENT) continue;
+        float *host = mem_alloc(p->count, sizeof(float));
+        for (size_t j = 0; j < p->count; j++)
+            host[j] = bound * (float)(2.0 * rng_uniform(seed, RNG_INIT, p->offset - m->params.begin[PARAMS_LATENT] + j) - 1.0);
+        upload_filled(m, p, host);
+    }
+}
+
+void llm_init_random(Llm *m, uint64_t seed) {
+    for (int i = 0; i < m->params.n; i++) {
+        const Param *p = &m->params.param[i];
+        if (p->group != PARAMS_BACKBONE) continue;
+        float *host = mem_alloc(p->count, sizeof(float));
+        if (strstr(p->name, "norm.weight")) {
+            for (size_t j = 0; j < p->count; j++) host[j] = 1.0f;
+        } else {
+            rng_normal(host, p->count, seed, RNG_INIT, (uint64_t)1 << 40 | p->offset);
+            for (size_t j = 0; j < p->count; j++) host[j] = strstr(p->name, "bias") ? 0.0f : 0.02f * host[j];
+        }
+        upload_filled(m, p, host);
+    }
+    llm_init_latent(m, seed);
+}

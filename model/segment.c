@@ -1,0 +1,234 @@
+// The network itself: one segment forward, and back.
+#include "model/session.h"
+
+#include <string.h>
+
+void segment_begin(Session *s, Segment *g, int max_nodes, int max_rows) {
+    *g = (Segment){.slot0 = s->slots_used, .first_node = s->nodes, .max_rows = max_rows, .max_nodes = max_nodes};
+    g->ids = ARENA_NEW(&s->host, int32_t, max_rows);
+}
+
+int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len) {
+    CHECK(g->nodes < g->max_nodes && g->N + len <= g->max_rows);
+    CHECK(s->nodes < s->nodes_cap && s->slots_used + len <= s->slots);
+    CHECK(parent < s->nodes && s->nodes == g->first_node + g->nodes); // one segment is built at a time
+    KvNode *node = &s->node[s->nodes];
+    *node = (KvNode){.parent = parent, .slot = s->slots_used, .len = len, .position = session_length(s, parent)};
+    CHECK(node->position + len <= s->llm->rope.positions);
+    memcpy(g->ids + g->N, ids, (size_t)len * sizeof *ids);
+    for (int i = 0; i < len; i++) g->given += ids[i] < 0;
+    g->N += len;
+    g->nodes++;
+    s->slots_used += len;
+    return s->nodes++;
+}
+
+// One block a node: all slots of its ancestors, and its own causally.
+static void segment_plan(Session *s, Segment *g) {
+    AttnBlock *block = ARENA_NEW(&s->host, AttnBlock, g->nodes);
+    int most = 0, spans = 0, blocks = 0;
+    for (int i = 0; i < g->nodes; i++) most += session_depth(s, g->first_node + i);
+    Span *span = ARENA_NEW(&s->host, Span, most + 1);
+    for (int i = 0; i < g->nodes; i++) {
+        const KvNode *node = &s->node[g->first_node + i];
+        if (node->len == 0) continue;
+        int n = session_path(s, node->parent, span + spans, most + 1 - spans);
+        block[blocks++] = (AttnBlock){node->slot - g->slot0, node->len, node->slot, spans, n};
+        spans += n;
+    }
+    g->plan = (AttnPlan){block, span, blocks};
+}
+
+static void segment_upload(Session *s, Segment *g) {
+    int32_t *position = ARENA_NEW(&s->host, int32_t, g->N), *given = ARENA_NEW(&s->host, int32_t, g->given + 1);
+    int n = 0;
+    for (int i = 0; i < g->nodes; i++) {
+        const KvNode *node = &s->node[g->first_node + i];
+        for (int j = 0; j < node->len; j++) position[node->slot - g->slot0 + j] = node->position + j;
+    }
+    for (int i = 0; i < g->N; i++)
+        if (g->ids[i] < 0) given[n++] = i;
+    g->ids_device = ARENA_NEW(&s->device, int32_t, g->N);
+    g->position_device = ARENA_NEW(&s->device, int32_t, g->N);
+    g->given_row_device = ARENA_NEW(&s->device, int32_t, g->given + 1);
+    ops_upload(s->ops, g->ids_device, g->ids, (size_t)g->N * sizeof(int32_t));
+    ops_upload(s->ops, g->position_device, position, (size_t)g->N * sizeof(int32_t));
+    ops_upload(s->ops, g->given_row_device, given, (size_t)g->given * sizeof(int32_t));
+}
+
+static SegmentActs acts_new(Session *s, int N, int record) {
+    const ModelConfig *c = &s->llm->config;
+    size_t n = (size_t)N, D = (size_t)c->D, act_bytes = dtype_bytes(ops_dtype(s->ops));
+    return (SegmentActs){
+        .x_in = ARENA_NEW(&s->device, float, n *D),
+        .x_mid = record ? ARENA_NEW(&s->device, float, n *D) : NULL,
+        .rstd1 = ARENA_NEW(&s->device, float, n),
+        .rstd2 = ARENA_NEW(&s->device, float, n),
+        .q = arena_get(&s->device, n * (size_t)(c->H * c->K), act_bytes),
+        .attn = arena_get(&s->device, n * (size_t)(c->H * c->K), act_bytes),
+        .lse = ARENA_NEW(&s->device, float, n *(size_t)c->H),
+        .gate_up = arena_get(&s->device, n * 2 * (size_t)c->F, act_bytes),
+    };
+}
+
+typedef struct Scratch { // of one layer, (N, .)
+    act *normed;         // (N, D)
+    act *qkv;            // (N, (H + 2G) K)
+    act *hidden;         // (N, F)
+    float *delta;        // (N, D) what a half adds to the residual stream
+} Scratch;
+
+static Scratch scratch_new(Session *s, int N) {
+    const ModelConfig *c = &s->llm->config;
+    size_t n = (size_t)N, act_bytes = dtype_bytes(ops_dtype(s->ops));
+    return (Scratch){arena_get(&s->device, n * (size_t)c->D, act_bytes),
+                     arena_get(&s->device, n * (size_t)((c->H + 2 * c->G) * c->K), act_bytes),
+                     arena_get(&s->device, n * (size_t)c->F, act_bytes), ARENA_NEW(&s->device, float, n *(size_t)c->D)};
+}
+
+static float attention_scale(const ModelConfig *c) {
+    return 1.0f / __builtin_sqrtf((float)c->K);
+}
+
+// One decoder layer. x (N, D) comes in with `delta` of the layer before not yet added (NULL: nothing to add); a->x_in
+// receives the sum. Returns the residual stream, to which t->delta must still be added.
+static float *block_forward(Session *s, Segment *g, int l, SegmentActs *a, Scratch *t, float *x, const float *delta) {
+    const ModelConfig *c = &s->llm->config;
+    LlmBlock *b = &s->llm->block[l];
+    Ops *ops = s->ops;
+    const Dtype type = ops_dtype(ops);
+    float *x_in = delta ? a->x_in : x, *x_mid = a->x_mid ? a->x_mid : x_in;
+    a->x_in = x_in;
+    op_rmsnorm_forward(ops, t->normed, a->rstd1, x_in, x, delta, b->norm1, g->N, c->D, c->rms_eps);
+    op_linear_forward(ops, t->qkv, type, t->normed, &b->qkv, b->qkv_bias, g->N);
+    op_qkv_forward(ops, a->q, s->k[l], s->v[l], t->qkv, g->position_device, g->slot0, &s->llm->rope, g->N, c->H, c->G, c->K);
+    op_attention_forward(ops, a->attn, a->lse, a->q, s->k[l], s->v[l], &g->plan, g->N, c->H, c->G, c->K, attention_scale(c));
+    op_linear_forward(ops, t->delta, DTYPE_F32, a->attn, &b->out, NULL, g->N);
+    op_rmsnorm_forward(ops, t->normed, a->rstd2, x_mid, x_in, t->delta, b->norm2, g->N, c->D, c->rms_eps);
+    op_linear_forward(ops, a->gate_up, type, t->normed, &b->gate_up, NULL, g->N);
+    op_swiglu_forward(ops, t->hidden, a->gate_up, g->N, c->F);
+    op_linear_forward(ops, t->delta, DTYPE_F32, t->hidden, &b->down, NULL, g->N);
+    return x_mid;
+}
+
+void segment_forward(Session *s, Segment *g, const float *thought, int record) {
+    const ModelConfig *c = &s->llm->config;
+    Ops *ops = s->ops;
+    CHECK(!g->given == !thought);
+    if (g->N == 0) return;
+    segment_plan(s, g);
+    segment_upload(s, g);
+    g->record = record;
+    size_t n = (size_t)g->N * (size_t)c->D, act_bytes = dtype_bytes(ops_dtype(ops));
+    size_t mark = arena_mark(&s->device);
+    if (record) {
+        g->acts = ARENA_NEW(&s->host, SegmentActs, c->L);
+        for (int l = 0; l < c->L; l++) g->acts[l] = acts_new(s, g->N, 1);
+        g->x_out = ARENA_NEW(&s->device, float, n);
+        g->rstd_out = ARENA_NEW(&s->device, float, g->N);
+        mark = arena_mark(&s->device);
+    }
+    SegmentActs single = {0};
+    float *x_out = g->x_out, *rstd_out = g->rstd_out;
+    if (!record) {
+        single = acts_new(s, g->N, 0); // every layer writes over the one before
+        x_out = single.x_in;
+        rstd_out = single.rstd1;
+    }
+    Scratch t = scratch_new(s, g->N);
+    float *x = record ? g->acts[0].x_in : single.x_in;
+    op_embed_forward(ops, x, s->llm->embed, g->ids_device, g->N, c->D);
+    if (g->given) op_rows_scatter(ops, x, thought, g->given_row_device, g->given, c->D, sizeof(float));
+    for (int l = 0; l < c->L; l++) x = block_forward(s, g, l, record ? &g->acts[l] : &single, &t, x, l ? t.delta : NULL);
+    act *h = (char *)s->h + (size_t)g->slot0 * (size_t)c->D * act_bytes;
+    op_rmsnorm_forward(ops, h, rstd_out, x_out, x, t.delta, s->llm->norm, g->N, c->D, c->rms_eps);
+    arena_reset(&s->device, mark);
+    s->tokens_run += g->N;
+}
+
+typedef struct BackScratch { // (N, .)
+    act *dy;                 // (N, D) a half's output gradient, in the compute type
+    act *dhidden;            // (N, F)
+    act *dgate_up;           // (N, 2F)
+    act *hidden;             // (N, F)
+    act *normed;             // (N, D)
+    float *dnormed;          // (N, D)
+    float *dq;               // (N, H K)
+    act *dattn;              // (N, H K)
+    act *dqkv;               // (N, (H + 2G) K)
+} BackScratch;
+
+static BackScratch back_scratch_new(Session *s, int N) {
+    const ModelConfig *c = &s->llm->config;
+    size_t n = (size_t)N, D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)(c->H * c->K), W = (size_t)((c->H + 2 * c->G) * c->K),
+           act_bytes = dtype_bytes(ops_dtype(s->ops));
+    return (BackScratch){.dy = arena_get(&s->device, n * D, act_bytes),
+                         .dhidden = arena_get(&s->device, n * F, act_bytes),
+                         .dgate_up = arena_get(&s->device, n * 2 * F, act_bytes),
+                         .hidden = arena_get(&s->device, n * F, act_bytes),
+                         .normed = arena_get(&s->device, n * D, act_bytes),
+                         .dnormed = ARENA_NEW(&s->device, float, n *D),
+                         .dq = ARENA_NEW(&s->device, float, n *Q),
+                         .dattn = arena_get(&s->device, n * Q, act_bytes),
+                         .dqkv = arena_get(&s->device, n * W, act_bytes)};
+}
+
+static void weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {
+    float *dw = llm_gradient(s->llm, w->w);
+    if (dw) op_linear_backward_weight(s->ops, dw, llm_gradient(s->llm, bias), dy, x, N, w->O, w->I);
+}
+
+// Undoes block_forward, last line first. dx (N, D): gradient of the layer's output in, of its input out.
+static void block_backward(Session *s, Segment *g, int l, BackScratch *t, float *dx) {
+    const ModelConfig *c = &s->llm->config;
+    LlmBlock *b = &s->llm->block[l];
+    SegmentActs *a = &g->acts[l];
+    Ops *ops = s->ops;
+    const Dtype type = ops_dtype(ops);
+    const int train = s->llm->train[PARAMS_BACKBONE];
+    const size_t wide = (size_t)g->N * (size_t)c->D;
+
+    op_to_act(ops, t->dy, dx, wide);
+    op_linear_backward_input(ops, t->dhidden, type, t->dy, &b->down, g->N);
+    op_swiglu_backward(ops, t->dgate_up, t->dhidden, a->gate_up, g->N, c->F);
+    op_linear_backward_input(ops, t->dnormed, DTYPE_F32, t->dgate_up, &b->gate_up, g->N);
+    if (train) {
+        op_swiglu_forward(ops, t->hidden, a->gate_up, g->N, c->F);
+        weight_gradient(s, &b->down, NULL, t->dy, t->hidden, g->N);
+        op_rmsnorm_again(ops, t->normed, a->x_mid, a->rstd2, b->norm2, g->N, c->D);
+        weight_gradient(s, &b->gate_up, NULL, t->dgate_up, t->normed, g->N);
+    }
+    op_rmsnorm_backward(ops, dx, llm_gradient(s->llm, b->norm2), t->dnormed, a->x_mid, a->rstd2, b->norm2, g->N, c->D);
+
+    op_to_act(ops, t->dy, dx, wide);
+    op_linear_backward_input(ops, t->dattn, type, t->dy, &b->out, g->N);
+    weight_gradient(s, &b->out, NULL, t->dy, a->attn, g->N);
+    op_attention_backward(ops, t->dq, s->dk[l], s->dv[l], t->dattn, a->attn, a->lse, a->q, s->k[l], s->v[l], &g->plan,
+                          s->grad_slot0, g->N, c->H, c->G, c->K, attention_scale(c));
+    const size_t own = (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->G * (size_t)c->K;
+    op_qkv_backward(ops, t->dqkv, t->dq, s->dk[l] + own, s->dv[l] + own, g->position_device, &s->llm->rope, g->N, c->H, c->G,
+                    c->K);
+    op_linear_backward_input(ops, t->dnormed, DTYPE_F32, t->dqkv, &b->qkv, g->N);
+    if (train) {
+        op_rmsnorm_again(ops, t->normed, a->x_in, a->rstd1, b->norm1, g->N, c->D);
+        weight_gradient(s, &b->qkv, b->qkv_bias, t->dqkv, t->normed, g->N);
+    }
+    op_rmsnorm_backward(ops, dx, llm_gradient(s->llm, b->norm1), t->dnormed, a->x_in, a->rstd1, b->norm1, g->N, c->D);
+}
+
+void segment_backward(Session *s, Segment *g, float *dthought) {
+    const ModelConfig *c = &s->llm->config;
+    Ops *ops = s->ops;
+    CHECK(g->record && s->dh && g->slot0 >= s->grad_slot0);
+    size_t mark = arena_mark(&s->device);
+    float *dx = ARENA_NEW(&s->device, float, (size_t)g->N *(size_t)c->D);
+    BackScratch t = back_scratch_new(s, g->N);
+    ops_zero(ops, dx, (size_t)g->N * (size_t)c->D * sizeof(float));
+    op_rmsnorm_backward(ops, dx, llm_gradient(s->llm, s->llm->norm), s->dh + (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->D,
+                        g->x_out, g->rstd_out, s->llm->norm, g->N, c->D);
+    for (int l = c->L - 1; l >= 0; l--) block_backward(s, g, l, &t, dx);
+    float *dembed = llm_gradient(s->llm, s->llm->embed);
+    if (dembed) op_embed_backward(ops, dembed, dx, g->ids_device, g->N, c->D);
+    if (dthought && g->given) op_rows_gather(ops, dthought, dx, g->given_row_device, g->given, c->D, sizeof(float));
+    arena_reset(&s->device, mark);
+}

@@ -1,0 +1,106 @@
+#include "model/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// Rotary tables and caches of the session's layers come from arenas that are only touched as they are used.
+int session_init(Session *s, Llm *m, int slots, Err *err) {
+    const ModelConfig *c = &m->config;
+    size_t machine = arena_machine_bytes(), act_bytes = dtype_bytes(ops_dtype(m->ops));
+    *s = (Session){.llm = m, .ops = m->ops, .slots = slots, .nodes_cap = slots};
+    void *range = ops_reserve(m->ops, machine, err);
+    if (!range) return -1;
+    arena_init(&s->device, range, machine, "the step arena");
+    if (arena_reserve(&s->host, (size_t)4 << 30, "the host arena", err)) {
+        session_free(s);
+        return -1;
+    }
+    s->node = ARENA_NEW(&s->host, KvNode, slots);
+    s->k = ARENA_NEW(&s->host, act *, c->L);
+    s->v = ARENA_NEW(&s->host, act *, c->L);
+    s->dk = ARENA_NEW(&s->host, float *, c->L);
+    s->dv = ARENA_NEW(&s->host, float *, c->L);
+    size_t S = (size_t)slots, kv = (size_t)c->G * (size_t)c->K;
+    for (int l = 0; l < c->L; l++) {
+        s->k[l] = arena_get(&s->device, S * kv, act_bytes);
+        s->v[l] = arena_get(&s->device, S * kv, act_bytes);
+        s->dk[l] = s->dv[l] = NULL;
+    }
+    s->h = arena_get(&s->device, S * (size_t)c->D, act_bytes);
+    if (m->ratt_k.w) s->ratt_k = arena_get(&s->device, S * (size_t)c->D, act_bytes);
+    return 0;
+}
+
+void session_free(Session *s) {
+    if (s->device.base) ops_release(s->ops, s->device.base, s->device.capacity_bytes);
+    arena_free(&s->host);
+    *s = (Session){0};
+}
+
+SessionMark session_mark(const Session *s) {
+    return (SessionMark){arena_mark(&s->device), arena_mark(&s->host), s->slots_used, s->nodes, s->ratt_made, s->dh};
+}
+
+void session_reset(Session *s, SessionMark mark) {
+    arena_reset(&s->device, mark.device);
+    arena_reset(&s->host, mark.host);
+    s->slots_used = mark.slots_used;
+    s->nodes = mark.nodes;
+    s->ratt_made = mark.ratt_made < mark.slots_used ? mark.ratt_made : mark.slots_used;
+    if (s->dh && !mark.dh) { // the gradients were carved after the mark
+        s->dh = NULL;
+        for (int l = 0; l < s->llm->config.L; l++) s->dk[l] = s->dv[l] = NULL;
+    }
+}
+
+void session_want_gradients(Session *s, int slots) {
+    const ModelConfig *c = &s->llm->config;
+    size_t kv = (size_t)slots * (size_t)c->G * (size_t)c->K;
+    CHECK(!s->dh && slots <= s->slots - s->slots_used);
+    s->grad_slot0 = s->slots_used;
+    s->grad_slots = slots;
+    for (int l = 0; l < c->L; l++) {
+        s->dk[l] = ARENA_NEW(&s->device, float, kv);
+        s->dv[l] = ARENA_NEW(&s->device, float, kv);
+    }
+    s->dh = ARENA_NEW(&s->device, float, (size_t)slots *(size_t)c->D);
+    session_zero_gradients(s, s->grad_slot0);
+}
+
+void session_zero_gradients(Session *s, int from_slot) {
+    const ModelConfig *c = &s->llm->config;
+    const size_t skip = (size_t)(from_slot - s->grad_slot0), n = (size_t)s->grad_slots - skip, kv = (size_t)c->G * (size_t)c->K,
+                 D = (size_t)c->D;
+    for (int l = 0; l < c->L; l++) {
+        ops_zero(s->ops, s->dk[l] + skip * kv, n * kv * sizeof(float));
+        ops_zero(s->ops, s->dv[l] + skip * kv, n * kv * sizeof(float));
+    }
+    ops_zero(s->ops, s->dh + skip * D, n * D * sizeof(float));
+}
+
+int session_path(const Session *s, int node, Span *span, int cap) {
+    int n = 0;
+    for (int at = node; at >= 0; at = s->node[at].parent) {
+        const KvNode *k = &s->node[at];
+        if (k->len == 0) continue;
+        if (n && span[n - 1].slot == k->slot + k->len) { // slots run on: one span
+            span[n - 1].slot = k->slot;
+            span[n - 1].len += k->len;
+            continue;
+        }
+        CHECK(n < cap);
+        span[n++] = (Span){k->slot, k->len};
+    }
+    for (int i = 0; i < n / 2; i++) { // oldest first
+        Span swap = span[i];
+        span[i] = span[n - 1 - i];
+        span[n - 1 - i] = swap;
+    }
+    return n;
+}
+
+int session_depth(const Session *s, int node) {
+    int n = 0;
+    for (; node >= 0; node = s->node[node].parent) n++;
+    return n;
+}

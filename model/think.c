@@ -1,0 +1,52 @@
+#include "model/think.h"
+
+int think_slots(const ThinkPrompt *prompt, int B, int instruction_len, int thoughts) {
+    int n = instruction_len + (thoughts > 0 ? B * (thoughts - 1) : 0);
+    for (int b = 0; b < B; b++) n += prompt[b].len;
+    return n;
+}
+
+static int any_shared(const ThinkPrompt *prompt, int B) {
+    for (int b = 0; b < B; b++)
+        if (prompt[b].shared) return 1;
+    return 0;
+}
+
+static void think_prompts(Session *s, Think *t, const int32_t *instruction, int instruction_len, const ThinkPrompt *prompt,
+                          const ThinkPrompt *extra, int *extra_node, int record) {
+    int rows = instruction_len;
+    for (int b = 0; b < t->B; b++) rows += prompt[b].len + (extra ? extra[b].len : 0);
+    segment_begin(s, &t->prompts, 2 * t->B + 1, rows);
+    if (t->root < 0 && any_shared(prompt, t->B)) t->root = segment_add(s, &t->prompts, -1, instruction, instruction_len);
+    for (int b = 0; b < t->B; b++)
+        t->node[b] = segment_add(s, &t->prompts, prompt[b].shared ? t->root : -1, prompt[b].ids, prompt[b].len);
+    for (int b = 0; extra && b < t->B; b++) extra_node[b] = segment_add(s, &t->prompts, t->node[b], extra[b].ids, extra[b].len);
+    segment_forward(s, &t->prompts, NULL, record);
+}
+
+void think_forward(Session *s, Think *t, int root, const int32_t *instruction, int instruction_len, const ThinkPrompt *prompt,
+                   int B, const ThinkPrompt *extra, int *extra_node, ThinkRecord record) {
+    const int32_t given = -1;
+    *t = (Think){.B = B, .thoughts = s->llm->config.thoughts, .root = root};
+    CHECK(t->thoughts <= THINK_THOUGHTS);
+    t->node = ARENA_NEW(&s->host, int, B);
+    think_prompts(s, t, instruction, instruction_len, prompt, extra, extra_node, record == THINK_RECORD_ALL);
+    for (int n = 0; n < t->thoughts; n++) {
+        if (n > 0) {
+            Segment *g = &t->thought[n - 1];
+            segment_begin(s, g, B, B);
+            for (int b = 0; b < B; b++) t->node[b] = segment_add(s, g, t->node[b], &given, 1);
+            segment_forward(s, g, t->r, record != THINK_FORWARD);
+        }
+        latent_forward(s, &t->pass[n], t->node, B);
+        t->r = t->pass[n].r;
+    }
+}
+
+void think_backward(Session *s, Think *t, float *dr) {
+    for (int n = t->thoughts - 1; n >= 0; n--) {
+        latent_backward(s, &t->pass[n], dr);
+        if (n > 0) segment_backward(s, &t->thought[n - 1], dr);
+    }
+    if (t->prompts.record) segment_backward(s, &t->prompts, NULL);
+}

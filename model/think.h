@@ -1,0 +1,40 @@
+// From prompts to thoughts: the part that training, scoring and recommending share.
+//   segment of [instruction +] prompts -> h -> thought 1 -> segment of one row each -> ... -> thought N
+#ifndef MODEL_THINK_H
+#define MODEL_THINK_H
+
+#include "model/latent.h"
+
+enum { THINK_THOUGHTS = 16 };
+
+typedef struct ThinkPrompt {
+    const int32_t *ids;
+    int len;
+    int shared; // continues the instruction's node; else it is a root of its own (a row that lost its oldest tokens)
+} ThinkPrompt;
+
+typedef struct Think {
+    int B, thoughts;
+    int root;  // node of the instruction, or -1
+    int *node; // (B) host: the last node of each timeline so far
+    Segment prompts;
+    LatentPass pass[THINK_THOUGHTS];
+    Segment thought[THINK_THOUGHTS]; // thought n's row, for all but the last
+    float *r;                        // (B, D) device: the last thoughts; NULL without thoughts
+} Think;
+
+typedef enum ThinkRecord { THINK_FORWARD, THINK_RECORD_THOUGHTS, THINK_RECORD_ALL } ThinkRecord;
+
+// Positions this takes, for session_init and session_want_gradients.
+int think_slots(const ThinkPrompt *prompt, int B, int instruction_len, int thoughts);
+
+// instruction (instruction_len) becomes a root node where root < 0 and some prompt is shared; with root >= 0 it is already
+// there. The last thought is *not* yet fed in: it is the first row of what follows, t->r, behind t->node.
+// extra (extra_len, or NULL): for each prompt, tokens that follow it in the same segment as a node of their own (answers
+// when there is no thought); their nodes are extra_node (B).
+void think_forward(Session *s, Think *t, int root, const int32_t *instruction, int instruction_len, const ThinkPrompt *prompt,
+                   int B, const ThinkPrompt *extra, int *extra_node, ThinkRecord record);
+// dr (B, D) device: gradient of t->r; used as scratch. Goes back through all that was recorded.
+void think_backward(Session *s, Think *t, float *dr);
+
+#endif

@@ -1,0 +1,406 @@
+// Attention of query blocks over the spans of a KV tree, in tiles (in the manner of Dao 2023): the scores of a tile of
+// queries against 64 keys at a time, never the whole matrix.
+//
+//   forward    a task is (query tile, key/value head); running maximum and sum over the key tiles
+//   backward   dq: the same tasks again.  dk, dv: a task is (64 slots, key/value head) and walks the query tiles that see
+//              them, in order. So every sum has one owner and one order, whatever the number of threads; the price is
+//              that the scores are computed once more.
+// All H/G query heads that share a key/value head go together: a tile has up to 32 rows times H/G queries.
+#include "ops/cpu/cpu.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ROWS = 32, KEYS = 64, FEW = 8 };
+
+typedef struct Shape {
+    Ops *ops;
+    const AttnPlan *plan;
+    int H, G, K, rep;
+    float scale;
+} Shape;
+
+typedef struct Tile { // rows [first, first + rows) of a block
+    int block, first, rows;
+} Tile;
+
+// A walk over the keys of a tile: spans first, then the block's own slots; up to KEYS of them at a time.
+typedef struct KeyWalk {
+    const AttnBlock *b;
+    const Span *span;
+    int left, at;     // spans not yet begun; slots of span[0] already taken
+    int own, own_end; // the tile's last row sees own slots below own_end
+    int slot[KEYS];
+    int keys, full; // slots in this round; the first `full` of them are seen by every row
+    int own_first;  // index in the block of the first own key in this round
+} KeyWalk;
+
+static KeyWalk walk_start(const AttnPlan *plan, const Tile *t) {
+    const AttnBlock *b = &plan->block[t->block];
+    return (KeyWalk){.b = b, .span = plan->span + b->span, .left = b->spans, .own_end = b->own < 0 ? 0 : t->first + t->rows};
+}
+
+static int walk_next(KeyWalk *w) {
+    w->keys = 0;
+    while (w->left && w->keys < KEYS) {
+        int n = w->span->len - w->at;
+        if (n > KEYS - w->keys) n = KEYS - w->keys;
+        for (int i = 0; i < n; i++) w->slot[w->keys++] = w->span->slot + w->at + i;
+        w->at += n;
+        if (w->at == w->span->len) w->span++, w->left--, w->at = 0;
+    }
+    w->full = w->keys;
+    w->own_first = w->own;
+    while (!w->left && w->own < w->own_end && w->keys < KEYS) w->slot[w->keys++] = w->b->own + w->own++;
+    return w->keys;
+}
+
+// How many keys of this round row i of the block sees: always the first ones.
+static int walk_seen(const KeyWalk *w, int row) {
+    int own = row - w->own_first + 1;
+    if (own < 0) own = 0;
+    int seen = w->full + own;
+    return seen < w->keys ? seen : w->keys;
+}
+
+static int tiles_count(const AttnPlan *plan) {
+    int n = 0;
+    for (int b = 0; b < plan->blocks; b++) n += (plan->block[b].rows + ROWS - 1) / ROWS;
+    return n;
+}
+
+static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int *n) {
+    *n = tiles_count(plan);
+    Tile *tile = ARENA_NEW(&ops->shared, Tile, *n + 1), *t = tile;
+    for (int b = 0; b < plan->blocks; b++)
+        for (int r = 0; r < plan->block[b].rows; r += ROWS)
+            *t++ = (Tile){b, r, plan->block[b].rows - r < ROWS ? plan->block[b].rows - r : ROWS};
+    return tile;
+}
+
+// Rows of x (N, H K), f32 or act, of one tile and the heads of group g -> out (rows * rep, K), row-major by row then head.
+static void gather_queries(const Shape *s, float *out, const void *x, Dtype type, const Tile *t, int g) {
+    size_t K = (size_t)s->K, width = (size_t)s->H * K, n = (size_t)s->rep * K;
+    int row = s->plan->block[t->block].row + t->first;
+    for (int i = 0; i < t->rows; i++)
+        s->ops->k->load(out + (size_t)i * n, (const char *)x + ((size_t)(row + i) * width + (size_t)g * n) * dtype_bytes(type),
+                        n, type);
+}
+
+static void scatter_queries(const Shape *s, void *x, Dtype type, const float *in, const Tile *t, int g) {
+    size_t K = (size_t)s->K, width = (size_t)s->H * K, n = (size_t)s->rep * K;
+    int row = s->plan->block[t->block].row + t->first;
+    for (int i = 0; i < t->rows; i++)
+        s->ops->k->store((char *)x + ((size_t)(row + i) * width + (size_t)g * n) * dtype_bytes(type), in + (size_t)i * n, n,
+                         type);
+}
+
+static const act *cache_row(const Shape *s, const act *cache, int slot, int g) {
+    return act_row(s->ops, cache, (size_t)slot * (size_t)s->G + (size_t)g, (size_t)s->K);
+}
+
+// The keys (or values) of a round as f32 (KEYS, K).
+static void gather_keys(const Shape *s, float *out, const act *cache, const int *slot, int keys, int g) {
+    for (int j = 0; j < keys; j++)
+        s->ops->k->load(out + (size_t)j * (size_t)s->K, cache_row(s, cache, slot[j], g), (size_t)s->K, s->ops->dtype);
+}
+
+typedef struct TileMemory {                 // of one thread; Q = rows * rep queries
+    float *q, *out, *dout, *dq;             // (Q, K)
+    float *score, *dscore;                  // (Q, KEYS)
+    float *rows, *rows2, *turned, *turned2; // (KEYS, K), (K, KEYS)
+    float *largest, *sum, *dot;             // (Q)
+} TileMemory;
+
+static TileMemory tile_memory(const Shape *s, Arena *a) {
+    size_t Q = (size_t)ROWS * (size_t)s->rep, K = (size_t)s->K;
+    TileMemory m = {.q = ARENA_NEW(a, float, Q *K),
+                    .out = ARENA_NEW(a, float, Q *K),
+                    .dout = ARENA_NEW(a, float, Q *K),
+                    .dq = ARENA_NEW(a, float, Q *K),
+                    .score = ARENA_NEW(a, float, Q *KEYS),
+                    .dscore = ARENA_NEW(a, float, Q *KEYS),
+                    .rows = ARENA_NEW(a, float, KEYS *K),
+                    .rows2 = ARENA_NEW(a, float, KEYS *K),
+                    .turned = ARENA_NEW(a, float, KEYS *K),
+                    .turned2 = ARENA_NEW(a, float, KEYS *K),
+                    .largest = ARENA_NEW(a, float, Q),
+                    .sum = ARENA_NEW(a, float, Q),
+                    .dot = ARENA_NEW(a, float, Q)};
+    return m;
+}
+
+// score (Q, KEYS) = a (Q, K) times the rows of `cache` at the round's slots. For few queries each key is read once where it
+// lies; for many it is worth turning the keys first.
+static void tile_scores(const Shape *s, float *score, const float *a, int Q, const act *cache, const int *slot, int keys, int g,
+                        float *rows, float *turned) {
+    const Kernels *k = s->ops->k;
+    if (Q < FEW) {
+        for (int j = 0; j < keys; j++) {
+            const act *key = cache_row(s, cache, slot[j], g);
+            for (int i = 0; i < Q; i++)
+                score[i * KEYS + j] = k->dot_act(a + (size_t)i * (size_t)s->K, key, (size_t)s->K, s->ops->dtype);
+        }
+        return;
+    }
+    gather_keys(s, rows, cache, slot, keys, g);
+    k->transpose(turned, KEYS, rows, keys, s->K);
+    k->gemm(score, KEYS, a, s->K, 1, turned, KEYS, Q, KEYS, s->K, 0);
+}
+
+// out (Q, K) += weight (Q, keys) times the rows of `cache`.
+static void tile_combine(const Shape *s, float *out, const float *weight, int Q, const act *cache, const int *slot, int keys,
+                         int g, float *rows) {
+    const Kernels *k = s->ops->k;
+    if (Q < FEW) {
+        for (int j = 0; j < keys; j++) {
+            const act *value = cache_row(s, cache, slot[j], g);
+            for (int i = 0; i < Q; i++)
+                k->axpy_act(out + (size_t)i * (size_t)s->K, weight[i * KEYS + j], value, (size_t)s->K, s->ops->dtype);
+        }
+        return;
+    }
+    gather_keys(s, rows, cache, slot, keys, g);
+    k->gemm(out, s->K, weight, KEYS, 1, rows, s->K, Q, s->K, keys, 1);
+}
+
+static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *lse, const act *q, const act *k_cache,
+                         const act *v_cache) {
+    const Kernels *k = s->ops->k;
+    Arena *a = &s->ops->own[omp_get_thread_num()];
+    size_t mark = arena_mark(a), K = (size_t)s->K;
+    int Q = t->rows * s->rep;
+    TileMemory m = tile_memory(s, a);
+    gather_queries(s, m.q, q, s->ops->dtype, t, g);
+    k->scale(m.q, s->scale, (size_t)Q * K);
+    memset(m.out, 0, (size_t)Q * K * 4);
+    for (int i = 0; i < Q; i++) m.largest[i] = -INFINITY, m.sum[i] = 0;
+    KeyWalk w = walk_start(s->plan, t);
+    while (walk_next(&w)) {
+        tile_scores(s, m.score, m.q, Q, k_cache, w.slot, w.keys, g, m.rows, m.turned);
+        for (int i = 0; i < Q; i++) {
+            float *row = m.score + (size_t)i * KEYS;
+            int seen = walk_seen(&w, t->first + i / s->rep);
+            memset(row + seen, 0, (size_t)(KEYS - seen) * 4);
+            if (!seen) continue;
+            float largest = k->max(row, (size_t)seen), shift = m.largest[i] > largest ? m.largest[i] : largest;
+            if (largest != largest) shift = largest; // NaN must not be lost in the comparison
+            float keep = expf(m.largest[i] - shift);
+            m.sum[i] = m.sum[i] * keep + k->exp_sum(row, row, shift, (size_t)seen);
+            if (keep != 1.0f) k->scale(m.out + (size_t)i * K, keep, K);
+            m.largest[i] = shift;
+        }
+        tile_combine(s, m.out, m.score, Q, v_cache, w.slot, w.keys, g, m.rows);
+    }
+    int row = s->plan->block[t->block].row + t->first;
+    for (int i = 0; i < Q; i++) {
+        k->scale(m.out + (size_t)i * K, 1.0f / m.sum[i], K);
+        lse[(size_t)(row + i / s->rep) * (size_t)s->H + (size_t)(g * s->rep + i % s->rep)] = m.largest[i] + logf(m.sum[i]);
+    }
+    scatter_queries(s, out, s->ops->dtype, m.out, t, g);
+    arena_reset(a, mark);
+}
+
+void op_attention_forward(Ops *ops, act *out, float *lse, const act *q, const act *k_cache, const act *v_cache,
+                          const AttnPlan *plan, int N, int H, int G, int K, float scale) {
+    (void)N;
+    Shape s = {ops, plan, H, G, K, H / G, scale};
+    size_t mark = arena_mark(&ops->shared);
+    int tiles;
+    Tile *tile = tiles_make(ops, plan, &tiles);
+    PARALLEL_TASKS for (int i = 0; i < tiles * G; i++) forward_tile(&s, &tile[i / G], i % G, out, lse, q, k_cache, v_cache);
+    arena_reset(&ops->shared, mark);
+}
+
+typedef struct Back { // inputs of both backward walks
+    const act *dout, *out, *q, *k_cache, *v_cache;
+    const float *lse;
+} Back;
+
+// For the queries of a tile: q scaled, dout, and dot = dout . out of each query.
+static void back_queries(const Shape *s, const Back *x, const Tile *t, int g, TileMemory *m) {
+    size_t K = (size_t)s->K;
+    int Q = t->rows * s->rep, row = s->plan->block[t->block].row + t->first;
+    gather_queries(s, m->q, x->q, s->ops->dtype, t, g);
+    s->ops->k->scale(m->q, s->scale, (size_t)Q * K);
+    gather_queries(s, m->dout, x->dout, s->ops->dtype, t, g);
+    gather_queries(s, m->out, x->out, s->ops->dtype, t, g);
+    for (int i = 0; i < Q; i++) {
+        m->dot[i] = s->ops->k->dot(m->dout + (size_t)i * K, m->out + (size_t)i * K, K);
+        m->largest[i] = x->lse[(size_t)(row + i / s->rep) * (size_t)s->H + (size_t)(g * s->rep + i % s->rep)];
+    }
+}
+
+// m->score = the softmax weights of this round, m->dscore = weight * (dout . v - dot), both zero where a key is not seen.
+static void back_scores(const Shape *s, TileMemory *m, int Q, int i, int seen, int from) {
+    const Kernels *k = s->ops->k;
+    (void)Q;
+    float *p = m->score + (size_t)i * KEYS, *d = m->dscore + (size_t)i * KEYS;
+    k->exp_sum(p, p, m->largest[i], (size_t)seen);
+    for (int j = 0; j < seen; j++) d[j] = p[j] * (d[j] - m->dot[i]);
+    for (int j = seen; j < KEYS; j++) p[j] = d[j] = 0;
+    for (int j = 0; j < from; j++) p[j] = d[j] = 0;
+}
+
+static void backward_queries_tile(const Shape *s, const Back *x, const Tile *t, int g, float *dq) {
+    Arena *a = &s->ops->own[omp_get_thread_num()];
+    size_t mark = arena_mark(a), K = (size_t)s->K;
+    int Q = t->rows * s->rep;
+    TileMemory m = tile_memory(s, a);
+    back_queries(s, x, t, g, &m);
+    memset(m.dq, 0, (size_t)Q * K * 4);
+    KeyWalk w = walk_start(s->plan, t);
+    while (walk_next(&w)) {
+        tile_scores(s, m.score, m.q, Q, x->k_cache, w.slot, w.keys, g, m.rows, m.turned);
+        tile_scores(s, m.dscore, m.dout, Q, x->v_cache, w.slot, w.keys, g, m.rows, m.turned);
+        for (int i = 0; i < Q; i++) back_scores(s, &m, Q, i, walk_seen(&w, t->first + i / s->rep), 0);
+        tile_combine(s, m.dq, m.dscore, Q, x->k_cache, w.slot, w.keys, g, m.rows);
+    }
+    s->ops->k->scale(m.dq, s->scale, (size_t)Q * K);
+    scatter_queries(s, dq, DTYPE_F32, m.dq, t, g);
+    arena_reset(a, mark);
+}
+
+// Who sees a run of slots: all rows of a block (a span), or, causally, the block that owns them.
+typedef struct Reader {
+    int slot, len, block, own;
+} Reader;
+
+// dk, dv of the slots [slot, slot + KEYS) that readers see, for group g.
+static void backward_keys_tile(const Shape *s, const Back *x, const Reader *reader, int readers, int slot, int slots, int g,
+                               float *dk, float *dv, int grad_slot0) {
+    const Kernels *k = s->ops->k;
+    Arena *a = &s->ops->own[omp_get_thread_num()];
+    size_t mark = arena_mark(a), K = (size_t)s->K;
+    TileMemory m = tile_memory(s, a);
+    float *dk_sum = ARENA_NEW(a, float, KEYS *K), *dv_sum = ARENA_NEW(a, float, KEYS *K);
+    memset(dk_sum, 0, KEYS * K * 4), memset(dv_sum, 0, KEYS * K * 4);
+    int all[KEYS];
+    for (int j = 0; j < slots; j++) all[j] = slot + j;
+    gather_keys(s, m.rows, x->k_cache, all, slots, g);
+    k->transpose(m.turned, KEYS, m.rows, slots, s->K);
+    gather_keys(s, m.rows, x->v_cache, all, slots, g);
+    k->transpose(m.turned2, KEYS, m.rows, slots, s->K);
+    for (int r = 0; r < readers; r++) {
+        int begin = reader[r].slot > slot ? reader[r].slot : slot;
+        int end = reader[r].slot + reader[r].len < slot + slots ? reader[r].slot + reader[r].len : slot + slots;
+        if (begin >= end) continue;
+        int rows = s->plan->block[reader[r].block].rows;
+        int first_seen = reader[r].own ? begin - reader[r].slot : 0; // earlier rows of the owner see none of these
+        for (int first = first_seen / ROWS * ROWS; first < rows; first += ROWS) {
+            Tile t = {reader[r].block, first, rows - first < ROWS ? rows - first : ROWS};
+            int Q = t.rows * s->rep;
+            back_queries(s, x, &t, g, &m);
+            k->gemm(m.score, KEYS, m.q, s->K, 1, m.turned, KEYS, Q, KEYS, s->K, 0);
+            k->gemm(m.dscore, KEYS, m.dout, s->K, 1, m.turned2, KEYS, Q, KEYS, s->K, 0);
+            for (int i = 0; i < Q; i++) {
+                int last = reader[r].own ? reader[r].slot + first + i / s->rep + 1 : end; // causal: its own slot and before
+                if (last > end) last = end;
+                back_scores(s, &m, Q, i, last > begin ? last - slot : 0, begin - slot);
+            }
+            k->gemm(dv_sum, s->K, m.score, 1, KEYS, m.dout, s->K, slots, s->K, Q, 1);
+            k->gemm(dk_sum, s->K, m.dscore, 1, KEYS, m.q, s->K, slots, s->K, Q, 1);
+        }
+    }
+    for (int j = 0; j < slots; j++) {
+        size_t row = ((size_t)(slot + j - grad_slot0) * (size_t)s->G + (size_t)g) * K;
+        k->axpy(dk + row, 1.0f, dk_sum + (size_t)j * K, K);
+        k->axpy(dv + row, 1.0f, dv_sum + (size_t)j * K, K);
+    }
+    arena_reset(a, mark);
+}
+
+static int readers_make(const AttnPlan *plan, Reader *reader, int grad_slot0) {
+    int n = 0;
+    for (int b = 0; b < plan->blocks; b++) {
+        const AttnBlock *block = &plan->block[b];
+        for (int i = 0; i < block->spans; i++) {
+            Span span = plan->span[block->span + i];
+            if (span.slot + span.len > grad_slot0) reader[n++] = (Reader){span.slot, span.len, b, 0};
+        }
+        if (block->own >= 0 && block->own + block->rows > grad_slot0) reader[n++] = (Reader){block->own, block->rows, b, 1};
+    }
+    return n;
+}
+
+// For each piece of KEYS slots, the readers that see any of it, in the order of the blocks: list[offset[p]...].
+typedef struct Pieces {
+    int n, slot0;
+    int *offset;
+    Reader *reader;
+} Pieces;
+
+static Pieces pieces_make(Ops *ops, const AttnPlan *plan, int grad_slot0) {
+    int most = 0;
+    for (int b = 0; b < plan->blocks; b++) most += plan->block[b].spans + 1;
+    Reader *reader = ARENA_NEW(&ops->shared, Reader, most + 1);
+    int readers = readers_make(plan, reader, grad_slot0), end = grad_slot0;
+    int begin = INT32_MAX;
+    for (int r = 0; r < readers; r++) {
+        if (reader[r].slot + reader[r].len > end) end = reader[r].slot + reader[r].len;
+        if (reader[r].slot < begin) begin = reader[r].slot;
+    }
+    if (begin < grad_slot0 || readers == 0) begin = grad_slot0;
+    Pieces p = {.n = (end - begin + KEYS - 1) / KEYS, .slot0 = begin};
+    p.offset = ARENA_NEW(&ops->shared, int, p.n + 2);
+    memset(p.offset, 0, sizeof(int) * (size_t)(p.n + 2));
+    for (int pass = 0; pass < 2; pass++) { // count, then fill
+        for (int r = 0; r < readers; r++) {
+            int low = reader[r].slot < begin ? begin : reader[r].slot;
+            for (int i = (low - begin) / KEYS; i * KEYS + begin < reader[r].slot + reader[r].len; i++) {
+                if (pass)
+                    p.reader[p.offset[i + 1]++] = reader[r];
+                else
+                    p.offset[i + 2]++;
+            }
+        }
+        if (pass) break;
+        for (int i = 1; i <= p.n; i++) p.offset[i + 1] += p.offset[i]; // offset[i + 1] is where piece i begins, until filled
+        p.reader = ARENA_NEW(&ops->shared, Reader, p.offset[p.n + 1] + 1);
+    }
+    return p;
+}
+
+void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act *dout, const act *out, const float *lse,
+                           const act *q, const act *k_cache, const act *v_cache, const AttnPlan *plan, int grad_slot0, int N,
+                           int H, int G, int K, float scale) {
+    (void)N;
+    Shape s = {ops, plan, H, G, K, H / G, scale};
+    Back x = {dout, out, q, k_cache, v_cache, lse};
+    size_t mark = arena_mark(&ops->shared);
+    int tiles;
+    Tile *tile = tiles_make(ops, plan, &tiles);
+    PARALLEL_TASKS for (int i = 0; i < tiles * G; i++) backward_queries_tile(&s, &x, &tile[i / G], i % G, dq);
+    if (dk) {
+        Pieces p = pieces_make(ops, plan, grad_slot0);
+        PARALLEL_TASKS for (int i = 0; i < p.n * G; i++) {
+            int piece = i / G, readers = p.offset[piece + 1] - p.offset[piece];
+            int slot = p.slot0 + piece * KEYS, end = slot;
+            const Reader *reader = p.reader + p.offset[piece];
+            for (int r = 0; r < readers; r++) // a piece ends where its last reader does
+                if (reader[r].slot + reader[r].len > end) end = reader[r].slot + reader[r].len;
+            if (readers)
+                backward_keys_tile(&s, &x, reader, readers, slot, end - slot < KEYS ? end - slot : KEYS, i % G, dk, dv,
+                                   grad_slot0);
+        }
+    }
+    arena_reset(&ops->shared, mark);
+}
+
+void op_attention_weights(Ops *ops, float *const *weight, const act *q, const act *k_cache, const float *lse,
+                          const AttnPlan *plan, int K, float scale) {
+    Shape s = {ops, plan, 1, 1, K, 1, scale};
+    for (int b = 0; b < plan->blocks; b++) {
+        size_t mark = arena_mark(&ops->shared);
+        float *row = ARENA_NEW(&ops->shared, float, K), *to = weight[b];
+        const AttnBlock *block = &plan->block[b];
+        ops->k->load(row, act_row(ops, q, (size_t)block->row, (size_t)K), (size_t)K, ops->dtype);
+        for (int i = 0; i < block->spans; i++) {
+            Span span = plan->span[block->span + i];
+            for (int j = 0; j < span.len; j++)
+                *to++ = expf(scale * ops->k->dot_act(row, cache_row(&s, k_cache, span.slot + j, 0), (size_t)K, ops->dtype) -
+                             lse[block->row]);
+        }
+        arena_reset(&ops->shared, mark);
+    }
+}

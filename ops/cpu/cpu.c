@@ -1,0 +1,124 @@
+#include "ops/cpu/cpu.h"
+
+#include <dnnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+const Kernels *kernels_best(void) {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("x86-64-v4")) return &kernels_v4;
+    if (__builtin_cpu_supports("x86-64-v3")) return &kernels_v3;
+    return &kernels_v2;
+}
+
+int ops_has_bf16(void) {
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx;
+}
+
+int ops_open(Ops **out, int threads, Dtype dtype, Err *err) {
+    if (!__builtin_cpu_supports("sse4.2")) return err_set(err, ERR_USAGE, "this processor lacks SSE 4.2");
+    if (threads < 0 || threads > CPU_MAX_THREADS)
+        return err_set(err, ERR_USAGE, "%d threads: must be 0 to %d", threads, CPU_MAX_THREADS);
+    if (dtype == DTYPE_BF16 && !ops_has_bf16())
+        return err_set(err, ERR_USAGE, "this processor does not multiply bf16 (AVX512-BF16 or AMX): use --dtype f32");
+    Ops *ops = mem_zalloc(1, sizeof *ops);
+    ops->threads = threads ? threads : omp_get_num_procs();
+    if (ops->threads > CPU_MAX_THREADS) ops->threads = CPU_MAX_THREADS;
+    ops->dtype = dtype;
+    ops->k = kernels_best();
+    omp_set_dynamic(0);
+    omp_set_num_threads(ops->threads); // oneDNN's loops too
+    int status = arena_reserve(&ops->shared, arena_machine_bytes(), "the scratch arena", err);
+    for (int t = 0; status == 0 && t < ops->threads; t++)
+        status = arena_reserve(&ops->own[t], (size_t)1 << 30, "a thread's scratch arena", err);
+    if (status == 0) status = linear_open(ops, err);
+    if (status) {
+        ops_close(ops);
+        return -1;
+    }
+    const dnnl_version_t *v = dnnl_version();
+    const char *unit = dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx512_core_amx ? "AMX" : "AVX512-BF16";
+    snprintf(ops->description, sizeof ops->description, "cpu, %d threads, %s%s, %s, oneDNN %d.%d.%d", ops->threads,
+             dtype == DTYPE_BF16 ? "bf16 on " : "f32", dtype == DTYPE_BF16 ? unit : "", ops->k->name, v->major, v->minor,
+             v->patch);
+    *out = ops;
+    return 0;
+}
+
+void ops_close(Ops *ops) {
+    if (!ops) return;
+    linear_close(ops);
+    arena_free(&ops->shared);
+    for (int t = 0; t < CPU_MAX_THREADS; t++) arena_free(&ops->own[t]);
+    free(ops);
+}
+
+Dtype ops_dtype(const Ops *ops) {
+    return ops->dtype;
+}
+int ops_threads(const Ops *ops) {
+    return ops->threads;
+}
+const char *ops_description(const Ops *ops) {
+    return ops->description;
+}
+
+void *ops_reserve(Ops *ops, size_t bytes, Err *err) {
+    (void)ops;
+    Arena a;
+    return arena_reserve(&a, bytes, "tensors", err) ? NULL : a.base;
+}
+
+void ops_release(Ops *ops, void *range, size_t bytes) {
+    (void)ops;
+    if (range) munmap(range, bytes);
+}
+
+void ops_upload(Ops *ops, void *device, const void *host, size_t bytes) {
+    ops_copy(ops, device, host, bytes);
+}
+void ops_download(Ops *ops, void *host, const void *device, size_t bytes) {
+    ops_copy(ops, host, device, bytes);
+}
+
+// Large blocks go in pieces over the threads: one core does not fill the memory bus.
+enum { PIECE_BYTES = 1 << 20 };
+
+void ops_copy(Ops *ops, void *to, const void *from, size_t bytes) {
+    if (bytes <= PIECE_BYTES) {
+        if (bytes) memcpy(to, from, bytes);
+        return;
+    }
+    PARALLEL_FOR for (size_t at = 0; at < bytes; at += PIECE_BYTES)
+        memcpy((char *)to + at, (const char *)from + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES);
+}
+
+void ops_zero(Ops *ops, void *device, size_t bytes) {
+    if (bytes <= PIECE_BYTES) {
+        if (bytes) memset(device, 0, bytes);
+        return;
+    }
+    PARALLEL_FOR for (size_t at = 0; at < bytes; at += PIECE_BYTES)
+        memset((char *)device + at, 0, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES);
+}
+
+enum { PIECE_VALUES = 1 << 14 };
+
+void op_to_act(Ops *ops, act *out, const float *x, size_t n) {
+    PARALLEL_FOR for (size_t at = 0; at < n; at += PIECE_VALUES)
+        ops->k->store(act_row(ops, out, at, 1), x + at, n - at < PIECE_VALUES ? n - at : PIECE_VALUES, ops->dtype);
+}
+
+void op_from_act(Ops *ops, float *out, const act *x, size_t n) {
+    PARALLEL_FOR for (size_t at = 0; at < n; at += PIECE_VALUES)
+        ops->k->load(out + at, act_row(ops, x, at, 1), n - at < PIECE_VALUES ? n - at : PIECE_VALUES, ops->dtype);
+}
+
+void op_add(Ops *ops, float *x, const float *y, float scale, size_t n) {
+    PARALLEL_FOR for (size_t at = 0; at < n; at += PIECE_VALUES)
+        ops->k->axpy(x + at, scale, y + at, n - at < PIECE_VALUES ? n - at : PIECE_VALUES);
+}

@@ -1,0 +1,39 @@
+// The CPU backend's own state, shared by the files of this folder alone.
+#ifndef OPS_CPU_CPU_H
+#define OPS_CPU_CPU_H
+
+#include "base/arena.h"
+#include "ops/cpu/kernels.h"
+#include "ops/ops.h"
+
+#include <omp.h>
+
+enum { CPU_MAX_THREADS = 256 };
+
+struct Ops {
+    int threads;
+    Dtype dtype;
+    const Kernels *k;
+    struct LinearState *linear; // oneDNN engine, primitives (linear.c)
+    Arena shared;               // scratch of one op call
+    Arena own[CPU_MAX_THREADS]; // scratch of each thread inside an op call
+    char description[128];
+};
+
+int linear_open(Ops *ops, Err *err);
+void linear_close(Ops *ops);
+
+// Address of row n of a tensor of activations with D columns.
+static inline act *act_row(const Ops *ops, const act *x, size_t n, size_t D) {
+    return (char *)x + n * D * dtype_bytes(ops->dtype);
+}
+
+// Rows are dealt to threads in runs of equal length.
+#define PARALLEL_FOR _Pragma("omp parallel for num_threads(ops->threads) schedule(static)")
+// Tasks of unequal length; each writes memory of its own, so their order does not matter.
+#define PARALLEL_TASKS _Pragma("omp parallel for num_threads(ops->threads) schedule(dynamic, 1)")
+
+// Sums over rows run in chunks of this many rows whatever the number of threads, then chunk by chunk.
+enum { CPU_ROW_CHUNK = 128 };
+
+#endif

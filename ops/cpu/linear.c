@@ -1,0 +1,282 @@
+// Matrix products by oneDNN. A weight is repacked once (f32 -> the layout and type the kernel asks for) and again when its
+// version moves; primitives are kept by shape. bf16 products accumulate in f32.
+#include "ops/cpu/cpu.h"
+
+#include <dnnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DNNL(call) dnnl_check((call), #call)
+static void dnnl_check(dnnl_status_t status, const char *call) {
+    if (status == dnnl_success) return;
+    fprintf(stderr, "latentr3: oneDNN: %s: status %d\n", call, (int)status);
+    CHECK(status != dnnl_out_of_memory || !"oneDNN is out of memory");
+    CHECK(status == dnnl_success);
+}
+
+enum { FORWARD = 0, BACKWARD_INPUT = 1, BACKWARD_WEIGHT = 2 };
+enum { ARG_SRC, ARG_WEIGHTS, ARG_DST, ARG_BIAS, ARG_SCRATCH, ARGS };
+
+typedef struct Product { // a primitive for one shape: dst (M, N) = src (M, K) weights (K, N)
+    int kind, M, N, K, bias;
+    Dtype dst_type;
+    dnnl_primitive_t primitive;
+    dnnl_memory_t memory[ARGS];
+    size_t scratch_bytes;
+    struct Product *next;
+} Product;
+
+enum { BUCKETS = 1024, PRODUCTS_LIMIT = 4096 };
+
+typedef struct LinearState {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    Product *bucket[BUCKETS];
+    int products;
+} LinearState;
+
+typedef struct Packed { // a weight in the kernel's layout
+    void *data;         // NULL: the master's own layout serves
+    dnnl_memory_desc_t desc;
+    uint64_t version;
+    int known, fresh;
+} Packed;
+
+struct MatrixCache {
+    Packed packed[2]; // FORWARD, BACKWARD_INPUT
+};
+
+int linear_open(Ops *ops, Err *err) {
+    LinearState *s = ops->linear = mem_zalloc(1, sizeof *s);
+    if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) || dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags))
+        return err_set(err, ERR_INTERNAL, "oneDNN does not start");
+    dnnl_set_primitive_cache_capacity(0); // we keep our own
+    return 0;
+}
+
+static void product_free(Product *p) {
+    dnnl_primitive_destroy(p->primitive);
+    for (int a = 0; a < ARGS; a++)
+        if (p->memory[a]) dnnl_memory_destroy(p->memory[a]);
+    free(p);
+}
+
+static void products_drop(LinearState *s) {
+    for (int b = 0; b < BUCKETS; b++)
+        while (s->bucket[b]) {
+            Product *next = s->bucket[b]->next;
+            product_free(s->bucket[b]);
+            s->bucket[b] = next;
+        }
+    s->products = 0;
+}
+
+void linear_close(Ops *ops) {
+    LinearState *s = ops->linear;
+    if (!s) return;
+    products_drop(s);
+    if (s->stream) dnnl_stream_destroy(s->stream);
+    if (s->engine) dnnl_engine_destroy(s->engine);
+    free(s);
+}
+
+void ops_matrix_free(Ops *ops, Matrix *m) {
+    (void)ops;
+    if (!m->cache) return;
+    for (int i = 0; i < 2; i++) free(m->cache->packed[i].data);
+    free(m->cache);
+    m->cache = NULL;
+}
+
+static dnnl_data_type_t dnnl_type(Dtype t) {
+    return t == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+// A (rows, cols) matrix with the given strides.
+static dnnl_memory_desc_t plain(dnnl_data_type_t type, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
+    dnnl_memory_desc_t d;
+    dnnl_dims_t dims = {rows, cols}, strides = {row_stride, col_stride};
+    DNNL(dnnl_memory_desc_init_by_strides(&d, 2, dims, type, strides));
+    return d;
+}
+
+static dnnl_primitive_desc_t product_desc(LinearState *s, const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *weights,
+                                          const dnnl_memory_desc_t *bias, const dnnl_memory_desc_t *dst, int add) {
+    dnnl_matmul_desc_t op;
+    DNNL(dnnl_matmul_desc_init(&op, src, weights, bias, dst));
+    dnnl_primitive_attr_t attr;
+    DNNL(dnnl_primitive_attr_create(&attr));
+    DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
+    if (add) {
+        dnnl_post_ops_t post;
+        DNNL(dnnl_post_ops_create(&post));
+        DNNL(dnnl_post_ops_append_sum(post, 1.0f));
+        DNNL(dnnl_primitive_attr_set_post_ops(attr, post));
+        dnnl_post_ops_destroy(post);
+    }
+    dnnl_primitive_desc_t pd;
+    DNNL(dnnl_primitive_desc_create(&pd, &op, attr, s->engine, NULL));
+    dnnl_primitive_attr_destroy(attr);
+    return pd;
+}
+
+static dnnl_memory_t memory_for(LinearState *s, const dnnl_memory_desc_t *d) {
+    dnnl_memory_t m;
+    DNNL(dnnl_memory_create(&m, d, s->engine, DNNL_MEMORY_NONE));
+    return m;
+}
+
+// The weight as oneDNN sees it, (K, N) of the product: W^T going forward, W going back, both over the master's (O, I).
+static dnnl_memory_desc_t master_desc(const Matrix *w, int kind, dnnl_data_type_t type) {
+    return kind == FORWARD ? plain(type, w->I, w->O, 1, w->I) : plain(type, w->O, w->I, w->I, 1);
+}
+
+// The layout the kernel asks for is taken from a product of typical height and then used for all heights.
+static void packed_learn(Ops *ops, const Matrix *w, int kind, Packed *p) {
+    const int64_t typical = 256, K = kind == FORWARD ? w->I : w->O, N = kind == FORWARD ? w->O : w->I;
+    dnnl_data_type_t type = dnnl_type(ops->dtype);
+    dnnl_memory_desc_t src = plain(type, typical, K, K, 1), dst = plain(dnnl_f32, typical, N, N, 1), any;
+    dnnl_dims_t dims = {K, N};
+    DNNL(dnnl_memory_desc_init_by_tag(&any, 2, dims, type, dnnl_format_tag_any));
+    dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
+    p->desc = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_memory_desc_t master = master_desc(w, kind, dnnl_f32);
+    if (!dnnl_memory_desc_equal(&p->desc, &master)) {
+        size_t bytes = (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64;
+        p->data = aligned_alloc(64, bytes);
+        if (!p->data) {
+            fprintf(stderr, "latentr3: out of memory: packed weights want %zu bytes\n", bytes);
+            exit(ERR_MEMORY);
+        }
+    }
+    p->known = 1;
+}
+
+static void packed_refresh(Ops *ops, const Matrix *w, int kind, Packed *p) {
+    LinearState *s = ops->linear;
+    dnnl_memory_desc_t from = master_desc(w, kind, dnnl_f32);
+    dnnl_primitive_desc_t pd;
+    DNNL(dnnl_reorder_primitive_desc_create(&pd, &from, s->engine, &p->desc, s->engine, NULL));
+    dnnl_primitive_t reorder;
+    DNNL(dnnl_primitive_create(&reorder, pd));
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_memory_t source = memory_for(s, &from), packed = memory_for(s, &p->desc);
+    DNNL(dnnl_memory_set_data_handle(source, (void *)w->w));
+    DNNL(dnnl_memory_set_data_handle(packed, p->data));
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, packed}};
+    DNNL(dnnl_primitive_execute(reorder, s->stream, 2, args));
+    DNNL(dnnl_stream_wait(s->stream));
+    dnnl_memory_destroy(source), dnnl_memory_destroy(packed);
+    dnnl_primitive_destroy(reorder);
+}
+
+static const Packed *packed_weight(Ops *ops, Matrix *w, int kind) {
+    if (!w->cache) w->cache = mem_zalloc(1, sizeof *w->cache);
+    Packed *p = &w->cache->packed[kind];
+    if (!p->known) packed_learn(ops, w, kind, p);
+    if (p->data && (!p->fresh || p->version != *w->version)) packed_refresh(ops, w, kind, p);
+    p->version = *w->version;
+    p->fresh = 1;
+    return p;
+}
+
+static Product *product_find(LinearState *s, const Product *key, unsigned *bucket) {
+    uint64_t h = (uint64_t)key->kind;
+    const int fields[] = {key->M, key->N, key->K, key->bias, (int)key->dst_type};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        h = (h ^ (uint64_t)fields[i]) * 0x9E3779B97F4A7C15ull, h ^= h >> 29;
+    *bucket = (unsigned)(h % BUCKETS);
+    for (Product *p = s->bucket[*bucket]; p; p = p->next)
+        if (p->kind == key->kind && p->M == key->M && p->N == key->N && p->K == key->K && p->bias == key->bias &&
+            p->dst_type == key->dst_type)
+            return p;
+    return NULL;
+}
+
+static Product *product_get(Ops *ops, const Product *key, const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *weights,
+                            const dnnl_memory_desc_t *dst) {
+    LinearState *s = ops->linear;
+    unsigned bucket;
+    Product *p = product_find(s, key, &bucket);
+    if (p) return p;
+    if (s->products >= PRODUCTS_LIMIT) products_drop(s);
+    p = mem_alloc(1, sizeof *p);
+    *p = *key;
+    dnnl_memory_desc_t bias = plain(dnnl_f32, 1, key->N, key->N, 1);
+    dnnl_primitive_desc_t pd = product_desc(s, src, weights, key->bias ? &bias : NULL, dst, key->kind == BACKWARD_WEIGHT);
+    const dnnl_memory_desc_t *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    p->scratch_bytes = dnnl_memory_desc_get_size(scratch);
+    p->memory[ARG_SRC] = memory_for(s, src);
+    p->memory[ARG_WEIGHTS] = memory_for(s, weights);
+    p->memory[ARG_DST] = memory_for(s, dst);
+    p->memory[ARG_SCRATCH] = memory_for(s, scratch);
+    if (key->bias) p->memory[ARG_BIAS] = memory_for(s, &bias);
+    DNNL(dnnl_primitive_create(&p->primitive, pd));
+    dnnl_primitive_desc_destroy(pd);
+    p->next = s->bucket[bucket];
+    s->bucket[bucket] = p;
+    s->products++;
+    return p;
+}
+
+static void product_run(Ops *ops, Product *p, const void *src, const void *weights, void *dst, const float *bias) {
+    static const int name[ARGS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_BIAS, DNNL_ARG_SCRATCHPAD};
+    size_t mark = arena_mark(&ops->shared);
+    void *data[ARGS] = {(void *)src, (void *)weights, dst, (void *)bias,
+                        p->scratch_bytes ? arena_get(&ops->shared, p->scratch_bytes, 1) : NULL};
+    dnnl_exec_arg_t args[ARGS];
+    int n = 0;
+    for (int a = 0; a < ARGS; a++) {
+        if (!p->memory[a]) continue;
+        DNNL(dnnl_memory_set_data_handle(p->memory[a], data[a]));
+        args[n++] = (dnnl_exec_arg_t){name[a], p->memory[a]};
+    }
+    DNNL(dnnl_primitive_execute(p->primitive, ops->linear->stream, n, args));
+    DNNL(dnnl_stream_wait(ops->linear->stream));
+    arena_reset(&ops->shared, mark);
+}
+
+void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w, const float *bias, int N) {
+    if (N == 0) return;
+    const Packed *packed = packed_weight(ops, w, FORWARD);
+    dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->I, w->I, 1), dst = plain(dnnl_type(y_type), N, w->O, w->O, 1);
+    Product key = {.kind = FORWARD, .M = N, .N = w->O, .K = w->I, .bias = bias != NULL, .dst_type = y_type};
+    Product *p = product_get(ops, &key, &src, &packed->desc, &dst);
+    product_run(ops, p, x, packed->data ? packed->data : w->w, y, bias);
+}
+
+void op_linear_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Matrix *w, int N) {
+    if (N == 0) return;
+    const Packed *packed = packed_weight(ops, w, BACKWARD_INPUT);
+    dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->O, w->O, 1), dst = plain(dnnl_type(dx_type), N, w->I, w->I, 1);
+    Product key = {.kind = BACKWARD_INPUT, .M = N, .N = w->I, .K = w->O, .dst_type = dx_type};
+    Product *p = product_get(ops, &key, &src, &packed->desc, &dst);
+    product_run(ops, p, dy, packed->data ? packed->data : w->w, dx, NULL);
+}
+
+// Sum of rows, chunk by chunk in a fixed order.
+static void bias_backward(Ops *ops, float *dbias, const act *dy, int N, int O) {
+    int chunks = (N + CPU_ROW_CHUNK - 1) / CPU_ROW_CHUNK;
+    size_t mark = arena_mark(&ops->shared), width = (size_t)O;
+    float *partial = ARENA_NEW(&ops->shared, float, (size_t)chunks *width); // (chunks, O)
+    PARALLEL_FOR for (int c = 0; c < chunks; c++) {
+        memset(partial + (size_t)c * width, 0, width * 4);
+        int end = (c + 1) * CPU_ROW_CHUNK < N ? (c + 1) * CPU_ROW_CHUNK : N;
+        for (int n = c * CPU_ROW_CHUNK; n < end; n++)
+            ops->k->axpy_act(partial + (size_t)c * width, 1.0f, act_row(ops, dy, (size_t)n, width), width, ops->dtype);
+    }
+    for (int c = 0; c < chunks; c++) ops->k->axpy(dbias, 1.0f, partial + (size_t)c * width, width);
+    arena_reset(&ops->shared, mark);
+}
+
+void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy, const act *x, int N, int O, int I) {
+    if (N == 0) return;
+    dnnl_data_type_t type = dnnl_type(ops->dtype);
+    dnnl_memory_desc_t src = plain(type, O, N, 1, O), weights = plain(type, N, I, I, 1), dst = plain(dnnl_f32, O, I, I, 1);
+    Product key = {.kind = BACKWARD_WEIGHT, .M = O, .N = I, .K = N, .dst_type = DTYPE_F32};
+    Product *p = product_get(ops, &key, &src, &weights, &dst);
+    product_run(ops, p, dy, x, dw, NULL);
+    if (dbias) bias_backward(ops, dbias, dy, N, O);
+}

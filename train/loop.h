@@ -1,0 +1,50 @@
+// What SFT and RL share: epochs, the order of examples, logging, validation, keeping the best model, stopping.
+#ifndef TRAIN_LOOP_H
+#define TRAIN_LOOP_H
+
+#include "base/json.h"
+#include "base/log.h"
+#include "data/examples.h"
+#include "model/session.h"
+
+#include <signal.h>
+
+typedef struct LoopOptions {
+    int batch;      // examples an update
+    int micro_rows; // positions a micro-batch
+    int epochs;
+    int max_steps;  // 0: as the epochs say
+    int early_stop; // stop when the validation loss has not fallen for `patience` validations
+    int patience;
+    int validations; // an epoch
+    uint64_t seed;
+    const volatile sig_atomic_t *interrupt; // non-zero: stop at the end of the step; may be NULL
+    // One event a step, as JSON (borrowed); may be NULL.
+    void (*event)(void *context, const json_t *event);
+    // The model is the best so far by validation loss: keep it. Called at least once.
+    int (*save)(void *context, Err *err);
+    void *context;
+} LoopOptions;
+
+typedef struct LoopReport {
+    int64_t steps, examples, tokens;
+    double seconds, first_loss, best_loss; // validation loss before the first step, and of the model kept
+    int64_t best_step;                     // 0: the model as it came
+    int interrupted, refused;              // updates refused because their gradient was not finite
+} LoopReport;
+
+// Updates in all: epochs times the updates of an epoch (the last may be short), or max_steps.
+int64_t loop_steps(const LoopOptions *o, int examples);
+
+// The method of one stage, called by loop_run.
+typedef struct LoopStage {
+    const char *name;
+    // One update on examples index[0..n); fills `event` with its figures (loss, norm, ...). Returns 1 where refused.
+    int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
+    double (*validate)(void *stage); // validation loss (lower is better)
+    int keep_first;                  // the model as it came competes too (RL), and is saved before the first step
+} LoopStage;
+int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, const Session *s, int examples, LoopReport *report,
+             Err *err);
+
+#endif

@@ -1,0 +1,38 @@
+// AdamW over the parameter groups that train, with a schedule and clipping of the global norm.
+#ifndef TRAIN_OPTIMIZER_H
+#define TRAIN_OPTIMIZER_H
+
+#include "model/llm.h"
+
+typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } Schedule;
+
+typedef struct OptimizerOptions {
+    double lr;                       // at the top of the warm-up
+    double beta1, beta2, eps, decay; // 0.9, 0.999, 1e-8, 0
+    double clip;                     // global gradient norm; 0: no clipping
+    Schedule schedule;
+    int64_t warmup, steps; // updates; the rate falls to 0 at `steps`
+} OptimizerOptions;
+
+typedef struct Optimizer {
+    OptimizerOptions options;
+    Llm *llm;
+    Arena arena;         // device: moments
+    size_t begin, count; // the range of the parameter block that trains
+    float *m, *v;        // (count)
+    int64_t step;        // updates done
+} Optimizer;
+
+// The groups that train (llm_train) are one range.
+int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err);
+void optimizer_free(Optimizer *o);
+// Learning rate of update number step (0, 1, ...).
+double optimizer_rate(const OptimizerOptions *o, int64_t step);
+typedef struct OptimizerStep {
+    double rate, norm; // learning rate used; gradient norm before clipping
+    int refused;       // the norm is not finite: nothing was changed
+} OptimizerStep;
+// One update from the gradients in the model, which are then zeroed; moves the model's version.
+OptimizerStep optimizer_update(Optimizer *o);
+
+#endif

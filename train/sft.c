@@ -1,0 +1,149 @@
+#include "train/sft.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+// What follows a timeline: [thought,] a1 .. a(A-1). Its rows predict a1 .. aA, but for the first of them where there is no
+// thought: then the prompt's last position predicts a1.
+static ThinkPrompt answer_input(Session *s, const Example *x, int thoughts) {
+    int lead = thoughts > 0;
+    int32_t *ids = ARENA_NEW(&s->host, int32_t, x->answer_len + lead);
+    if (lead) ids[0] = -1;
+    for (int i = 0; i + 1 < x->answer_len; i++) ids[lead + i] = x->answer[i];
+    return (ThinkPrompt){ids, x->answer_len - 1 + lead, 1};
+}
+
+// The slots whose hidden states predict the answer tokens of one example, and the tokens.
+static int answer_targets(const Session *s, const Example *x, int before, int node, int thoughts, int32_t *slot,
+                          int32_t *target) {
+    for (int i = 0; i < x->answer_len; i++) {
+        int at = thoughts > 0 ? i : i - 1;
+        slot[i] = at < 0 ? session_last(s, before) : session_slot(s, node, at);
+        target[i] = x->answer[i];
+    }
+    return x->answer_len;
+}
+
+typedef struct Micro {            // one micro-batch, in the session's host arena
+    ThinkPrompt *prompt, *answer; // (n)
+    int *answer_node;             // (n)
+    int32_t *slot, *target;       // (tokens)
+    float *logprob, *dlogprob;    // (tokens)
+    int tokens;
+} Micro;
+
+static Micro micro_new(Session *s, const Examples *e, const uint32_t *index, int n, int thoughts) {
+    Micro m = {.prompt = ARENA_NEW(&s->host, ThinkPrompt, n),
+               .answer = ARENA_NEW(&s->host, ThinkPrompt, n),
+               .answer_node = ARENA_NEW(&s->host, int, n)};
+    for (int b = 0; b < n; b++) {
+        const Example *x = &e->example[index[b]];
+        m.prompt[b] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared};
+        m.answer[b] = answer_input(s, x, thoughts);
+        m.tokens += x->answer_len;
+    }
+    m.slot = ARENA_NEW(&s->host, int32_t, m.tokens);
+    m.target = ARENA_NEW(&s->host, int32_t, m.tokens);
+    m.logprob = ARENA_NEW(&s->host, float, m.tokens);
+    m.dlogprob = ARENA_NEW(&s->host, float, m.tokens);
+    return m;
+}
+
+// One training step reads from here: forward through prompts, thoughts and answers, the loss, and back.
+double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n, double weight, int train) {
+    const int thoughts = s->llm->config.thoughts, D = s->llm->config.D;
+    const SessionMark mark = session_mark(s);
+    Micro m = micro_new(s, e, index, n, thoughts);
+    int rows = think_slots(m.prompt, n, (int)e->instruction.len, thoughts);
+    for (int b = 0; b < n; b++) rows += m.answer[b].len;
+    if (train) session_want_gradients(s, rows);
+    ThinkRecord record = train ? THINK_RECORD_ALL : THINK_FORWARD;
+
+    Think t;
+    Segment answers = {0};
+    think_forward(s, &t, -1, e->instruction.data, (int)e->instruction.len, m.prompt, n, thoughts ? NULL : m.answer,
+                  m.answer_node, record);
+    if (thoughts) {
+        segment_begin(s, &answers, n, rows);
+        for (int b = 0; b < n; b++) m.answer_node[b] = segment_add(s, &answers, t.node[b], m.answer[b].ids, m.answer[b].len);
+        segment_forward(s, &answers, t.r, train);
+    }
+    for (int b = 0, at = 0; b < n; b++)
+        at += answer_targets(s, &e->example[index[b]], t.node[b], m.answer_node[b], thoughts, m.slot + at, m.target + at);
+    for (int i = 0; i < m.tokens; i++) m.dlogprob[i] = (float)-weight; // the loss is minus the log-probability
+    head_logprob(s, m.slot, m.target, m.tokens, m.logprob, train ? m.dlogprob : NULL);
+
+    if (train) {
+        float *dr = thoughts ? ARENA_NEW(&s->device, float, (size_t)n *(size_t)D) : NULL; // (n, D)
+        if (thoughts) segment_backward(s, &answers, dr);
+        think_backward(s, &t, dr);
+    }
+    double loss = 0;
+    for (int i = 0; i < m.tokens; i++) loss -= (double)m.logprob[i];
+    session_reset(s, mark);
+    return loss;
+}
+
+double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
+                  int64_t *answer_tokens) {
+    const int thoughts = s->llm->config.thoughts;
+    int64_t tokens = 0;
+    double loss = 0;
+    for (int i = 0; i < n; i++) tokens += e->example[index[i]].answer_len;
+    for (int first = 0, end; first < n; first = end) {
+        int rows = (int)e->instruction.len;
+        for (end = first; end < n; end++) {
+            rows += example_rows(&e->example[index[end]], thoughts);
+            if (rows > micro_rows && end > first) break;
+        }
+        loss += sft_examples(s, e, index + first, end - first, 1.0 / (double)tokens, train);
+    }
+    if (answer_tokens) *answer_tokens = tokens;
+    return loss;
+}
+
+int sft_slots(const Examples *e, int thoughts, int micro_rows) {
+    int most = (int)e->instruction.len + e->longest + thoughts;
+    return most > micro_rows + (int)e->instruction.len ? most : micro_rows + (int)e->instruction.len;
+}
+
+typedef struct Sft {
+    Session *s;
+    const Examples *train, *valid;
+    const SftOptions *o;
+    Optimizer optimizer;
+} Sft;
+
+static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
+    Sft *t = stage;
+    int64_t tokens;
+    double loss = sft_update(t->s, t->train, index, n, t->o->loop.micro_rows, 1, &tokens);
+    OptimizerStep step = optimizer_update(&t->optimizer);
+    json_object_set_new(event, "loss", json_real(loss / (double)tokens));
+    json_object_set_new(event, "answer_tokens", json_integer(tokens));
+    json_object_set_new(event, "learning_rate", json_real(step.rate));
+    json_object_set_new(event, "gradient_norm", json_real(step.norm));
+    json_object_set_new(event, "refused", json_boolean(step.refused));
+    return step.refused;
+}
+
+static double sft_validate(void *stage) {
+    Sft *t = stage;
+    uint32_t *all = mem_alloc((size_t)t->valid->n, sizeof *all);
+    int64_t tokens;
+    for (int i = 0; i < t->valid->n; i++) all[i] = (uint32_t)i;
+    double loss = sft_update(t->s, t->valid, all, t->valid->n, t->o->loop.micro_rows, 0, &tokens);
+    free(all);
+    return loss / (double)tokens;
+}
+
+int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {
+    static const LoopStage stage = {.name = "sft", .update = sft_step, .validate = sft_validate};
+    Sft t = {.s = s, .train = train, .valid = valid, .o = o};
+    OptimizerOptions optimizer = o->optimizer;
+    optimizer.steps = loop_steps(&o->loop, train->n);
+    if (llm_train(s->llm, 1, 1, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
+    int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
+    optimizer_free(&t.optimizer);
+    return status;
+}

@@ -1,0 +1,31 @@
+// Stage 1: supervised fine-tuning on the ground-truth titles (method, section 3), in a single pass.
+#ifndef TRAIN_SFT_H
+#define TRAIN_SFT_H
+
+#include "data/examples.h"
+#include "model/think.h"
+#include "train/loop.h"
+#include "train/optimizer.h"
+
+// Forward, loss and backward of some examples (those with the numbers in index, n of them); gradients += weight times the
+// summed cross-entropy. weight: 1 / (answer tokens of the whole update), so that any division into micro-batches gives
+// the same gradient. Returns the summed cross-entropy. With train 0 it only measures.
+double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n, double weight, int train);
+
+// Split index[0..n) into micro-batches of at most micro_rows positions (at least one example each) and add up sft_examples.
+// Returns the summed cross-entropy; *answer_tokens (may be NULL) receives the number of answer tokens.
+double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
+                  int64_t *answer_tokens);
+
+typedef struct SftOptions {
+    LoopOptions loop;
+    OptimizerOptions optimizer; // steps is computed here
+} SftOptions;
+
+// Train the backbone and the latent layer. See LoopOptions for stopping and saving.
+int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err);
+
+// Positions a session needs for micro-batches of micro_rows.
+int sft_slots(const Examples *e, int thoughts, int micro_rows);
+
+#endif
