@@ -1,0 +1,39 @@
+# What people type; CMake (CMakeLists.txt, CMakePresets.json) does the building.
+BUILD = build
+
+all: build ## build build/latentr3
+
+help: ## this page
+	@sed -nE 's/^([a-z]+):.*## /  make \1\t/p' Makefile | expand -t 20
+	@echo "  make demo OFFLINE=1 needs no network: a made-up catalogue and a small random model"
+
+deps: ## install the Debian packages that building and testing need (asks for root only there)
+	@tools/deps.sh
+
+build:
+	@test -e $(BUILD)/build.ninja || cmake --preset release
+	@cmake --build $(BUILD)
+
+test: deps build ## every test: programs, command line, layers, format
+	@tools/test.sh $(BUILD)
+
+asan: deps ## the quick tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan && cmake --build build/asan
+	@tools/test.sh build/asan quick
+
+fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer
+	@tools/deps.sh clang
+	@cmake --preset fuzz && cmake --build build/fuzz
+	@tools/fuzz.sh build/fuzz $(or $(FUZZ_SECONDS),60)
+
+demo: deps build ## train and measure SmolLM2 on MovieLens-100K, at most 15 minutes on 2 cores
+	@OFFLINE=$(OFFLINE) tools/demo.sh $(BUILD)/latentr3
+
+format: ## write all sources as .clang-format says
+	@tools/deps.sh clang-format
+	@tools/check_format.sh --fix
+
+clean: ## remove what was built, not what was downloaded
+	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
+
+.PHONY: all help deps build test asan fuzz demo format clean

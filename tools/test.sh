@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Runs the tests of one build folder and prints a closing line "N passed, N failed".
+#   tools/test.sh BUILD [quick]
+# quick: the test programs without those labelled slow, and nothing else (for sanitizer builds).
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+build=$1
+mode=${2:-full}
+passed=0
+failed=0
+
+# check NAME COMMAND...: one test that passes when the command does.
+check() {
+    local name=$1
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        echo "FAILED: $name" >&2
+        failed=$((failed + 1))
+    fi
+}
+
+# count PASSED_PATTERN FAILED_PATTERN FILE: lines of a test runner's output.
+count() {
+    passed=$((passed + $(grep -cE "$1" "$3")))
+    failed=$((failed + $(grep -cE "$2" "$3")))
+}
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+
+select=()
+[ "$mode" = quick ] && select=(--label-exclude slow)
+ctest --test-dir "$build" --output-on-failure --no-tests=error "${select[@]}" 2>&1 | tee "$output"
+status=${PIPESTATUS[0]}
+count '^ *[0-9]+/[0-9]+ Test .* Passed ' '^ *[0-9]+/[0-9]+ Test .*(\*\*\*|Failed)' "$output"
+# A run that broke off without naming a test is a failure too.
+[ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+
+if [ "$mode" = full ]; then
+    LATENTR3=$PWD/$build/latentr3 bats --tap tests/cli 2>&1 | tee "$output"
+    status=${PIPESTATUS[0]}
+    before=$failed
+    count '^ok ' '^not ok ' "$output"
+    [ "$status" -eq 0 ] || [ "$failed" -gt "$before" ] || failed=$((failed + 1))
+    check layers tools/check_layers.sh
+    check format tools/check_format.sh
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
