@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,20 +54,15 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
     return 0;
 }
 
-static json_t *number(double x) {
-    if (!isfinite(x)) return json_null();
-    return floor(x) == x && fabs(x) < 1e15 ? json_integer((json_int_t)x) : json_real(x);
-}
-
-void run_event_fields(Run *r, const char *kind, const RunField *field, int n) {
-    json_t *event = json_pack("{s:s, s:f}", "event", kind, "seconds", log_seconds() - r->started);
-    for (int i = 0; i < n; i++) json_object_set_new(event, field[i].name, number(field[i].value));
-    char *line = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(9));
+void run_event(Run *r, const json_t *event) {
+    json_t *all = json_copy((json_t *)event);
+    json_object_set_new(all, "seconds", json_real(log_seconds() - r->started));
+    char *line = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9));
     size_t len = strlen(line);
     line[len++] = '\n'; // in place of the NUL: one write a line, so that a reader never sees half of one
     if (!r->failed_errno && write(r->log_fd, line, len) != (ssize_t)len) r->failed_errno = errno ? errno : EIO;
     free(line);
-    json_decref(event);
+    json_decref(all);
 }
 
 void run_metric(Run *r, const char *name, json_t *value) {
@@ -78,7 +72,7 @@ void run_metric(Run *r, const char *name, json_t *value) {
 int run_close(Run *r, Err *err) {
     int status = 0;
     if (r->log_fd >= 0) {
-        run_metric(r, "seconds", number(log_seconds() - r->started));
+        run_metric(r, "seconds", json_real(log_seconds() - r->started));
         status = save_metrics(r, err);
         if (close(r->log_fd) && !r->failed_errno) r->failed_errno = errno;
         if (status == 0 && r->failed_errno) {

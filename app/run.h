@@ -13,19 +13,12 @@ typedef struct Run {
     json_t *metrics;
 } Run;
 
-typedef struct RunField {
-    const char *name;
-    double value; // not finite: null
-} RunField;
-
 // Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
 // versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err);
 
-// One line: {"event": kind, "seconds": since run_open, fields...}.
-void run_event_fields(Run *r, const char *kind, const RunField *field, int n);
-#define run_event(r, kind, ...)                                                                                                \
-    run_event_fields((r), (kind), (const RunField[]){__VA_ARGS__}, (int)(sizeof((RunField[]){__VA_ARGS__}) / sizeof(RunField)))
+// One line of log.jsonl: the event's own fields (borrowed) and "seconds" since run_open.
+void run_event(Run *r, const json_t *event);
 
 // A value of metrics.json; `value` is taken over.
 void run_metric(Run *r, const char *name, json_t *value);
