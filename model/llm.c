@@ -18,7 +18,12 @@ static const float *layer_weight(const Llm *m, int layer, const char *name) {
 }
 
 static Matrix matrix(Llm *m, const float *w, int O, int I) {
-    return (Matrix){.w = w, .version = &m->version, .O = O, .I = I};
+    ParamGroup group = (size_t)(w - m->w) >= m->params.begin[PARAMS_LATENT] ? PARAMS_LATENT : PARAMS_BACKBONE;
+    return (Matrix){.w = w, .version = &m->version[group], .O = O, .I = I};
+}
+
+void llm_changed(Llm *m, ParamGroup group) {
+    m->version[group]++;
 }
 
 static void bind_weights(Llm *m) {
@@ -81,7 +86,7 @@ static int rope_init(Rope *rope, Llm *m, int K, float base, int positions, int s
 
 int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     const float ratt_rope_base = 1000.0f;
-    *m = (Llm){.config = *c, .ops = ops, .version = 1};
+    *m = (Llm){.config = *c, .ops = ops};
     params_init(&m->params, c);
     size_t tables = (size_t)positions * ((size_t)c->K + (size_t)c->D) * sizeof(float);
     size_t bytes = 2 * m->params.total * sizeof(float) + tables + 4096; // weights and, if asked for, gradients
@@ -139,7 +144,7 @@ float *llm_gradient(const Llm *m, const float *w) {
 static void upload_filled(Llm *m, const Param *p, float *host) {
     ops_upload(m->ops, m->w + p->offset, host, p->count * sizeof(float));
     free(host);
-    m->version++;
+    llm_changed(m, p->group);
 }
 
 void llm_init_latent(Llm *m, uint64_t seed) {

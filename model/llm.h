@@ -23,11 +23,11 @@ typedef struct Llm {
     float *w;    // (params.total)
     float *dw;   // (params.total) or NULL; a group that does not train has no gradient, see llm_train
     int train[PARAM_GROUPS];
-    uint64_t version;              // moves with every change of w
-    const float *embed;            // (V, D)
-    const float *norm;             // (D) final
-    Matrix head;                   // (V, D); w is embed where tied
-    Matrix ratt_q, ratt_k, ratt_v; // (D, D) LatentRATT
+    uint64_t version[PARAM_GROUPS]; // moves with every change of a group's weights (llm_changed)
+    const float *embed;             // (V, D)
+    const float *norm;              // (D) final
+    Matrix head;                    // (V, D); w is embed where tied
+    Matrix ratt_q, ratt_k, ratt_v;  // (D, D) LatentRATT
     const float *ratt_qb, *ratt_kb, *ratt_vb;
     LlmBlock *block; // (L)
     Rope rope, ratt_rope;
@@ -40,6 +40,8 @@ void llm_free(Llm *m);
 // Ask for gradients of these groups; zeroed. Frozen groups cost no memory.
 int llm_train(Llm *m, int backbone, int latent, Err *err);
 void llm_zero_gradients(Llm *m);
+// To be called when weights were written: the kernels' own copies are made again.
+void llm_changed(Llm *m, ParamGroup group);
 // Address of the gradient that belongs to the weight at `w`, or NULL where its group does not train.
 float *llm_gradient(const Llm *m, const float *w);
 

@@ -12,25 +12,28 @@ static int any_shared(const ThinkPrompt *prompt, int B) {
     return 0;
 }
 
-static void think_prompts(Session *s, Think *t, const int32_t *instruction, int instruction_len, const ThinkPrompt *prompt,
-                          const ThinkPrompt *extra, int *extra_node, int record) {
-    int rows = instruction_len;
+static void think_prompts(Session *s, Think *t, const Ints *instruction, const ThinkPrompt *prompt, const ThinkPrompt *extra,
+                          int *extra_node, int record) {
+    int rows = (int)instruction->len;
     for (int b = 0; b < t->B; b++) rows += prompt[b].len + (extra ? extra[b].len : 0);
     segment_begin(s, &t->prompts, 2 * t->B + 1, rows);
-    if (t->root < 0 && any_shared(prompt, t->B)) t->root = segment_add(s, &t->prompts, -1, instruction, instruction_len);
+    if (t->root < 0 && any_shared(prompt, t->B))
+        t->root = segment_add(s, &t->prompts, -1, instruction->data, (int)instruction->len);
     for (int b = 0; b < t->B; b++)
         t->node[b] = segment_add(s, &t->prompts, prompt[b].shared ? t->root : -1, prompt[b].ids, prompt[b].len);
     for (int b = 0; extra && b < t->B; b++) extra_node[b] = segment_add(s, &t->prompts, t->node[b], extra[b].ids, extra[b].len);
     segment_forward(s, &t->prompts, NULL, record);
 }
 
-void think_forward(Session *s, Think *t, int root, const int32_t *instruction, int instruction_len, const ThinkPrompt *prompt,
-                   int B, const ThinkPrompt *extra, int *extra_node, ThinkRecord record) {
+void think_forward(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+                   const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots) {
     const int32_t given = -1;
     *t = (Think){.B = B, .thoughts = s->llm->config.thoughts, .root = root};
     CHECK(t->thoughts <= THINK_THOUGHTS);
     t->node = ARENA_NEW(&s->host, int, B);
-    think_prompts(s, t, instruction, instruction_len, prompt, extra, extra_node, record == THINK_RECORD_ALL);
+    if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
+    think_prompts(s, t, instruction, prompt, extra, extra_node, record == THINK_RECORD_ALL);
+    if (record == THINK_RECORD_THOUGHTS) session_want_gradients(s, gradient_slots);
     for (int n = 0; n < t->thoughts; n++) {
         if (n > 0) {
             Segment *g = &t->thought[n - 1];

@@ -3,6 +3,7 @@
 #ifndef MODEL_THINK_H
 #define MODEL_THINK_H
 
+#include "base/vec.h"
 #include "model/latent.h"
 
 enum { THINK_THOUGHTS = 16 };
@@ -23,6 +24,7 @@ typedef struct Think {
     float *r;                        // (B, D) device: the last thoughts; NULL without thoughts
 } Think;
 
+// What can go back: nothing; the thoughts, the prompts being frozen; or all.
 typedef enum ThinkRecord { THINK_FORWARD, THINK_RECORD_THOUGHTS, THINK_RECORD_ALL } ThinkRecord;
 
 // Positions this takes, for session_init and session_want_gradients.
@@ -30,10 +32,11 @@ int think_slots(const ThinkPrompt *prompt, int B, int instruction_len, int thoug
 
 // instruction (instruction_len) becomes a root node where root < 0 and some prompt is shared; with root >= 0 it is already
 // there. The last thought is *not* yet fed in: it is the first row of what follows, t->r, behind t->node.
-// extra (extra_len, or NULL): for each prompt, tokens that follow it in the same segment as a node of their own (answers
-// when there is no thought); their nodes are extra_node (B).
-void think_forward(Session *s, Think *t, int root, const int32_t *instruction, int instruction_len, const ThinkPrompt *prompt,
-                   int B, const ThinkPrompt *extra, int *extra_node, ThinkRecord record);
+// extra (B, or NULL): for each prompt, tokens that follow it in the same segment as a node of their own (answers when there
+// is no thought); their nodes are extra_node (B).
+// gradient_slots: what session_want_gradients is told, at the start (RECORD_ALL) or behind the prompts (RECORD_THOUGHTS).
+void think_forward(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+                   const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
 // dr (B, D) device: gradient of t->r; used as scratch. Goes back through all that was recorded.
 void think_backward(Session *s, Think *t, float *dr);
 

@@ -234,7 +234,7 @@ int weights_load(Llm *m, const WeightsSource *s, Err *err) {
     int status = 0;
     for (int i = 0; i < m->params.n && status == 0; i++)
         if (find(s, m->params.param[i].name)) status = load_param(&l, &m->params.param[i]);
-    m->version++;
+    llm_changed(m, PARAMS_BACKBONE), llm_changed(m, PARAMS_LATENT);
     free(l.stage), free(l.sum);
     return status;
 }

@@ -47,7 +47,7 @@ static inline void golden_fill(Llm *m, const Safetensors *f) {
         ops_upload(m->ops, m->w + p->offset, host, p->count * sizeof(float));
         free(host);
     }
-    m->version++;
+    llm_changed(m, PARAMS_BACKBONE), llm_changed(m, PARAMS_LATENT);
 }
 
 static inline void golden_load_file(Llm *m, const char *folder, const char *name) {

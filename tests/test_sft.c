@@ -22,7 +22,7 @@ static void check_forward(const char *folder) {
         SessionMark mark = session_mark(&s);
         ThinkPrompt prompt = {x->prompt, x->prompt_len, 0};
         Think t;
-        think_forward(&s, &t, -1, NULL, 0, &prompt, 1, NULL, NULL, THINK_FORWARD);
+        think_forward(&s, &t, -1, &g.examples.instruction, &prompt, 1, NULL, NULL, THINK_FORWARD, 0);
         float *h = malloc(sizeof(float) * (size_t)D), *r = malloc(sizeof(float) * (size_t)D);
         ops_download(g.ops, h, (float *)s.h + (size_t)session_last(&s, t.node[0]) * (size_t)D, sizeof(float) * (size_t)D);
         ops_download(g.ops, r, t.r, sizeof(float) * (size_t)D);

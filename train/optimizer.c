@@ -43,7 +43,8 @@ OptimizerStep optimizer_update(Optimizer *o) {
         o->step++;
         op_adamw(m->ops, m->w + o->begin, o->m, o->v, g, o->count, (float)s.rate, (float)p->beta1, (float)p->beta2,
                  (float)p->eps, (float)p->decay, o->step, (float)scale);
-        m->version++;
+        for (int group = 0; group < PARAM_GROUPS; group++)
+            if (m->train[group]) llm_changed(m, group);
     }
     llm_zero_gradients(m);
     return s;

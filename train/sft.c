@@ -56,13 +56,11 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
     Micro m = micro_new(s, e, index, n, thoughts);
     int rows = think_slots(m.prompt, n, (int)e->instruction.len, thoughts);
     for (int b = 0; b < n; b++) rows += m.answer[b].len;
-    if (train) session_want_gradients(s, rows);
-    ThinkRecord record = train ? THINK_RECORD_ALL : THINK_FORWARD;
 
     Think t;
     Segment answers = {0};
-    think_forward(s, &t, -1, e->instruction.data, (int)e->instruction.len, m.prompt, n, thoughts ? NULL : m.answer,
-                  m.answer_node, record);
+    think_forward(s, &t, -1, &e->instruction, m.prompt, n, thoughts ? NULL : m.answer, m.answer_node,
+                  train ? THINK_RECORD_ALL : THINK_FORWARD, rows);
     if (thoughts) {
         segment_begin(s, &answers, n, rows);
         for (int b = 0; b < n; b++) m.answer_node[b] = segment_add(s, &answers, t.node[b], m.answer[b].ids, m.answer[b].len);
@@ -127,14 +125,18 @@ static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     return step.refused;
 }
 
-static double sft_validate(void *stage) {
-    Sft *t = stage;
-    uint32_t *all = mem_alloc((size_t)t->valid->n, sizeof *all);
+double sft_measure(Session *s, const Examples *e, int micro_rows) {
+    uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
     int64_t tokens;
-    for (int i = 0; i < t->valid->n; i++) all[i] = (uint32_t)i;
-    double loss = sft_update(t->s, t->valid, all, t->valid->n, t->o->loop.micro_rows, 0, &tokens);
+    for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
+    double loss = sft_update(s, e, all, e->n, micro_rows, 0, &tokens);
     free(all);
     return loss / (double)tokens;
+}
+
+static double sft_validate(void *stage) {
+    Sft *t = stage;
+    return sft_measure(t->s, t->valid, t->o->loop.micro_rows);
 }
 
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {

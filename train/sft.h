@@ -17,6 +17,9 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
 double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
                   int64_t *answer_tokens);
 
+// Mean cross-entropy over the answer tokens of all examples.
+double sft_measure(Session *s, const Examples *e, int micro_rows);
+
 typedef struct SftOptions {
     LoopOptions loop;
     OptimizerOptions optimizer; // steps is computed here

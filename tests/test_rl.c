@@ -1,0 +1,76 @@
+// LR-GRPO against PyTorch: rewards, advantages, loss and LatentRATT's gradients, for both advantages.
+#include "golden.h"
+#include "train/rl.h"
+
+static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
+
+static void check_rl(const char *folder, AdvantageScope scope, int share, int micro_rows, double beta) {
+    Err err = {0};
+    Golden g;
+    golden_open(&g, folder, DTYPE_F32, 1, share);
+    const char *section = scope == ADVANTAGE_BATCH ? "rl_batch" : "rl_group";
+    const Tensor *noise = safetensors_find(&g.values, "rl.noise");
+    const int n = g.examples.n, K = (int)noise->dims[1];
+    RlMethod m = {.samples = K, .sigma = 1, .scope = scope, .epsilon_low = .2, .epsilon_high = .28, .beta = beta};
+    Session s;
+    OK(session_init(&s, &g.llm, 8192, &err));
+    OK(llm_train(&g.llm, 0, 1, &err));
+    float *z = malloc(noise->bytes);
+    tensor_to_f32(z, noise, 0, noise->count);
+    size_t latent = g.llm.params.begin[PARAMS_LATENT], count = g.llm.params.total - latent;
+    float *reference = malloc(count * sizeof(float)); // the policy itself: the KL and its gradient are zero
+    ops_download(g.ops, reference, g.llm.w + latent, count * sizeof(float));
+    double *R = malloc(sizeof(double) * (size_t)(n * K)), *A = malloc(sizeof(double) * (size_t)(n * K));
+    RlFigures f = rl_examples(&s, &g.examples, g.index, n, &m, z, reference, micro_rows, 1, R, A);
+    json_t *want = json_object_get(g.json, section);
+    for (int i = 0; i < n * K; i++) {
+        double r = json_number_value(
+            json_array_get(json_array_get(json_object_get(want, "rewards"), (size_t)(i / K)), (size_t)(i % K)));
+        double a = json_number_value(
+            json_array_get(json_array_get(json_object_get(want, "advantages"), (size_t)(i / K)), (size_t)(i % K)));
+        golden_close(R[i], r, 1e-4 * fabs(r), "reward", i);
+        golden_close(A[i], a, scope == ADVANTAGE_GROUP ? 1e-3 : 1e-4, "advantage", i);
+    }
+    golden_close(f.loss, golden_number(&g, section, "loss"), 1e-4, "loss", 0);
+    golden_close(f.kl, 0, 1e-9, "kl", 0);
+    assert_int_equal(golden_gradients(&g, section, 1e-3), 6);
+    free(z), free(reference), free(R), free(A);
+    session_free(&s);
+    golden_close_all(&g);
+}
+
+static void gradients_match(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        for (int scope = 0; scope < 2; scope++)
+            for (int share = 0; share < 2; share++) {
+                check_rl(folders[i], scope, share, 1, 0);
+                check_rl(folders[i], scope, share, 500, 0);
+                check_rl(folders[i], scope, share, 1 << 20, 0.1); // twice through, with a KL of zero
+            }
+}
+
+static void advantages_by_hand(void **state) {
+    (void)state;
+    // Two prompts, rewards 0..3 and 100..103: the baseline is the mean of the two leading ones, 50.
+    const double reward[8] = {0, 1, 2, 3, 100, 101, 102, 103};
+    double a[8], norm = 0;
+    RlMethod m = {.samples = 4, .scope = ADVANTAGE_BATCH};
+    for (int i = 0; i < 8; i++) norm += (reward[i] - 50) * (reward[i] - 50);
+    rl_advantages(&m, reward, 2, a);
+    for (int i = 0; i < 8; i++) golden_close(a[i], (reward[i] - 50) / (sqrt(norm) + 1e-6), 1e-12, "batch advantage", i);
+    m.window = 1; // each prompt by itself: baseline its own un-noised sample
+    rl_advantages(&m, reward, 2, a);
+    for (int i = 0; i < 8; i++) golden_close(a[i], (i % 4) / (sqrt(14) + 1e-6), 1e-12, "window advantage", i);
+    m.scope = ADVANTAGE_GROUP;
+    rl_advantages(&m, reward, 2, a);
+    for (int i = 0; i < 8; i++) golden_close(a[i], (i % 4 - 1.5) / (sqrt(5.0 / 3) + 1e-4), 1e-12, "group advantage", i);
+    const double equal[4] = {-2, -2, -2, -2};
+    rl_advantages(&m, equal, 1, a);
+    for (int i = 0; i < 4; i++) assert_true(a[i] == 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(advantages_by_hand), cmocka_unit_test(gradients_match)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
