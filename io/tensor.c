@@ -194,7 +194,7 @@ void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n) {
         case TENSOR_Q8_0: block_q8_0(out, (const BlockQ8_0 *)p); break;
         case TENSOR_Q4_0: {
             const BlockQ4_0 *b = (const BlockQ4_0 *)p;
-            block_32(out, b->q, NULL, 8, f16_at(b->d), 0);
+            block_32(out, b->q, NULL, 8, f16_at(b->d), -0.0f);
             break;
         }
         case TENSOR_Q4_1: {
@@ -204,7 +204,7 @@ void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n) {
         }
         case TENSOR_Q5_0: {
             const BlockQ5_0 *b = (const BlockQ5_0 *)p;
-            block_32(out, b->q, b->high, 16, f16_at(b->d), 0);
+            block_32(out, b->q, b->high, 16, f16_at(b->d), -0.0f);
             break;
         }
         case TENSOR_Q5_1: {
