@@ -6,10 +6,20 @@
 #include "model/session.h"
 #include "rec/trie.h"
 
+enum { BEAM_CHAIN_MAX = 16 };
+
 typedef struct BeamOptions {
     int beams;            // W
     float length_penalty; // score = sum / length^penalty
+    int chain_ahead;      // 0..BEAM_CHAIN_MAX: up to so many tokens of a chain of single children are run with the token
+                          // before it. Changes the number of model calls, not the scores.
 } BeamOptions;
+
+typedef struct BeamStart {
+    int node;            // the answer begins after its last position (the thought's node, or the prompt's without thoughts)
+    const int32_t *skip; // (skips): leaves that are not to be found, as if they were not in the trie
+    int skips;
+} BeamStart;
 
 typedef struct BeamHit {
     int leaf; // of the trie
@@ -18,13 +28,17 @@ typedef struct BeamHit {
 } BeamHit;
 
 typedef struct BeamStats {
-    int64_t steps, rows,
-        illegal; // model calls, rows in them, results outside the trie (0 by construction, counted all the same)
+    int64_t steps, rows; // model calls, rows in them
+    int64_t illegal;     // results outside the trie or met twice (0 by construction, counted all the same), and
+                         // continuations whose log-probability is no finite number (they are dropped)
 } BeamStats;
 
-// The answer of user u begins after the last position of node[u] (the thought's node, or the prompt's without thoughts).
-// hit (users, beams): best first, ties by leaf number; found (users): how many. The session is left as it was.
-void beam_search(Session *s, const Trie *t, const BeamOptions *o, const int *node, int users, BeamHit *hit, int *found,
+// The most slots a search takes from the session.
+size_t beam_slots(const Trie *t, const BeamOptions *o, int users);
+
+// hit (users, beams): best first, ties by leaf number; found (users): how many. stats is added to. The session is left as it
+// was.
+void beam_search(Session *s, const Trie *t, const BeamOptions *o, const BeamStart *start, int users, BeamHit *hit, int *found,
                  BeamStats *stats);
 
 #endif

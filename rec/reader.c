@@ -1,0 +1,145 @@
+#include "rec/reader.h"
+#include "base/rng.h"
+
+#include <math.h>
+
+// Prompts are packed up to this many rows: enough to keep the matrix kernels busy, few enough for memory.
+enum { READER_ROWS = 4096 };
+
+static int reader_check(const Reader *r, const Llm *llm, int tail, size_t *slots, Err *err) {
+    int head = (int)r->instruction.len;
+    if (r->room <= head)
+        return err_set(err, ERR_DATA, "the model's %d positions leave %d for the prompt; its first piece alone has %d",
+                       llm->rope.positions, r->room, head);
+    *slots = (size_t)head + (size_t)r->users * ((size_t)r->room + (size_t)llm->config.thoughts + (size_t)tail);
+    if (*slots > INT32_MAX)
+        return err_set(err, ERR_USAGE, "%d users at a time would need %zu cache slots; at most %d", r->users, *slots,
+                       INT32_MAX);
+    return 0;
+}
+
+static void instruction_forward(Reader *r) {
+    Session *s = &r->session;
+    SessionMark begin = session_mark(s);
+    Segment g;
+    segment_begin(s, &g, 1, (int)r->instruction.len);
+    r->node = segment_add(s, &g, -1, r->instruction.data, (int)r->instruction.len);
+    segment_forward(s, &g, NULL, 0);
+    if (s->llm->config.thoughts > 0) { // makes its keys for LatentRATT
+        LatentPass pass;
+        latent_forward(s, &pass, &r->node, 1);
+    }
+    reader_drop_scratch(s, begin);
+    r->clean = session_mark(s);
+}
+
+int reader_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, int room, int tail, int reach,
+                Err *err) {
+    CHECK(users > 0 && room > 0 && tail >= 0 && reach >= 0);
+    int left = llm->rope.positions - llm->config.thoughts - reach;
+    size_t slots = 0;
+    *r = (Reader){.tokenizer = t, .style = *style, .users = users, .room = left < room ? left : room};
+    if (prompt_instruction(&r->instruction, t, style, err) || reader_check(r, llm, tail, &slots, err) ||
+        session_init(&r->session, llm, (int)slots, err)) {
+        ints_free(&r->instruction);
+        return -1;
+    }
+    instruction_forward(r);
+    return 0;
+}
+
+void reader_close(Reader *r) {
+    if (r->users) session_free(&r->session);
+    ints_free(&r->instruction);
+    ints_free(&r->text);
+    *r = (Reader){0};
+}
+
+void reader_drop_scratch(Session *s, SessionMark begin) {
+    begin.slots_used = s->slots_used;
+    begin.nodes = s->nodes;
+    begin.ratt_made = s->ratt_made;
+    session_reset(s, begin);
+}
+
+void reader_end(Reader *r) {
+    session_reset(&r->session, r->clean);
+}
+
+// ---- histories -------------------------------------------------------------------------------------------------------
+
+// Instruction and input of every user, one behind the other in r->text: of a prompt that is too long the last tokens are
+// taken, which may begin inside the instruction.
+int reader_histories(Reader *r, const History *history, int users, int *node, Err *err) {
+    Arena *host = &r->session.host;
+    ThinkPrompt *prompt = ARENA_NEW(host, ThinkPrompt, users);
+    size_t *end = ARENA_NEW(host, size_t, users);
+    int *number = ARENA_NEW(host, int, users);
+    r->text.len = 0;
+    for (int u = 0; u < users; u++) {
+        const History *h = &history[u];
+        size_t begin = r->text.len;
+        ints_append(&r->text, r->instruction.data, r->instruction.len);
+        if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->n, err)) {
+            reader_end(r);
+            return -1;
+        }
+        end[u] = r->text.len;
+        int len = (int)(end[u] - begin), shared = len <= r->room;
+        prompt[u] = (ThinkPrompt){.len = shared ? len - (int)r->instruction.len : r->room, .shared = shared};
+        number[u] = h->number;
+    }
+    for (int u = 0; u < users; u++) prompt[u].ids = r->text.data + end[u] - prompt[u].len; // the memory no longer moves
+    reader_prompts(r, prompt, number, users, node);
+    return 0;
+}
+
+// ---- prompts and thoughts --------------------------------------------------------------------------------------------
+
+// What stands in for the users' own thoughts (users, D).
+static void replace_thoughts(Reader *r, float *thought, const int *number, int users) {
+    Session *s = &r->session;
+    size_t D = (size_t)s->llm->config.D, bytes = (size_t)users * D * sizeof(float);
+    float *own = ARENA_NEW(&s->host, float, (size_t)users *D), *out = ARENA_NEW(&s->host, float, (size_t)users *D);
+    ops_download(s->ops, own, thought, bytes);
+    for (size_t u = 0; u < (size_t)users; u++) {
+        const float *mine = own + u * D, *next = own + (u + 1) % (size_t)users * D;
+        float *row = out + u * D;
+        double squares = 0;
+        for (size_t d = 0; d < D; d++) squares += (double)mine[d] * (double)mine[d];
+        float rms = (float)sqrt(squares / (double)D);
+        if (r->source == THOUGHT_NOISE) rng_normal(row, D, r->seed, RNG_NOISE, (uint64_t)number[u] * D);
+        for (size_t d = 0; d < D; d++)
+            row[d] = r->source == THOUGHT_OTHER ? next[d] : r->source == THOUGHT_ZERO ? 0 : mine[d] + rms * row[d];
+    }
+    ops_upload(s->ops, thought, out, bytes);
+}
+
+static void prompts_forward(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node) {
+    Session *s = &r->session;
+    SessionMark begin = session_mark(s);
+    Think t;
+    think_forward(s, &t, r->node, &r->instruction, prompt, users, NULL, NULL, THINK_FORWARD, 0);
+    for (int u = 0; u < users; u++) node[u] = t.node[u];
+    if (t.r) { // the last thought is yet to be fed in
+        Segment g;
+        if (r->source != THOUGHT_OWN) replace_thoughts(r, t.r, number, users);
+        segment_begin(s, &g, users, users);
+        for (int u = 0; u < users; u++) node[u] = segment_add(s, &g, node[u], (const int32_t[]){-1}, 1);
+        segment_forward(s, &g, t.r, 0);
+    }
+    reader_drop_scratch(s, begin);
+}
+
+// In parts of READER_ROWS, but none of one user alone where there are more: another user's thought must be there.
+void reader_prompts(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node) {
+    CHECK(users > 0 && users <= r->users);
+    for (int u = 0, end; u < users; u = end) {
+        int rows = 0;
+        for (end = u; end < users; end++) {
+            if (end - u >= 2 && end < users - 1 && rows + prompt[end].len > READER_ROWS) break;
+            rows += prompt[end].len;
+        }
+        prompts_forward(r, prompt + u, number + u, end - u, node + u);
+    }
+}

@@ -1,0 +1,55 @@
+// From users' histories to the place where their answers begin: prompts and thoughts, behind one instruction that is
+// computed when the reader opens.
+#ifndef REC_READER_H
+#define REC_READER_H
+
+#include "base/vec.h"
+#include "model/think.h"
+#include "text/prompt.h"
+
+// Which thought a user gets. All but OWN exist to see whether the thought carries anything (method, section 9). Of several
+// thoughts it is the last.
+typedef enum ThoughtSource {
+    THOUGHT_OWN,
+    THOUGHT_OTHER, // that of another user of the group
+    THOUGHT_ZERO,
+    THOUGHT_NOISE, // its own, plus normal noise of its own root mean square
+} ThoughtSource;
+enum { THOUGHT_SOURCES = 4 };
+
+typedef struct History {
+    const char *const *title; // (n) oldest first; the last PROMPT_HISTORY stand in the prompt
+    int n;
+    int number; // of the row or request; decides its noise, whatever the group
+} History;
+
+typedef struct Reader {
+    Session session;
+    const Tokenizer *tokenizer; // borrowed, as style.category is
+    PromptStyle style;
+    Ints instruction, text; // ids; text: the prompts of one group of users
+    int node;               // of the instruction
+    SessionMark clean;      // right behind it
+    int users;              // most at a time
+    int room;               // most tokens of a prompt, instruction included
+    ThoughtSource source;
+    uint64_t seed; // of the noise
+} Reader;
+
+// For at most `users` at a time, prompts of at most `room` tokens (less where the model's positions end), and `tail` slots for
+// each user behind the thoughts, none of them more than `reach` positions away.
+int reader_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, int room, int tail, int reach,
+                Err *err);
+void reader_close(Reader *r);
+
+// node (users): the answer of user u begins behind the last position of node[u]. Valid until reader_end. A prompt longer than
+// the room loses its oldest tokens.
+int reader_histories(Reader *r, const History *history, int users, int *node, Err *err);
+// The same from ids (`shared` ones continue the instruction); number (users).
+void reader_prompts(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node);
+void reader_end(Reader *r);
+
+// Give back what was taken from the session's arenas since `begin`, but keep the nodes and slots taken since.
+void reader_drop_scratch(Session *s, SessionMark begin);
+
+#endif

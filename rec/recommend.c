@@ -1,0 +1,53 @@
+#include "rec/recommend.h"
+
+int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,
+                   const RecommendOptions *o, Err *err) {
+    *r = (Recommender){.catalogue = catalogue, .o = *o};
+    if (o->k < 1 || o->k > o->beams)
+        return err_set(err, ERR_USAGE, "%d items are asked for, %d beams find at most as many as they are", o->k, o->beams);
+    BeamOptions beam = {o->beams, o->length_penalty, o->chain_ahead};
+    size_t tail = beam_slots(&catalogue->trie, &beam, 1);
+    if (tail > INT32_MAX)
+        return err_set(err, ERR_USAGE, "%d beams of up to %d tokens need too many cache slots", o->beams,
+                       catalogue->trie.longest);
+    return reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, catalogue->trie.longest, err);
+}
+
+void recommend_close(Recommender *r) {
+    reader_close(&r->reader);
+    *r = (Recommender){0};
+}
+
+// Leaves of the titles that the user knows already.
+static BeamStart start_of(Recommender *r, const History *h, int node) {
+    if (!r->o.exclude_seen) return (BeamStart){.node = node};
+    int32_t *skip = ARENA_NEW(&r->reader.session.host, int32_t, h->n);
+    int skips = 0;
+    for (int i = 0; i < h->n; i++) {
+        int leaf = catalogue_leaf(r->catalogue, h->title[i]);
+        if (leaf >= 0) skip[skips++] = leaf;
+    }
+    return (BeamStart){node, skip, skips};
+}
+
+int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
+    const RecommendOptions *o = &r->o;
+    Arena *host = &r->reader.session.host;
+    const BeamOptions beam = {o->beams, o->length_penalty, o->chain_ahead};
+    int *node = ARENA_NEW(host, int, users);
+    if (reader_histories(&r->reader, history, users, node, err)) return -1;
+    BeamStart *start = ARENA_NEW(host, BeamStart, users);
+    BeamHit *hit = ARENA_NEW(host, BeamHit, (size_t)users * (size_t)o->beams);
+    for (int u = 0; u < users; u++) start[u] = start_of(r, &history[u], node[u]);
+    beam_search(&r->reader.session, &r->catalogue->trie, &beam, start, users, hit, found, &r->stats);
+    for (int u = 0; u < users; u++) {
+        if (found[u] > o->k) found[u] = o->k;
+        for (int i = 0; i < found[u]; i++) {
+            BeamHit h = hit[(size_t)u * (size_t)o->beams + (size_t)i];
+            out[(size_t)u * (size_t)o->k + (size_t)i] =
+                (Recommendation){r->catalogue->trie.leaf_item[h.leaf], h.leaf, h.score, h.tokens};
+        }
+    }
+    reader_end(&r->reader);
+    return 0;
+}

@@ -1,0 +1,41 @@
+// From users' histories to ranked items: prompts, thoughts, beam search.
+#ifndef REC_RECOMMEND_H
+#define REC_RECOMMEND_H
+
+#include "rec/beam.h"
+#include "rec/catalogue.h"
+#include "rec/reader.h"
+
+typedef struct RecommendOptions {
+    int beams, k; // k <= beams
+    int users;    // most at a time
+    float length_penalty;
+    int exclude_seen; // the titles of a user's history are not recommended
+    int chain_ahead;  // see rec/beam.h
+} RecommendOptions;
+
+enum { RECOMMEND_CHAIN_AHEAD = 4 };
+
+typedef struct Recommendation {
+    int item; // the first item with the title
+    int leaf; // the title
+    float score;
+    int tokens;
+} Recommendation;
+
+typedef struct Recommender {
+    Reader reader; // the model's session; the instruction is computed once, when it opens
+    const Catalogue *catalogue;
+    RecommendOptions o;
+    BeamStats stats; // of all searches so far
+} Recommender;
+
+// Everything given is borrowed. Thoughts are as llm->config says.
+int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,
+                   const RecommendOptions *o, Err *err);
+void recommend_close(Recommender *r);
+
+// out (users, k): best first; found (users): how many, less than k where the catalogue or the beams end.
+int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err);
+
+#endif

@@ -1,0 +1,381 @@
+// Beam search against PyTorch's golden lists, against a literal search without caches, and against scoring every item.
+#include "fixture.h"
+#include "rec/score.h"
+
+static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
+
+static RecommendOptions options(int beams, float length_penalty, int users) {
+    return (RecommendOptions){.beams = beams, .k = beams, .users = users, .length_penalty = length_penalty};
+}
+
+// Lists of the first n golden rows, `users` at a time.
+static BeamStats search(Fixture *f, RecommendOptions o, int n, Recommendation *out, int *found) {
+    Err err = {0};
+    Recommender r;
+    OK(recommend_open(&r, &f->g.llm, f->tokenizer, &f->style, &f->catalogue, &o, &err));
+    for (int i = 0; i < n; i += o.users) {
+        int users = n - i < o.users ? n - i : o.users;
+        OK(recommend_users(&r, f->history + i, users, out + (size_t)i * (size_t)o.k, found + i, &err));
+    }
+    BeamStats stats = r.stats;
+    assert_int_equal(stats.illegal, 0);
+    assert_int_equal(r.reader.session.slots_used, r.reader.clean.slots_used); // every slot was given back
+    assert_int_equal(r.reader.session.device.used_bytes, r.reader.clean.device);
+    recommend_close(&r);
+    return stats;
+}
+
+static void assert_same_lists(const Recommendation *a, const Recommendation *b, int n, double tolerance) {
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(a[i].leaf, b[i].leaf);
+        golden_close(a[i].score, b[i].score, tolerance, "score", i);
+    }
+}
+
+static void check_golden(Fixture *f, float length_penalty, int chain_ahead) {
+    enum { W = 10, N = 3 };
+    RecommendOptions o = options(W, length_penalty, N);
+    o.chain_ahead = chain_ahead;
+    Recommendation list[N * W];
+    int found[N];
+    search(f, o, N, list, found);
+    for (int row = 0; row < N; row++) {
+        json_t *want =
+            json_object_get(fixture_row(f, row), length_penalty > 0 ? "beam_length_penalty_1" : "beam_length_penalty_0");
+        assert_int_equal(found[row], W);
+        assert_int_equal(json_array_size(want), W);
+        for (int i = 0; i < W; i++) {
+            json_t *hit = json_array_get(want, (size_t)i);
+            assert_string_equal(f->items.title[list[row * W + i].item], json_string_value(json_object_get(hit, "title")));
+            golden_close(list[row * W + i].score, json_number_value(json_object_get(hit, "score")), 1e-3, "score", i);
+        }
+    }
+}
+
+static void test_golden(void **state) {
+    (void)state;
+    for (int m = 0; m < 2; m++) {
+        Fixture f;
+        fixture_open(&f, folders[m], 1);
+        check_golden(&f, 1, 0);
+        check_golden(&f, 0, 0);
+        check_golden(&f, 1, 4);
+        check_golden(&f, 0, BEAM_CHAIN_MAX);
+        fixture_close(&f);
+    }
+}
+
+// ---- every item scored -----------------------------------------------------------------------------------------------
+
+// score (items) of every title for golden row `row`.
+static void score_all(Fixture *f, int row, float length_penalty, double *score) {
+    Err err = {0};
+    enum { AT_ONCE = 27 };
+    Reader r;
+    Examples e = {.n = f->items.n, .example = calloc((size_t)f->items.n, sizeof(Example))};
+    Ints ids = {0};
+    size_t *offset = calloc((size_t)f->items.n + 1, sizeof *offset);
+    for (int i = 0; i < f->items.n; i++) {
+        OK(prompt_answer(&ids, f->tokenizer, &f->style, f->items.title[i], &err));
+        offset[i + 1] = ids.len;
+    }
+    for (int i = 0; i < e.n; i++) {
+        e.example[i] = f->g.examples.example[row];
+        e.example[i].shared = 0;
+        e.example[i].answer = ids.data + offset[i];
+        e.example[i].answer_len = (int)(offset[i + 1] - offset[i]);
+    }
+    // golden.h shares what all prompts have in common: put it back
+    Ints prompt = {0};
+    ints_append(&prompt, f->g.examples.instruction.data, f->g.examples.instruction.len);
+    ints_append(&prompt, f->g.examples.example[row].prompt, (size_t)f->g.examples.example[row].prompt_len);
+    for (int i = 0; i < e.n; i++) e.example[i].prompt = prompt.data, e.example[i].prompt_len = (int)prompt.len;
+    OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, AT_ONCE, &err));
+    for (int i = 0; i < e.n; i += AT_ONCE) {
+        RowScore part[AT_ONCE];
+        int n = e.n - i < AT_ONCE ? e.n - i : AT_ONCE;
+        score_examples(&r, &e, i, n, part);
+        for (int j = 0; j < n; j++) score[i + j] = part[j].logprob / pow(part[j].tokens, (double)length_penalty);
+    }
+    reader_close(&r);
+    free(e.example), free(offset);
+    ints_free(&ids), ints_free(&prompt);
+}
+
+static void check_exhaustive(Fixture *f, int row, float length_penalty) {
+    int n = f->items.n;
+    double *want = calloc((size_t)n, sizeof *want);
+    Recommendation *list = calloc((size_t)n * (size_t)(row + 1), sizeof *list);
+    int found[8];
+    score_all(f, row, length_penalty, want);
+    search(f, options(n, length_penalty, 1), row + 1, list, found);
+    const Recommendation *mine = list + (size_t)row * (size_t)n;
+    assert_int_equal(found[row], n);
+    for (int i = 0; i < n; i++) {
+        golden_close(mine[i].score, want[mine[i].item], 1e-3, "score of an item", mine[i].item);
+        if (i > 0) assert_true(mine[i - 1].score >= mine[i].score && mine[i - 1].leaf != mine[i].leaf);
+    }
+    free(want), free(list);
+}
+
+static void test_exhaustive(void **state) {
+    (void)state;
+    Fixture f;
+    fixture_open(&f, folders[0], 1);
+    check_exhaustive(&f, 1, 1);
+    check_exhaustive(&f, 0, 0);
+    fixture_close(&f);
+    fixture_open(&f, folders[1], 0); // no thought: beams begin behind the prompt
+    check_exhaustive(&f, 0, 0.5f);
+    fixture_close(&f);
+}
+
+// ---- a literal search ------------------------------------------------------------------------------------------------
+
+// The reference's search, word by word: every hypothesis is run through the model from its first answer token at each step, and
+// all continuations are sorted. Slow, and shares nothing with rec/beam.c but the trie.
+typedef struct Hypothesis {
+    double total;
+    int32_t ids[256];
+    int n, at, order;
+} Hypothesis;
+
+static int by_total(const void *a, const void *b) {
+    const Hypothesis *x = a, *y = b;
+    if (x->total != y->total) return x->total > y->total ? -1 : 1;
+    return x->order - y->order;
+}
+
+static int literal_grow(Session *s, const Trie *t, int start, const Hypothesis *live, int lives, Hypothesis *grown) {
+    int n = 0;
+    for (int i = 0; i < lives; i++) {
+        SessionMark mark = session_mark(s);
+        int node = start, first = t->first_child[live[i].at], children = trie_children(t, live[i].at);
+        if (live[i].n > 0) {
+            Segment g;
+            segment_begin(s, &g, 1, live[i].n);
+            node = segment_add(s, &g, start, live[i].ids, live[i].n);
+            segment_forward(s, &g, NULL, 0);
+        }
+        for (int c = 0; c < children; c++, n++) {
+            int32_t slot = session_last(s, node);
+            float logp;
+            head_logprob(s, &slot, &t->token[first + c], 1, &logp, NULL);
+            grown[n] = live[i];
+            grown[n].total += (double)logp;
+            grown[n].ids[grown[n].n++] = t->token[first + c];
+            grown[n].at = first + c;
+            grown[n].order = n;
+        }
+        session_reset(s, mark);
+    }
+    qsort(grown, (size_t)n, sizeof *grown, by_total);
+    return n;
+}
+
+static int literal_search(Session *s, const Trie *t, int start, int W, double penalty, Hypothesis *done) {
+    Hypothesis *live = calloc((size_t)W, sizeof *live), *grown = calloc(4096, sizeof *grown);
+    int lives = 1, dones = 0;
+    while (lives > 0) {
+        int n = literal_grow(s, t, start, live, lives, grown);
+        lives = 0;
+        for (int rank = 0; rank < n && rank < 2 * W; rank++) {
+            if (trie_children(t, grown[rank].at) > 0) {
+                if (lives < W) live[lives++] = grown[rank];
+            } else if (rank < W) {
+                done[dones] = grown[rank];
+                done[dones].total /= pow(grown[rank].n, penalty);
+                done[dones].order = dones;
+                dones++;
+            }
+        }
+        qsort(done, (size_t)dones, sizeof *done, by_total);
+        if (dones > W) dones = W;
+        for (int i = 0; i < dones; i++) done[i].order = i;
+        if (dones == W && lives > 0 && done[W - 1].total >= live[0].total / pow(live[0].n, penalty)) break;
+    }
+    free(live), free(grown);
+    return dones;
+}
+
+static void check_literal(Fixture *f, int row, int W, float penalty, int chain_ahead) {
+    Err err = {0};
+    RecommendOptions o = options(W, penalty, 1);
+    o.chain_ahead = chain_ahead;
+    Recommendation list[32];
+    Hypothesis *want = calloc((size_t)(3 * W), sizeof *want);
+    int found, node;
+    Recommender r;
+    OK(recommend_open(&r, &f->g.llm, f->tokenizer, &f->style, &f->catalogue, &o, &err));
+    OK(recommend_users(&r, f->history + row, 1, list, &found, &err));
+    OK(reader_histories(&r.reader, f->history + row, 1, &node, &err));
+    int n = literal_search(&r.reader.session, &f->catalogue.trie, node, W, (double)penalty, want);
+    assert_int_equal(found, n);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(list[i].leaf, trie_find(&f->catalogue.trie, want[i].ids, (size_t)want[i].n));
+        assert_int_equal(list[i].tokens, want[i].n);
+        golden_close(list[i].score, want[i].total, 2e-4 * fmax(1, fabs(want[i].total) / 10), "literal score", i);
+    }
+    recommend_close(&r);
+    free(want);
+}
+
+static void test_literal(void **state) {
+    (void)state;
+    const float penalty[] = {0, .5f, 1};
+    const int width[] = {1, 2, 5, 16};
+    for (int m = 0; m < 2; m++) {
+        Fixture f;
+        fixture_open(&f, folders[m], m); // with and without a thought
+        for (int p = 0; p < 3; p++)
+            for (int w = 0; w < 4; w++) check_literal(&f, (p + w) % f.rows, width[w], penalty[p], w % 2 ? 3 : 0);
+        fixture_close(&f);
+    }
+}
+
+// ---- the same answer, whatever the way ------------------------------------------------------------------------------
+
+enum { SAME_W = 7, SAME_ROWS = 6 };
+
+static void test_chain_ahead(void **state) {
+    (void)state;
+    for (int m = 0; m < 2; m++) {
+        Fixture f;
+        fixture_open(&f, folders[m], 1);
+        Recommendation plain[SAME_ROWS * SAME_W], ahead[SAME_ROWS * SAME_W];
+        int found[SAME_ROWS], again[SAME_ROWS];
+        RecommendOptions o = options(SAME_W, 1, 3);
+        BeamStats before = search(&f, o, SAME_ROWS, plain, found);
+        for (o.chain_ahead = 1; o.chain_ahead <= BEAM_CHAIN_MAX; o.chain_ahead += 5) {
+            BeamStats stats = search(&f, o, SAME_ROWS, ahead, again);
+            assert_memory_equal(found, again, sizeof found);
+            assert_same_lists(plain, ahead, SAME_ROWS * SAME_W, 1e-5);
+            assert_true(stats.steps < before.steps);
+            print_message("chain of %2d: %lld model calls of %.1f rows (%lld of %.1f without)\n", o.chain_ahead,
+                          (long long)stats.steps, (double)stats.rows / (double)stats.steps, (long long)before.steps,
+                          (double)before.rows / (double)before.steps);
+        }
+        fixture_close(&f);
+    }
+}
+
+static void test_together(void **state) {
+    (void)state;
+    for (int m = 0; m < 2; m++) {
+        Fixture f;
+        fixture_open(&f, folders[m], 2); // two thoughts
+        Recommendation alone[SAME_ROWS * SAME_W], together[SAME_ROWS * SAME_W];
+        int found[SAME_ROWS], again[SAME_ROWS];
+        search(&f, options(SAME_W, 1, 1), SAME_ROWS, alone, found);
+        for (int users = 2; users <= SAME_ROWS; users += 2) {
+            search(&f, options(SAME_W, 1, users), SAME_ROWS, together, again);
+            assert_memory_equal(found, again, sizeof found);
+            assert_same_lists(alone, together, SAME_ROWS * SAME_W, 1e-5);
+        }
+        fixture_close(&f);
+    }
+}
+
+// A session that has served before gives the same bits.
+static void test_again(void **state) {
+    (void)state;
+    Err err = {0};
+    Fixture f;
+    fixture_open(&f, folders[0], 1);
+    Recommendation first[SAME_W * 2], second[SAME_W * 2];
+    int found[2];
+    Recommender r;
+    RecommendOptions o = options(SAME_W, 1, 2);
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    OK(recommend_users(&r, f.history, 2, first, found, &err));
+    OK(recommend_users(&r, f.history + 2, 1, second, found, &err));
+    OK(recommend_users(&r, f.history, 2, second, found, &err));
+    assert_memory_equal(first, second, sizeof first);
+    recommend_close(&r);
+    fixture_close(&f);
+}
+
+// ---- leaves that are not wanted ---------------------------------------------------------------------------------------
+
+static void test_skip(void **state) {
+    (void)state;
+    Err err = {0};
+    Fixture f;
+    fixture_open(&f, folders[0], 1);
+    int n = f.items.n, found, fewer, node;
+    RecommendOptions o = options(n, 1, 1);
+    Recommender r;
+    BeamOptions beam = {n, 1, 0};
+    BeamStats stats = {0};
+    BeamHit *all = calloc((size_t)n, sizeof *all), *some = calloc((size_t)n, sizeof *some);
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    OK(reader_histories(&r.reader, f.history, 1, &node, &err));
+    beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){.node = node}, 1, all, &found, &stats);
+    int32_t skip[3] = {all[0].leaf, all[7].leaf, all[n - 1].leaf};
+    beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){node, skip, 3}, 1, some, &fewer, &stats);
+    assert_int_equal(found, n);
+    assert_int_equal(fewer, n - 3);
+    for (int i = 0, j = 0; i < n; i++) {
+        if (i == 0 || i == 7 || i == n - 1) continue;
+        assert_int_equal(all[i].leaf, some[j].leaf);
+        golden_close(some[j++].score, all[i].score, 1e-5, "score", i);
+    }
+    recommend_close(&r);
+    // And from the outside: nothing of the history comes back.
+    o = options(10, 0, 1);
+    o.exclude_seen = 1;
+    const char *title[2] = {f.items.title[f.catalogue.trie.leaf_item[all[0].leaf]], f.items.title[3]};
+    History h = {title, 2, 0};
+    Recommendation list[10];
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    OK(recommend_users(&r, &h, 1, list, &found, &err));
+    for (int i = 0; i < found; i++)
+        for (int j = 0; j < 2; j++) assert_string_not_equal(f.items.title[list[i].item], title[j]);
+    recommend_close(&r);
+    free(all), free(some);
+    fixture_close(&f);
+}
+
+// ---- prompts -----------------------------------------------------------------------------------------------------------
+
+static void test_long_history(void **state) {
+    (void)state;
+    Err err = {0};
+    Fixture f;
+    fixture_open(&f, folders[0], 1);
+    char *title = calloc(2001, 1);
+    for (int i = 0; i < 2000; i++) title[i] = "lorem ipsum dolor "[i % 18];
+    const char *titles[2] = {title, f.items.title[0]};
+    History both[2] = {{titles, 2, 0}, {titles + 1, 1, 1}};
+    RecommendOptions o = options(5, 1, 2);
+    Recommender r;
+    Recommendation list[10];
+    int found[2], node[2];
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    int room = f.g.llm.rope.positions - 1 - f.catalogue.trie.longest;
+    assert_int_equal(r.reader.room, room);
+    OK(reader_histories(&r.reader, both, 2, node, &err));
+    const Session *s = &r.reader.session;
+    int prompt = s->node[node[0]].parent, other = s->node[node[1]].parent;
+    assert_int_equal(s->node[prompt].parent, -1); // alone, its first tokens gone
+    assert_int_equal(s->node[prompt].len, room);
+    assert_int_equal(s->node[other].parent, r.reader.node);
+    reader_end(&r.reader);
+    OK(recommend_users(&r, both, 2, list, found, &err));
+    assert_int_equal(found[0], 5);
+    assert_int_equal(found[1], 5);
+    recommend_close(&r);
+    o.k = 6;
+    assert_int_equal(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err), -1);
+    assert_int_equal(err.code, ERR_USAGE);
+    free(title);
+    fixture_close(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),   cmocka_unit_test(test_exhaustive),
+                                       cmocka_unit_test(test_literal),  cmocka_unit_test(test_chain_ahead),
+                                       cmocka_unit_test(test_together), cmocka_unit_test(test_again),
+                                       cmocka_unit_test(test_skip),     cmocka_unit_test(test_long_history)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
