@@ -11,9 +11,8 @@
 // Items of info.txt ("title<TAB>item id"), in file order: item number i is the line i.
 typedef struct Items {
     int n;
-    const char **title, **id; // borrowed from `text`
-    char *text;
-    struct ItemsIndex *index;
+    const char **title, **id; // (n)
+    struct ItemsIndex *index; // holds the strings
 } Items;
 
 int items_open(Items *items, const char *info_txt_path, Err *err);
@@ -21,6 +20,10 @@ void items_free(Items *items);
 int items_by_id(const Items *items, const char *id);       // item number, or -1
 int items_by_title(const Items *items, const char *title); // first item with that title, or -1
 int items_title_group(const Items *items, int item);       // number of the first item with the same title
+
+// Why a text cannot be a title of info.txt (empty, too long, control bytes); NULL where it can.
+enum { ITEMS_TITLE_LIMIT = 64 << 10 };
+const char *items_title_fault(const char *title, size_t len);
 
 // One row of a split: up to 10 predecessors, oldest first, and the target.
 typedef struct Row {
@@ -35,25 +38,39 @@ typedef struct Rows {
     int n;
     Row *row;
     char *name; // "valid"
+    int64_t bad, unordered, repeated;
     struct RowsMemory *memory;
 } Rows;
 
-// Columns are found by name (user_id, history_item_title, item_title, history_item_id, item_id, timestamp; the others are
-// checked for form and kept out of memory). max_rows 0: all; else the first max_rows. strict: a bad row is an error (exit
-// 3, with file, line and column); else it is skipped, counted and named in the log.
+// Columns are found by name. user_id, history_item_id, item_id, history_item_title, item_title and timestamp are needed,
+// the other five are checked for form and kept out of memory. max_rows 0: all; else the first max_rows. A bad row is passed
+// over, counted and named in the log; strict makes it an error that names file, line and column. A file that is damaged, or
+// that has rows but no good one, is an error in either case. Rows out of time order and exact repeats are kept and counted
+// (strict: out of time order is an error).
 int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, int strict, Err *err);
+// The same over bytes in memory, which are not needed afterwards.
+int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
+               Err *err);
 void rows_free(Rows *rows);
+
+#define DATASET_FORMAT "latentr3-dataset"
+enum { DATASET_VERSION = 1 };
 
 typedef struct Dataset {
     char *folder, *category;
     Items items;
     json_t *json; // dataset.json, or NULL
+    int strict;   // of dataset_rows; 0 after dataset_open
 } Dataset;
 
 // category_override may be NULL; without it and without dataset.json the phrase is "item" and a warning says so.
 int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err);
+// dataset.json of a folder: 1 with *json (the caller owns it), 0 where there is none, -1 where it is not one of ours.
+int dataset_json(json_t **json, const char *folder, Err *err);
+int dataset_check_category(const char *category, int code, Err *err); // code: of the error
 void dataset_close(Dataset *d);
-// split: "train", "valid" or "test".
+// split: "train", "valid" or "test". All items of the rows must be in info.txt, and a file that dataset.json names must
+// have the bytes it had then: a folder that was half overwritten would mix splits.
 int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, Err *err);
 // {"folder": name, "train.csv": hash, ...} of the files that are there, for metrics.json. The caller owns it.
 json_t *dataset_hashes(const Dataset *d, Err *err);

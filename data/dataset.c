@@ -1,0 +1,146 @@
+#include "data/dataset.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/utf8.h"
+
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { JSON_BYTES_LIMIT = 16 << 20, CATEGORY_LIMIT = 128 };
+
+int dataset_json(json_t **json, const char *folder, Err *err) {
+    char *path = file_join(folder, "dataset.json");
+    int status = 0;
+    *json = NULL;
+    if (file_exists(path)) {
+        *json = json_read(path, JSON_BYTES_LIMIT, err);
+        const char *format = json_string_value(json_object_get(*json, "format"));
+        json_int_t version = json_integer_value(json_object_get(*json, "version"));
+        if (!*json)
+            status = -1;
+        else if (!format || strcmp(format, DATASET_FORMAT) != 0)
+            status = err_set(err, ERR_DATA, "%s: \"format\" is not \"%s\"", path, DATASET_FORMAT);
+        else if (version != DATASET_VERSION)
+            status = err_set(err, ERR_DATA, "%s: \"version\" is not %d, the one this program knows", path, DATASET_VERSION);
+        else
+            status = 1;
+    }
+    if (status < 0) {
+        json_decref(*json);
+        *json = NULL;
+    }
+    free(path);
+    return status;
+}
+
+int dataset_check_category(const char *category, int code, Err *err) {
+    size_t len = strlen(category);
+    if (len <= CATEGORY_LIMIT && !items_title_fault(category, len) && utf8_check(category, len) == len) return 0;
+    return err_set(err, code, "category phrase \"%.60s\": it needs 1 to %d bytes of UTF-8 without control bytes", category,
+                   CATEGORY_LIMIT);
+}
+
+static int set_category(Dataset *d, const char *category_override, Err *err) {
+    const char *category = category_override;
+    if (!category) category = json_string_value(json_object_get(d->json, "category"));
+    if (!category) {
+        category = "item";
+        log_warn("%s: no category phrase is known, the prompt says \"item\"", d->folder);
+    }
+    if (dataset_check_category(category, category_override ? ERR_USAGE : ERR_DATA, err)) return -1;
+    d->category = mem_strndup(category, strlen(category));
+    return 0;
+}
+
+// Where dataset.json has a hash for the file, the file must have it.
+static int check_hash(const Dataset *d, const char *name, const char *path, Err *err) {
+    char hex[33];
+    const char *expected = json_string_value(json_object_get(json_object_get(d->json, "files"), name));
+    if (!expected) return 0;
+    if (file_hash(hex, path, err)) return -1;
+    if (strcmp(hex, expected) == 0) return 0;
+    return err_set(err, ERR_DATA,
+                   "%s: not the file that dataset.json describes (hash %s, not %.32s); prepare the folder again, or remove "
+                   "dataset.json to read it as it is",
+                   path, hex, expected);
+}
+
+int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err) {
+    *d = (Dataset){.folder = mem_strndup(folder, strlen(folder))};
+    char *info = file_join(folder, "info.txt");
+    int status = dataset_json(&d->json, folder, err);
+    if (status >= 0) status = set_category(d, category_override, err);
+    if (status == 0) status = check_hash(d, "info.txt", info, err);
+    if (status == 0) status = items_open(&d->items, info, err);
+    free(info);
+    if (status) dataset_close(d);
+    return status;
+}
+
+void dataset_close(Dataset *d) {
+    items_free(&d->items);
+    json_decref(d->json);
+    free(d->folder), free(d->category);
+    *d = (Dataset){0};
+}
+
+// Every id must be known, a title that differs from info.txt's is counted: the model would learn titles that the trie lacks.
+static int check_item(const Items *items, const char *id, const char *title, int64_t *retitled) {
+    int item = items_by_id(items, id);
+    if (item < 0) return -1;
+    *retitled += strcmp(items->title[item], title) != 0;
+    return 0;
+}
+
+static int check_rows(const Items *items, const Rows *rows, const char *path, Err *err) {
+    int64_t retitled = 0;
+    for (int i = 0; i < rows->n; i++) {
+        const Row *row = &rows->row[i];
+        const char *unknown = check_item(items, row->target_id, row->target_title, &retitled) ? row->target_id : NULL;
+        for (int k = 0; k < row->n && !unknown; k++)
+            if (check_item(items, row->item_id[k], row->title[k], &retitled)) unknown = row->item_id[k];
+        if (unknown)
+            return err_set(err, ERR_DATA, "%s: row %d of user %.64s: item %s is not in info.txt", path, i + 1, row->user,
+                           unknown);
+    }
+    if (retitled) log_warn("%s: %lld times an item has another title than in info.txt", path, (long long)retitled);
+    return 0;
+}
+
+int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, Err *err) {
+    char name[16];
+    if (strcmp(split, "train") != 0 && strcmp(split, "valid") != 0 && strcmp(split, "test") != 0)
+        return err_set(err, ERR_USAGE, "split \"%.32s\": it is train, valid or test", split);
+    snprintf(name, sizeof name, "%s.csv", split);
+    char *path = file_join(d->folder, name);
+    *rows = (Rows){0};
+    int status = check_hash(d, name, path, err);
+    if (status == 0) status = rows_open(rows, path, split, max_rows, d->strict, err);
+    if (status == 0) status = check_rows(&d->items, rows, path, err);
+    if (status) rows_free(rows);
+    free(path);
+    return status;
+}
+
+json_t *dataset_hashes(const Dataset *d, Err *err) {
+    static const char *const names[] = {"train.csv", "valid.csv", "test.csv", "info.txt"};
+    char *copy = mem_strndup(d->folder, strlen(d->folder)), hex[33];
+    json_t *hashes = json_object();
+    json_t *folder = json_string(basename(copy));
+    json_object_set_new(hashes, "folder", folder ? folder : json_string("(not UTF-8)"));
+    free(copy);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = file_join(d->folder, names[i]);
+        int there = file_exists(path), status = there ? file_hash(hex, path, err) : 0;
+        free(path);
+        if (status) {
+            json_decref(hashes);
+            return NULL;
+        }
+        if (there) json_object_set_new(hashes, names[i], json_string(hex));
+    }
+    return hashes;
+}

@@ -1,0 +1,160 @@
+// The rows of a split in memory. Titles, ids and users are kept once; the histories of all rows lie behind each other.
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "data/columns.h"
+#include "data/dataset.h"
+#include "data/intern.h"
+#include "data/lines.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+typedef struct RowsMemory {
+    Intern strings;
+    const char **title, **item_id; // (used): histories
+    size_t used, cap, rows_cap;
+    uint64_t *hash; // (rows) of the bytes of each record, to find repeats
+} RowsMemory;
+
+static const char *keep(RowsMemory *m, const char *s) {
+    return m->strings.text[intern_put(&m->strings, s, strlen(s))];
+}
+
+static const char *keep_number(RowsMemory *m, int64_t number) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    return keep(m, text);
+}
+
+// Row.title and Row.item_id are set when all rows are read and the arrays stay where they are.
+static void add_row(Rows *rows, const ColumnsRow *c, const Csv *csv) {
+    RowsMemory *m = rows->memory;
+    if ((size_t)rows->n == m->rows_cap) {
+        m->rows_cap = m->rows_cap ? m->rows_cap * 2 : 256;
+        rows->row = mem_realloc(rows->row, m->rows_cap, sizeof *rows->row);
+        m->hash = mem_realloc(m->hash, m->rows_cap, sizeof *m->hash);
+    }
+    if ((size_t)c->n > m->cap - m->used) {
+        m->cap = m->cap * 2 > m->used + (size_t)c->n ? m->cap * 2 : m->used + (size_t)c->n;
+        m->title = mem_realloc(m->title, m->cap, sizeof *m->title);
+        m->item_id = mem_realloc(m->item_id, m->cap, sizeof *m->item_id);
+    }
+    m->hash[rows->n] = XXH3_64bits(csv->data + csv->record_at, csv->record_bytes);
+    rows->row[rows->n++] = (Row){.user = keep(m, c->user),
+                                 .target_title = keep(m, c->title),
+                                 .target_id = keep_number(m, c->item),
+                                 .timestamp = c->timestamp,
+                                 .n = c->n};
+    for (int i = 0; i < c->n; i++, m->used++) {
+        m->title[m->used] = keep(m, c->history_title[i]);
+        m->item_id[m->used] = keep_number(m, c->history_item[i]);
+    }
+}
+
+static void set_histories(Rows *rows) {
+    const RowsMemory *m = rows->memory;
+    size_t at = 0;
+    for (int i = 0; i < rows->n; i++) {
+        rows->row[i].title = m->title + at;
+        rows->row[i].item_id = m->item_id + at;
+        at += (size_t)rows->row[i].n;
+    }
+}
+
+static int compare_hashes(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int64_t count_repeats(uint64_t *hash, int n) {
+    int64_t repeats = 0;
+    if (n) qsort(hash, (size_t)n, sizeof *hash, compare_hashes);
+    for (int i = 1; i < n; i++) repeats += hash[i] == hash[i - 1];
+    return repeats;
+}
+
+static int in_time_order(const ColumnsRow *c) {
+    if (!c->history_timestamp) return 1;
+    for (int i = 0; i < c->n; i++)
+        if (c->history_timestamp[i] > (i + 1 < c->n ? c->history_timestamp[i + 1] : c->timestamp)) return 0;
+    return 1;
+}
+
+static int read_rows(Rows *rows, ColumnsReader *r, int max_rows, BadLines *bad, Err *err) {
+    ColumnsRow c;
+    Err why = {0}, first = {0};
+    int status;
+    while ((max_rows == 0 || rows->n < max_rows) && (status = columns_next(r, &c, &why)) != 0) {
+        if (status < 0) {
+            if (err) *err = why;
+            return -1;
+        }
+        if (status == 1 && !in_time_order(&c)) {
+            rows->unordered++;
+            err_set(&why, ERR_DATA, "%s: line %lld, column history_timestamp: later than what follows", r->csv.name,
+                    (long long)r->csv.record_line);
+            if (bad->strict) status = COLUMNS_BAD;
+        }
+        if (status == COLUMNS_BAD) {
+            if (bad->count == 0) first = why;
+            if (lines_bad(bad, &why, err)) return -1;
+            continue;
+        }
+        if (rows->n == INT_MAX) return err_set(err, ERR_DATA, "%s: more than %d rows", r->csv.name, INT_MAX);
+        add_row(rows, &c, &r->csv);
+    }
+    if (rows->n == 0 && bad->count > 0)
+        return err_set(err, ERR_DATA, "no good row among %lld, the first: %s", (long long)bad->count, first.message);
+    return 0;
+}
+
+static void report(const Rows *rows, const BadLines *bad) {
+    lines_bad_total(bad);
+    if (rows->unordered)
+        log_warn("%s: %lld rows with a history that is not in time order (kept)", bad->name, (long long)rows->unordered);
+    if (rows->repeated) log_warn("%s: %lld rows repeat another one exactly (kept)", bad->name, (long long)rows->repeated);
+}
+
+int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, int strict, Err *err) {
+    *rows = (Rows){0};
+    MapFile file;
+    if (mapfile_open(&file, csv_path, 0, err)) return -1;
+    int status = rows_parse(rows, file.data, file.bytes, csv_path, name, max_rows, strict, err);
+    mapfile_close(&file);
+    return status;
+}
+
+int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
+               Err *err) {
+    *rows = (Rows){.name = mem_strndup(name, strlen(name)), .memory = mem_zalloc(1, sizeof(RowsMemory))};
+    ColumnsReader r;
+    BadLines bad = {.name = path, .strict = strict};
+    int status = columns_open(&r, data, bytes, path, err);
+    if (status == 0) status = read_rows(rows, &r, max_rows, &bad, err);
+    columns_close(&r);
+    if (status) {
+        rows_free(rows);
+        return -1;
+    }
+    set_histories(rows);
+    rows->bad = bad.count;
+    rows->repeated = count_repeats(rows->memory->hash, rows->n);
+    free(rows->memory->hash);
+    rows->memory->hash = NULL;
+    report(rows, &bad);
+    return 0;
+}
+
+void rows_free(Rows *rows) {
+    RowsMemory *m = rows->memory;
+    if (m) {
+        intern_free(&m->strings);
+        free(m->title), free(m->item_id), free(m->hash);
+    }
+    free(m), free(rows->row), free(rows->name);
+    *rows = (Rows){0};
+}
