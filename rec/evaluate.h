@@ -1,0 +1,35 @@
+// How good the ranked items are: every row of a split, by title and by item id, beside what has to be beaten.
+#ifndef REC_EVALUATE_H
+#define REC_EVALUATE_H
+
+#include "rec/baseline.h"
+#include "rec/metrics.h"
+#include "rec/recommend.h"
+
+typedef struct EvaluateOptions {
+    int resamples; // of the intervals; 0: none
+    uint64_t seed;
+    const char *results; // file to write, one JSON line a row; or NULL
+    ThoughtSource source;
+} EvaluateOptions;
+
+typedef struct Evaluation {
+    int rows, users;
+    int list;                                 // items asked for: no K above it is given
+    Metrics match[MATCHES];                   // of the model
+    Metrics popularity[MATCHES];              // rows 0: there are no train rows
+    Metrics repeat[MATCHES], chance[MATCHES]; // the user's own history; a list in random order
+    Metrics warm, cold;                       // by title: targets that occur in the train rows, and others; rows may be 0
+    int outside;                              // targets that are not in the catalogue: always a miss
+    int short_lists;                          // rows with fewer than `list` items
+    BeamStats beams;
+    double seconds; // of recommending
+} Evaluation;
+
+// train may be NULL or empty. All rows count; ERR_DATA where there are none or the model's numbers are not finite.
+int evaluate_rows(Evaluation *e, Recommender *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err);
+
+// {"rows": N, "title": {...}, "item": {...}, "baselines": {"popularity": {by title..., "item": {...}}, ...}, "warm": ..}
+json_t *evaluate_to_json(const Evaluation *e);
+
+#endif

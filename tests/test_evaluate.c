@@ -1,0 +1,256 @@
+// Evaluation on rows whose ranks are known, baselines counted by hand, the results file, and what is refused.
+#include "base/log.h"
+#include "fixture.h"
+#include "rec/evaluate.h"
+
+static const char *const folder = "tests/golden/tiny-qwen2";
+
+static Row row(const char *user, const char *const *title, const char *const *id, int n, const char *target,
+               const char *target_id) {
+    return (Row){.user = user, .target_title = target, .target_id = target_id, .n = n, .title = title, .item_id = id};
+}
+
+// ---- baselines ---------------------------------------------------------------------------------------------------------
+
+static void test_baselines(void **state) {
+    (void)state;
+    json_t *titles = json_pack("[s, s, s, s, s]", "a", "b", "a", "c", "d"); // ids 100..104
+    Items items;
+    fixture_items(&items, titles);
+    const char *t_ab[] = {"a", "b"}, *i_ab[] = {"100", "101"}, *t_c[] = {"c"}, *i_c[] = {"103"};
+    Row all[] = {row("u1", t_ab, i_ab, 1, "b", "101"), row("u2", t_c, i_c, 1, "b", "101"),
+                 row("u1", t_ab, i_ab, 2, "a", "102")};
+    Rows train = {.n = 3, .row = all, .name = "train"};
+    int user[3];
+    assert_int_equal(baseline_number_users(&train, user), 2);
+    assert_true(user[0] == 0 && user[1] == 1 && user[2] == 0);
+
+    Baseline b;
+    baseline_count(&b, &items, &train);
+    assert_int_equal(b.events, 5); // three targets, and the first history of each user
+    const int item_count[] = {1, 2, 1, 1, 0}, title_count[] = {2, 2, 0, 1, 0}, item_place[] = {2, 1, 3, 4, 5},
+              title_place[] = {1, 2, 0, 3, 4}; // ties: the lower number first; item 2 counts under item 0's title
+    assert_memory_equal(b.count[MATCH_ITEM], item_count, sizeof item_count);
+    assert_memory_equal(b.count[MATCH_TITLE], title_count, sizeof title_count);
+    assert_memory_equal(b.place[MATCH_ITEM], item_place, sizeof item_place);
+    assert_memory_equal(b.place[MATCH_TITLE], title_place, sizeof title_place);
+    assert_int_equal(b.candidates[MATCH_TITLE], 4);
+    assert_int_equal(b.candidates[MATCH_ITEM], 5);
+
+    const char *t_aca[] = {"a", "c", "a"}, *i_aca[] = {"100", "103", "102"};
+    Row d = row("u", t_aca, i_aca, 3, "d", "104"), a = row("u", t_aca, i_aca, 3, "a", "100"),
+        c = row("u", t_aca, i_aca, 3, "c", "103"), none = row("u", t_aca, i_aca, 3, "x", "7");
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &d, 0), 4);
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &d, 1), 2); // a and c are taken out
+    assert_int_equal(baseline_popularity(&b, MATCH_ITEM, &d, 1), 2);  // 100, 102 and 103 are
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &a, 0), 1);
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &a, 1), 0);
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &none, 0), 0);
+    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &a), 1);
+    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &c), 2);
+    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &a), 3);
+    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &d), 0);
+    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &none), 0);
+    baseline_free(&b);
+    items_free(&items);
+    json_decref(titles);
+}
+
+// ---- evaluation --------------------------------------------------------------------------------------------------------
+
+enum { ROWS = 6, W = 10 };
+
+typedef struct Case {
+    Fixture f;
+    Row row[ROWS];
+    Rows rows;
+    char path[64]; // of the results
+} Case;
+
+// Targets are put where the model finds them: ranks 1, 3, 10, a miss, outside the catalogue, and rank 2 under another item id.
+static const int rank_by_title[ROWS] = {1, 3, 10, 0, 0, 2}, rank_by_item[ROWS] = {1, 3, 10, 0, 0, 0};
+
+static Recommender recommender(Case *c, int users, int k) {
+    Err err = {0};
+    Recommender r;
+    RecommendOptions o = {.beams = W, .k = k, .users = users, .length_penalty = 1, .chain_ahead = RECOMMEND_CHAIN_AHEAD};
+    OK(recommend_open(&r, &c->f.g.llm, c->f.tokenizer, &c->f.style, &c->f.catalogue, &o, &err));
+    return r;
+}
+
+static void case_open(Case *c) {
+    Err err = {0};
+    memset(c, 0, sizeof *c);
+    fixture_open(&c->f, folder, 1);
+    json_t *titles = json_copy(json_object_get(c->f.g.json, "catalogue")); // every title a second time, under other ids
+    size_t n = json_array_size(titles);
+    for (size_t i = 0; i < n; i++) json_array_append(titles, json_array_get(titles, i));
+    catalogue_free(&c->f.catalogue);
+    items_free(&c->f.items);
+    fixture_items(&c->f.items, titles);
+    json_decref(titles);
+    OK(catalogue_build(&c->f.catalogue, &c->f.items, c->f.tokenizer, &c->f.style, &err));
+    assert_int_equal(c->f.catalogue.trie.leaves, n);
+
+    Recommendation list[ROWS * W];
+    int found[ROWS];
+    Recommender r = recommender(c, ROWS, W);
+    OK(recommend_users(&r, c->f.history, ROWS, list, found, &err));
+    recommend_close(&r);
+    for (int i = 0; i < ROWS; i++) {
+        int item = rank_by_title[i] ? list[i * W + rank_by_title[i] - 1].item : 0;
+        for (int j = 0; rank_by_title[i] == 0 && j < W; j++)
+            if (list[i * W + j].item == item) item++, j = -1; // one that is not in the list
+        if (i == 5) item += (int)n;
+        const History *h = &c->f.history[i];
+        c->row[i] = row(i < 2 ? "same" : "abcdef" + i, h->title, h->title, h->n, c->f.items.title[item], c->f.items.id[item]);
+    }
+    c->row[4].target_title = "not in the catalogue";
+    c->row[4].target_id = "999999";
+    c->rows = (Rows){.n = ROWS, .row = c->row, .name = "test"};
+    snprintf(c->path, sizeof c->path, "/tmp/latentr3-results-%d.jsonl", (int)getpid());
+}
+
+static void check_results(const Case *c) {
+    Err err = {0};
+    MapFile f;
+    OK(mapfile_open(&f, c->path, 0, &err));
+    size_t at = 0;
+    for (int i = 0; i < ROWS; i++) {
+        const char *end = memchr(f.data + at, '\n', f.bytes - at);
+        assert_non_null(end);
+        json_t *line = json_parse(f.data + at, (size_t)(end - f.data) - at, c->path, &err);
+        if (!line) fail_msg("%s", err.message);
+        json_t *items = json_object_get(line, "items"), *rank = json_object_get(line, "rank");
+        assert_int_equal(json_integer_value(json_object_get(line, "row")), i);
+        assert_string_equal(json_string_value(json_object_get(line, "target")), c->row[i].target_title);
+        assert_int_equal(json_array_size(items), W);
+        if (rank_by_title[i]) {
+            json_t *hit = json_array_get(items, (size_t)rank_by_title[i] - 1);
+            assert_int_equal(json_integer_value(rank), rank_by_title[i]);
+            assert_string_equal(json_string_value(json_object_get(hit, "title")), c->row[i].target_title);
+            if (rank_by_item[i]) assert_string_equal(json_string_value(json_object_get(hit, "id")), c->row[i].target_id);
+        } else {
+            assert_true(json_is_null(rank));
+        }
+        for (size_t j = 1; j < W; j++)
+            assert_true(json_number_value(json_object_get(json_array_get(items, j - 1), "score")) >=
+                        json_number_value(json_object_get(json_array_get(items, j), "score")));
+        json_decref(line);
+        at = (size_t)(end - f.data) + 1;
+    }
+    assert_int_equal(at, f.bytes);
+    mapfile_close(&f);
+    unlink(c->path);
+}
+
+static void test_ranks(void **state) {
+    (void)state;
+    Err err = {0};
+    Case c;
+    case_open(&c);
+    Metrics want[MATCHES];
+    metrics_from_ranks(&want[MATCH_TITLE], rank_by_title, NULL, ROWS, W, 0, 1);
+    metrics_from_ranks(&want[MATCH_ITEM], rank_by_item, NULL, ROWS, W, 0, 1);
+    for (int users = 1; users <= ROWS + 3; users++) { // a last group that is not full loses nobody
+        Recommender r = recommender(&c, users, W);
+        Evaluation e;
+        OK(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.resamples = 100, .seed = 1, .results = c.path}, &err));
+        check_results(&c);
+        for (int by = 0; by < MATCHES; by++) {
+            assert_memory_equal(e.match[by].hits, want[by].hits, sizeof want[by].hits);
+            for (int k = 0; k < METRIC_KS; k++)
+                golden_close(e.match[by].ndcg[k].value, want[by].ndcg[k].value, 1e-12, "NDCG", k);
+            golden_close(e.match[by].mrr.value, want[by].mrr.value, 1e-12, "MRR", by);
+        }
+        assert_true(e.rows == ROWS && e.users == ROWS - 1 && e.outside == 1 && e.short_lists == 0 && e.beams.illegal == 0);
+        assert_true(e.seconds > 0);
+        recommend_close(&r);
+    }
+    fixture_close(&c.f);
+}
+
+static void test_report(void **state) {
+    (void)state;
+    Err err = {0};
+    Case c;
+    case_open(&c);
+    Row seen[] = {c.row[0], c.row[3]};
+    seen[1].n = 0;
+    Rows train = {.n = 2, .row = seen, .name = "train"};
+    Recommender r = recommender(&c, 4, 5);
+    Evaluation e;
+    OK(evaluate_rows(&e, &r, &c.rows, &train, &(EvaluateOptions){.resamples = 10, .seed = 1}, &err));
+    json_t *json = evaluate_to_json(&e), *title = json_object_get(json, "title"),
+           *baselines = json_object_get(json, "baselines");
+    assert_int_equal(json_integer_value(json_object_get(json, "rows")), ROWS);
+    assert_int_equal(json_integer_value(json_object_get(json, "illegal_beams")), 0);
+    golden_close(json_number_value(json_object_get(title, "HR@5")), 3.0 / ROWS, 1e-12, "HR", 5);
+    assert_null(json_object_get(title, "HR@10")); // lists hold 5
+    golden_close(json_number_value(json_object_get(json_object_get(json, "item"), "HR@5")), 2.0 / ROWS, 1e-12, "item HR", 5);
+    assert_non_null(json_object_get(json_object_get(title, "interval"), "NDCG@3"));
+    const char *const name[] = {"popularity", "repeat_last", "random"};
+    for (int i = 0; i < 3; i++) {
+        json_t *one = json_object_get(baselines, name[i]);
+        assert_true(json_is_real(json_object_get(one, "HR@5")));
+        assert_true(json_is_real(json_object_get(json_object_get(one, "item"), "HR@5")));
+    }
+    golden_close(json_number_value(json_object_get(json_object_get(baselines, "random"), "HR@5")),
+                 5.0 / c.f.catalogue.trie.leaves, 1e-12, "random", 5);
+    // Two targets occur in the train rows: rank 1 and a miss.
+    golden_close(json_number_value(json_object_get(json_object_get(json, "warm"), "HR@5")), .5, 1e-12, "warm", 5);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "cold"), "rows")), ROWS - 2);
+    json_decref(json);
+    recommend_close(&r);
+    fixture_close(&c.f);
+}
+
+static void test_thought_sources(void **state) {
+    (void)state;
+    Err err = {0};
+    Case c;
+    case_open(&c);
+    Recommender r = recommender(&c, 5, W); // groups of three
+    Evaluation own, other, again;
+    OK(evaluate_rows(&own, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
+    OK(evaluate_rows(&other, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1, .source = THOUGHT_OTHER}, &err));
+    OK(evaluate_rows(&again, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
+    assert_memory_equal(own.match[MATCH_TITLE].hits, again.match[MATCH_TITLE].hits, sizeof own.match[MATCH_TITLE].hits);
+    assert_true(other.match[MATCH_TITLE].mrr.value != own.match[MATCH_TITLE].mrr.value); // the ranks were made for the own
+    recommend_close(&r);
+    fixture_close(&c.f);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    Err err = {0};
+    Case c;
+    case_open(&c);
+    Evaluation e;
+    Recommender r = recommender(&c, 1, W);
+    Rows none = {.name = "test"};
+    assert_int_equal(evaluate_rows(&e, &r, &none, NULL, &(EvaluateOptions){0}, &err), -1);
+    assert_int_equal(err.code, ERR_DATA);
+    assert_int_equal(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.source = THOUGHT_OTHER}, &err), -1);
+    assert_int_equal(err.code, ERR_USAGE);
+    assert_int_equal(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = "/nowhere/at/all/x.jsonl"}, &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+    recommend_close(&r);
+    // A model that says nothing finite is an error, not a metric of zero; nothing is left of its results.
+    const float nan = NAN;
+    ops_upload(c.f.g.ops, (float *)c.f.g.llm.norm, &nan, sizeof nan);
+    r = recommender(&c, 2, W);
+    assert_int_equal(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = c.path}, &err), -1);
+    assert_int_equal(err.code, ERR_DATA);
+    assert_false(file_exists(c.path));
+    recommend_close(&r);
+    fixture_close(&c.f);
+}
+
+int main(void) {
+    log_level = LOG_WARN;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_baselines), cmocka_unit_test(test_ranks),
+                                       cmocka_unit_test(test_report), cmocka_unit_test(test_thought_sources),
+                                       cmocka_unit_test(test_refused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,77 @@
+// Log-probabilities of the true answers against PyTorch, in groups of any size, and with thoughts that are not the user's own.
+#include "fixture.h"
+#include "rec/score.h"
+
+static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
+
+static void score(Fixture *f, int users, ThoughtSource source, RowScore *out) {
+    Err err = {0};
+    Reader r;
+    OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, users, &err));
+    r.source = source;
+    r.seed = 5;
+    // golden.h shares what all prompts begin with, which may be more than the instruction
+    Examples e = {.n = f->rows, .example = calloc((size_t)f->rows, sizeof(Example))};
+    Ints prompt[8] = {0};
+    for (int i = 0; i < f->rows; i++) {
+        const Example *x = &f->g.examples.example[i];
+        ints_append(&prompt[i], f->g.examples.instruction.data, f->g.examples.instruction.len);
+        ints_append(&prompt[i], x->prompt, (size_t)x->prompt_len);
+        size_t shared = i % 2 ? r.instruction.len : 0; // behind the shared node, or alone
+        e.example[i] = (Example){prompt[i].data + shared, x->answer, (int)(prompt[i].len - shared), x->answer_len, shared > 0};
+    }
+    for (int i = 0; i < f->rows; i += users) score_examples(&r, &e, i, f->rows - i < users ? f->rows - i : users, out + i);
+    for (int i = 0; i < f->rows; i++) ints_free(&prompt[i]);
+    free(e.example);
+    reader_close(&r);
+}
+
+static void check_golden(const char *folder, int thoughts) {
+    Fixture f;
+    fixture_open(&f, folder, thoughts);
+    RowScore got[8];
+    for (int users = 1; users <= f.rows; users += 2) {
+        score(&f, users, THOUGHT_OWN, got);
+        for (int i = 0; i < f.rows; i++) {
+            json_t *want = json_object_get(fixture_row(&f, i), thoughts ? "answer_logps" : "answer_logps_without_thought");
+            double sum = 0;
+            for (size_t t = 0; t < json_array_size(want); t++) sum += json_number_value(json_array_get(want, t));
+            assert_int_equal(got[i].tokens, json_array_size(want));
+            golden_close(got[i].logprob, sum, 2e-4 * fabs(sum) / 100, "logprob", i);
+            golden_close(score_perplexity(got[i]), exp(-sum / got[i].tokens), 1e-5 * exp(-sum / got[i].tokens), "perplexity",
+                         i);
+        }
+    }
+    fixture_close(&f);
+}
+
+static void test_golden(void **state) {
+    (void)state;
+    for (int m = 0; m < 2; m++)
+        for (int thoughts = 0; thoughts < 2; thoughts++) check_golden(folders[m], thoughts);
+}
+
+static void test_thought_sources(void **state) {
+    (void)state;
+    Fixture f;
+    fixture_open(&f, folders[0], 1);
+    RowScore own[8], other[8], zero[8], noise[8], again[8];
+    score(&f, 3, THOUGHT_OWN, own);
+    score(&f, 3, THOUGHT_OTHER, other);
+    score(&f, 3, THOUGHT_ZERO, zero);
+    score(&f, 3, THOUGHT_NOISE, noise);
+    for (int i = 0; i < f.rows; i++) {
+        assert_true(fabs(own[i].logprob - other[i].logprob) > 1e-3);
+        assert_true(fabs(own[i].logprob - zero[i].logprob) > 1e-3);
+        assert_true(fabs(own[i].logprob - noise[i].logprob) > 1e-3);
+        assert_true(fabs(other[i].logprob - zero[i].logprob) > 1e-3);
+    }
+    score(&f, 2, THOUGHT_NOISE, again); // noise belongs to the row, not to the group
+    for (int i = 0; i < f.rows; i++) golden_close(again[i].logprob, noise[i].logprob, 1e-3, "noise", i);
+    fixture_close(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_thought_sources)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
