@@ -62,11 +62,27 @@ static float latent_scale(const Session *s) {
 
 // The value projection is linear and the weights sum to 1, so it is applied to the weighted mean of h, once a thought:
 // sum_j w_j (W_v h_j + b_v) = W_v (sum_j w_j h_j) + b_v.
+static void latent_attend(Session *s, LatentPass *p, const int *node) {
+    const Llm *m = s->llm;
+    const int D = m->config.D, B = p->B;
+    const size_t n = (size_t)B * (size_t)D;
+    Ops *ops = s->ops;
+    latent_keys(s, p);
+    p->q = arena_get(&s->device, n, act_bytes(s));
+    p->pooled = arena_get(&s->device, n, act_bytes(s));
+    p->lse = ARENA_NEW(&s->device, float, B);
+    p->plan = latent_plan(s, node, B);
+    op_linear_forward(ops, p->q, ops_dtype(ops), p->h_last, &s->llm->ratt_q, m->ratt_qb, B);
+    op_rope(ops, p->q, p->position, &m->ratt_rope, B, 0);
+    op_attention_forward(ops, p->pooled, p->lse, p->q, s->ratt_k, s->h, &p->plan, B, 1, 1, D, latent_scale(s));
+    op_linear_forward(ops, p->r, DTYPE_F32, p->pooled, &s->llm->ratt_v, m->ratt_vb, B);
+}
+
 void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     const Llm *m = s->llm;
     const int D = m->config.D;
     Ops *ops = s->ops;
-    *p = (LatentPass){.B = B, .node = node};
+    *p = (LatentPass){.B = B};
     int32_t *last = ARENA_NEW(&s->host, int32_t, B), *position = ARENA_NEW(&s->host, int32_t, B);
     for (int b = 0; b < B; b++) {
         CHECK(s->node[node[b]].len > 0);
@@ -80,19 +96,12 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     p->h_last = arena_get(&s->device, n, act_bytes(s));
     p->r = ARENA_NEW(&s->device, float, n);
     op_rows_gather(ops, p->h_last, s->h, last_device, B, D, act_bytes(s));
-    if (m->config.thought_hidden) {
+    if (m->config.thought_hidden)
         op_from_act(ops, p->r, p->h_last, n);
-        return;
-    }
-    latent_keys(s, p);
-    p->q = arena_get(&s->device, n, act_bytes(s));
-    p->pooled = arena_get(&s->device, n, act_bytes(s));
-    p->lse = ARENA_NEW(&s->device, float, B);
-    p->plan = latent_plan(s, node, B);
-    op_linear_forward(ops, p->q, ops_dtype(ops), p->h_last, &s->llm->ratt_q, m->ratt_qb, B);
-    op_rope(ops, p->q, p->position, &m->ratt_rope, B, 0);
-    op_attention_forward(ops, p->pooled, p->lse, p->q, s->ratt_k, s->h, &p->plan, B, 1, 1, D, latent_scale(s));
-    op_linear_forward(ops, p->r, DTYPE_F32, p->pooled, &s->llm->ratt_v, m->ratt_vb, B);
+    else
+        latent_attend(s, p, node);
+    s->thoughts_run += B;
+    s->thought_squares += op_sum_squares(ops, p->r, n);
 }
 
 static void weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {

@@ -7,7 +7,6 @@
 typedef struct LatentPass { // one thought of B timelines, kept for backward
     int B;
     int slots;                // slots taken when it was made
-    const int *node;          // (B) host: the thought follows the last position of this node
     int32_t *last_slot;       // (B) host
     int32_t *slot_position;   // (slots) device
     int32_t *position;        // (B) device: position of the query

@@ -34,6 +34,8 @@ typedef struct Session {
     float **dk, **dv;           // (L) of (grad_slots, G K), NULL: no gradients
     float *dh;                  // (grad_slots, D)
     int64_t tokens_run;         // rows that went forward, for rates
+    int64_t thoughts_run;       // thoughts made, and the sum of their squared norms, for logs
+    double thought_squares;
 } Session;
 
 // slots: the most positions alive at a time. Memory is committed as it is touched.

@@ -114,13 +114,17 @@ typedef struct Sft {
 
 static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sft *t = stage;
-    int64_t tokens;
+    int64_t tokens, thoughts = t->s->thoughts_run;
+    double squares = t->s->thought_squares;
     double loss = sft_update(t->s, t->train, index, n, t->o->loop.micro_rows, 1, &tokens);
     OptimizerStep step = optimizer_update(&t->optimizer);
     json_object_set_new(event, "loss", json_real(loss / (double)tokens));
     json_object_set_new(event, "answer_tokens", json_integer(tokens));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
+    if (t->s->thoughts_run > thoughts)
+        json_object_set_new(event, "thought_norm",
+                            json_real(sqrt((t->s->thought_squares - squares) / (double)(t->s->thoughts_run - thoughts))));
     json_object_set_new(event, "refused", json_boolean(step.refused));
     return step.refused;
 }

@@ -1,0 +1,117 @@
+#include "app/training.h"
+#include "app/interrupt.h"
+#include "base/log.h"
+
+#include <math.h>
+#include <string.h>
+
+// In the order they are opened, so that closing can begin anywhere.
+enum { OPENED_DATA = 1, OPENED_MODEL, OPENED_TRAIN, OPENED_VALID, OPENED_SESSION, OPENED_RUN };
+
+static int read_split(Training *t, Rows *rows, Examples *e, const char *split, int max_rows, Err *err) {
+    const Options *o = t->o;
+    if (dataset_rows(&t->data, rows, split, max_rows, err)) return -1;
+    if (rows->n == 0) {
+        rows_free(rows);
+        return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, split);
+    }
+    if (examples_make(e, rows, t->model.tokenizer, &t->model.style, t->model.llm.config.thoughts, PROMPT_TRAIN_TOKENS, err)) {
+        rows_free(rows);
+        return -1;
+    }
+    log_info("%s: %d rows, %lld answer tokens, longest row %d tokens, %d rows shortened to %d", split, e->n,
+             (long long)e->answer_tokens, e->longest, e->shortened, PROMPT_TRAIN_TOKENS);
+    return 0;
+}
+
+int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
+    *t = (Training){.o = o};
+    if (options_check_out(o, o->model, err)) return -1;
+    if (dataset_open(&t->data, o->data, o->category, err)) return -1;
+    t->data.strict = o->strict;
+    t->opened = OPENED_DATA;
+    if (model_io_open(&t->model, o, t->data.category, err)) return -1;
+    t->opened = OPENED_MODEL;
+    if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, err)) return -1;
+    t->opened = OPENED_TRAIN;
+    if (read_split(t, &t->valid_rows, &t->valid, "valid", valid_rows, err)) return -1;
+    t->opened = OPENED_VALID;
+    return 0;
+}
+
+int training_session(Training *t, int slots, Err *err) {
+    if (session_init(&t->session, &t->model.llm, slots, err)) return -1;
+    t->opened = OPENED_SESSION;
+    if (run_open(&t->run, t->o, &t->model, &t->data, err)) return -1;
+    t->opened = OPENED_RUN;
+    return 0;
+}
+
+void training_close(Training *t) {
+    if (t->opened >= OPENED_SESSION) session_free(&t->session);
+    if (t->opened >= OPENED_VALID) examples_free(&t->valid), rows_free(&t->valid_rows);
+    if (t->opened >= OPENED_TRAIN) examples_free(&t->train), rows_free(&t->train_rows);
+    if (t->opened >= OPENED_MODEL) model_io_close(&t->model);
+    if (t->opened >= OPENED_DATA) dataset_close(&t->data);
+}
+
+static void training_event(void *context, const json_t *event) {
+    Training *t = context;
+    run_event(&t->run, event);
+}
+
+static int training_save(void *context, Err *err) {
+    Training *t = context;
+    return model_io_save(&t->model, t->o->out, strcmp(t->o->save_dtype, "bf16") ? TENSOR_F32 : TENSOR_BF16, err);
+}
+
+LoopOptions training_loop(Training *t) {
+    const Options *o = t->o;
+    return (LoopOptions){.batch = o->batch,
+                         .micro_rows = o->micro_rows,
+                         .epochs = o->epochs,
+                         .max_steps = o->max_steps,
+                         .early_stop = !o->no_early_stop,
+                         .patience = o->patience > 0 ? o->patience : 1,
+                         .validations = 1,
+                         .seed = (uint64_t)o->seed,
+                         .interrupt = interrupt_watch(),
+                         .event = training_event,
+                         .save = training_save,
+                         .context = t};
+}
+
+OptimizerOptions training_optimizer(const Options *o) {
+    const Schedule schedule = !strcmp(o->lr_schedule, "linear")   ? SCHEDULE_LINEAR
+                              : !strcmp(o->lr_schedule, "cosine") ? SCHEDULE_COSINE
+                                                                  : SCHEDULE_CONSTANT;
+    return (OptimizerOptions){
+        .lr = o->lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = o->clip, .schedule = schedule, .warmup = o->warmup};
+}
+
+static json_t *number_or_null(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {
+    const double mib = 1.0 / (1 << 20);
+    log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation loss %.4f before, %.4f kept (step "
+             "%lld)%s",
+             stage, (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->seconds / (double)r->examples : 0,
+             (double)r->tokens / r->seconds, r->first_loss, r->best_loss, (long long)r->best_step,
+             r->interrupted ? "; stopped by a signal" : "");
+    if (r->best_step == 0 && r->steps) log_warn("%s did not lower the validation loss: the model as it came was kept", stage);
+    log_info("memory: weights and gradients %.0f MiB, steps %.0f MiB", (double)t->model.llm.arena.peak_bytes * mib,
+             (double)t->session.device.peak_bytes * mib);
+    run_metric(&t->run, "stage", json_string(stage));
+    run_metric(&t->run, "steps", json_integer(r->steps));
+    run_metric(&t->run, "rows", json_integer(r->examples));
+    run_metric(&t->run, "seconds", json_real(r->seconds));
+    run_metric(&t->run, "tokens_per_s", json_real((double)r->tokens / r->seconds));
+    run_metric(&t->run, "validation_loss_before", number_or_null(r->first_loss));
+    run_metric(&t->run, "validation_loss_kept", number_or_null(r->best_loss));
+    run_metric(&t->run, "kept_step", json_integer(r->best_step));
+    run_metric(&t->run, "refused_updates", json_integer(r->refused));
+    run_metric(&t->run, "interrupted", json_boolean(r->interrupted));
+    return run_close(&t->run, err);
+}

@@ -1,0 +1,33 @@
+// What `sft` and `rl` share: the model, the data, the examples, the run folder and the loop's callbacks.
+#ifndef APP_TRAINING_H
+#define APP_TRAINING_H
+
+#include "app/run.h"
+#include "data/examples.h"
+#include "train/loop.h"
+#include "train/optimizer.h"
+
+typedef struct Training {
+    const Options *o;
+    OpenModel model;
+    Dataset data;
+    Rows train_rows, valid_rows;
+    Examples train, valid;
+    Session session;
+    Run run;
+    int opened; // how many of the above are open, in this order
+} Training;
+
+// valid_rows: of the validation loss, 0 for all. slots: positions the session must hold, from the examples.
+int training_open(Training *t, const Options *o, int valid_rows, Err *err);
+int training_session(Training *t, int slots, Err *err);
+// Closes all that is open. Safe after a training_open that failed.
+void training_close(Training *t);
+
+// The options of the loop, with callbacks that log into the run folder and save the model there.
+LoopOptions training_loop(Training *t);
+OptimizerOptions training_optimizer(const Options *o);
+// The report on stderr and into metrics.json.
+int training_finish(Training *t, const char *stage, const LoopReport *report, Err *err);
+
+#endif
