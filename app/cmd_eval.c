@@ -1,0 +1,122 @@
+// latentr3 eval: hit rate and NDCG over the whole catalogue, beside what has to be beaten.
+#include "app/commands.h"
+#include "app/use.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "rec/evaluate.h"
+
+#include <stdlib.h>
+
+enum { EVAL_RESAMPLES = 1000 };
+
+// ---- the table ---------------------------------------------------------------------------------------------------------
+
+typedef struct Column {
+    const char *head;
+    const Metrics *metrics;
+} Column;
+
+static void print_line(const char *label, const Column *column, int columns, Metric (*of)(const Metrics *, int), int k) {
+    printf("%-8s", label);
+    for (int c = 0; c < columns; c++) {
+        Metric x = of(column[c].metrics, k);
+        printf("  %*.4f", c < 2 ? 8 : 11, x.value);
+        if (c == 0) printf("  %.4f .. %.4f", x.low, x.high);
+    }
+    putchar('\n');
+}
+
+static Metric hit_at(const Metrics *m, int k) {
+    return m->hit[k];
+}
+static Metric ndcg_at(const Metrics *m, int k) {
+    return m->ndcg[k];
+}
+static Metric mrr_of(const Metrics *m, int k) {
+    (void)k;
+    return m->mrr;
+}
+
+static void print_table(const Evaluation *e) {
+    Column column[5] = {{"by title", &e->match[MATCH_TITLE]}, {"by item", &e->match[MATCH_ITEM]}};
+    int columns = 2;
+    if (e->popularity[MATCH_TITLE].rows) column[columns++] = (Column){"popularity", &e->popularity[MATCH_TITLE]};
+    column[columns++] = (Column){"repeat-last", &e->repeat[MATCH_TITLE]};
+    column[columns++] = (Column){"random", &e->chance[MATCH_TITLE]};
+    printf("%-8s  %8s  %-16s", "", column[0].head, "95 % interval");
+    for (int c = 1; c < columns; c++) printf("  %*s", c < 2 ? 8 : 11, column[c].head);
+    putchar('\n');
+    for (int ndcg = 0; ndcg < 2; ndcg++)
+        for (int k = 0; k < METRIC_KS && metric_k[k] <= e->list; k++) {
+            char label[16];
+            snprintf(label, sizeof label, ndcg ? "NDCG@%d" : "HR@%d", metric_k[k]);
+            print_line(label, column, columns, ndcg ? ndcg_at : hit_at, k);
+        }
+    print_line("MRR", column, columns, mrr_of, 0);
+}
+
+static void print_report(const Evaluation *e, const Options *o) {
+    const Metrics *warm = &e->warm, *cold = &e->cold;
+    int k = 0; // the largest K given
+    while (k + 1 < METRIC_KS && metric_k[k + 1] <= e->list) k++;
+    printf("%s: %d rows of %d users, %d beams, %.3f s a user (%lld model calls)\n\n", o->split, e->rows, e->users, o->beams,
+           e->seconds / e->rows, (long long)e->beams.steps);
+    print_table(e);
+    putchar('\n');
+    if (warm->rows)
+        printf("HR@%d of %d targets that occur in the train rows: %.4f\n", metric_k[k], warm->rows, warm->hit[k].value);
+    if (cold->rows) printf("HR@%d of %d targets that do not: %.4f\n", metric_k[k], cold->rows, cold->hit[k].value);
+    if (e->outside) printf("%d targets are not in the catalogue\n", e->outside);
+    if (e->short_lists) printf("%d rows have fewer than %d items\n", e->short_lists, e->list);
+}
+
+// ---- the command -------------------------------------------------------------------------------------------------------
+
+// The train rows, for the baselines; none where the folder has no train.csv.
+static int open_train(const Use *u, Rows *train, Err *err) {
+    char *path = file_join(u->data.folder, "train.csv");
+    int there = file_exists(path);
+    free(path);
+    *train = (Rows){0};
+    if (there) return dataset_rows(&u->data, train, "train", 0, err);
+    log_warn("%s has no train.csv: no popularity baseline, no split into warm and cold", u->data.folder);
+    return 0;
+}
+
+static int eval_rows(Use *u, const Options *o, const Rows *rows, const Rows *train, Err *err) {
+    int users = o->batch < rows->n || rows->n < 1 ? o->batch : rows->n;
+    if (use_recommender(u, o, o->beams, users, err)) return -1;
+    EvaluateOptions options = {.resamples = EVAL_RESAMPLES, .seed = (uint64_t)o->seed, .results = o->results};
+    Evaluation e;
+    if (evaluate_rows(&e, &u->recommender, rows, train, &options, err)) return -1;
+    if (o->json) {
+        json_t *json = evaluate_to_json(&e);
+        json_object_set_new(json, "split", json_string(o->split));
+        json_object_set_new(json, "beams", json_integer(o->beams));
+        use_print(json);
+        json_decref(json);
+    } else {
+        print_report(&e, o);
+    }
+    return 0;
+}
+
+static int eval_split(Use *u, const Options *o, Err *err) {
+    Rows rows, train;
+    if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
+    int status = rows.n ? open_train(u, &train, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
+    if (status == 0) {
+        status = eval_rows(u, o, &rows, &train, err);
+        rows_free(&train);
+    }
+    rows_free(&rows);
+    return status;
+}
+
+int cmd_eval(const Options *o, Err *err) {
+    Use u;
+    int status = use_open(&u, o, err);
+    if (status == 0) status = eval_split(&u, o, err);
+    use_close(&u);
+    return status;
+}
