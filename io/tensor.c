@@ -123,9 +123,11 @@ static void block_q8_0(float *out, const BlockQ8_0 *b) {
     for (int i = 0; i < 32; i++) out[i] = b->q[i] * d;
 }
 
+// Inlined, so that no loop asks whether there is a fifth bit.
 // In the blocks of 32 the low halves of the bytes are values 0..15, the high halves values 16..31; a fifth bit, where there
 // is one, is bit i of `high`.
-static void block_32(float *out, const uint8_t *q, const uint8_t *high, int minus, float d, float m) {
+static inline __attribute__((always_inline)) void block_32(float *out, const uint8_t *q, const uint8_t *high, int minus,
+                                                           float d, float m) {
     uint32_t fifth = 0;
     if (high) memcpy(&fifth, high, 4);
     for (int i = 0; i < 16; i++) {
@@ -149,7 +151,8 @@ static void scale_k4(const uint8_t s[12], int j, int *scale, int *minimum) {
 
 // Q4_K and Q5_K: 8 groups of 32 values; groups 2j and 2j + 1 share 32 bytes, low halves and high halves. The fifth bit of
 // group j's value i is bit j of high[i].
-static void block_k45(float *out, const uint8_t *d_dmin, const uint8_t *scales, const uint8_t *high, const uint8_t *q) {
+static inline __attribute__((always_inline)) void block_k45(float *out, const uint8_t *d_dmin, const uint8_t *scales,
+                                                            const uint8_t *high, const uint8_t *q) {
     float d = f16_at(d_dmin), dmin = f16_at(d_dmin + 2);
     for (int j = 0; j < 8; j++) {
         int scale, minimum;
