@@ -51,7 +51,6 @@ int linear_open(Ops *ops, Err *err) {
     LinearState *s = ops->linear = mem_zalloc(1, sizeof *s);
     if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) || dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags))
         return err_set(err, ERR_INTERNAL, "oneDNN does not start");
-    dnnl_set_primitive_cache_capacity(0); // we keep our own
     return 0;
 }
 
