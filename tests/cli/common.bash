@@ -45,3 +45,13 @@ refuses() {
         return 1
     }
 }
+
+# differ FILE FILE: both are there and are not the same.
+differ() {
+    [ -s "$1" ]
+    [ -s "$2" ]
+    if cmp -s "$1" "$2"; then
+        echo "$1 and $2 are the same"
+        return 1
+    fi
+}

