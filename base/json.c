@@ -31,8 +31,12 @@ json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err) {
         err_set(err, ERR_DATA, "%s: JSON nested more than %d deep", name, JSON_DEPTH_LIMIT);
         return NULL;
     }
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
     json_error_t e;
-    json_t *value = json_loadb(data, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &e);
+    json_t *value = json_loadb(data, bytes, flags, &e);
+    // transformers writes "no limit" as the integer 1e30 (model_max_length), which is then read as a real number.
+    if (!value && json_error_code(&e) == json_error_numeric_overflow)
+        value = json_loadb(data, bytes, flags | JSON_DECODE_INT_AS_REAL, &e);
     if (!value) err_set(err, ERR_DATA, "%s: line %d, byte %d: %s", name, e.line, e.position, e.text);
     return value;
 }
