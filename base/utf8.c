@@ -53,3 +53,27 @@ size_t utf8_check(const char *s, size_t n) {
     }
     return n;
 }
+
+// Length of the piece at s, where no character stands, that one U+FFFD replaces: as many bytes as begin some character, at
+// least one.
+static size_t broken_piece(const unsigned char *s, size_t n) {
+    if (s[0] < 0xc2 || s[0] > 0xf4 || n < 2) return 1;
+    unsigned low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    if (s[1] < low || s[1] > high) return 1;
+    size_t len = s[0] >= 0xf0 ? 4 : 3, i = 2;
+    while (i < len && i < n && (s[i] & 0xc0) == 0x80) i++;
+    return i;
+}
+
+void utf8_replace(Str *out, const char *s, size_t n) {
+    for (size_t i = 0; i < n;) {
+        size_t good = utf8_check(s + i, n - i);
+        str_append(out, s + i, good);
+        i += good;
+        if (i < n) {
+            str_append(out, "\xef\xbf\xbd", 3);
+            i += broken_piece((const unsigned char *)s + i, n - i);
+        }
+    }
+}
