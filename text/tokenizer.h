@@ -34,7 +34,7 @@ void tokenizer_decode(const Tokenizer *t, Str *text, const int32_t *ids, size_t 
 
 int tokenizer_size(const Tokenizer *t);                  // one more than the largest id
 int tokenizer_id(const Tokenizer *t, const char *token); // id of a token's text as it is written in the file, or -1
-const char *tokenizer_token(const Tokenizer *t, int id); // or NULL; borrowed
+const char *tokenizer_token(const Tokenizer *t, int id); // or NULL; borrowed until tokenizer_add or tokenizer_close
 // Add a special token as the last id (the one it already has, if it exists). Returns its id, or -1 with err.
 int tokenizer_add(Tokenizer *t, const char *token, Err *err);
 // Write tokenizer.json so that `tokenizers` loads it and gives the same ids.

@@ -1,0 +1,152 @@
+#include "text/tokenizer.h"
+#include "base/arena.h"
+#include "base/utf8.h"
+#include "text/normalize.h"
+#include "text/tokenizer_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+Tokenizer *tokenizer_new(json_t *frame) {
+    Tokenizer *t = mem_zalloc(1, sizeof *t);
+    t->frame = frame;
+    t->bpe.unk_id = -1;
+    return t;
+}
+
+void tokenizer_close(Tokenizer *t) {
+    if (!t) return;
+    vocab_free(&t->vocab);
+    bpe_free(&t->bpe);
+    added_free(&t->raw);
+    added_free(&t->normalized);
+    pretokenize_free(&t->pre);
+    json_decref(t->frame);
+    free(t);
+}
+
+// One call of encode: text -> (added tokens) -> NFC -> (normalized added tokens) -> pieces -> merges.
+typedef struct Encoder {
+    const Tokenizer *t;
+    Ints *ids;
+    PatternRun *run;
+    BpeWork work;
+    int specials;
+} Encoder;
+
+static void encode_piece(void *user, const char *piece, size_t len) {
+    Encoder *e = user;
+    bpe_encode(&e->t->bpe, &e->t->vocab, &e->work, e->ids, piece, len);
+}
+
+static int encode_normalized(void *user, int32_t id, const char *text, size_t len, Err *err) {
+    Encoder *e = user;
+    if (id >= 0) {
+        ints_push(e->ids, id);
+        return 0;
+    }
+    return pretokenize_run(&e->t->pre, e->run, text, len, encode_piece, e, err);
+}
+
+static int encode_raw(void *user, int32_t id, const char *text, size_t len, Err *err) {
+    Encoder *e = user;
+    if (id >= 0) {
+        ints_push(e->ids, id);
+        return 0;
+    }
+    Str nfc = {0};
+    if (e->t->nfc) {
+        normalize_nfc(&nfc, text, len);
+        text = nfc.data;
+        len = nfc.len;
+    }
+    int status = e->specials ? added_split(&e->t->normalized, e->run, text, len, encode_normalized, e, err)
+                             : encode_normalized(e, -1, text, len, err);
+    str_free(&nfc);
+    return status;
+}
+
+int tokenizer_encode(const Tokenizer *t, Ints *ids, const char *text, size_t len, int specials, Err *err) {
+    size_t valid = utf8_check(text, len);
+    if (valid < len)
+        return err_set(err, ERR_DATA, "the text is no UTF-8 at byte %zu (0x%02x)", valid, (unsigned char)text[valid]);
+    if (len > INT32_MAX / 4) return err_set(err, ERR_DATA, "a text of %zu bytes, more than the limit of 512 MiB", len);
+    if (len == 0) return 0;
+    size_t before = ids->len;
+    Encoder e = {.t = t, .ids = ids, .run = pattern_run_open(len), .specials = specials};
+    int status = specials ? added_split(&t->raw, e.run, text, len, encode_raw, &e, err) : encode_raw(&e, -1, text, len, err);
+    if (status) ids->len = before;
+    pattern_run_close(e.run);
+    bpe_work_free(&e.work);
+    return status;
+}
+
+// A model's token is written in the byte-level alphabet; one that holds another character stands for itself.
+static void decode_model_token(Str *out, const char *token, size_t len) {
+    size_t before = out->len;
+    for (size_t i = 0; i < len;) {
+        uint32_t c = 0;
+        i += utf8_next(token + i, len - i, &c);
+        int byte = vocab_char_byte(c);
+        if (byte < 0) {
+            out->len = before;
+            str_append(out, token, len);
+            return;
+        }
+        char bytes[1] = {(char)byte};
+        str_append(out, bytes, 1);
+    }
+}
+
+void tokenizer_decode(const Tokenizer *t, Str *text, const int32_t *ids, size_t n) {
+    str_append(text, "", 0);
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        const char *token = vocab_text(&t->vocab, ids[i], &len);
+        if (!token) continue;
+        if (vocab_flags(&t->vocab, ids[i]) & VOCAB_ADDED)
+            str_append(text, token, len);
+        else
+            decode_model_token(text, token, len);
+    }
+}
+
+int tokenizer_size(const Tokenizer *t) {
+    return (int)t->vocab.size;
+}
+
+int tokenizer_id(const Tokenizer *t, const char *token) {
+    return vocab_find(&t->vocab, token, strlen(token));
+}
+
+const char *tokenizer_token(const Tokenizer *t, int id) {
+    return vocab_text(&t->vocab, id, NULL);
+}
+
+int tokenizer_add(Tokenizer *t, const char *token, Err *err) {
+    size_t len = strlen(token);
+    int32_t id = vocab_find(&t->vocab, token, len);
+    uint32_t flags = vocab_flags(&t->vocab, id);
+    if (flags & VOCAB_ADDED) return id;
+    if (id < 0 && t->next_id != t->vocab.size)
+        return err_set(err, ERR_DATA, "cannot add \"%.60s\" as the last id, %zu: ids have gaps, `tokenizers` would give it %zu",
+                       token, t->vocab.size, t->next_id);
+    int is_new = id < 0;
+    if (is_new) id = (int32_t)t->next_id;
+    json_t *entry = json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (int)id, "content", token, "single_word", 0,
+                              "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+    if (!entry) return err_set(err, ERR_DATA, "cannot add a token that is no UTF-8");
+    if (added_put(&t->raw, id, token, len, ADDED_SPECIAL, err)) {
+        json_decref(entry);
+        return -1;
+    }
+    CHECK(added_sort(&t->raw, NULL) == 0);
+    CHECK(json_array_append_new(json_object_get(t->frame, "added_tokens"), entry) == 0);
+    if (is_new) {
+        CHECK(vocab_put(&t->vocab, id, token, len, VOCAB_ADDED, NULL) == 0);
+        t->next_id++;
+    } else {
+        t->vocab.token[id].flags |= VOCAB_ADDED;
+    }
+    return id;
+}
