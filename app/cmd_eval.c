@@ -104,6 +104,7 @@ static int eval_rows(Use *u, const Options *o, const Rows *rows, const Rows *tra
 static int eval_split(Use *u, const Options *o, Err *err) {
     Rows rows, train;
     if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
+    rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED);
     int status = rows.n ? open_train(u, &train, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
     if (status == 0) {
         status = eval_rows(u, o, &rows, &train, err);

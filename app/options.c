@@ -54,6 +54,8 @@ static const OptionRow table[] = {
     {"strict", CMD_PREPARE | TRAIN | USE, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
     {"max-rows", TRAIN, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N training rows; 0: all"},
     {"max-rows", CMD_EVAL | CMD_SCORE, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N rows; 0: all"},
+    {"sample", TRAIN, KIND_INT, AT(sample), "0", "N", 0, 1e9, "train on N rows drawn by --seed from those; 0: all"},
+    {"sample", CMD_EVAL | CMD_SCORE, KIND_INT, AT(sample), "0", "N", 0, 1e9, "use N rows drawn from those, the same for every model; 0: all"},
 
     // prepare
     {"format", CMD_PREPARE, KIND_CHOICE, AT(format), "auto", "auto|ml-100k|recbole", 0, 0, "format of the log"},

@@ -46,6 +46,7 @@ struct Options {
     const char *category; // phrase of the prompt; NULL: the data folder's
     int strict, force, json;
     int max_rows; // 0: all
+    int sample;   // rows drawn from those; 0: all
 
     // model and machine
     const char *dtype; // "auto", "f32", "bf16"

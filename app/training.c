@@ -8,9 +8,11 @@
 // In the order they are opened, so that closing can begin anywhere.
 enum { OPENED_DATA = 1, OPENED_MODEL, OPENED_TRAIN, OPENED_VALID, OPENED_SESSION, OPENED_RUN };
 
-static int read_split(Training *t, Rows *rows, Examples *e, const char *split, int max_rows, Err *err) {
+static int read_split(Training *t, Rows *rows, Examples *e, const char *split, int max_rows, int sample, uint64_t seed,
+                      Err *err) {
     const Options *o = t->o;
     if (dataset_rows(&t->data, rows, split, max_rows, err)) return -1;
+    rows_sample(rows, sample, seed);
     if (rows->n == 0) {
         rows_free(rows);
         return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, split);
@@ -32,9 +34,9 @@ int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
     t->opened = OPENED_DATA;
     if (model_io_open(&t->model, o, t->data.category, err)) return -1;
     t->opened = OPENED_MODEL;
-    if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, err)) return -1;
+    if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, (uint64_t)o->seed, err)) return -1;
     t->opened = OPENED_TRAIN;
-    if (read_split(t, &t->valid_rows, &t->valid, "valid", valid_rows, err)) return -1;
+    if (read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, ROWS_SAMPLE_SEED, err)) return -1;
     t->opened = OPENED_VALID;
     return 0;
 }

@@ -52,6 +52,9 @@ int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, 
 int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
                Err *err);
 void rows_free(Rows *rows);
+// Keep n rows drawn without replacement, in their order; n 0 or as many as there are: all.
+void rows_sample(Rows *rows, int n, uint64_t seed);
+enum { ROWS_SAMPLE_SEED = 1 }; // for validation and test: the same rows whatever --seed of the run
 
 #define DATASET_FORMAT "latentr3-dataset"
 enum { DATASET_VERSION = 1 };

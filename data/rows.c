@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "data/columns.h"
 #include "data/dataset.h"
 #include "data/intern.h"
@@ -21,7 +22,8 @@ typedef struct RowsMemory {
 } RowsMemory;
 
 static const char *keep(RowsMemory *m, const char *s) {
-    return m->strings.text[intern_put(&m->strings, s, strlen(s))];
+    int number = intern_put(&m->strings, s, strlen(s)); // may move the array of texts
+    return m->strings.text[number];
 }
 
 static const char *keep_number(RowsMemory *m, int64_t number) {
@@ -157,4 +159,19 @@ void rows_free(Rows *rows) {
     }
     free(m), free(rows->row), free(rows->name);
     *rows = (Rows){0};
+}
+
+static int compare_numbers(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+void rows_sample(Rows *rows, int n, uint64_t seed) {
+    if (n <= 0 || n >= rows->n) return;
+    uint32_t *order = mem_alloc((size_t)rows->n, sizeof *order);
+    rng_permutation(order, (size_t)rows->n, seed, RNG_SAMPLE);
+    qsort(order, (size_t)n, sizeof *order, compare_numbers);
+    for (int i = 0; i < n; i++) rows->row[i] = rows->row[order[i]]; // order[i] >= i: nothing is read after it was written over
+    rows->n = n;
+    free(order);
 }
