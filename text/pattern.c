@@ -46,6 +46,7 @@ static int translate_and_compile(Pattern **p, int (*translate)(Str *, const char
                                  size_t len, Err *err) {
     Str pattern = {0};
     *p = NULL;
+    str_clear(&pattern);
     int status = translate(&pattern, source, len, err);
     if (status == 0) status = compile(p, &pattern, err);
     str_free(&pattern);

@@ -257,7 +257,7 @@ static int read_merges(Tokenizer *t, const json_t *merges, Err *err) {
     return 0;
 }
 
-int tokenizer_finish_model(Tokenizer *t, Err *err) {
+int tokenizer_find_bytes(Tokenizer *t, Err *err) {
     int missing;
     if (bpe_find_bytes(&t->bpe, &t->vocab, &missing, err)) return -1;
     if (missing == 0) return 0; // then nothing is ever unknown
@@ -339,9 +339,9 @@ static int read_document(Tokenizer **out, json_t *doc, Err *err) {
     int status = tokenizer_read_frame(t, err);
     if (status == 0) status = read_vocab(t, vocab, err);
     json_decref(vocab);
+    if (status == 0) status = tokenizer_find_bytes(t, err);
     if (status == 0) status = read_merges(t, merges, err);
     json_decref(merges);
-    if (status == 0) status = tokenizer_finish_model(t, err);
     if (status == 0) status = tokenizer_read_added(t, err);
     if (status == 0) status = check_post_processor(t, json_object_get(doc, "post_processor"), err);
     if (status == 0)

@@ -27,8 +27,8 @@ struct Tokenizer {
 int tokenizer_read_frame(Tokenizer *t, Err *err);
 // frame.added_tokens; vocabulary and merges are complete.
 int tokenizer_read_added(Tokenizer *t, Err *err);
-// Between the two: byte tokens, the unknown token.
-int tokenizer_finish_model(Tokenizer *t, Err *err);
+// Between the two, with the vocabulary complete: byte tokens, the unknown token.
+int tokenizer_find_bytes(Tokenizer *t, Err *err);
 Tokenizer *tokenizer_new(json_t *frame);
 
 #endif

@@ -91,9 +91,10 @@ static int read_pieces(Tokenizer *t, const TokenizerPieces *p, Err *err) {
     for (size_t i = 0; i < n; i++)
         if (put_token(t, p, i, err)) return err_prefix(err, "token %zu", i);
     t->next_id = t->vocab.count;
+    if (tokenizer_find_bytes(t, err)) return -1;
     for (size_t i = 0; i < p->n_merges; i++)
         if (put_merge(t, p->merge[i], p->merge_len[i], err)) return err_prefix(err, "merge %zu", i);
-    return tokenizer_finish_model(t, err) || tokenizer_read_added(t, err) ? -1 : 0;
+    return tokenizer_read_added(t, err);
 }
 
 int tokenizer_from_pieces(Tokenizer **out, const TokenizerPieces *p, const char *name, Err *err) {
