@@ -263,8 +263,8 @@ static int by_name(const void *a, const void *b) {
 // The tensors of a file cover its data exactly: nothing is shared and nothing hidden.
 static int check_cover(Scan *z) {
     const char *start = z->data + z->base, *at = start;
-    Tensor *t = z->s->tensor + z->first;
     int n = z->s->n - z->first;
+    Tensor *t = n ? z->s->tensor + z->first : NULL;
     if (n) qsort(t, (size_t)n, sizeof *t, by_data);
     for (int i = 0; i < n; i++) {
         if ((const char *)t[i].data != at)

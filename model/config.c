@@ -193,12 +193,13 @@ static int read_rope_object(ModelConfig *c, const json_t *rope, const char *key,
     }
     if (strcmp(text, "llama3"))
         return err_set(err, ERR_DATA, "%s: rotary scaling \"%.64s\" is not supported (llama3 is)", name, text);
-    return get_float(rope, "factor", &c->rope_factor, 1, name, err) ||
-                   get_float(rope, "low_freq_factor", &c->rope_low_freq, 1, name, err) ||
-                   get_float(rope, "high_freq_factor", &c->rope_high_freq, 1, name, err) ||
-                   get_int(rope, "original_max_position_embeddings", &c->rope_original_positions, 1, name, err)
-               ? -1
-               : 0;
+    if (get_float(rope, "factor", &c->rope_factor, 1, name, err) ||
+        get_float(rope, "low_freq_factor", &c->rope_low_freq, 1, name, err) ||
+        get_float(rope, "high_freq_factor", &c->rope_high_freq, 1, name, err) ||
+        get_int(rope, "original_max_position_embeddings", &c->rope_original_positions, 1, name, err))
+        return -1;
+    if (c->rope_factor == 0) return err_set(err, ERR_DATA, "%s: the factor in \"%s\" is 0", name, key); // would say: none
+    return 0;
 }
 
 static int read_rope(ModelConfig *c, const json_t *json, const char *name, Err *err) {

@@ -106,6 +106,10 @@ static void test_rope(void **state) {
              "{\"rope_type\":\"llama3\",\"low_freq_factor\":4,"
              "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192");
     refuse(llama, change, "low_freq_factor < high_freq_factor");
+    refuse(llama,
+           "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+           "\"original_max_position_embeddings\":8192}}",
+           "factor");
     refuse(llama, "{\"partial_rotary_factor\":0.5}", "partial_rotary_factor");
     refuse(llama, "{\"rope_parameters\":{\"partial_rotary_factor\":0.25}}", "partial_rotary_factor");
     refuse(llama, "{\"rope_theta\":0}", "rotary base");
