@@ -1,6 +1,7 @@
 #include "data/columns.h"
 #include "base/arena.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,12 @@ static int bad(const ColumnsReader *r, int column, const char *what, Err *err) {
     return COLUMNS_BAD;
 }
 
+static int bad_length(const ColumnsReader *r, int column, int other, Err *err) {
+    char what[96];
+    snprintf(what, sizeof what, "%d elements where %s has %d", r->list[column].n, column_table[other].name, r->list[other].n);
+    return bad(r, column, what, err);
+}
+
 static void room(ColumnsReader *r, int n) {
     if (n <= r->cap) return;
     r->cap = n * 2;
@@ -130,7 +137,7 @@ int columns_next(ColumnsReader *r, ColumnsRow *row, Err *err) {
         return COLUMNS_BAD;
     }
     CsvValue scalar[COLUMNS] = {0};
-    int n = 0;
+    int first = COLUMNS; // of the lists
     for (int c = 0; c < COLUMNS; c++) {
         if (!(r->present & COLUMN_BIT(c))) continue;
         size_t len;
@@ -138,8 +145,8 @@ int columns_next(ColumnsReader *r, ColumnsRow *row, Err *err) {
         status = column_table[c].list ? read_list(r, c, field, len, err) : read_scalar(r, c, field, len, &scalar[c], err);
         if (status) return status;
         if (!column_table[c].list) continue;
-        if (n && r->list[c].n != n) return bad(r, c, "the history lists differ in length", err);
-        n = r->list[c].n;
+        if (first < COLUMNS && r->list[c].n != r->list[first].n) return bad_length(r, c, first, err);
+        if (first == COLUMNS) first = c;
     }
     unsigned p = r->present;
     *row = (ColumnsRow){
@@ -149,7 +156,7 @@ int columns_next(ColumnsReader *r, ColumnsRow *row, Err *err) {
         .item = scalar[COLUMN_ITEM].integer,
         .timestamp = scalar[COLUMN_TIME].integer,
         .rating = scalar[COLUMN_RATING].number,
-        .n = n,
+        .n = r->list[COLUMN_HISTORY_TITLE].n,
         .history_asin = p & COLUMN_BIT(COLUMN_HISTORY_ASIN) ? r->strings[COLUMN_HISTORY_ASIN] : NULL,
         .history_title = r->strings[COLUMN_HISTORY_TITLE],
         .history_item = r->integers[COLUMN_HISTORY_ITEM],
@@ -179,9 +186,9 @@ static void put_list(Str *out, Str *list, const ColumnsRow *row, int column) {
         str_puts(list, i == 0 ? "[" : ", ");
         switch (column_table[column].form) {
         case TEXT: csv_put_repr(list, text, strlen(text)); break;
-        case IDENTITY: str_printf(list, "%lld", (long long)row->history_item[i]); break;
+        case IDENTITY: csv_put_int(list, row->history_item[i]); break;
         case NUMBER: csv_put_float(list, row->history_rating[i]); break;
-        case TIME: str_printf(list, "%lld", (long long)row->history_timestamp[i]); break;
+        case TIME: csv_put_int(list, row->history_timestamp[i]); break;
         }
     }
     str_puts(list, "]");
@@ -192,9 +199,9 @@ static void put_scalar(Str *out, const ColumnsRow *row, int column) {
     const char *text = column == COLUMN_USER ? row->user : column == COLUMN_ASIN ? row->asin : row->title;
     switch (column_table[column].form) {
     case TEXT: csv_put_field(out, text, strlen(text)); break;
-    case IDENTITY: str_printf(out, "%lld", (long long)row->item); break;
+    case IDENTITY: csv_put_int(out, row->item); break;
     case NUMBER: csv_put_float(out, row->rating); break;
-    case TIME: str_printf(out, "%lld", (long long)row->timestamp); break;
+    case TIME: csv_put_int(out, row->timestamp); break;
     }
 }
 

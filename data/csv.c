@@ -289,17 +289,16 @@ void csv_list_free(CsvList *list) {
 // ---- writing ----
 
 void csv_put_field(Str *out, const char *s, size_t n) {
-    int quotes = 0;
-    for (size_t i = 0; i < n && !quotes; i++) quotes = s[i] == ',' || s[i] == '"' || s[i] == '\n' || s[i] == '\r';
-    if (!quotes) {
+    if (!memchr(s, ',', n) && !memchr(s, '"', n) && !memchr(s, '\n', n) && !memchr(s, '\r', n)) {
         str_append(out, s, n);
         return;
     }
     str_append(out, "\"", 1);
-    for (size_t i = 0; i < n; i++) {
-        if (s[i] == '"') str_append(out, "\"", 1);
-        str_append(out, s + i, 1);
+    for (const char *end = s + n, *quote; (quote = memchr(s, '"', (size_t)(end - s))); s = quote + 1, n = (size_t)(end - s)) {
+        str_append(out, s, (size_t)(quote + 1 - s));
+        str_append(out, "\"", 1);
     }
+    str_append(out, s, n);
     str_append(out, "\"", 1);
 }
 
@@ -318,33 +317,55 @@ static int printable(uint32_t code_point) {
     }
 }
 
+// Whether repr() writes the code point as it is.
+static int stands_for_itself(uint32_t c, char quote) {
+    return c < 0x7f ? c >= 0x20 && c != (uint32_t)quote && c != '\\' : c > 0x7f && printable(c);
+}
+
+static void put_repr_escape(Str *out, uint32_t c) {
+    if (c == '\t' || c == '\n' || c == '\r')
+        str_puts(out, c == '\t' ? "\\t" : c == '\n' ? "\\n" : "\\r");
+    else if (c == '\\' || c == '\'' || c == '"')
+        str_printf(out, "\\%c", (char)c);
+    else
+        str_printf(out, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
+}
+
 void csv_put_repr(Str *out, const char *s, size_t n) {
     char quote = memchr(s, '\'', n) && !memchr(s, '"', n) ? '"' : '\'';
+    size_t run = 0, step; // s[run, i) stands for itself
     str_append(out, &quote, 1);
-    for (size_t i = 0; i < n;) {
+    for (size_t i = 0; i < n; i += step) {
         uint32_t c;
-        size_t step = utf8_next(s + i, n - i, &c);
+        step = utf8_next(s + i, n - i, &c);
         CHECK(step > 0);
-        if (c == (uint32_t)quote || c == '\\')
-            str_printf(out, "\\%c", (char)c);
-        else if (c == '\t')
-            str_puts(out, "\\t");
-        else if (c == '\n')
-            str_puts(out, "\\n");
-        else if (c == '\r')
-            str_puts(out, "\\r");
-        else if (c >= 0x20 && (c < 0x7f || (c > 0x7f && printable(c))))
-            str_append(out, s + i, step);
-        else
-            str_printf(out, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
-        i += step;
+        if (stands_for_itself(c, quote)) continue;
+        str_append(out, s + run, i - run);
+        put_repr_escape(out, c);
+        run = i + step;
     }
+    str_append(out, s + run, n - run);
     str_append(out, &quote, 1);
+}
+
+void csv_put_int(Str *out, int64_t x) {
+    char text[24];
+    char *at = text + sizeof text;
+    uint64_t left = x < 0 ? 0 - (uint64_t)x : (uint64_t)x;
+    do *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (x < 0) *--at = '-';
+    str_append(out, at, (size_t)(text + sizeof text - at));
 }
 
 // The fewest digits that read back as the same value; Python changes to exponents below 1e-4 and from 1e16 on.
 void csv_put_float(Str *out, double x) {
     CHECK(isfinite(x));
+    if (x > 0 && x < 1e15 && x == (double)(int64_t)x) { // ratings
+        csv_put_int(out, (int64_t)x);
+        str_append(out, ".0", 2);
+        return;
+    }
     char text[64], number[64];
     int precision = 0;
     do snprintf(text, sizeof text, "%.*e", precision, x);

@@ -63,6 +63,7 @@ size_t csv_number(CsvValue *value, const char *s, size_t n);
 // Writing, byte for byte as Python's csv.writer and repr() do: records end in CRLF.
 void csv_put_field(Str *out, const char *s, size_t n); // with quotes where it needs them
 void csv_put_repr(Str *out, const char *s, size_t n);  // repr() of a UTF-8 string
-void csv_put_float(Str *out, double x);                // repr() of a finite float
+void csv_put_int(Str *out, int64_t x);
+void csv_put_float(Str *out, double x); // repr() of a finite float
 
 #endif

@@ -93,7 +93,7 @@ static void number_items(Split *s, const Interactions *x) {
 
 // The end of the user's events that begin at `begin`.
 static size_t user_end(const Split *s, size_t begin) {
-    size_t end = begin;
+    size_t end = begin + 1;
     while (end < s->events && s->event[end].user == s->event[begin].user) end++;
     return end;
 }

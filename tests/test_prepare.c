@@ -1,0 +1,753 @@
+// From a log to a data folder: what the readers take and refuse, what filters and splits promise, what stands in the files.
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "data/dataset.h"
+#include "data/interactions.h"
+#include "data/prepare.h"
+#include "data/split.h"
+#include "tests/guard.h"
+#include "tests/shared_data.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+typedef int (*Reader)(Interactions *, const InteractionsFile *, const InteractionsFile *, int, Err *);
+
+static int read_bytes(Interactions *x, Reader reader, const char *log, size_t log_bytes, const char *item, size_t item_bytes,
+                      int strict, Err *err) {
+    Guard l = guard_copy(log, log_bytes), i = guard_copy(item, item_bytes);
+    InteractionsFile log_file = {l.data, "the.log", log_bytes}, item_file = {i.data, "the.item", item_bytes};
+    int status = reader(x, &log_file, &item_file, strict, err);
+    guard_close(&l), guard_close(&i);
+    return status;
+}
+
+static void takes(Interactions *x, Reader reader, const char *log, const char *item, int strict) {
+    Err err = {0};
+    if (read_bytes(x, reader, log, strlen(log), item, strlen(item), strict, &err)) fail_msg("%s", err.message);
+}
+
+static void refuses_bytes(Reader reader, const char *log, size_t log_bytes, const char *item, size_t item_bytes, int strict,
+                          const char *part) {
+    Interactions x;
+    Err err = {0};
+    assert_int_equal(read_bytes(&x, reader, log, log_bytes, item, item_bytes, strict, &err), -1);
+    assert_int_equal(err.code, ERR_DATA);
+    if (!strstr(err.message, part) || !strstr(err.message, "the.") || strchr(err.message, '\n'))
+        fail_msg("\"%s\" should name the file and \"%s\"", err.message, part);
+    interactions_free(&x);
+}
+
+// Refused in either case: the file is damaged.
+static void refuses(Reader reader, const char *log, const char *item, const char *part) {
+    for (int strict = 0; strict < 2; strict++) refuses_bytes(reader, log, strlen(log), item, strlen(item), strict, part);
+}
+
+// ---- MovieLens-100K ----
+
+#define GENRES "|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
+#define ITEM   "1|Toy Story (1995)" GENRES "2|GoldenEye (1995)" GENRES
+#define LOG    "7\t1\t5\t100\n7\t2\t3\t90\n"
+
+// A bad line of the log between good ones: passed over and counted, an error when strict.
+static void bad_log_line(const char *line, const char *part) {
+    Str log = {0};
+    Interactions x;
+    str_printf(&log, LOG "%s\n" LOG, line);
+    takes(&x, interactions_movielens, log.data, ITEM, 0);
+    if (x.n != 4 || x.bad_lines != 1 || x.lines != 5) fail_msg("%s: %zu events", line, x.n);
+    interactions_free(&x);
+    refuses_bytes(interactions_movielens, log.data, log.len, ITEM, strlen(ITEM), 1, part);
+    refuses_bytes(interactions_movielens, log.data, log.len, ITEM, strlen(ITEM), 1, "the.log: line 3: ");
+    str_free(&log);
+}
+
+static void bad_item_line(const char *line, const char *part) {
+    Str item = {0};
+    Interactions x;
+    str_printf(&item, ITEM "%s\n3|Last" GENRES, line);
+    takes(&x, interactions_movielens, LOG, item.data, 0);
+    if (x.items.n != 3 || x.bad_item_lines != 1) fail_msg("%s: %d items", line, x.items.n);
+    interactions_free(&x);
+    refuses_bytes(interactions_movielens, LOG, strlen(LOG), item.data, item.len, 1, part);
+    refuses_bytes(interactions_movielens, LOG, strlen(LOG), item.data, item.len, 1, "the.item: line 3: ");
+    str_free(&item);
+}
+
+static const char *title_of(const Interactions *x, const char *id) {
+    int item = intern_find(&x->items, id, strlen(id));
+    assert_true(item >= 0);
+    return x->title[item] < 0 ? NULL : x->titles.text[x->title[item]];
+}
+
+static void test_movielens(void **state) {
+    (void)state;
+    Interactions x;
+    takes(&x, interactions_movielens, "7\t2\t5\t100\r\n3\t1\t1\t90\n7\t1\t4\t100\n7\t2\t5\t101", ITEM,
+          1); // CRLF, no last newline
+    assert_true(x.n == 4 && x.lines == 4 && x.has_rating && x.users.n == 2 && x.items.n == 2);
+    assert_string_equal(x.users.text[0], "7"); // in the order of the log
+    assert_string_equal(x.items.text[0], "1"); // in the order of the item file
+    assert_true(x.event[0].user == 0 && x.event[0].item == 1 && x.event[0].timestamp == 100 && x.event[0].rating == 5);
+    assert_true(x.event[3].item == 1); // met again: kept
+    assert_string_equal(title_of(&x, "1"), "Toy Story (1995)");
+    interactions_free(&x);
+
+    takes(&x, interactions_movielens, LOG "7\t9\t3\t90\n", ITEM "4|" GENRES "5|  \"Both\" &amp; &quot;" GENRES, 1);
+    assert_true(x.unknown_item == 1 && x.n == 2 && x.lines == 3);
+    assert_true(x.untitled_items == 1 && title_of(&x, "4") == NULL); // item 5 was never rated: fine
+    assert_string_equal(title_of(&x, "5"), "Both\" & ");
+    interactions_free(&x);
+
+    // Titles stay as they are: no year, two years, articles behind, quotes inside, one title for two items, an empty date.
+    takes(&x, interactions_movielens, LOG,
+          ITEM "3|unknown||||0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0\n4|Matrix, The (1999) (2000)" GENRES "5|Say \"x\" now" GENRES
+               "6|A: B :: C" GENRES "7|Toy Story (1995)" GENRES "7|Toy Story (1995)" GENRES,
+          1);
+    assert_string_equal(title_of(&x, "3"), "unknown");
+    assert_string_equal(title_of(&x, "4"), "Matrix, The (1999) (2000)");
+    assert_string_equal(title_of(&x, "5"), "Say \"x\" now");
+    assert_string_equal(title_of(&x, "6"), "A: B :: C");
+    assert_ptr_equal(title_of(&x, "7"), title_of(&x, "1"));
+    assert_int_equal(x.items.n, 7); // the same line twice is the same item
+    interactions_free(&x);
+}
+
+static void test_movielens_encoding(void **state) {
+    (void)state;
+    Interactions x;
+    takes(&x, interactions_movielens, LOG, ITEM "3|Mis\xe9rables, Les \xff" GENRES, 1);
+    assert_string_equal(title_of(&x, "3"), "Mis\xc3\xa9rables, Les \xc3\xbf");
+    interactions_free(&x);
+    takes(&x, interactions_movielens, LOG, ITEM "3|Mis\xc3\xa9rables, Les" GENRES, 1); // UTF-8 already
+    assert_string_equal(title_of(&x, "3"), "Mis\xc3\xa9rables, Les");
+    assert_int_equal(x.replacement_titles, 0);
+    interactions_free(&x);
+    takes(&x, interactions_movielens, LOG, ITEM "3|Mis\xef\xbf\xbdrables, Les" GENRES, 1); // lost before us
+    assert_int_equal(x.replacement_titles, 1);
+    interactions_free(&x);
+    refuses(interactions_movielens, LOG "7\t\xff\t3\t90\n", ITEM, "the.log: line 3, byte 21 of the file: not UTF-8");
+    refuses_bytes(interactions_movielens, LOG "\0\n", strlen(LOG) + 2, ITEM, strlen(ITEM), 0, "a NUL byte");
+    refuses_bytes(interactions_movielens, LOG, strlen(LOG),
+                  "\xff\xfe"
+                  "1\0|\0",
+                  6, 0, "the.item: line 1, byte");
+}
+
+static void test_movielens_refusals(void **state) {
+    (void)state;
+    refuses(interactions_movielens, "", ITEM, "the.log: empty file");
+    refuses(interactions_movielens, LOG, "", "the.item: empty file");
+    refuses(interactions_movielens, LOG, "\n", "the.item: no items");
+    refuses(interactions_movielens, LOG "\r7", ITEM, "a carriage return without line feed");
+    bad_log_line("user\titem\trating\ttimestamp", "not a whole number from 1"); // a header
+    bad_log_line("7\t1\t5", "too few fields");
+    bad_log_line("7\t1\t5\t100\t", "too many fields");
+    bad_log_line("7::1::5::100", "fields between '::' as in MovieLens-1M");
+    bad_log_line("7|1|5|100", "too few fields");
+    static const char *const id[] = {"0", "-1", "4294967296", "07", "1.0", "x", " 1"};
+    for (size_t i = 0; i < sizeof id / sizeof *id; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "%s\t1\t5\t100", id[i]);
+        bad_log_line(line, "an id that is not a whole number from 1 to 2147483647");
+        snprintf(line, sizeof line, "7\t%s\t5\t100", id[i]);
+        bad_log_line(line, "an id that is not a whole number from 1 to 2147483647");
+    }
+    bad_log_line("\t1\t5\t100", "an empty id");
+    bad_log_line("7\t1\t0\t100", "a rating that is not 1, 2, 3, 4 or 5");
+    bad_log_line("7\t1\t6\t100", "a rating that is not 1, 2, 3, 4 or 5");
+    bad_log_line("7\t1\t3.5\t100", "not a whole number");
+    bad_log_line("7\t1\tNaN\t100", "not a plain number");
+    bad_log_line("7\t1\tfive\t100", "not a plain number");
+    bad_log_line("7\t1\t5\t", "not a plain number");
+    bad_log_line("7\t1\t5\t-3", "a timestamp before 1970");
+    bad_log_line("7\t1\t5\t0", "a timestamp before 1970");
+    bad_log_line("7\t1\t5\t881250949000", "a timestamp later than tomorrow");
+    char line[64];
+    snprintf(line, sizeof line, "7\t1\t5\t%lld", (long long)time(NULL) + 2 * 24 * 3600);
+    bad_log_line(line, "a timestamp later than tomorrow");
+    bad_log_line("7\t1\t5\t100.0", "not a whole number");
+    bad_item_line("1|Other Story (1995)"
+                  "|||||||||||||||||||||"
+                  "|",
+                  "an item for the second time, with another title");
+    bad_item_line("4|Cut (1995)|01-Jan", "too few fields");
+    bad_item_line("4|More (1995)"
+                  "|||||||||||||||||||||"
+                  "||",
+                  "too many fields");
+    bad_item_line("4::Toy Story (1995)::Comedy", "fields between '::'");
+    bad_item_line("0|Zero"
+                  "|||||||||||||||||||||"
+                  "|",
+                  "an id that is not a whole number");
+    bad_item_line("4|Con\x1btrol"
+                  "|||||||||||||||||||||"
+                  "|",
+                  "a control byte in the title");
+    refuses(interactions_movielens, "7\t9\t5\t100\n", ITEM, "no interaction that can be used among 1");
+}
+
+// ---- RecBole ----
+
+#define R_ITEM                                                                                                                 \
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"                                              \
+    "i1\tToy Story\t1995\tAnimation\ni2\tGoldenEye\t1995\t\n"
+#define R_HEAD "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+#define R_LOG  R_HEAD "u\ti1\t4.5\t100.0\nu\ti2\t-1\t90\n"
+
+static void test_recbole(void **state) {
+    (void)state;
+    Interactions x;
+    takes(&x, interactions_recbole, R_LOG "v\ti9\t1\t5", R_ITEM, 1);
+    assert_true(x.n == 2 && x.lines == 3 && x.unknown_item == 1 && x.has_rating);
+    assert_true(x.event[0].rating == 4.5 && x.event[0].timestamp == 100 && x.event[1].rating == -1);
+    assert_string_equal(title_of(&x, "i2"), "GoldenEye"); // the year's column is passed over
+    interactions_free(&x);
+    // Any order of the columns, no ratings, other columns in between, other names of the title.
+    static const char *const title[] = {"title:token", "name:token_seq", "book_title:token_seq", "item_name:token"};
+    for (size_t i = 0; i < sizeof title / sizeof *title; i++) {
+        Str item = {0};
+        str_printf(&item, "x:float_seq\t%s\titem_id:token\n1 2\tOne\ta\n\tTwo\tb\n", title[i]);
+        takes(&x, interactions_recbole, "timestamp:float\tx:token\titem_id:token\tuser_id:token\n5\t\tb\tu\n", item.data, 1);
+        assert_true(x.n == 1 && !x.has_rating && x.event[0].item == 1 && x.event[0].timestamp == 5);
+        assert_string_equal(title_of(&x, "b"), "Two");
+        interactions_free(&x);
+        str_free(&item);
+    }
+    takes(&x, interactions_recbole, R_LOG, "item_id:token\tbook_title:token\ttitle:token\ni1\tA\tB\ni2\tA\tC\n", 1);
+    assert_string_equal(title_of(&x, "i1"), "B"); // the plain name comes before the ending
+    interactions_free(&x);
+}
+
+static void test_recbole_refusals(void **state) {
+    (void)state;
+    refuses(interactions_recbole, "", R_ITEM, "the.log: empty file");
+    refuses(interactions_recbole, "\n", R_ITEM, "the.log: no header");
+    refuses(interactions_recbole, R_LOG, "item_id\ttitle\n", "the.item: line 1: the header is not name:type");
+    refuses(interactions_recbole, R_LOG, "item_id:token\ttitle:text\n", "the header is not name:type");
+    refuses(interactions_recbole, R_LOG, "item_id:token\t:token\n", "the header is not name:type");
+    refuses(interactions_recbole, R_LOG, "item_id:token\titem_id:float\n", "a field of the header stands twice");
+    refuses(interactions_recbole, R_LOG, "item_id:token\tyear:float\n", "no item_id, or no title");
+    refuses(interactions_recbole, R_LOG, "id:token\ttitle:token\n", "no item_id, or no title");
+    refuses(interactions_recbole, R_LOG, "item_id:token\ttitle:token\n", "the.item: no items");
+    refuses(interactions_recbole, "user_id:token\titem_id:token\n", R_ITEM, "no user_id, no item_id or no timestamp");
+    refuses(interactions_recbole, R_HEAD, R_ITEM, "no interaction that can be used among 0");
+    refuses(interactions_recbole, R_LOG "u\ti1\xff\n", R_ITEM, "line 4, byte");
+    refuses(interactions_recbole, R_LOG, R_ITEM "i3\tMis\xe9rables\t\t\n", "the.item: line 4, byte");
+    Str header = {0};
+    for (int i = 0; i < 64; i++) str_printf(&header, "%sf%d:token", i ? "\t" : "", i);
+    str_puts(&header, "\n");
+    refuses(interactions_recbole, R_LOG, header.data, "more than 63 fields");
+    str_free(&header);
+    static const char *const bad[][2] = {{"u\ti1\t4", "too few fields"},
+                                         {"u\ti1\t4\t5\t6", "too many fields"},
+                                         {"\ti1\t4\t5", "an empty id"},
+                                         {"u\ti1\t\t5", "not a plain number"},
+                                         {"u\ti1\tnan\t5", "not a plain number"},
+                                         {"u\ti1\t4\tsoon", "not a plain number"},
+                                         {"u\ti1\t4\t5.5", "a timestamp with a fraction"},
+                                         {"u\ti1\t4\t1e300", "a timestamp later than tomorrow"},
+                                         {"u\x07\ti1\t4\t5", "a control byte in an id"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        Str log = {0};
+        Interactions x;
+        str_printf(&log, R_LOG "%s\n", bad[i][0]);
+        takes(&x, interactions_recbole, log.data, R_ITEM, 0);
+        assert_true(x.n == 2 && x.bad_lines == 1);
+        interactions_free(&x);
+        refuses_bytes(interactions_recbole, log.data, log.len, R_ITEM, strlen(R_ITEM), 1, bad[i][1]);
+        str_free(&log);
+    }
+}
+
+// ---- filters and splits ----
+
+// A random log over few users and items, some without titles; the rating is the place in the log.
+static void random_log(Interactions *x, uint64_t seed) {
+    uint64_t at = 0;
+    char text[16];
+    int users = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 12), items = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 12);
+    int times = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 40);
+    *x = (Interactions){.has_rating = 1};
+    for (int u = 0; u < users; u++) intern_put(&x->users, text, (size_t)snprintf(text, sizeof text, "u%d", u));
+    x->title = mem_alloc((size_t)items, sizeof *x->title);
+    for (int i = 0; i < items; i++) {
+        intern_put(&x->items, text, (size_t)snprintf(text, sizeof text, "i%d", i));
+        int titled = rng_below(seed, RNG_SYNTHETIC, at++, 8) > 0;
+        x->title[i] = titled ? intern_put(&x->titles, text, 2) : -1; // the first letters: titles repeat
+    }
+    x->n = x->cap = 1 + rng_below(seed, RNG_SYNTHETIC, at++, 150);
+    x->event = mem_alloc(x->n, sizeof *x->event);
+    for (size_t i = 0; i < x->n; i++)
+        x->event[i] = (Event){.user = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)users),
+                              .item = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)items),
+                              .timestamp = 1 + (int64_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)times),
+                              .rating = (double)i};
+}
+
+// The largest set of events in which all users and items have enough, by the book: remove, count anew, repeat.
+static size_t naive_core(const Interactions *x, const SplitOptions *o, char *left) {
+    size_t n = 0;
+    for (size_t i = 0; i < x->n; i++)
+        n += left[i] = x->title[x->event[i].item] >= 0 && !(o->min_rating > 0 && x->event[i].rating < o->min_rating);
+    for (int changed = 1; changed;) {
+        int users[16] = {0}, items[16] = {0};
+        changed = 0;
+        for (size_t i = 0; i < x->n; i++)
+            if (left[i]) users[x->event[i].user]++, items[x->event[i].item]++;
+        for (size_t i = 0; i < x->n; i++)
+            if (left[i] && (users[x->event[i].user] < o->k_core || items[x->event[i].item] < o->k_core ||
+                            (o->leave_one_out && users[x->event[i].user] < 3)))
+                left[i] = 0, n--, changed = 1;
+    }
+    return n;
+}
+
+static void check_order(const Split *s) {
+    int users = 0;
+    for (size_t i = 0; i < s->events; i++) {
+        const Event *e = &s->event[i], *before = e - 1;
+        int same = i > 0 && before->user == e->user;
+        users += !same;
+        if (same && !(before->timestamp < e->timestamp || (before->timestamp == e->timestamp && before->rating < e->rating)))
+            fail_msg("event %zu is out of order", i);
+        if (!same)
+            for (size_t k = 0; k < i; k++) assert_true(s->event[k].user != e->user);
+    }
+    assert_int_equal(users, s->users);
+}
+
+static int position(const Split *s, size_t event) {
+    int p = 0;
+    while (event > 0 && s->event[event - 1].user == s->event[event].user) event--, p++;
+    return p;
+}
+
+static void check_rows(const Split *s, const SplitOptions *o) {
+    char *used = mem_zalloc(s->events, 1);
+    size_t rows = s->begin[SPLITS];
+    assert_true(s->begin[0] == 0 && s->begin[1] <= s->begin[2] && s->begin[2] <= rows);
+    assert_int_equal(rows, s->events - (size_t)s->users); // one for every position after a user's first
+    for (size_t r = 0; r < rows; r++) {
+        int p = position(s, s->row[r].event);
+        assert_true(p > 0 && !used[s->row[r].event]);
+        used[s->row[r].event] = 1;
+        assert_int_equal(s->row[r].history, p < o->history ? p : o->history);
+        size_t last = s->row[r].event; // last event of the user
+        while (last + 1 < s->events && s->event[last + 1].user == s->event[last].user) last++;
+        if (o->leave_one_out) {
+            size_t behind = last - s->row[r].event;
+            int split = r < s->begin[1] ? SPLIT_TRAIN : r < s->begin[2] ? SPLIT_VALID : SPLIT_TEST;
+            assert_int_equal(split, behind == 0 ? SPLIT_TEST : behind == 1 ? SPLIT_VALID : SPLIT_TRAIN);
+        } else if (r > 0) {
+            assert_true(s->event[s->row[r - 1].event].timestamp <= s->event[s->row[r].event].timestamp);
+        }
+    }
+    if (!o->leave_one_out) {
+        assert_int_equal(s->begin[SPLIT_VALID], rows * 8 / 10);
+        assert_int_equal(s->begin[SPLIT_TEST], rows * 9 / 10);
+    }
+    free(used);
+}
+
+static void test_splits(void **state) {
+    (void)state;
+    size_t kept = 0;
+    for (uint64_t seed = 0; seed < 1500; seed++) {
+        Interactions x;
+        Split s;
+        random_log(&x, seed);
+        SplitOptions o = {.k_core = (int)(seed % 6),
+                          .history = 1 + (int)(seed % 11),
+                          .leave_one_out = seed % 2 == 0,
+                          .min_rating = seed % 5 == 0 ? 20 : 0};
+        size_t before = x.n;
+        char *left = mem_zalloc(x.n, 1);
+        size_t expected = naive_core(&x, &o, left);
+        split_make(&s, &x, &o);
+        assert_int_equal(s.events, expected);
+        for (size_t i = 0; i < s.events; i++) assert_true(left[(size_t)s.event[i].rating]);
+        assert_int_equal(before, s.events + (size_t)(s.low_rating + s.untitled + s.too_few));
+        int items = 0;
+        for (int i = 0; i < x.items.n; i++)
+            if (s.number[i] >= 0) assert_int_equal(s.number[i], items++); // in the order of the item file
+        assert_int_equal(items, s.items);
+        for (size_t i = 0; i < s.events; i++) assert_true(s.number[s.event[i].item] >= 0);
+        check_order(&s);
+        check_rows(&s, &o);
+        kept += expected > 0;
+        split_free(&s);
+        interactions_free(&x);
+        free(left);
+    }
+    assert_true(kept > 500); // most of the random logs leave something to check
+}
+
+static void add_event(Interactions *x, int user, int item, int64_t timestamp) {
+    x->event = mem_realloc(x->event, x->n + 1, sizeof *x->event);
+    x->event[x->n++] = (Event){.user = user, .item = item, .timestamp = timestamp, .rating = 1};
+}
+
+// Three users, numbers counted by hand.
+static void test_statistics(void **state) {
+    (void)state;
+    Interactions x = {0};
+    for (int u = 0; u < 4; u++) intern_put(&x.users, &"abcd"[u], 1);
+    for (int i = 0; i < 6; i++) intern_put(&x.items, &"pqrstu"[i], 1);
+    x.title = mem_alloc(6, sizeof *x.title);
+    for (int i = 0; i < 6; i++) x.title[i] = intern_put(&x.titles, i == 4 ? "P" : &"PQRSTU"[i], 1);     // t has p's title
+    add_event(&x, 0, 0, 10), add_event(&x, 0, 1, 20), add_event(&x, 0, 0, 20), add_event(&x, 0, 2, 30); // meets p twice
+    add_event(&x, 1, 1, 5), add_event(&x, 1, 2, 15), add_event(&x, 1, 4, 25), add_event(&x, 1, 3, 25);
+    add_event(&x, 2, 0, 40), add_event(&x, 2, 1, 50), add_event(&x, 2, 3, 60);
+    add_event(&x, 3, 5, 1), add_event(&x, 3, 5, 2); // too few for leave-one-out
+    Split s;
+    SplitStatistics t;
+    split_make(&s, &x, &(SplitOptions){.history = 10, .leave_one_out = 1});
+    split_statistics(&t, &s, &x);
+    assert_true(s.users == 3 && s.items == 5 && s.too_few == 2 && s.number[5] == -1);
+    // train: a->q a->p; b->r. valid: a's p, b's t, c's q. (a: p q p r; b: q r t s; c: p q s)
+    assert_true(s.begin[1] == 2 && s.begin[2] == 5 && s.begin[3] == 8);
+    assert_true(t.repeated_titles == 1 && t.repeated_title_items == 2);
+    assert_int_equal(t.repeated_pairs, 1);
+    assert_int_equal(t.last_two_tied, 1); // b
+    assert_true(t.tied_rows[SPLIT_TRAIN] == 0 && t.tied_rows[SPLIT_VALID] == 1 && t.tied_rows[SPLIT_TEST] == 1);
+    // train holds p q (a) and q r (b): cold are t in valid, s twice in test
+    assert_true(t.cold_rows[SPLIT_VALID] == 1 && t.cold_items[SPLIT_VALID] == 1);
+    assert_true(t.cold_rows[SPLIT_TEST] == 2 && t.cold_items[SPLIT_TEST] == 1);
+    assert_int_equal(t.late_train_rows, 0); // train at 20 and 15, the first test target at 25
+    split_free(&s);
+    split_make(&s, &x, &(SplitOptions){.history = 2});
+    split_statistics(&t, &s, &x);
+    // rows at 15 20 20 25 25 30 50 60: six, none, two... of 8 rows train has 6, valid 1, test 1
+    assert_true(s.begin[1] == 6 && s.begin[2] == 7 && s.begin[3] == 8);
+    assert_true(t.late_train_rows == 0 && !t.cut_tied[SPLIT_VALID] && !t.cut_tied[SPLIT_TEST]);
+    split_free(&s);
+    interactions_free(&x);
+}
+
+// One user with a million interactions, backwards in time.
+static void test_one_large_user(void **state) {
+    (void)state;
+    enum { N = 1000000 };
+    Interactions x = {0};
+    intern_put(&x.users, "u", 1);
+    intern_put(&x.items, "i", 1);
+    intern_put(&x.titles, "T", 1);
+    x.title = mem_zalloc(1, sizeof *x.title);
+    x.event = mem_alloc(N, sizeof *x.event);
+    for (x.n = 0; x.n < N; x.n++) x.event[x.n] = (Event){.timestamp = 1 + (int64_t)(N - x.n) / 2, .rating = (double)x.n};
+    Split s;
+    split_make(&s, &x, &(SplitOptions){.k_core = 5, .history = 10});
+    assert_int_equal(s.begin[SPLITS], N - 1);
+    for (size_t i = 1; i < s.events; i++) assert_true(s.event[i - 1].timestamp <= s.event[i].timestamp);
+    split_free(&s);
+    interactions_free(&x);
+}
+
+// ---- folders ----
+
+static char *folder_new(void) {
+    char path[] = "/tmp/latentr3-prepare-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    return mem_strndup(path, strlen(path));
+}
+
+static void put(const char *folder, const char *name, const char *text, size_t bytes) {
+    char *path = file_join(folder, name);
+    Err err = {0};
+    if (file_write(path, text, bytes, &err)) fail_msg("%s", err.message);
+    free(path);
+}
+
+static void folder_remove(char *folder) { // with the files in it
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (struct dirent *e; (e = readdir(dir));) {
+        char *path = file_join(folder, e->d_name);
+        if (e->d_name[0] != '.') assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    closedir(dir);
+    assert_int_equal(rmdir(folder), 0);
+    free(folder);
+}
+
+static void expect_file(const char *folder, const char *name, const char *text) {
+    char *path = file_join(folder, name);
+    MapFile f;
+    Err err = {0};
+    if (mapfile_open(&f, path, 0, &err)) fail_msg("%s", err.message);
+    if (f.bytes != strlen(text) || memcmp(f.data, text, f.bytes) != 0) fail_msg("%s:\n%.*s", name, (int)f.bytes, f.data);
+    mapfile_close(&f);
+    free(path);
+}
+
+static void run(const PrepareOptions *o, json_t **report) {
+    Err err = {0};
+    if (prepare_run(o, report, &err)) fail_msg("%s", err.message);
+}
+
+static void refuses_run(PrepareOptions o, int code, const char *part) {
+    Err err = {0};
+    json_t *report = (json_t *)&o;
+    assert_int_equal(prepare_run(&o, &report, &err), -1);
+    assert_null(report);
+    if (err.code != code || !strstr(err.message, part))
+        fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
+}
+
+static long long number(const json_t *o, const char *a, const char *b, const char *c) {
+    const json_t *v = json_object_get(json_object_get(o, a), b);
+    if (c) v = json_object_get(v, c);
+    assert_true(json_is_integer(v));
+    return json_integer_value(v);
+}
+
+static const char tiny_log[] = R_HEAD "u\ti2\t4.5\t30\nv\ti1\t1\t5\nu\ti1\t3\t10\nu\ti3\t5\t10\nv\ti3\t2\t7\n";
+static const char tiny_item[] =
+    "item_id:token\ttitle:token_seq\ni1\tIt's \"1\", \\\ni2\tTwo\ni3\tDr\xc3\xa9\xe2\x80\x8b\ni4\tFour\n";
+
+#define COLUMN_NAMES(ratings)                                                                                                  \
+    "user_id,item_asins,item_asin,history_item_id,item_id,history_item_title,item_title," ratings                              \
+    "history_timestamp,timestamp\r\n"
+#define ALL_COLUMNS COLUMN_NAMES("history_rating,rating,")
+
+// Every byte of a small folder; lists and quotes are what Python's csv module and repr() make of the same rows.
+static void test_files(void **state) {
+    (void)state;
+    char *in = folder_new(), *out = folder_new();
+    put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
+    put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
+    json_t *report;
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .category = "book"};
+    run(&o, &report);
+    expect_file(out, "info.txt", "It's \"1\", \\\t0\nTwo\t1\nDr\xc3\xa9\xe2\x80\x8b\t2\n");
+    expect_file(out, "train.csv",
+                ALL_COLUMNS "v,['i1'],i3,[0],2,\"['It\\'s \"\"1\"\", \\\\']\",Dr\xc3\xa9\xe2\x80\x8b,[1.0],2.0,[5],7\r\n"
+                            "u,['i1'],i3,[0],2,\"['It\\'s \"\"1\"\", \\\\']\",Dr\xc3\xa9\xe2\x80\x8b,[3.0],5.0,[10],10\r\n");
+    expect_file(out, "valid.csv", ALL_COLUMNS);
+    expect_file(out, "test.csv",
+                ALL_COLUMNS "u,\"['i1', 'i3']\",i2,\"[0, 2]\",1,\"['It\\'s \"\"1\"\", \\\\', 'Dr\xc3\xa9\\u200b']\",Two,"
+                            "\"[3.0, 5.0]\",4.5,\"[10, 10]\",30\r\n");
+    assert_int_equal(number(report, "counts", "rows", "train"), 2);
+    assert_int_equal(number(report, "cold", "rows", "test"), 1);
+    assert_int_equal(number(report, "dropped", "items", "not_left"), 1); // i4 was never met
+    json_decref(report);
+
+    Dataset d; // and our own readers read it back
+    Rows rows;
+    Err err = {0};
+    assert_int_equal(dataset_open(&d, out, NULL, &err), 0);
+    assert_string_equal(d.category, "book");
+    d.strict = 1;
+    assert_int_equal(dataset_rows(&d, &rows, "test", 0, &err), 0);
+    assert_string_equal(rows.row[0].title[0], "It's \"1\", \\");
+    assert_string_equal(rows.row[0].title[1], "Dr\xc3\xa9\xe2\x80\x8b");
+    rows_free(&rows);
+    dataset_close(&d);
+
+    // Again into the same folder: it is ours. Without ratings the log has two columns less.
+    static const char unrated[] = "user_id:token\titem_id:token\ttimestamp:float\nu\ti1\t1\nu\ti2\t2\nu\ti1\t3\n";
+    put(in, "tiny.inter", unrated, sizeof unrated - 1);
+    o.category = NULL;
+    run(&o, &report);
+    expect_file(out, "train.csv", COLUMN_NAMES("") "u,['i1'],i2,[0],1,\"['It\\'s \"\"1\"\", \\\\']\",Two,[1],2\r\n");
+    assert_string_equal(json_string_value(json_object_get(report, "category")), strrchr(in, '/') + 1);
+    json_decref(report);
+    o.min_rating = 3;
+    refuses_run(o, ERR_USAGE, "no ratings");
+    folder_remove(in), folder_remove(out);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    char *in = folder_new(), *out = folder_new(), *file = file_join(in, "tiny.inter"), *none = file_join(in, "none");
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
+    refuses_run(o, ERR_DATA, "neither u.data nor a .inter file");
+    put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
+    refuses_run(o, ERR_IO, "the items' titles");
+    put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
+    PrepareOptions bad = o;
+    bad.k_core = -1, refuses_run(bad, ERR_USAGE, "k-core -1");
+    bad = o, bad.history = 0, refuses_run(bad, ERR_USAGE, "history 0");
+    bad = o, bad.history = 1001, refuses_run(bad, ERR_USAGE, "history 1001");
+    bad = o, bad.min_rating = -1, refuses_run(bad, ERR_USAGE, "least rating -1");
+    bad = o, bad.min_rating = NAN, refuses_run(bad, ERR_USAGE, "least rating");
+    bad = o, bad.split = "random", refuses_run(bad, ERR_USAGE, "split \"random\"");
+    bad = o, bad.category = "", refuses_run(bad, ERR_USAGE, "category phrase");
+    bad = o, bad.input = none, refuses_run(bad, ERR_IO, "no such file or folder");
+    bad = o, bad.format = PREPARE_MOVIELENS_100K, refuses_run(bad, ERR_IO, "u.item");
+    bad = o, bad.input = file, bad.format = PREPARE_MOVIELENS_100K, refuses_run(bad, ERR_USAGE, "is named u.data");
+    bad = o, bad.out = in, refuses_run(bad, ERR_USAGE, "the folder is not empty");
+    bad = o, bad.out = file, refuses_run(bad, ERR_IO, "tiny.inter");
+    bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (0 of 5 interactions");
+    bad = o, bad.split = "leave-one-out", refuses_run(bad, ERR_DATA, "no row is left to train on");
+    put(out, "train.csv", "x", 1); // somebody's
+    refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
+    put(out, "dataset.json", "{}", 2);
+    refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
+    expect_file(out, "train.csv", "x");
+    o.out = none;
+    put(in, "other.inter", tiny_log, sizeof tiny_log - 1);
+    refuses_run(o, ERR_DATA, "several .inter files");
+    assert_false(file_exists(none));
+    o.input = file; // named, it is found
+    run(&o, NULL);
+    o.strict = 1;
+    put(in, "tiny.inter", R_LOG "u\n", strlen(R_LOG) + 2);
+    refuses_run(o, ERR_DATA, "tiny.inter: line 4: too few fields");
+    free(file);
+    folder_remove(none), folder_remove(in), folder_remove(out);
+}
+
+// A run that was killed leaves temporary files; they do not make a folder somebody's.
+static void test_leftovers(void **state) {
+    (void)state;
+    char *in = folder_new(), *out = folder_new();
+    put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
+    put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
+    put(out, "a.tmp-1x", "x", 1);
+    refuses_run(o, ERR_USAGE, "the folder is not empty");
+    folder_remove(out);
+    o.out = out = folder_new();
+    put(out, "train.csv.tmp-123", "x", 1);
+    run(&o, NULL);
+    folder_remove(in), folder_remove(out);
+}
+
+// ---- MovieLens-100K itself ----
+
+// What an independent script (Python: csv, repr, sorted) made of the same files, down to the hash of each file.
+typedef struct Expected {
+    const char *split;
+    long long rows[SPLITS], cold_rows[2], tied[SPLITS], late;
+    const char *hash[4]; // train, valid, test, info
+} Expected;
+
+static void check_prepared(const char *in, const Expected *e) {
+    static const char *const split[] = {"train", "valid", "test"};
+    static const char *const name[] = {"train.csv", "valid.csv", "test.csv", "info.txt"};
+    char *out = folder_new();
+    json_t *report;
+    run(&(PrepareOptions){.input = in, .out = out, .k_core = 5, .history = 10, .split = e->split, .strict = 1}, &report);
+    assert_string_equal(json_string_value(json_object_get(report, "category")), "movie");
+    assert_int_equal(number(report, "read", "interactions", NULL), 100000);
+    assert_int_equal(number(report, "counts", "users", NULL), 943);
+    assert_int_equal(number(report, "counts", "items", NULL), 1349);
+    assert_int_equal(number(report, "counts", "interactions", NULL), 99287);
+    assert_int_equal(number(report, "dropped", "interactions", "too_few"), 713);
+    for (int s = 0; s < SPLITS; s++) {
+        assert_int_equal(number(report, "counts", "rows", split[s]), e->rows[s]);
+        assert_int_equal(number(report, "ties", "rows", split[s]), e->tied[s]);
+        if (s > 0) assert_int_equal(number(report, "cold", "rows", split[s]), e->cold_rows[s - 1]);
+    }
+    assert_int_equal(number(report, "leakage", "train_rows_after_first_test", NULL), e->late);
+    for (int i = 0; i < 4; i++) {
+        const char *hash = json_string_value(json_object_get(json_object_get(report, "files"), name[i]));
+        assert_string_equal(hash, e->hash[i]);
+    }
+    json_decref(report);
+    Dataset d;
+    Err err = {0};
+    assert_int_equal(dataset_open(&d, out, NULL, &err), 0);
+    d.strict = 1;
+    for (int s = 0; s < SPLITS; s++) {
+        Rows rows;
+        if (dataset_rows(&d, &rows, split[s], 0, &err)) fail_msg("%s", err.message);
+        assert_int_equal(rows.n, e->rows[s]);
+        rows_free(&rows);
+    }
+    dataset_close(&d);
+    folder_remove(out);
+}
+
+static void put_latin1(Str *out, const char *s, const char *end) {
+    for (; s < end; s++) {
+        char utf8[4];
+        str_append(out, utf8, utf8_put(utf8, (unsigned char)*s));
+    }
+}
+
+// The same log and titles as RecBole's atomic files.
+static char *as_recbole(const char *movielens) {
+    char *data_path = file_join(movielens, "u.data"), *item_path = file_join(movielens, "u.item");
+    MapFile data, item;
+    Err err = {0};
+    Str inter = {0}, titles = {0};
+    assert_int_equal(mapfile_open(&data, data_path, 0, &err), 0);
+    assert_int_equal(mapfile_open(&item, item_path, 0, &err), 0);
+    str_puts(&inter, R_HEAD);
+    str_append(&inter, data.data, data.bytes);
+    str_puts(&titles, "item_id:token\tmovie_title:token_seq\n");
+    for (const char *s = item.data, *end = s + item.bytes, *next; s < end; s = next) {
+        next = (const char *)memchr(s, '\n', (size_t)(end - s)) + 1;
+        const char *title = (const char *)memchr(s, '|', (size_t)(end - s)) + 1;
+        str_append(&titles, s, (size_t)(title - 1 - s));
+        str_puts(&titles, "\t");
+        put_latin1(&titles, title, memchr(title, '|', (size_t)(end - title)));
+        str_puts(&titles, "\n");
+    }
+    char *parent = folder_new(), *folder = file_join(parent, "ml-as-recbole"); // "ml-": the category is "movie"
+    assert_int_equal(file_make_folder(folder, &err), 0);
+    free(parent);
+    put(folder, "m.inter", inter.data, inter.len);
+    put(folder, "m.item", titles.data, titles.len);
+    mapfile_close(&data), mapfile_close(&item);
+    str_free(&inter), str_free(&titles);
+    free(data_path), free(item_path);
+    return folder;
+}
+
+static void test_movielens_100k(void **state) {
+    (void)state;
+    static const Expected expected[] = {
+        {"time",
+         {78675, 9834, 9835},
+         {30, 96},
+         {39934, 4982, 5096},
+         0,
+         {"495ad402a8a18405c0f8fa568b431918", "fd3bd7e68811903e1322cafeca01305e", "257e038f217c5b45d3ae919e52015711",
+          "75c8c759ce7188ebb1fb5aca74a00dac"}},
+        {"leave-one-out",
+         {96458, 943, 943},
+         {0, 0},
+         {49175, 421, 416},
+         95603,
+         {"595235c7d90b917369d87ab89cc40a26", "9ec481e3282d0a1f72b49f2ab00d9008", "39a9e0675160b794f44ca72cc4699924",
+          "75c8c759ce7188ebb1fb5aca74a00dac"}},
+    };
+    char *folder = shared_data("ml-100k");
+    if (!folder) skip();
+    char *recbole = as_recbole(folder);
+    for (int i = 0; i < 2; i++) {
+        check_prepared(folder, &expected[i]);
+        check_prepared(recbole, &expected[i]);
+    }
+    char *parent = mem_strndup(recbole, strlen(recbole) - strlen("/ml-as-recbole"));
+    folder_remove(recbole), folder_remove(parent);
+    free(folder);
+}
+
+int main(void) {
+    log_level = LOG_ERROR;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_movielens),  cmocka_unit_test(test_movielens_encoding), cmocka_unit_test(test_movielens_refusals),
+        cmocka_unit_test(test_recbole),    cmocka_unit_test(test_recbole_refusals),   cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_statistics), cmocka_unit_test(test_one_large_user),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_movielens_100k),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
