@@ -110,6 +110,11 @@ static void test_rope(void **state) {
            "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0,\"low_freq_factor\":1,\"high_freq_factor\":4,"
            "\"original_max_position_embeddings\":8192}}",
            "factor");
+    refuse(llama,
+           "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0.5,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+           "\"original_max_position_embeddings\":8192}}",
+           "not at least 1");
+    refuse(llama, "{\"rope_parameters\":{\"rope_theta\":true}}", "rope_theta");
     refuse(llama, "{\"partial_rotary_factor\":0.5}", "partial_rotary_factor");
     refuse(llama, "{\"rope_parameters\":{\"partial_rotary_factor\":0.25}}", "partial_rotary_factor");
     refuse(llama, "{\"rope_theta\":0}", "rotary base");
@@ -183,6 +188,7 @@ static void test_own_keys(void **state) {
     refuse(llama, "{\"latentr3\":{\"thoughts\":-1}}", "thoughts");
     refuse(llama, "{\"latentr3\":{\"thoughts\":true}}", "thoughts");
     refuse(llama, "{\"latentr3\":{\"thought_window\":-1}}", "thought_window");
+    refuse(llama, "{\"latentr3\":{\"thought_window\":16777217}}", "thought_window");
     refuse(llama, "{\"latentr3\":{\"thought_hidden\":1}}", "thought_hidden");
     refuse(llama, "{\"latentr3\":[]}", "latentr3");
     refuse(llama, "{\"hidden_size\":577,\"head_dim\":64,\"latentr3\":{\"thoughts\":1}}", "odd");
@@ -310,6 +316,7 @@ static void test_gguf_refused(void **state) {
     refuse_u32("llama.attention.head_count_kv", 3, "do not divide");
     refuse_u32("llama.vocab_size", V + 1, "vocab_size");
     refuse_u32("llama.rope.dimension_count", 4, "rotary embedding over 4");
+    refuse_u32("llama.rope.scaling.factor", 1, "no real number");
     refuse_u32("llama.expert_count", 8, "experts");
     refuse_u32("llama.attention.sliding_window", 4096, "sliding_window");
     refuse_u32("llama.attention.value_length", 4, "values");

@@ -381,10 +381,12 @@ static void write_shard(const char *name, const char *const *tensor, int n) {
     char *path = in_folder(name);
     Tensor t[4] = {{0}};
     for (int i = 0; i < n; i++) t[i] = (Tensor){.name = tensor[i], .type = TENSOR_U8, .n_dims = 1, .dims = {4}};
+    json_t *metadata = json_pack("{s:s}", "name", name);
     SafetensorsWriter w;
-    assert_int_equal(safetensors_write_begin(&w, path, t, n, NULL, NULL), 0);
+    assert_int_equal(safetensors_write_begin(&w, path, t, n, metadata, NULL), 0);
     for (int i = 0; i < n; i++) safetensors_write_data(&w, tensor[i], 4); // the first bytes of the name
     assert_int_equal(safetensors_write_end(&w, NULL), 0);
+    json_decref(metadata);
     free(path);
 }
 
@@ -414,6 +416,7 @@ static void test_shards(void **state) {
     assert_int_equal(s.files, 2);
     for (const char *const *name = (const char *const[]){"aaaa", "bbbb", "cccc", NULL}; *name; name++)
         assert_memory_equal(safetensors_find(&s, *name)->data, *name, 4);
+    assert_string_equal(json_string_value(json_object_get(s.metadata, "name")), "one.safetensors");
     safetensors_close(&s);
 
     refuse_index("{\"weight_map\":{\"aaaa\":\"../../etc/passwd\"}}", "no plain file name", ERR_DATA);
@@ -438,6 +441,26 @@ static void test_shards(void **state) {
     free(path), free(link);
 }
 
+static void test_many_shards(void **state) {
+    (void)state;
+    Str index = {0};
+    str_puts(&index, "{\"weight_map\":{");
+    for (int i = 0; i <= 1024; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "many-%d", i);
+        char *path = in_folder(name), header[80];
+        int n = snprintf(header, sizeof header, "{\"w%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", i);
+        uint64_t length = (uint64_t)n;
+        FILE *f = fopen(path, "w");
+        assert_true(f && fwrite(&length, 8, 1, f) == 1 && fputs(header, f) >= 0 && fclose(f) == 0);
+        str_printf(&index, "%s\"w%d\":\"%s\"", i ? "," : "", i, name);
+        free(path);
+    }
+    str_puts(&index, "}}");
+    refuse_index(index.data, "more than 1024 shards", ERR_DATA);
+    str_free(&index);
+}
+
 static void test_not_a_file(void **state) {
     (void)state;
     Safetensors s;
@@ -456,10 +479,10 @@ static void test_not_a_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory), // first: it looks at the memory of the whole process
-        cmocka_unit_test(test_accepted),   cmocka_unit_test(test_head),       cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_metadata),   cmocka_unit_test(test_shapes),     cmocka_unit_test(test_cover),
-        cmocka_unit_test(test_truncation), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_python_reads),
-        cmocka_unit_test(test_shards),     cmocka_unit_test(test_not_a_file),
+        cmocka_unit_test(test_accepted),   cmocka_unit_test(test_head),        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_metadata),   cmocka_unit_test(test_shapes),      cmocka_unit_test(test_cover),
+        cmocka_unit_test(test_truncation), cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_python_reads),
+        cmocka_unit_test(test_shards),     cmocka_unit_test(test_many_shards), cmocka_unit_test(test_not_a_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

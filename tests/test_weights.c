@@ -363,6 +363,27 @@ static void test_wrong_folder(void **state) {
     llm_free(&m);
 }
 
+// A model of another width or depth is not filled.
+static void test_other_model(void **state) {
+    (void)state;
+    Llm m = model_of(&small, 1);
+    save_model(&m, TENSOR_F32);
+    WeightsSource s = open_model(folder);
+    for (int kind = 0; kind < 3; kind++) {
+        ModelConfig c = small;
+        if (kind == 0) c.L = 3;
+        if (kind == 1) c.F = 52;
+        if (kind == 2) c.D = 36;
+        Llm other = model_of(&c, 2);
+        Err err = {0};
+        assert_int_equal(weights_load(&other, &s, &err), -1);
+        assert_non_null(strstr(err.message, kind == 0 ? "model.layers.2" : kind == 1 ? "gate_proj" : "embed_tokens"));
+        llm_free(&other);
+    }
+    weights_close(&s);
+    llm_free(&m);
+}
+
 // One model in two shards is the model in one file.
 static void test_shards(void **state) {
     (void)state;
@@ -544,11 +565,10 @@ static void test_transformers_reads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_vocabulary),    cmocka_unit_test(test_latent),
-        cmocka_unit_test(test_wrong_tensors), cmocka_unit_test(test_wrong_folder),
-        cmocka_unit_test(test_shards),        cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_wrong_gguf),    cmocka_unit_test(test_transformers_reads),
+        cmocka_unit_test(test_golden),      cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_vocabulary),
+        cmocka_unit_test(test_latent),      cmocka_unit_test(test_wrong_tensors), cmocka_unit_test(test_wrong_folder),
+        cmocka_unit_test(test_other_model), cmocka_unit_test(test_other_model),   cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_gguf),        cmocka_unit_test(test_wrong_gguf),    cmocka_unit_test(test_transformers_reads),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
