@@ -270,12 +270,19 @@ static void bias_backward(Ops *ops, float *dbias, const act *dy, int N, int O) {
     arena_reset(&ops->shared, mark);
 }
 
+// oneDNN deals a sum over more than about 2,000 rows to the threads, whose number then decides its order; shorter ones it
+// leaves whole.
+enum { SUM_ROWS = 1024 };
+
 void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy, const act *x, int N, int O, int I) {
-    if (N == 0) return;
     dnnl_data_type_t type = dnnl_type(ops->dtype);
-    dnnl_memory_desc_t src = plain(type, O, N, 1, O), weights = plain(type, N, I, I, 1), dst = plain(dnnl_f32, O, I, I, 1);
-    Product key = {.kind = BACKWARD_WEIGHT, .M = O, .N = I, .K = N, .dst_type = DTYPE_F32};
-    Product *p = product_get(ops, &key, &src, &weights, &dst);
-    product_run(ops, p, dy, x, dw, NULL);
-    if (dbias) bias_backward(ops, dbias, dy, N, O);
+    for (int n = 0; n < N; n += SUM_ROWS) {
+        int rows = N - n < SUM_ROWS ? N - n : SUM_ROWS;
+        dnnl_memory_desc_t src = plain(type, O, rows, 1, O), weights = plain(type, rows, I, I, 1),
+                           dst = plain(dnnl_f32, O, I, I, 1);
+        Product key = {.kind = BACKWARD_WEIGHT, .M = O, .N = I, .K = rows, .dst_type = DTYPE_F32};
+        Product *p = product_get(ops, &key, &src, &weights, &dst);
+        product_run(ops, p, act_row(ops, dy, (size_t)n, (size_t)O), act_row(ops, x, (size_t)n, (size_t)I), dw, NULL);
+    }
+    if (dbias && N > 0) bias_backward(ops, dbias, dy, N, O);
 }
