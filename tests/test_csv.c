@@ -106,6 +106,8 @@ static void test_limits(void **state) {
     refuses_bytes(text, big, "more than 1 MiB");
     memset(text, '"', big);
     refuses_bytes(text, big, "more than 1 MiB");
+    text[1] = 'x'; // now a doubled quote lies across the limit
+    refuses_bytes(text, big, "more than 1 MiB");
     memset(text, '\n', big);
     text[0] = '"';
     refuses_bytes(text, big, "(record of line 1): more than 1 MiB");
