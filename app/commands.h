@@ -15,5 +15,6 @@ int cmd_eval(const Options *o, Err *err);
 int cmd_recommend(const Options *o, Err *err);
 int cmd_score(const Options *o, Err *err);
 int cmd_synth(const Options *o, Err *err);
+int cmd_bench(const Options *o, Err *err);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const Command commands[] = {
     {"prepare", "an interaction log into a data folder", CMD_PREPARE, NULL, cmd_prepare},
@@ -17,6 +18,7 @@ static const Command commands[] = {
     {"recommend", "the next items for a history", CMD_RECOMMEND, NULL, cmd_recommend},
     {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},
     {"synth", "make a small catalogue, log and random model to try things on", CMD_SYNTH, NULL, cmd_synth},
+    {"bench", "time one part: sft, rl, beam, gemm, trie or load", CMD_BENCH, "WHAT", cmd_bench},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -81,7 +83,17 @@ static int dispatch(int argc, char **argv, Err *err) {
     return run_command(command, argc - 2, argv + 2, err);
 }
 
+// By default threads that wait for the next loop spin for milliseconds. Alone on a machine that costs nothing; beside other
+// work it takes the processor from the very thread that is waited for, and the program can become fifty times slower. The
+// OpenMP library reads its environment before main, so the program starts itself again with a short spin.
+static void start_with_short_spin(char **argv) {
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    setenv("GOMP_SPINCOUNT", "20000", 1); // about a tenth of a millisecond
+    execv("/proc/self/exe", argv);        // where that fails, the long spin it is
+}
+
 int main(int argc, char **argv) {
+    start_with_short_spin(argv);
     Err err = {0};
     signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of the write, not the end
     int status = set_log_level(&err);

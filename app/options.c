@@ -29,9 +29,9 @@ static const char REQUIRED[] = "";
 #define AT(field) offsetof(Options, field)
 enum {
     TRAIN = CMD_SFT | CMD_RL,
-    RANK = CMD_EVAL | CMD_RECOMMEND,
-    USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE,
-    ALL = (CMD_SYNTH << 1) - 1
+    RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
+    USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
+    ALL = (CMD_BENCH << 1) - 1
 };
 
 // clang-format off
@@ -47,7 +47,7 @@ static const OptionRow table[] = {
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
     {"json", CMD_INSPECT | USE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
-    {"split", CMD_EVAL | CMD_SCORE, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
+    {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
     {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
     {"category", TRAIN | USE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given"},
     {"category", CMD_PREPARE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; \"movie\" for MovieLens, else the folder's name"},
@@ -83,7 +83,7 @@ static const OptionRow table[] = {
     {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
     {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
     {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
-    {"micro-rows", TRAIN, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
+    {"micro-rows", TRAIN | CMD_BENCH, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"lr", CMD_SFT, KIND_REAL, AT(lr), "3e-4", "X", 1e-9, 1, "learning rate"},
     {"lr", CMD_RL, KIND_REAL, AT(lr), "1e-4", "X", 1e-9, 1, "learning rate"},
     {"lr-schedule", CMD_SFT, KIND_CHOICE, AT(lr_schedule), "linear", "linear|cosine|constant", 0, 0, "after the warm-up"},
@@ -99,8 +99,8 @@ static const OptionRow table[] = {
     {"no-early-stop", CMD_SFT, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
 
     // rl
-    {"samples", CMD_RL, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
-    {"sigma", CMD_RL, KIND_REAL, AT(sigma), "1.5", "X", 0, 1e6, "standard deviation of the noise"},
+    {"samples", CMD_RL | CMD_BENCH, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
+    {"sigma", CMD_RL | CMD_BENCH, KIND_REAL, AT(sigma), "1.5", "X", 0, 1e6, "standard deviation of the noise"},
     {"sigma-relative", CMD_RL, KIND_FLAG, AT(sigma_relative), NULL, NULL, 0, 0, "--sigma counts in root mean squares of the thought"},
     {"advantage", CMD_RL, KIND_CHOICE, AT(advantage), "batch", "batch|group", 0, 0, "against the batch's noiseless mean, or the group's mean and deviation"},
     {"advantage-window", CMD_RL, KIND_INT, AT(advantage_window), "0", "N", 0, 1 << 20, "prompts that share a mean; 0: the whole update"},
@@ -119,6 +119,7 @@ static const OptionRow table[] = {
     // tokenize, synth
     {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
     {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 60, 5000, "items of the catalogue"},
+    {"rows", CMD_BENCH, KIND_INT, AT(rows), "64", "N", 1, 1e6, "first rows of the split to run"},
     {"rows", CMD_SYNTH, KIND_INT, AT(rows), "6000", "N", 200, 1e6, "interactions of the log"},
 };
 // clang-format on

@@ -19,7 +19,8 @@ enum {
     CMD_EVAL = 1 << 6,
     CMD_RECOMMEND = 1 << 7,
     CMD_SCORE = 1 << 8,
-    CMD_SYNTH = 1 << 9
+    CMD_SYNTH = 1 << 9,
+    CMD_BENCH = 1 << 10
 };
 
 typedef struct Options Options;

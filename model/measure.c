@@ -1,0 +1,45 @@
+#include "model/measure.h"
+#include "base/log.h"
+
+#include <math.h>
+
+double measure_row_macs(const ModelConfig *c) {
+    return (double)c->L * c->D * ((double)(c->H + 2 * c->G) * c->K + (double)c->H * c->K + 3.0 * c->F);
+}
+
+double measure_head_macs(const ModelConfig *c) {
+    return (double)c->V * c->D;
+}
+
+// The best of several products of `N` rows with one matrix, in seconds.
+static double product_seconds(Ops *ops, Matrix *w, int N, void *memory) {
+    const size_t in = (size_t)N * (size_t)w->I * dtype_bytes(ops_dtype(ops));
+    act *x = memory, *y = (char *)memory + (in + 63) / 64 * 64;
+    double best = INFINITY;
+    for (int i = 0; i < 8; i++) {
+        double start = log_seconds();
+        op_linear_forward(ops, y, ops_dtype(ops), x, w, NULL, N);
+        best = fmin(best, log_seconds() - start);
+    }
+    return best;
+}
+
+int measure_products(Llm *m, double *rate, Err *err) {
+    enum { N = 2048 };
+    const ModelConfig *c = &m->config;
+    LlmBlock *b = &m->block[0];
+    Matrix *matrix[] = {&b->qkv, &b->out, &b->gate_up, &b->down};
+    const size_t widest = (size_t)(2 * c->F > c->D ? 2 * c->F : c->D) + (size_t)(c->H + 2 * c->G) * (size_t)c->K + (size_t)c->D,
+                 bytes = N * 2 * widest * sizeof(float);
+    void *memory = ops_reserve(m->ops, bytes, err);
+    if (!memory) return -1;
+    ops_zero(m->ops, memory, bytes);
+    double macs = 0, seconds = 0;
+    for (size_t i = 0; i < sizeof matrix / sizeof *matrix; i++) {
+        macs += (double)N * matrix[i]->O * matrix[i]->I;
+        seconds += product_seconds(m->ops, matrix[i], N, memory);
+    }
+    ops_release(m->ops, memory, bytes);
+    *rate = macs / seconds;
+    return 0;
+}
