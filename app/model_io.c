@@ -193,10 +193,16 @@ static void choose_thoughts(ModelConfig *c, const WeightsSource *s, const Option
     if (o->thought) c->thought_hidden = !strcmp(o->thought, "hidden");
 }
 
+// A model without thoughts that is only used stays as it is: one more class would change its probabilities.
+static int wants_thought_token(const ModelConfig *c, const Options *o) {
+    const int bit = o->command->bit;
+    return bit == CMD_CONVERT ? o->add_thought : bit == CMD_SFT || bit == CMD_RL || c->thoughts > 0;
+}
+
 static int add_thought_token(OpenModel *m, ModelConfig *c, Err *err) {
-    m->thought_id = tokenizer_add(m->tokenizer, PROMPT_THOUGHT_TOKEN, err);
-    if (m->thought_id < 0) return -1;
-    announce_thought(m->tokenizer_config, m->thought_id);
+    int id = tokenizer_add(m->tokenizer, PROMPT_THOUGHT_TOKEN, err);
+    if (id < 0) return -1;
+    announce_thought(m->tokenizer_config, id);
     c->V = tokenizer_size(m->tokenizer);
     return 0;
 }
@@ -226,8 +232,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     m->tokenizer_config = read_tokenizer_config(s, m->tokenizer, err);
     if (!m->tokenizer_config || choose_style(m, &c, o, category, err)) return -1;
     choose_thoughts(&c, s, o);
-    m->thought_id = tokenizer_id(m->tokenizer, PROMPT_THOUGHT_TOKEN);
-    if ((o->command->bit != CMD_CONVERT || o->add_thought) && add_thought_token(m, &c, err)) return -1;
+    if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
     if (open_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);

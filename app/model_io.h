@@ -15,14 +15,13 @@ typedef struct OpenModel {
     Llm llm; // llm.config.thoughts, .thought_window, .thought_hidden: what counts, options included
     Tokenizer *tokenizer;
     PromptStyle style; // category belongs to the caller
-    int thought_id;    // id of <|Thought|>
     int had_latent;    // LatentRATT was in the file (else it is initialised from --seed)
     char *path;
     json_t *tokenizer_config; // tokenizer_config.json as it will be saved
 } OpenModel;
 
-// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought. <|Thought|> is added as the last id
-// where it is missing and the embedding sized to the tokenizer. category must outlive `m`.
+// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought. For training and for thoughts
+// <|Thought|> is added as the last id where it is missing, and the embedding sized to the tokenizer. category must outlive `m`.
 // Options that the command has not, or were not given, leave what was saved with the model; a model that says nothing has
 // one thought where LatentRATT is in the file and none else.
 int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err);

@@ -1,0 +1,144 @@
+#!/usr/bin/env bats
+# sft, rl, eval, recommend and score on a small world that `synth` makes: what they write, their JSON forms, interruption.
+
+load common
+
+setup_file() {
+    load common
+    setup
+    export WORLD=$BATS_FILE_TMPDIR
+    "$LATENTR3" synth --out "$WORLD/world" --items 60 --rows 1200
+    "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$WORLD/sft" "${quick[@]}" --max-steps 6
+}
+
+quick=(--threads 1 --batch 16 --lr 1e-3 --warmup 2 --valid-rows 20 --dtype f32)
+
+train() {
+    "$LATENTR3" "$1" --data "$WORLD/world/data" --out "$TMP/$2" "${@:3}"
+}
+
+@test "sft: a model folder with its log and metrics" {
+    for file in config.json model.safetensors generation_config.json tokenizer.json tokenizer_config.json \
+        special_tokens_map.json log.jsonl metrics.json; do [ -s "$WORLD/sft/$file" ]; done
+    [ "$(jq -s 'map(select(.event == "step")) | length' "$WORLD/sft/log.jsonl")" -eq 6 ]
+    jq -se 'map(select(.event == "step")) | all(.loss > 0 and .gradient_norm > 0 and .learning_rate >= 0 and .thought_norm > 0
+        and .tokens_per_s > 0 and .seconds > 0)' "$WORLD/sft/log.jsonl"
+    jq -e '.command == "sft" and .configuration.batch == 16 and .configuration["lr-schedule"] == "linear" and .seed == 42
+        and (.data["train.csv"] | length) == 32 and (.model_hash_before | length) == 32 and .versions.latentr3 and .steps == 6
+        and .validation_loss_kept < .validation_loss_before' "$WORLD/sft/metrics.json"
+    "$LATENTR3" inspect --json "$WORLD/sft" | jq -e '.kind == "model" and .latent_layer and .run.command == "sft"
+        and .configuration.latentr3.thoughts == 1'
+}
+
+@test "sft: the same seed gives the same bytes, another seed others" {
+    for seed in 1 1 2; do
+        train sft "seed$seed" --model "$WORLD/world/model" "${quick[@]}" --max-steps 2 --seed "$seed" --force
+        sha256sum <"$TMP/seed$seed/model.safetensors" >>"$TMP/sums"
+    done
+    [ "$(sort -u "$TMP/sums" | wc -l)" -eq 2 ]
+    [ "$(head -n 2 "$TMP/sums" | sort -u | wc -l)" -eq 1 ]
+}
+
+@test "sft: without a thought, with two, with the hidden state itself" {
+    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3'; do
+        # shellcheck disable=SC2086
+        train sft model --model "$WORLD/world/model" "${quick[@]}" --max-steps 2 $thoughts --force
+        jq -c '.latentr3' "$TMP/model/config.json" >>"$TMP/saved"
+    done
+    diff "$TMP/saved" - <<'END'
+{"thoughts":0,"thought_window":0,"thought_hidden":false,"add_bos":false}
+{"thoughts":2,"thought_window":0,"thought_hidden":false,"add_bos":false}
+{"thoughts":1,"thought_window":0,"thought_hidden":true,"add_bos":false}
+{"thoughts":1,"thought_window":3,"thought_hidden":false,"add_bos":false}
+END
+}
+
+@test "rl: only the latent layer changes, the better model is kept" {
+    train rl rl --model "$WORLD/sft" --max-steps 3 --batch 8 --samples 4 --warmup 1 --lr 1e-2 --eval-rows 20 --dtype f32 --threads 1
+    jq -se 'map(select(.event == "step")) | length == 3 and all(.reward_mean < 0 and .advantage_norm >= 0
+        and .reward_spread_within_groups >= 0 and .reward_spread_between_prompts >= 0)' "$TMP/rl/log.jsonl"
+    jq -e '.command == "rl" and .validation_loss_kept <= .validation_loss_before' "$TMP/rl/metrics.json"
+    # The first validation stands before the first step.
+    [ "$(head -n 1 "$TMP/rl/log.jsonl" | jq -r '.event + (.step | tostring)')" = validation0 ]
+    if [ "$(jq .kept_step "$TMP/rl/metrics.json")" -eq 0 ]; then
+        cmp "$TMP/rl/model.safetensors" "$WORLD/sft/model.safetensors"
+    else
+        differ "$TMP/rl/model.safetensors" "$WORLD/sft/model.safetensors"
+    fi
+}
+
+@test "Ctrl-C: the step is finished, the model saved, exit 130; SIGTERM 143" {
+    for signal in INT:130 TERM:143; do
+        # A shell in the background ignores SIGINT, and so would its child: exec from a subshell that takes it back.
+        (trap - INT; exec "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/out" "${quick[@]}" \
+            --epochs 1000 --force 2>"$TMP/log") &
+        pid=$!
+        for _ in $(seq 300); do
+            [ "$(cat "$TMP/out/log.jsonl" 2>/dev/null | wc -l)" -lt 3 ] || break
+            sleep 0.1
+        done
+        kill -s "${signal%:*}" "$pid"
+        status=0
+        wait "$pid" || status=$?
+        [ "$status" -eq "${signal#*:}" ]
+        jq -e '.interrupted and .steps > 0' "$TMP/out/metrics.json"
+        exits 0 "$LATENTR3" recommend --model "$TMP/out" --data "$WORLD/world/data" --history "$(title 1)" -k 1
+        rm -r "$TMP/out"
+    done
+}
+
+title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
+
+@test "recommend --json: the documented form, items of the catalogue, best first" {
+    "$LATENTR3" recommend --model "$WORLD/sft" --data "$WORLD/world/data" --history "$(title 1)" --history "$(title 2)" -k 5 --json >"$TMP/json"
+    jq -e '(.items | length) == 5 and [.items[].rank] == [1, 2, 3, 4, 5] and .illegal_beams == 0
+        and all(.items[]; (.id | type) == "string" and (.title | type) == "string")
+        and ([.items[].score] | . == (sort | reverse)) and ([.items[].id] | unique | length) == 5' "$TMP/json"
+    jq -r '.items[] | .title + "\t" + .id' "$TMP/json" >"$TMP/items"
+    [ "$(grep -cFxf "$TMP/items" "$WORLD/world/data/info.txt")" -eq 5 ]
+}
+
+@test "recommend --exclude-seen" {
+    everything=(--model "$WORLD/sft" --data "$WORLD/world/data" --beams 40 -k 40 --json --history "$(title 1)")
+    "$LATENTR3" recommend "${everything[@]}" >"$TMP/all"
+    "$LATENTR3" recommend "${everything[@]}" --exclude-seen >"$TMP/unseen"
+    jq -e --arg seen "$(title 1)" '[.items[].title] | index($seen)' "$TMP/all"
+    jq -e --arg seen "$(title 1)" '[.items[].title] | index($seen) == null' "$TMP/unseen"
+}
+
+@test "eval: the documented forms, results the same for any number of users at a time" {
+    for batch in 1 7; do
+        "$LATENTR3" eval --model "$WORLD/sft" --data "$WORLD/world/data" --max-rows 20 --dtype f32 --batch "$batch" \
+            --results "$TMP/results$batch" --json >"$TMP/json$batch"
+        jq -c 'walk(if type == "object" then del(.score) else . end)' "$TMP/results$batch" >"$TMP/lists$batch"
+    done
+    cmp "$TMP/lists1" "$TMP/lists7"
+    jq -e '.rows == 20 and (.title | has("HR@1") and has("HR@10") and has("NDCG@10") and (has("HR@20") | not) and has("MRR"))
+        and .item["HR@10"] >= 0 and .baselines.popularity["HR@10"] >= 0 and .title["HR@1"] <= .title["HR@10"]' "$TMP/json1"
+    jq -se 'length == 20 and [.[].row] == [range(20)] and all(.[]; (.items | length) == 10 and (.rank == null or .rank <= 10)
+        and (.target | type) == "string" and all(.items[]; has("id") and has("title") and has("score")))' "$TMP/results1"
+    # The table's hits are those of the lines.
+    jq -e --slurpfile rows "$TMP/results1" '(.title["HR@10"] * 20 | round) == ([$rows[] | select(.rank != null)] | length)' "$TMP/json1"
+    exits 0 "$LATENTR3" eval --model "$WORLD/sft" --data "$WORLD/world/data" --max-rows 5
+    says '*HR@10*popularity*'
+}
+
+@test "score: the documented form; perplexity is that of the log-probability" {
+    "$LATENTR3" score --model "$WORLD/sft" --data "$WORLD/world/data" --max-rows 9 --dtype f32 --json >"$TMP/json"
+    jq -e '(.rows | length) == 9 and [.rows[].row] == [range(9)]
+        and all(.rows[]; .tokens > 1 and .logprob < 0 and ((-.logprob / .tokens | exp) - .perplexity | fabs) < 1e-3 * .perplexity)' "$TMP/json"
+    "$LATENTR3" score --model "$WORLD/sft" --data "$WORLD/world/data" --max-rows 9 --dtype f32 --json --batch 1 >"$TMP/single"
+    jq -e --slurpfile other "$TMP/single" '[.rows, $other[0].rows] | transpose | all(.[]; (.[0].logprob - .[1].logprob | fabs) < 1e-3)' "$TMP/json"
+}
+
+@test "a data folder that was changed, a model without its tokenizer: nothing is written" {
+    cp -r "$WORLD/world/data" "$TMP/data"
+    sed -i '3d' "$TMP/data/train.csv"
+    exits 3 "$LATENTR3" sft --model "$WORLD/world/model" --data "$TMP/data" --out "$TMP/out" "${quick[@]}"
+    says '*train.csv*'
+    [ ! -e "$TMP/out" ]
+    cp -r "$WORLD/world/model" "$TMP/model"
+    rm "$TMP/model/tokenizer.json"
+    exits 4 "$LATENTR3" sft --model "$TMP/model" --data "$WORLD/world/data" --out "$TMP/out" "${quick[@]}"
+    [ ! -e "$TMP/out" ]
+}
