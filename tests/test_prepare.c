@@ -290,11 +290,13 @@ static void random_log(Interactions *x, uint64_t seed) {
     }
     x->n = x->cap = 1 + rng_below(seed, RNG_SYNTHETIC, at++, 150);
     x->event = mem_alloc(x->n, sizeof *x->event);
-    for (size_t i = 0; i < x->n; i++)
-        x->event[i] = (Event){.user = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)users),
-                              .item = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)items),
-                              .timestamp = 1 + (int64_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)times),
-                              .rating = (double)i};
+    for (size_t i = 0; i < x->n; i++) {
+        Event *e = &x->event[i];
+        e->user = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)users);
+        e->item = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)items);
+        e->timestamp = 1 + (int64_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)times);
+        e->rating = (double)i;
+    }
 }
 
 // The largest set of events in which all users and items have enough, by the book: remove, count anew, repeat.
