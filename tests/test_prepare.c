@@ -419,20 +419,20 @@ static void test_statistics(void **state) {
     split_make(&s, &x, &(SplitOptions){.history = 10, .leave_one_out = 1});
     split_statistics(&t, &s, &x);
     assert_true(s.users == 3 && s.items == 5 && s.too_few == 2 && s.number[5] == -1);
-    // train: a->q a->p; b->r. valid: a's p, b's t, c's q. (a: p q p r; b: q r t s; c: p q s)
+    // a: p q p r; b: q r t s; c: p q s. train: q, r (of a, b); valid: p, t, q; test: r, s, s
     assert_true(s.begin[1] == 2 && s.begin[2] == 5 && s.begin[3] == 8);
     assert_true(t.repeated_titles == 1 && t.repeated_title_items == 2);
     assert_int_equal(t.repeated_pairs, 1);
     assert_int_equal(t.last_two_tied, 1); // b
     assert_true(t.tied_rows[SPLIT_TRAIN] == 0 && t.tied_rows[SPLIT_VALID] == 1 && t.tied_rows[SPLIT_TEST] == 1);
-    // train holds p q (a) and q r (b): cold are t in valid, s twice in test
+    // train's rows hold p, q (a) and q, r (b): cold are t in valid and s, twice, in test
     assert_true(t.cold_rows[SPLIT_VALID] == 1 && t.cold_items[SPLIT_VALID] == 1);
     assert_true(t.cold_rows[SPLIT_TEST] == 2 && t.cold_items[SPLIT_TEST] == 1);
     assert_int_equal(t.late_train_rows, 0); // train at 20 and 15, the first test target at 25
     split_free(&s);
     split_make(&s, &x, &(SplitOptions){.history = 2});
     split_statistics(&t, &s, &x);
-    // rows at 15 20 20 25 25 30 50 60: six, none, two... of 8 rows train has 6, valid 1, test 1
+    // eight targets: 15 20 20 25 25 30, 50, 60
     assert_true(s.begin[1] == 6 && s.begin[2] == 7 && s.begin[3] == 8);
     assert_true(t.late_train_rows == 0 && !t.cut_tied[SPLIT_VALID] && !t.cut_tied[SPLIT_TEST]);
     split_free(&s);
@@ -661,6 +661,10 @@ static void check_prepared(const char *in, const Expected *e) {
         const char *hash = json_string_value(json_object_get(json_object_get(report, "files"), name[i]));
         assert_string_equal(hash, e->hash[i]);
     }
+    int by_time = strcmp(e->split, "time") == 0; // both cuts lie inside one second
+    const json_t *ties = json_object_get(report, "ties");
+    assert_int_equal(json_is_true(json_object_get(ties, "valid_begins_inside")), by_time);
+    assert_int_equal(json_is_true(json_object_get(ties, "test_begins_inside")), by_time);
     json_decref(report);
     Dataset d;
     Err err = {0};
