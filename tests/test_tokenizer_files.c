@@ -131,6 +131,9 @@ static void test_raw(void **state) {
     Str deep = {0};
     for (int i = 0; i < 100000; i++) str_puts(&deep, i % 2 ? "[" : "{\"model\":");
     expect_refused(deep.data, deep.len, "nested more than 64 deep");
+    str_clear(&deep);
+    for (int i = 0; i < 5000000; i++) str_append(&deep, i ? ",[]" : "[[]", 3);
+    expect_refused(deep.data, deep.len, "JSON values, more than the limit of 4194304");
     str_free(&deep);
 }
 

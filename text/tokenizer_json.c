@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENIZER_FILE_LIMIT = 64 << 20 };
+enum { TOKENIZER_FILE_LIMIT = 64 << 20, TOKENIZER_VALUES_LIMIT = 4 << 20 };
 
 static const char *type_of(const json_t *node) {
     const char *type = json_string_value(json_object_get(node, "type"));
@@ -351,10 +351,21 @@ static int read_document(Tokenizer **out, json_t *doc, Err *err) {
     return status;
 }
 
+// At least as many as the text has values. In memory one takes up to 136 bytes, in a file as little as three: so they are
+// counted before. (A quarter of a million tokens and half a million merges in pairs are two million.)
+static size_t most_values(const char *json, size_t bytes) {
+    size_t n = 1;
+    for (size_t i = 0; i < bytes; i++) n += json[i] == ',' || json[i] == '[' || json[i] == '{';
+    return n;
+}
+
 int tokenizer_parse(Tokenizer **t, const char *json, size_t bytes, const char *name, Err *err) {
     *t = NULL;
     if (bytes > TOKENIZER_FILE_LIMIT)
         return err_set(err, ERR_DATA, "%s: %zu bytes, more than the limit of %d", name, bytes, TOKENIZER_FILE_LIMIT);
+    size_t values = most_values(json, bytes);
+    if (values > TOKENIZER_VALUES_LIMIT)
+        return err_set(err, ERR_DATA, "%s: %zu JSON values, more than the limit of %d", name, values, TOKENIZER_VALUES_LIMIT);
     json_t *doc = json_parse(json, bytes, name, err);
     if (!doc) return -1;
     return read_document(t, doc, err) ? err_prefix(err, "%s", name) : 0;
