@@ -10,7 +10,8 @@ void op_adamw(Ops *ops, float *p, float *m, float *v, const float *g, size_t n, 
     double c1 = 1.0 - pow((double)beta1, (double)step), c2 = 1.0 - pow((double)beta2, (double)step);
     float step_size = (float)((double)lr / c1), v_scale = (float)(1.0 / sqrt(c2)),
           keep = (float)(1.0 - (double)lr * (double)decay);
-    PARALLEL_FOR for (size_t at = 0; at < n; at += CHUNK_VALUES)
+    PARALLEL_FOR(n)
+    for (size_t at = 0; at < n; at += CHUNK_VALUES)
         ops->k->adamw(p + at, m + at, v + at, g + at, n - at < CHUNK_VALUES ? n - at : CHUNK_VALUES, g_scale, beta1, beta2,
                       step_size, v_scale, eps, keep);
 }
@@ -18,7 +19,8 @@ void op_adamw(Ops *ops, float *p, float *m, float *v, const float *g, size_t n, 
 double op_sum_squares(Ops *ops, const float *x, size_t n) {
     size_t chunks = (n + CHUNK_VALUES - 1) / CHUNK_VALUES, mark = arena_mark(&ops->shared);
     double *partial = ARENA_NEW(&ops->shared, double, chunks + 1), sum = 0;
-    PARALLEL_FOR for (size_t c = 0; c < chunks; c++) {
+    PARALLEL_FOR(n)
+    for (size_t c = 0; c < chunks; c++) {
         size_t at = c * CHUNK_VALUES;
         partial[c] = ops->k->sum_squares(x + at, n - at < CHUNK_VALUES ? n - at : CHUNK_VALUES);
     }

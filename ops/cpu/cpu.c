@@ -7,10 +7,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+// By the parts of each level that its kernels use: clang does not know the levels by name.
 const Kernels *kernels_best(void) {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("x86-64-v4")) return &kernels_v4;
-    if (__builtin_cpu_supports("x86-64-v3")) return &kernels_v3;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return &kernels_v4;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return &kernels_v3;
     return &kernels_v2;
 }
 
@@ -93,7 +96,8 @@ void ops_copy(Ops *ops, void *to, const void *from, size_t bytes) {
         if (bytes) memcpy(to, from, bytes);
         return;
     }
-    PARALLEL_FOR for (size_t at = 0; at < bytes; at += PIECE_BYTES)
+    PARALLEL_FOR(bytes)
+    for (size_t at = 0; at < bytes; at += PIECE_BYTES)
         memcpy((char *)to + at, (const char *)from + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES);
 }
 
@@ -102,23 +106,27 @@ void ops_zero(Ops *ops, void *device, size_t bytes) {
         if (bytes) memset(device, 0, bytes);
         return;
     }
-    PARALLEL_FOR for (size_t at = 0; at < bytes; at += PIECE_BYTES)
+    PARALLEL_FOR(bytes)
+    for (size_t at = 0; at < bytes; at += PIECE_BYTES)
         memset((char *)device + at, 0, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES);
 }
 
 enum { PIECE_VALUES = 1 << 14 };
 
 void op_to_act(Ops *ops, act *out, const float *x, size_t n) {
-    PARALLEL_FOR for (size_t at = 0; at < n; at += PIECE_VALUES)
+    PARALLEL_FOR(n)
+    for (size_t at = 0; at < n; at += PIECE_VALUES)
         ops->k->store(act_row(ops, out, at, 1), x + at, n - at < PIECE_VALUES ? n - at : PIECE_VALUES, ops->dtype);
 }
 
 void op_from_act(Ops *ops, float *out, const act *x, size_t n) {
-    PARALLEL_FOR for (size_t at = 0; at < n; at += PIECE_VALUES)
+    PARALLEL_FOR(n)
+    for (size_t at = 0; at < n; at += PIECE_VALUES)
         ops->k->load(out + at, act_row(ops, x, at, 1), n - at < PIECE_VALUES ? n - at : PIECE_VALUES, ops->dtype);
 }
 
 void op_add(Ops *ops, float *x, const float *y, float scale, size_t n) {
-    PARALLEL_FOR for (size_t at = 0; at < n; at += PIECE_VALUES)
+    PARALLEL_FOR(n)
+    for (size_t at = 0; at < n; at += PIECE_VALUES)
         ops->k->axpy(x + at, scale, y + at, n - at < PIECE_VALUES ? n - at : PIECE_VALUES);
 }

@@ -28,8 +28,13 @@ static inline act *act_row(const Ops *ops, const act *x, size_t n, size_t D) {
     return (char *)x + n * D * dtype_bytes(ops->dtype);
 }
 
-// Rows are dealt to threads in runs of equal length.
-#define PARALLEL_FOR _Pragma("omp parallel for num_threads(ops->threads) schedule(static)")
+#define PRAGMA(text) _Pragma(#text)
+// Rows are dealt to threads in runs of equal length. `values` is how many are touched: a loop too short to pay for waking the
+// other threads stays on this one.
+#define PARALLEL_FOR(values) PRAGMA(omp parallel for num_threads(cpu_team(ops, (size_t)(values))) schedule(static))
+static inline int cpu_team(const Ops *ops, size_t values) {
+    return values < 1 << 15 ? 1 : ops->threads;
+}
 // Tasks of unequal length; each writes memory of its own, so their order does not matter.
 #define PARALLEL_TASKS _Pragma("omp parallel for num_threads(ops->threads) schedule(dynamic, 1)")
 

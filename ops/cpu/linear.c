@@ -260,7 +260,8 @@ static void bias_backward(Ops *ops, float *dbias, const act *dy, int N, int O) {
     int chunks = (N + CPU_ROW_CHUNK - 1) / CPU_ROW_CHUNK;
     size_t mark = arena_mark(&ops->shared), width = (size_t)O;
     float *partial = ARENA_NEW(&ops->shared, float, (size_t)chunks *width); // (chunks, O)
-    PARALLEL_FOR for (int c = 0; c < chunks; c++) {
+    PARALLEL_FOR((size_t)N * width)
+    for (int c = 0; c < chunks; c++) {
         memset(partial + (size_t)c * width, 0, width * 4);
         int end = (c + 1) * CPU_ROW_CHUNK < N ? (c + 1) * CPU_ROW_CHUNK : N;
         for (int n = c * CPU_ROW_CHUNK; n < end; n++)

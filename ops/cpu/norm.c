@@ -15,7 +15,8 @@ static void own_reset(Ops *ops, const size_t mark[1]) {
 
 void op_rmsnorm_forward(Ops *ops, act *out, float *rstd, float *sum, const float *x, const float *delta, const float *weight,
                         int N, int D, float eps) {
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * (size_t)D)
+    for (int n = 0; n < N; n++) {
         const float *row = x + (size_t)n * D;
         if (delta) {
             float *to = sum + (size_t)n * D;
@@ -33,7 +34,8 @@ void op_rmsnorm_forward(Ops *ops, act *out, float *rstd, float *sum, const float
 }
 
 void op_rmsnorm_again(Ops *ops, act *out, const float *x, const float *rstd, const float *weight, int N, int D) {
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * (size_t)D)
+    for (int n = 0; n < N; n++) {
         size_t mark[1];
         float *normed = own_row(ops, mark, (size_t)D);
         ops->k->norm_apply(normed, x + (size_t)n * D, weight, rstd[n], (size_t)D);
@@ -48,7 +50,8 @@ void op_rmsnorm_backward(Ops *ops, float *dx, float *dweight, const float *dout,
     int chunks = (N + CPU_ROW_CHUNK - 1) / CPU_ROW_CHUNK;
     size_t shared = arena_mark(&ops->shared);
     float *partial = dweight ? ARENA_NEW(&ops->shared, float, (size_t)chunks *D) : NULL; // (chunks, D)
-    PARALLEL_FOR for (int c = 0; c < chunks; c++) {
+    PARALLEL_FOR((size_t)N * (size_t)D)
+    for (int c = 0; c < chunks; c++) {
         float *dw = partial ? partial + (size_t)c * D : NULL;
         if (dw) memset(dw, 0, (size_t)D * 4);
         size_t mark[1];

@@ -14,7 +14,8 @@ static float log_sum_exp(const Ops *ops, const float *logits, int V, float *stri
 }
 
 void op_logprob(Ops *ops, float *logprob, float *lse, const float *logits, const int32_t *target, int M, int V) {
-    PARALLEL_FOR for (int m = 0; m < M; m++) {
+    PARALLEL_FOR((size_t)M * (size_t)V)
+    for (int m = 0; m < M; m++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a);
         const float *row = logits + (size_t)m * (size_t)V;
@@ -26,7 +27,8 @@ void op_logprob(Ops *ops, float *logprob, float *lse, const float *logits, const
 
 void op_logprob_backward(Ops *ops, act *dlogits, const float *logits, const float *lse, const int32_t *target,
                          const float *dlogprob, int M, int V) {
-    PARALLEL_FOR for (int m = 0; m < M; m++) {
+    PARALLEL_FOR((size_t)M * (size_t)V)
+    for (int m = 0; m < M; m++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a);
         float *row = ARENA_NEW(a, float, V);
@@ -39,5 +41,6 @@ void op_logprob_backward(Ops *ops, act *dlogits, const float *logits, const floa
 
 void op_logprob_pick(Ops *ops, float *out, const float *logits, const float *lse, const int32_t *row, const int32_t *token,
                      size_t n, int V) {
-    PARALLEL_FOR for (size_t i = 0; i < n; i++) out[i] = logits[(size_t)row[i] * (size_t)V + (size_t)token[i]] - lse[row[i]];
+    PARALLEL_FOR(n)
+    for (size_t i = 0; i < n; i++) out[i] = logits[(size_t)row[i] * (size_t)V + (size_t)token[i]] - lse[row[i]];
 }

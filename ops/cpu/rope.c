@@ -9,7 +9,8 @@ static void rotate_heads(const Ops *ops, float *x, int heads, const Rope *rope, 
 void op_qkv_forward(Ops *ops, act *q, act *k_cache, act *v_cache, const act *qkv, const int32_t *position, int slot0,
                     const Rope *rope, int N, int H, int G, int K) {
     size_t width = (size_t)(H + 2 * G) * (size_t)K, q_width = (size_t)H * (size_t)K, kv_width = (size_t)G * (size_t)K;
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * width)
+    for (int n = 0; n < N; n++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a);
         float *x = ARENA_NEW(a, float, width);
@@ -25,7 +26,8 @@ void op_qkv_forward(Ops *ops, act *q, act *k_cache, act *v_cache, const act *qkv
 void op_qkv_backward(Ops *ops, act *dqkv, const float *dq, const float *dk, const float *dv, const int32_t *position,
                      const Rope *rope, int N, int H, int G, int K) {
     size_t width = (size_t)(H + 2 * G) * (size_t)K, q_width = (size_t)H * (size_t)K, kv_width = (size_t)G * (size_t)K;
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * width)
+    for (int n = 0; n < N; n++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a);
         float *x = ARENA_NEW(a, float, width);
@@ -40,7 +42,8 @@ void op_qkv_backward(Ops *ops, act *dqkv, const float *dq, const float *dk, cons
 
 void op_rope(Ops *ops, act *x, const int32_t *position, const Rope *rope, int N, int inverse) {
     size_t width = (size_t)rope->K;
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * width)
+    for (int n = 0; n < N; n++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a);
         float *row = ARENA_NEW(a, float, width);
@@ -52,6 +55,7 @@ void op_rope(Ops *ops, act *x, const int32_t *position, const Rope *rope, int N,
 }
 
 void op_rope_f32(Ops *ops, float *x, const int32_t *position, const Rope *rope, int N, int inverse) {
-    PARALLEL_FOR for (int n = 0; n < N; n++)
+    PARALLEL_FOR((size_t)N * (size_t)rope->K)
+    for (int n = 0; n < N; n++)
         rotate_heads(ops, x + (size_t)n * (size_t)rope->K, 1, rope, position[n], inverse ? -1.0f : 1.0f);
 }

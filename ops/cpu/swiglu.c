@@ -1,7 +1,8 @@
 #include "ops/cpu/cpu.h"
 
 void op_swiglu_forward(Ops *ops, act *out, const act *gu, int N, int F) {
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * (size_t)F * 2)
+    for (int n = 0; n < N; n++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a), f = (size_t)F;
         float *x = ARENA_NEW(a, float, 2 * f), *y = ARENA_NEW(a, float, f);
@@ -13,7 +14,8 @@ void op_swiglu_forward(Ops *ops, act *out, const act *gu, int N, int F) {
 }
 
 void op_swiglu_backward(Ops *ops, act *dgu, const act *dout, const act *gu, int N, int F) {
-    PARALLEL_FOR for (int n = 0; n < N; n++) {
+    PARALLEL_FOR((size_t)N * (size_t)F * 2)
+    for (int n = 0; n < N; n++) {
         Arena *a = &ops->own[omp_get_thread_num()];
         size_t mark = arena_mark(a), f = (size_t)F;
         float *x = ARENA_NEW(a, float, 2 * f), *dx = ARENA_NEW(a, float, 2 * f), *dy = ARENA_NEW(a, float, f);
