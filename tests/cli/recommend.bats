@@ -1,0 +1,126 @@
+#!/usr/bin/env bats
+# Commands that use a model: eval, recommend, score, over the world that synth makes.
+
+load common
+
+setup_file() {
+    export WORLD=$BATS_FILE_TMPDIR/world
+    "${LATENTR3:-$BATS_TEST_DIRNAME/../../build/latentr3}" synth --items 120 --rows 1500 --out "$WORLD" 2>/dev/null
+    tail -n +2 "$WORLD/data/test.csv" | wc -l >"$BATS_FILE_TMPDIR/rows"
+}
+
+# use COMMAND OPTIONS...: the command over the world, in f32, quietly, with thoughts.
+use() {
+    local command=$1
+    shift
+    "$LATENTR3" "$command" --model "$WORLD/model" --data "$WORLD/data" --dtype f32 --thoughts 1 "$@" 2>"$TMP/log"
+}
+
+@test "eval: every row counts once, results and metrics agree" {
+    rows=$(cat "$BATS_FILE_TMPDIR/rows")
+    use eval --json --results "$TMP/results" >"$TMP/json"
+    [ "$(jq .rows "$TMP/json")" -eq "$rows" ]
+    [ "$(wc -l <"$TMP/results")" -eq "$rows" ]
+    [ "$(jq .illegal_beams "$TMP/json")" -eq 0 ]
+    jq -e '.baselines | .popularity."HR@10" > 0 and .random."HR@10" > 0 and has("repeat_last")' "$TMP/json"
+    # Hit rates out of the results file, for every K.
+    for k in 1 3 5 10; do
+        jq -s --argjson k $k 'map(select(.rank != null and .rank <= $k)) | length' "$TMP/results" >"$TMP/hits"
+        jq --argjson k $k '.rows * .title["HR@\($k)"] | round' "$TMP/json" | cmp - "$TMP/hits"
+    done
+    # The rank is where the target stands, and null where it does not.
+    jq -e -s 'all(.[]; . as $r | if .rank == null then all(.items[]; .title != $r.target) else .items[.rank - 1].title == .target end)' \
+        "$TMP/results"
+    jq -e -s 'all(.[]; (.items | length) == 10 and (.items | map(.id) | unique | length) == 10)' "$TMP/results"
+}
+
+@test "eval: no K above the number of beams" {
+    use eval --json --beams 4 --max-rows 20 >"$TMP/json"
+    jq -e '.title | has("HR@3") and (has("HR@5") | not) and (has("NDCG@10") | not)' "$TMP/json"
+    use eval --json --beams 20 --max-rows 20 >"$TMP/json"
+    jq -e '.title | has("HR@20") and has("NDCG@20")' "$TMP/json"
+    use eval --beams 4 --max-rows 20 >"$TMP/table"
+    grep -q '^HR@3 ' "$TMP/table"
+    run grep -q '^HR@5 ' "$TMP/table"
+    [ "$status" -eq 1 ]
+}
+
+@test "eval: users at a time change nothing" {
+    for batch in 1 7 64; do
+        use eval --json --max-rows 60 --batch $batch --results "$TMP/results.$batch" >"$TMP/json"
+        jq -S '{rows, title, item, baselines}' "$TMP/json" >"$TMP/metrics.$batch"
+        jq -c '[.row, .rank, [.items[].id]]' "$TMP/results.$batch" >"$TMP/lists.$batch"
+        cmp "$TMP/metrics.1" "$TMP/metrics.$batch"
+        cmp "$TMP/lists.1" "$TMP/lists.$batch"
+    done
+}
+
+@test "eval: the table" {
+    use eval --max-rows 30 >"$TMP/table"
+    grep -q 'by title  95 % interval' "$TMP/table"
+    grep -q '^NDCG@10 ' "$TMP/table"
+    grep -q '^MRR ' "$TMP/table"
+}
+
+@test "eval: baselines come from the train rows, and are left out without them" {
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/train.csv" "$TMP/data/dataset.json"
+    "$LATENTR3" eval --model "$WORLD/model" --data "$TMP/data" --category item --max-rows 5 --json 2>"$TMP/log" >"$TMP/json"
+    grep -q 'no train.csv' "$TMP/log"
+    jq -e '.baselines | (has("popularity") | not) and has("repeat_last") and has("random")' "$TMP/json"
+}
+
+@test "eval: refusals" {
+    export LATENTR3_LOG=error
+    refuses 4 '*nowhere*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/nowhere/r"
+    refuses 4 '*nothing*' "$LATENTR3" eval --model "$TMP/nothing" --data "$WORLD/data"
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    head -1 "$WORLD/data/test.csv" >"$TMP/data/test.csv"
+    refuses 3 '*no rows*' "$LATENTR3" eval --model "$WORLD/model" --data "$TMP/data" --category item
+}
+
+@test "recommend: k items, best first, none of them seen" {
+    title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
+    use recommend --history "$title" -k 5 --json >"$TMP/json"
+    jq -e '(.items | length) == 5 and .illegal_beams == 0 and [.items[].rank] == [1, 2, 3, 4, 5]' "$TMP/json"
+    jq -e '[.items[].score] | . == (sort | reverse)' "$TMP/json"
+    # Every item of the catalogue can be asked for; then the history's own is there, unless it is left out.
+    items=$(wc -l <"$WORLD/data/info.txt")
+    use recommend --history "$title" -k "$items" --beams "$items" --json >"$TMP/all"
+    use recommend --history "$title" -k "$items" --beams "$items" --json --exclude-seen >"$TMP/unseen"
+    [ "$(jq '.items | length' "$TMP/all")" -eq "$items" ]
+    [ "$(jq '.items | length' "$TMP/unseen")" -eq $((items - 1)) ]
+    jq -e --arg t "$title" 'all(.items[]; .title != $t)' "$TMP/unseen"
+    jq -c --arg t "$title" '[.items[] | select(.title != $t).id]' "$TMP/all" >"$TMP/a"
+    jq -c '[.items[].id]' "$TMP/unseen" | cmp - "$TMP/a"
+    use recommend --history "$title" -k 2 >"$TMP/table"
+    [ "$(wc -l <"$TMP/table")" -eq 3 ]
+}
+
+@test "recommend: refusals" {
+    export LATENTR3_LOG=error
+    refuses 2 '*beams*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history x -k 11 --beams 10
+    refuses 3 '*UTF-8*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history "$(printf 'x\xff')"
+}
+
+@test "score: perplexities of the rows and of all" {
+    use score --max-rows 12 --json >"$TMP/json"
+    [ "$(jq '.rows | length' "$TMP/json")" -eq 12 ]
+    jq -e 'def near(a; b): (a - b) / b | fabs < 1e-6;
+        all(.rows[]; near(.perplexity; (-.logprob / .tokens) | exp)) and
+        near(.loss; -([.rows[].logprob] | add) / ([.rows[].tokens] | add)) and [.rows[].row] == [range(12)]' "$TMP/json"
+    use score --max-rows 12 --batch 5 --json >"$TMP/again"
+    jq -s -e '[.[0].rows, .[1].rows] | transpose | all(.[]; ((.[0].logprob - .[1].logprob) | fabs) < 1e-3)' "$TMP/json" "$TMP/again"
+    use score --max-rows 3 >"$TMP/table"
+    [ "$(wc -l <"$TMP/table")" -eq 5 ]
+}
+
+@test "recommend and score agree where both see the same answer" {
+    # One row's target, scored, and the same title in a search over everything.
+    use score --max-rows 1 --json >"$TMP/score"
+    items=$(wc -l <"$WORLD/data/info.txt")
+    use eval --max-rows 1 --beams "$items" --results "$TMP/results" --json >"$TMP/json"
+    jq -e --slurpfile s "$TMP/score" '.target as $t | $s[0].rows[0] as $r |
+        (.items[] | select(.title == $t).score - $r.logprob / $r.tokens) | fabs < 1e-4' "$TMP/results"
+}
