@@ -4,7 +4,7 @@
 # quick: the test programs without those labelled slow, and nothing else (for sanitizer builds).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-build=$1
+build=$(realpath "$1")
 mode=${2:-full}
 passed=0
 failed=0
@@ -39,7 +39,7 @@ count '^ *[0-9]+/[0-9]+ Test .* Passed ' '^ *[0-9]+/[0-9]+ Test .*(\*\*\*|Failed
 [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
 
 if [ "$mode" = full ]; then
-    LATENTR3=$PWD/$build/latentr3 bats --tap tests/cli 2>&1 | tee "$output"
+    LATENTR3=$build/latentr3 bats --tap tests/cli 2>&1 | tee "$output"
     status=${PIPESTATUS[0]}
     before=$failed
     count '^ok ' '^not ok ' "$output"

@@ -3,6 +3,9 @@
 
 load common
 
+# The names that --help lists.
+commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
+
 @test "no command: usage on stderr, exit 2" {
     exits 2 "$LATENTR3"
     says '*usage: latentr3 <command>*a command is missing*'
@@ -18,7 +21,7 @@ load common
 }
 
 @test "every command's --help shows each option once, with defaults" {
-    for command in prepare convert inspect tokenize sft rl eval recommend score synth; do
+    for command in $(commands); do
         exits 0 "$LATENTR3" "$command" --help
         says "latentr3 $command: *usage: latentr3 $command *"
         [ -z "$(printf '%s\n' "${lines[@]}" | sed -nE 's/^  (-[^ ]*) .*/\1/p' | sort | uniq -d)" ]
@@ -32,7 +35,7 @@ load common
 }
 
 @test "docs/commands.md names every option of every command" {
-    for command in prepare convert inspect tokenize sft rl eval recommend score synth; do
+    for command in $(commands); do
         section=$(sed -n "/^## $command\$/,/^## /p" docs/commands.md)
         options=$("$LATENTR3" "$command" --help | sed -nE 's/^  (-[^ ]*) .*/\1/p')
         [ -n "$options" ]
