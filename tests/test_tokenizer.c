@@ -335,9 +335,15 @@ static void test_pieces(void **state) {
         expect_same(t, made); // and the padding is gone
         assert_int_equal(tokenizer_add(made, "<|New|>", &err), 1501);
         tokenizer_close(made);
-        p.p.pre_tokenizer = "llama-bpe";
-        if (tokenizer_from_pieces(&made, &p.p, "x.gguf", &err)) fail_msg("%s", err.message);
-        tokenizer_close(made);
+        static const char *const others[] = {"llama-bpe", "gpt-2", "default", "", NULL};
+        for (int i = 0; i < 5; i++) {
+            p.p.pre_tokenizer = others[i];
+            if (tokenizer_from_pieces(&made, &p.p, "x.gguf", &err)) fail_msg("%s", err.message);
+            Ints ids = encode(made, "12", 2, 1); // one piece in these, two in the others
+            assert_int_equal(tokenizer_id(made, "12") >= 0 ? 1 : 2, ids.len);
+            ints_free(&ids);
+            tokenizer_close(made);
+        }
         pieces_free(&p);
         tokenizer_close(t);
     }

@@ -286,6 +286,7 @@ static void test_steps(void **state) {
         {"pre_tokenizer", "{\"type\": \"Metaspace\"}", "pre_tokenizer \"Metaspace\""},
         {"pre_tokenizer", "{\"type\": \"FixedLength\", \"length\": 0}", "pre_tokenizer \"FixedLength\""},
         {"pre_tokenizer", "{\"type\": \"Digits\", \"individual_digits\": true}", "the last step"},
+        {"pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": [0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}", "17 steps"},
         {"pre_tokenizer/add_prefix_space", "1", "\"add_prefix_space\""},
         {"pre_tokenizer/add_prefix_space", NULL, "\"add_prefix_space\""},
         {"pre_tokenizer/use_regex", "null", "\"use_regex\""},
@@ -513,6 +514,115 @@ static void test_pattern_meaning(void **state) {
     }
 }
 
+static Tokenizer *patched(const char *path, const char *json) {
+    json_t *doc = small();
+    patch(doc, path, json);
+    return expect_accepted(doc);
+}
+
+static void test_step_meaning(void **state) {
+    (void)state;
+#define SPLIT_A(kind, pattern, behavior, invert)                                                                               \
+    "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"" kind "\": \"" pattern                \
+    "\"}, \"behavior\": \"" behavior "\", \"invert\": " invert                                                                 \
+    "}, {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]}"
+#define DIGITS(individual)                                                                                                     \
+    "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\", \"individual_digits\": " individual                   \
+    "}, {\"type\": \"ByteLevel\", \"add_prefix_space\": true}]}"
+    static const char text[] = "aaabcaabaa", each[] = "97 97 97 98 99 97 97 98 97 97", runs[] = "259 97 98 99 259 98 259";
+    static const struct {
+        const char *pre_tokenizer, *text, *ids;
+    } cases[] = {
+        {SPLIT_A("Regex", "a", "Isolated", "false"), text, each},
+        {SPLIT_A("Regex", "a", "Isolated", "true"), text, each},
+        {SPLIT_A("Regex", "a", "Removed", "false"), text, "98 99 98"},
+        {SPLIT_A("Regex", "a", "Removed", "true"), text, "97 97 97 97 97 97 97"},
+        {SPLIT_A("Regex", "a", "MergedWithPrevious", "false"), text, each},
+        {SPLIT_A("Regex", "a", "MergedWithPrevious", "true"), text, "97 97 257 97 256 97 97"},
+        {SPLIT_A("Regex", "a", "MergedWithNext", "false"), text, "97 97 257 97 256 97 97"},
+        {SPLIT_A("Regex", "a", "MergedWithNext", "true"), text, each},
+        {SPLIT_A("Regex", "a", "Contiguous", "false"), text, runs},
+        {SPLIT_A("Regex", "a", "Contiguous", "true"), text, runs},
+        {SPLIT_A("String", "b.", "Isolated", "false"), "ab.ab", "97 98 46 256"},
+        {SPLIT_A("Regex", ".+", "Isolated", "false"), "ab\nab", "256 10 256"},
+        {SPLIT_A("Regex", "[\\\\Sa]+", "Isolated", "false"), "ab ab", "256 32 256"},
+        {DIGITS("false"), "a12a", "258 32 49 50 258"},
+        {DIGITS("true"), "a12a", "258 32 49 32 50 258"},
+        {"{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", "a a", "258 258"},
+        {"{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", " a", "258"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Tokenizer *t = patched("pre_tokenizer", cases[i].pre_tokenizer);
+        expect_ids(t, cases[i].text, strlen(cases[i].text), 1, cases[i].ids);
+        tokenizer_close(t);
+    }
+    json_t *doc = small();
+    patch(doc, "model/ignore_merges", "true");
+    patch(doc, "model/merges", "[\"a a\"]");
+    Tokenizer *t = expect_accepted(doc);
+    expect_ids(t, "abc ab abcd", 11, 1, "257 32 97 98 32 97 98 99 100");
+    tokenizer_close(t);
+}
+
+static void test_added_meaning(void **state) {
+    (void)state;
+    json_t *doc = small();
+    patch(doc, "normalizer", "{\"type\": \"NFC\"}");
+    patch(doc, "added_tokens/0/content", "\"<x>\"");
+    patch(doc, "added_tokens/1", ADDED("261", "\"<l>\"")), patch(doc, "added_tokens/1/lstrip", "true");
+    patch(doc, "added_tokens/2", ADDED("262", "\"<r>\"")), patch(doc, "added_tokens/2/rstrip", "true");
+    patch(doc, "added_tokens/3", ADDED("263", "\"<w>\"")), patch(doc, "added_tokens/3/single_word", "true");
+    patch(doc, "added_tokens/4", ADDED("233", "\"é\"")), patch(doc, "added_tokens/4/normalized", "true");
+    patch(doc, "added_tokens/5", ADDED("264", "\"<x>>\""));
+    Tokenizer *t = expect_accepted(doc);
+    static const char *const cases[][2] = {
+        {"a <x> a", "97 32 260 258"},
+        {"a \u00a0<l> a", "97 261 258"},
+        {"a <r>\t a", "97 32 262 97"},
+        {"a<w>a", "97 60 119 62 97"},
+        {"中<w> ", "228 184 173 60 119 62 32"},
+        {"_<w>", "95 60 119 62"},
+        {"\u0301<w>", "204 129 60 119 62"},
+        {"a <w> a", "97 32 263 258"},
+        {"<w>", "263"},
+        {"<w><w>", "263 263"},
+        {"e\u0301\u00e9", "233 233"},
+        {"<x>>a", "264 97"},
+        {"<r>  <l>", "262 261"},
+        {"<x> <r> <l> <l>a", "260 32 262 261 261 97"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_ids(t, cases[i][0], strlen(cases[i][0]), 1, cases[i][1]);
+    tokenizer_close(t);
+    tokenizer_close(patched("added_tokens/0/normalized", "true")); // with nothing that normalizes
+}
+
+// Merges as "a b" stay so, and a token outside the byte-level alphabet stands for itself.
+static void test_save_small(void **state) {
+    (void)state;
+    char path[] = "/tmp/latentr3-tokenizer-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    json_t *doc = small();
+    patch(doc, "model/vocab/▁x", "260");
+    patch(doc, "added_tokens/0/id", "261");
+    patch(doc, "model/unk_token", "\"a\"");
+    json_t *kept = json_deep_copy(doc);
+    Err err;
+    Tokenizer *t = expect_accepted(doc);
+    assert_int_equal(tokenizer_save(t, path, &err), 0);
+    json_t *saved = json_read(path, 0, &err);
+    assert_true(json_equal(saved, kept));
+    Str text = {0};
+    tokenizer_decode(t, &text, (const int32_t[]){258, 260, 261}, 3);
+    assert_string_equal(text.data, " a▁x<|end|>");
+    assert_int_equal(tokenizer_save(t, "nowhere/tokenizer.json", &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+    str_free(&text), json_decref(kept), json_decref(saved);
+    tokenizer_close(t);
+    unlink(path);
+}
+
 // A pattern that would go back and forth for ever ends with an error.
 static void test_slow_pattern(void **state) {
     (void)state;
@@ -555,12 +665,14 @@ static void test_size_limit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_raw),          cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_vocab),        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_merges),       cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_added),        cmocka_unit_test(test_missing_bytes),
-        cmocka_unit_test(test_patterns),     cmocka_unit_test(test_pattern_meaning),
-        cmocka_unit_test(test_slow_pattern), cmocka_unit_test(test_size_limit),
+        cmocka_unit_test(test_raw),           cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_vocab),         cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_merges),        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_added),         cmocka_unit_test(test_missing_bytes),
+        cmocka_unit_test(test_patterns),      cmocka_unit_test(test_pattern_meaning),
+        cmocka_unit_test(test_slow_pattern),  cmocka_unit_test(test_step_meaning),
+        cmocka_unit_test(test_added_meaning), cmocka_unit_test(test_save_small),
+        cmocka_unit_test(test_size_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
