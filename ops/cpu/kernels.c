@@ -114,9 +114,15 @@ static double sum_squares(const float *x, size_t n) {
     return s;
 }
 
+// NaN is passed over here and found by the sum of exponentials.
 static float max(const float *x, size_t n) {
-    float m = -INFINITY;
-    _Pragma("omp simd reduction(max : m)") for (size_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+    float best[LANES], m = -INFINITY;
+    for (int j = 0; j < LANES; j++) best[j] = -INFINITY;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) best[j] = x[i + (size_t)j] > best[j] ? x[i + (size_t)j] : best[j];
+    for (; i < n; i++) m = x[i] > m ? x[i] : m;
+    for (int j = 0; j < LANES; j++) m = best[j] > m ? best[j] : m;
     return m;
 }
 
