@@ -103,7 +103,8 @@ static void case_open(Case *c) {
             if (list[i * W + j].item == item) item++, j = -1; // one that is not in the list
         if (i == 5) item += (int)n;
         const History *h = &c->f.history[i];
-        c->row[i] = row(i < 2 ? "same" : "abcdef" + i, h->title, h->title, h->n, c->f.items.title[item], c->f.items.id[item]);
+        c->row[i] =
+            row(i < 2 ? "same" : &"abcdef"[i], h -> title, h -> title, h -> n, c -> f.items.title[item], c->f.items.id[item]);
     }
     c->row[4].target_title = "not in the catalogue";
     c->row[4].target_id = "999999";
