@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/log.h"
+#include "model/frozen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,12 @@ static int open_ops(Ops **ops, const Options *o, Err *err) {
     return ops_open(ops, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
 }
 
+// All other commands leave the backbone as it is in the file. `bench sft` trains too, and the other benches measure what
+// their commands do.
+static int trains_backbone(const Options *o) {
+    return o->command->bit == CMD_SFT || (o->command->bit == CMD_BENCH && o->operand && !strcmp(o->operand, "sft"));
+}
+
 static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const char *category, Err *err) {
     ModelConfig c = s->config;
     int status = s->is_gguf ? gguf_tokenizer(&m->tokenizer, &s->gguf, err) : folder_tokenizer(&m->tokenizer, s->path, err);
@@ -236,19 +243,19 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     if (open_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
-    return weights_load(&m->llm, s, err);
+    const size_t memory = o->command->bit == CMD_CONVERT ? 1 : 0; // nothing will be multiplied: no copies for the kernels
+    return trains_backbone(o) ? weights_load(&m->llm, s, err) : frozen_attach(&m->llm, s, memory, err);
 }
 
 int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err) {
     *m = (OpenModel){.path = mem_strndup(o->model, strlen(o->model))};
-    WeightsSource s;
-    if (weights_open(&s, o->model, err)) {
+    if (weights_open(&m->source, o->model, err)) {
         model_io_close(m);
         return -1;
     }
-    say_not_used(&s);
-    int status = open_from(m, &s, o, category, err);
-    weights_close(&s);
+    say_not_used(&m->source);
+    int status = open_from(m, &m->source, o, category, err);
+    if (!m->llm.frozen) weights_close(&m->source);
     if (status) {
         model_io_close(m);
         return -1;
@@ -262,6 +269,7 @@ int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err
 void model_io_close(OpenModel *m) {
     if (m->llm.ops) llm_free(&m->llm);
     if (m->ops) ops_close(m->ops);
+    weights_close(&m->source);
     if (m->tokenizer) tokenizer_close(m->tokenizer);
     json_decref(m->tokenizer_config);
     free(m->path);

@@ -18,6 +18,7 @@ typedef struct OpenModel {
     int had_latent;    // LatentRATT was in the file (else it is initialised from --seed)
     char *path;
     json_t *tokenizer_config; // tokenizer_config.json as it will be saved
+    WeightsSource source;     // stays open where the backbone is frozen
 } OpenModel;
 
 // Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought. For training and for thoughts

@@ -50,6 +50,12 @@ void mapfile_close(MapFile *f) {
     *f = (MapFile){0};
 }
 
+void mapfile_forget(const void *data, size_t bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)data + page - 1) / page * page,
+                    end = ((uintptr_t)data + bytes) / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 int outfile_open(OutFile *f, const char *path, Err *err) {
     *f = (OutFile){.fd = -1};
     size_t n = strlen(path);

@@ -15,6 +15,8 @@ typedef struct MapFile {
 // Only a regular file of at most `limit_bytes` (0: no limit) is opened.
 int mapfile_open(MapFile *f, const char *path, size_t limit_bytes, Err *err);
 void mapfile_close(MapFile *f);
+// The bytes (of any open map) will hardly be read again: their memory may go to others.
+void mapfile_forget(const void *data, size_t bytes);
 
 // An output under a temporary name beside `path`. Commit flushes it to the disk, renames it and flushes the folder;
 // without commit nothing is left. Writing errors are kept and reported by commit.

@@ -1,5 +1,6 @@
 #include "model/llm.h"
 #include "base/rng.h"
+#include "model/frozen.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,9 +29,11 @@ void llm_changed(Llm *m, ParamGroup group) {
 
 static void bind_weights(Llm *m) {
     const ModelConfig *c = &m->config;
-    m->embed = weight(m, "model.embed_tokens.weight");
+    const float *embed = weight(m, "model.embed_tokens.weight");
+    m->embed = embed;
+    m->embed_type = DTYPE_F32;
     m->norm = weight(m, "model.norm.weight");
-    m->head = matrix(m, c->tied ? m->embed : weight(m, "lm_head.weight"), c->V, c->D);
+    m->head = matrix(m, c->tied ? embed : weight(m, "lm_head.weight"), c->V, c->D);
     if (m->params.begin[PARAMS_LATENT] < m->params.begin[PARAMS_LATENT + 1]) {
         m->ratt_q = matrix(m, weight(m, "attention.query.weight"), c->D, c->D);
         m->ratt_k = matrix(m, weight(m, "attention.key.weight"), c->D, c->D);
@@ -89,7 +92,8 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     *m = (Llm){.config = *c, .ops = ops};
     params_init(&m->params, c);
     size_t tables = (size_t)positions * ((size_t)c->K + (size_t)c->D) * sizeof(float);
-    size_t bytes = 2 * m->params.total * sizeof(float) + tables + 4096; // weights and, if asked for, gradients
+    size_t bytes =
+        2 * m->params.total * sizeof(float) + tables + ((size_t)64 << 20); // weights, gradients if asked for, small change
     void *range = ops_reserve(ops, bytes, err);
     if (!range) {
         params_free(&m->params);
@@ -113,6 +117,7 @@ void llm_free(Llm *m) {
         ops_matrix_free(m->ops, &m->block[l].gate_up);
         ops_matrix_free(m->ops, &m->block[l].down);
     }
+    frozen_free(m->frozen);
     free(m->block);
     ops_release(m->ops, m->arena.base, m->arena.capacity_bytes);
     params_free(&m->params);
@@ -120,7 +125,7 @@ void llm_free(Llm *m) {
 }
 
 int llm_train(Llm *m, int backbone, int latent, Err *err) {
-    (void)err;
+    if (backbone && m->frozen) return err_set(err, ERR_INTERNAL, "the backbone was opened frozen and cannot train");
     m->train[PARAMS_BACKBONE] = backbone;
     m->train[PARAMS_LATENT] = latent && m->params.begin[PARAMS_LATENT] < m->params.total;
     if ((backbone || latent) && !m->dw) m->dw = ARENA_NEW(&m->arena, float, m->params.total);
@@ -173,4 +178,21 @@ void llm_init_random(Llm *m, uint64_t seed) {
         upload_filled(m, p, host);
     }
     llm_init_latent(m, seed);
+}
+
+double llm_embedding_norm(Llm *m) {
+    enum { ROWS = 1024 };
+    const size_t V = (size_t)m->config.V, D = (size_t)m->config.D;
+    if (m->embed_type == DTYPE_F32) return sqrt(op_sum_squares(m->ops, m->embed, V * D) / (double)V);
+    Arena *a = &m->arena; // a piece of it, given back at once
+    const size_t mark = arena_mark(a);
+    float *rows = ARENA_NEW(a, float, ROWS *D);
+    double sum = 0;
+    for (size_t v = 0; v < V; v += ROWS) {
+        const size_t n = V - v < ROWS ? V - v : ROWS;
+        op_from_act(m->ops, rows, (const char *)m->embed + v * D * dtype_bytes(m->embed_type), n * D);
+        sum += op_sum_squares(m->ops, rows, n * D);
+    }
+    arena_reset(a, mark);
+    return sqrt(sum / (double)V);
 }

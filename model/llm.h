@@ -24,10 +24,12 @@ typedef struct Llm {
     float *dw;   // (params.total) or NULL; a group that does not train has no gradient, see llm_train
     int train[PARAM_GROUPS];
     uint64_t version[PARAM_GROUPS]; // moves with every change of a group's weights (llm_changed)
-    const float *embed;             // (V, D)
-    const float *norm;              // (D) final
-    Matrix head;                    // (V, D); w is embed where tied
-    Matrix ratt_q, ratt_k, ratt_v;  // (D, D) LatentRATT
+    const void *embed;              // (V, D) of embed_type: the master, or, where the backbone is frozen, the compute type
+    Dtype embed_type;
+    struct Frozen *frozen;         // frozen.h; NULL: all weights are in w
+    const float *norm;             // (D) final
+    Matrix head;                   // (V, D); w is embed where tied
+    Matrix ratt_q, ratt_k, ratt_v; // (D, D) LatentRATT
     const float *ratt_qb, *ratt_kb, *ratt_vb;
     LlmBlock *block; // (L)
     Rope rope, ratt_rope;
@@ -37,7 +39,7 @@ typedef struct Llm {
 int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err);
 void llm_free(Llm *m);
 
-// Ask for gradients of these groups; zeroed. Frozen groups cost no memory.
+// Ask for gradients of these groups; zeroed. The others cost no memory. A frozen backbone (frozen.h) cannot train.
 int llm_train(Llm *m, int backbone, int latent, Err *err);
 void llm_zero_gradients(Llm *m);
 // To be called when weights were written: the kernels' own copies are made again.
@@ -49,5 +51,8 @@ float *llm_gradient(const Llm *m, const float *w);
 void llm_init_latent(Llm *m, uint64_t seed);
 // All weights random (normal 0.02, norms 1), for tests and the offline demo.
 void llm_init_random(Llm *m, uint64_t seed);
+
+// The root mean square of the token embeddings' 2-norms.
+double llm_embedding_norm(Llm *m);
 
 #endif

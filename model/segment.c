@@ -137,7 +137,7 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record) {
     }
     Scratch t = scratch_new(s, g->N);
     float *x = record ? g->acts[0].x_in : single.x_in;
-    op_embed_forward(ops, x, s->llm->embed, g->ids_device, g->N, c->D);
+    op_embed_forward(ops, x, s->llm->embed, s->llm->embed_type, g->ids_device, g->N, c->D);
     if (g->given) op_rows_scatter(ops, x, thought, g->given_row_device, g->given, c->D, sizeof(float));
     for (int l = 0; l < c->L; l++) x = block_forward(s, g, l, record ? &g->acts[l] : &single, &t, x, l ? t.delta : NULL);
     act *h = (char *)s->h + (size_t)g->slot0 * (size_t)c->D * act_bytes;
@@ -227,8 +227,8 @@ void segment_backward(Session *s, Segment *g, float *dthought) {
     op_rmsnorm_backward(ops, dx, llm_gradient(s->llm, s->llm->norm), s->dh + (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->D,
                         g->x_out, g->rstd_out, s->llm->norm, g->N, c->D);
     for (int l = c->L - 1; l >= 0; l--) block_backward(s, g, l, &t, dx);
-    float *dembed = llm_gradient(s->llm, s->llm->embed);
-    if (dembed) op_embed_backward(ops, dembed, dx, g->ids_device, g->N, c->D);
+    if (s->llm->train[PARAMS_BACKBONE])
+        op_embed_backward(ops, llm_gradient(s->llm, s->llm->embed), dx, g->ids_device, g->N, c->D);
     if (dthought && g->given) op_rows_gather(ops, dthought, dx, g->given_row_device, g->given, c->D, sizeof(float));
     arena_reset(&s->device, mark);
 }

@@ -1,5 +1,6 @@
 #include "model/weights.h"
 #include "base/arena.h"
+#include "model/frozen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ static void gguf_name(char out[80], const char *name) {
     }
 }
 
-static const Tensor *find(const WeightsSource *s, const char *name) {
+const Tensor *weights_find(const WeightsSource *s, const char *name) {
     char other[80];
     if (!s->is_gguf) return safetensors_find(&s->tensors, name);
     gguf_name(other, name);
@@ -63,7 +64,7 @@ static const char *shape_text(char out[96], int n, const int64_t *dims) {
 }
 
 static int check_param(const WeightsSource *s, const Param *p, Err *err) {
-    const Tensor *t = find(s, p->name);
+    const Tensor *t = weights_find(s, p->name);
     char have[96], want[96];
     if (!t) return err_set(err, ERR_DATA, "%s: tensor \"%s\" is missing", s->path, p->name);
     if (t->type >= TENSOR_I32)
@@ -82,7 +83,7 @@ static int is_redundant(const WeightsSource *s, const Tensor *t) {
     if (s->is_gguf) return strcmp(t->name, "rope_freqs.weight") == 0; // read with the configuration
     if (n > m && strcmp(t->name + n - m, buffer) == 0) return 1;
     if (!s->config.tied || strcmp(t->name, "lm_head.weight")) return 0;
-    const Tensor *embed = find(s, "model.embed_tokens.weight");
+    const Tensor *embed = weights_find(s, "model.embed_tokens.weight");
     return t->type == embed->type && t->bytes == embed->bytes && memcmp(t->data, embed->data, t->bytes) == 0;
 }
 
@@ -100,7 +101,7 @@ static int check_tensors(const WeightsSource *s, Err *err) {
     params_init(&params, &c);
     for (int i = 0; i < params.n && status == 0; i++) {
         status = check_param(s, &params.param[i], err);
-        if (status == 0) used[find(s, params.param[i].name) - all] = 1;
+        if (status == 0) used[weights_find(s, params.param[i].name) - all] = 1;
     }
     for (int i = 0; i < n && status == 0; i++)
         if (!used[i] && !is_redundant(s, &all[i]))
@@ -162,11 +163,15 @@ typedef struct Loader {
 
 // GGUF files of the Llama family pair neighbouring values of a head in the rotary embedding, we and Hugging Face files pair
 // value j with j + K/2. Row 2j + p of a head there is row p K/2 + j here.
-static size_t source_row(const Loader *l, const Param *p, size_t row) {
-    size_t K = (size_t)l->m->config.K, at = row % K;
-    if (!l->s->is_gguf || l->m->config.family != FAMILY_LLAMA) return row;
+size_t weights_source_row(const WeightsSource *s, const ModelConfig *c, const Param *p, size_t row) {
+    const size_t K = (size_t)c->K, at = row % K;
+    if (!s->is_gguf || c->family != FAMILY_LLAMA) return row;
     if (!strstr(p->name, ".q_proj.weight") && !strstr(p->name, ".k_proj.weight")) return row;
     return row - at + 2 * (at % (K / 2)) + at / (K / 2);
+}
+
+static size_t source_row(const Loader *l, const Param *p, size_t row) {
+    return weights_source_row(l->s, &l->m->config, p, row);
 }
 
 // Index of the first value that is NaN or Inf, or n.
@@ -196,7 +201,7 @@ static void fill_new_rows(const Loader *l, float *w, size_t have, size_t want, s
 }
 
 static int load_param(const Loader *l, const Param *p) {
-    const Tensor *t = find(l->s, p->name);
+    const Tensor *t = weights_find(l->s, p->name);
     size_t width = (size_t)p->dims[p->n_dims - 1], rows = p->count / width, have = t->count / width;
     float *w = l->m->w + p->offset;
     int grow = have < rows;
@@ -214,10 +219,10 @@ static int load_param(const Loader *l, const Param *p) {
 }
 
 // The model may differ from the file in its vocabulary, and in having LatentRATT or not.
-static int check_same(const Llm *m, const WeightsSource *s, Err *err) {
+int weights_check(const Llm *m, const WeightsSource *s, Err *err) {
     for (int i = 0; i < m->params.n; i++) {
         const Param *p = &m->params.param[i];
-        const Tensor *t = find(s, p->name);
+        const Tensor *t = weights_find(s, p->name);
         if (!t && p->group == PARAMS_LATENT) continue;
         if (!t || t->n_dims != p->n_dims || (t->dims[0] != p->dims[0] && !is_table(p->name)) ||
             (p->n_dims == 2 && t->dims[1] != p->dims[1]))
@@ -226,46 +231,93 @@ static int check_same(const Llm *m, const WeightsSource *s, Err *err) {
     return 0;
 }
 
-int weights_load(Llm *m, const WeightsSource *s, Err *err) {
-    if (check_same(m, s, err)) return -1;
+static int load(Llm *m, const WeightsSource *s, int small, Err *err) {
     Loader l = {.m = m, .s = s, .err = err};
     l.stage = mem_alloc(STAGE, sizeof *l.stage);
     l.sum = mem_alloc((size_t)m->config.D, sizeof *l.sum);
     int status = 0;
-    for (int i = 0; i < m->params.n && status == 0; i++)
-        if (find(s, m->params.param[i].name)) status = load_param(&l, &m->params.param[i]);
+    for (int i = 0; i < m->params.n && status == 0; i++) {
+        const Param *p = &m->params.param[i];
+        if (small && p->group == PARAMS_BACKBONE && p->n_dims == 2) continue;
+        if (weights_find(s, p->name)) status = load_param(&l, p);
+    }
     llm_changed(m, PARAMS_BACKBONE), llm_changed(m, PARAMS_LATENT);
     free(l.stage), free(l.sum);
     return status;
 }
 
+int weights_load(Llm *m, const WeightsSource *s, Err *err) {
+    return weights_check(m, s, err) ? -1 : load(m, s, 0, err);
+}
+
+int weights_load_small(Llm *m, const WeightsSource *s, Err *err) {
+    return load(m, s, 1, err);
+}
+
 // ---- saving -------------------------------------------------------------------------------------------------------
 
-static int save_tensors(const Llm *m, const char *path, TensorType type, Err *err) {
-    const Params *p = &m->params;
+// Values [at, at + n) of a parameter as f32. Of a frozen backbone's matrices, whole rows from the file.
+static void param_values(const Llm *m, const Param *p, size_t at, size_t n, float *out) {
+    if (!m->frozen || p->group != PARAMS_BACKBONE || p->n_dims == 1) {
+        ops_download(m->ops, out, m->w + p->offset + at, n * sizeof *out);
+        return;
+    }
+    const size_t width = (size_t)p->dims[1];
+    for (size_t i = 0; i < n; i += width) frozen_param_row(m, p, (at + i) / width, out + i);
+}
+
+// How many values of a parameter go through the stage at a time: whole rows.
+static size_t param_step(const Param *p) {
+    const size_t width = (size_t)p->dims[p->n_dims - 1];
+    return STAGE / width * width;
+}
+
+typedef struct Saver {
+    const Llm *m;
+    TensorType type;
+    SafetensorsWriter writer;
+    float *stage;   // (STAGE)
+    uint16_t *half; // (STAGE)
+} Saver;
+
+static int save_param(Saver *s, const Param *p, Err *err) {
+    for (size_t at = 0, n; at < p->count; at += n) {
+        n = p->count - at < param_step(p) ? p->count - at : param_step(p);
+        param_values(s->m, p, at, n, s->stage);
+        if (first_not_finite(s->stage, n) < n)
+            return err_set(err, ERR_DATA, "tensor \"%s\" holds a value that is not finite: not saved", p->name);
+        for (size_t k = 0; s->type == TENSOR_BF16 && k < n; k++) s->half[k] = f32_to_bf16(s->stage[k]);
+        safetensors_write_data(&s->writer, s->type == TENSOR_BF16 ? (void *)s->half : (void *)s->stage,
+                               n * tensor_block_bytes(s->type));
+    }
+    return 0;
+}
+
+static int save_begin(Saver *s, const char *path, Err *err) {
+    const Params *p = &s->m->params;
     Tensor *tensor = mem_zalloc((size_t)p->n, sizeof *tensor);
     for (int i = 0; i < p->n; i++) {
         const Param *x = &p->param[i];
-        tensor[i] = (Tensor){.name = x->name, .type = type, .n_dims = x->n_dims, .dims = {x->dims[0], x->dims[1]}};
+        tensor[i] = (Tensor){.name = x->name, .type = s->type, .n_dims = x->n_dims, .dims = {x->dims[0], x->dims[1]}};
     }
     json_t *metadata = json_pack("{s:s}", "format", "pt");
-    SafetensorsWriter writer;
-    int status = safetensors_write_begin(&writer, path, tensor, p->n, metadata, err);
+    int status = safetensors_write_begin(&s->writer, path, tensor, p->n, metadata, err);
     json_decref(metadata);
     free(tensor);
-    if (status) return -1;
-    float *stage = mem_alloc(STAGE, sizeof *stage);
-    uint16_t *half = mem_alloc(STAGE, sizeof *half);
-    for (int i = 0; i < p->n; i++) {
-        for (size_t at = 0, n; at < p->param[i].count; at += n) {
-            n = p->param[i].count - at < STAGE ? p->param[i].count - at : STAGE;
-            ops_download(m->ops, stage, m->w + p->param[i].offset + at, n * sizeof *stage);
-            for (size_t k = 0; type == TENSOR_BF16 && k < n; k++) half[k] = f32_to_bf16(stage[k]);
-            safetensors_write_data(&writer, type == TENSOR_BF16 ? (void *)half : (void *)stage, n * tensor_block_bytes(type));
-        }
-    }
-    free(stage), free(half);
-    return safetensors_write_end(&writer, err);
+    return status;
+}
+
+static int save_tensors(const Llm *m, const char *path, TensorType type, Err *err) {
+    Saver s = {.m = m, .type = type};
+    if (save_begin(&s, path, err)) return -1;
+    s.stage = mem_alloc(STAGE, sizeof *s.stage);
+    s.half = mem_alloc(STAGE, sizeof *s.half);
+    int status = 0;
+    for (int i = 0; i < m->params.n && status == 0; i++) status = save_param(&s, &m->params.param[i], err);
+    free(s.stage), free(s.half);
+    if (status == 0) return safetensors_write_end(&s.writer, err);
+    outfile_abandon(&s.writer.file);
+    return -1;
 }
 
 static int save_generation(const ModelConfig *c, const char *path, Err *err) {
@@ -300,8 +352,9 @@ void weights_hash(const Llm *m, char hex[33]) {
     for (int i = 0; i < m->params.n; i++) {
         const Param *p = &m->params.param[i];
         for (size_t at = 0, n; at < p->count; at += n) {
-            n = p->count - at < STAGE ? p->count - at : STAGE;
-            ops_download(m->ops, stage, m->w + p->offset + at, n * sizeof *stage);
+            const size_t step = param_step(p);
+            n = p->count - at < step ? p->count - at : step;
+            param_values(m, p, at, n, stage);
             XXH3_128bits_update(state, stage, n * sizeof *stage);
         }
     }

@@ -29,6 +29,15 @@ void weights_close(WeightsSource *s);
 // GGUF files are put back into half-split order. LatentRATT's tensors are read where present and left alone else.
 int weights_load(Llm *m, const WeightsSource *s, Err *err);
 
+// What frozen.c builds on. The file's tensor of a parameter's name, or NULL.
+const Tensor *weights_find(const WeightsSource *s, const char *name);
+// The row of the file's tensor that is row `row` of the parameter.
+size_t weights_source_row(const WeightsSource *s, const ModelConfig *c, const Param *p, size_t row);
+// Whether the file has the tensors of this model; it may differ in its vocabulary and in having LatentRATT.
+int weights_check(const Llm *m, const WeightsSource *s, Err *err);
+// As weights_load, but of the backbone only norms and biases.
+int weights_load_small(Llm *m, const WeightsSource *s, Err *err);
+
 // Write config.json, model.safetensors and generation_config.json into `folder` (which exists). type: F32 or BF16.
 int weights_save(const Llm *m, const char *folder, TensorType type, Err *err);
 // 128-bit hash over all weights, 32 hexadecimal digits.

@@ -44,15 +44,24 @@ void op_from_act(Ops *ops, float *out, const act *x, size_t n);
 
 // ---- linear -------------------------------------------------------------------------------------------------------
 
-// A weight (O, I) as written in a Hugging Face file: y = x W^T + b. The backend keeps copies in the layout and type its
-// matrix kernel wants; they are made again when `*version` has moved (training advances it).
+// Rows [first, first + rows) of a weight that is kept outside device memory (a file), as (rows, I) of `type` on the host.
+// Called from several threads at once.
+typedef void MatrixRead(const void *context, void *out, Dtype type, int first, int rows);
+
+// A weight (O, I) as written in a Hugging Face file: y = x W^T + b. The backend makes a copy in the layout and type its
+// matrix kernel wants, from the master or, where `read` is set, from there. It is made again when `*version` has moved.
 typedef struct Matrix {
-    const float *w;          // (O, I) master, device
+    const float *w;          // (O, I) master, device; with `read` only an identity
     const uint64_t *version; // host
     int O, I;
+    int stream;                // make the copy for each product and keep none: memory for time
+    MatrixRead *read;          // NULL: the master counts
+    const void *context;       // of `read`
     struct MatrixCache *cache; // the backend's; NULL at first, released by ops_matrix_free
 } Matrix;
 
+// Make the copy now rather than with the first product.
+void ops_matrix_prepare(Ops *ops, Matrix *m);
 void ops_matrix_free(Ops *ops, Matrix *m);
 
 // y (N, O) = x (N, I) W^T + bias (O, or NULL). The type of y is `y_type`.
@@ -64,8 +73,8 @@ void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy,
 
 // ---- rows ---------------------------------------------------------------------------------------------------------
 
-// x (N, D) row n = table (V, D) row ids[n]; ids (N) < 0 leaves the row as it is.
-void op_embed_forward(Ops *ops, float *x, const float *table, const int32_t *ids, int N, int D);
+// x (N, D) row n = table (V, D) row ids[n]; ids (N) < 0 leaves the row as it is. table is of table_type.
+void op_embed_forward(Ops *ops, float *x, const void *table, Dtype table_type, const int32_t *ids, int N, int D);
 // dtable (V, D) += dx (N, D).
 void op_embed_backward(Ops *ops, float *dtable, const float *dx, const int32_t *ids, int N, int D);
 

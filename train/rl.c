@@ -347,7 +347,7 @@ int rl_train(Session *s, const Examples *train, const Examples *valid, const RlO
     t.noise = mem_alloc((size_t)o->loop.batch * (size_t)o->method.samples * (size_t)m->config.D, sizeof(float));
     t.reference = mem_alloc(count, sizeof(float));
     ops_download(s->ops, t.reference, m->w + latent, count * sizeof(float));
-    t.embedding_norm = sqrt(op_sum_squares(s->ops, m->embed, (size_t)m->config.V * (size_t)m->config.D) / m->config.V);
+    t.embedding_norm = llm_embedding_norm(m);
     int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
     free(t.noise), free(t.reference);
     optimizer_free(&t.optimizer);

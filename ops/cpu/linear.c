@@ -37,14 +37,15 @@ typedef struct LinearState {
 } LinearState;
 
 typedef struct Packed { // a weight in the kernel's layout
-    void *data;         // NULL: the master's own layout serves
     dnnl_memory_desc_t desc;
+    int known, plain; // desc is there; it is that of the f32 master
+    int fresh;        // data is of `version`
     uint64_t version;
-    int known, fresh;
+    void *data; // kept, or NULL
 } Packed;
 
 struct MatrixCache {
-    Packed packed[2]; // FORWARD, BACKWARD_INPUT
+    Packed packed[2]; // FORWARD, BACKWARD_INPUT (layout alone: that copy is made for each product)
 };
 
 int linear_open(Ops *ops, Err *err) {
@@ -126,13 +127,16 @@ static dnnl_memory_t memory_for(LinearState *s, const dnnl_memory_desc_t *d) {
     return m;
 }
 
-// The weight as oneDNN sees it, (K, N) of the product: W^T going forward, W going back, both over the master's (O, I).
-static dnnl_memory_desc_t master_desc(const Matrix *w, int kind, dnnl_data_type_t type) {
-    return kind == FORWARD ? plain(type, w->I, w->O, 1, w->I) : plain(type, w->O, w->I, w->I, 1);
+// A weight's rows [.., .. + rows) as oneDNN sees them, (K, N) of the product: W^T going forward, W going back.
+static dnnl_memory_desc_t rows_desc(int kind, dnnl_data_type_t type, int64_t rows, int64_t I) {
+    return kind == FORWARD ? plain(type, I, rows, 1, I) : plain(type, rows, I, I, 1);
 }
 
 // The layout the kernel asks for is taken from a product of typical height and then used for all heights.
-static void packed_learn(Ops *ops, const Matrix *w, int kind, Packed *p) {
+static Packed *packed_learn(Ops *ops, Matrix *w, int kind) {
+    if (!w->cache) w->cache = mem_zalloc(1, sizeof *w->cache);
+    Packed *p = &w->cache->packed[kind];
+    if (p->known) return p;
     const int64_t typical = 256, K = kind == FORWARD ? w->I : w->O, N = kind == FORWARD ? w->O : w->I;
     dnnl_data_type_t type = dnnl_type(ops->dtype);
     dnnl_memory_desc_t src = plain(type, typical, K, K, 1), dst = plain(dnnl_f32, typical, N, N, 1), any;
@@ -141,44 +145,102 @@ static void packed_learn(Ops *ops, const Matrix *w, int kind, Packed *p) {
     dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
     p->desc = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     dnnl_primitive_desc_destroy(pd);
-    dnnl_memory_desc_t master = master_desc(w, kind, dnnl_f32);
-    if (!dnnl_memory_desc_equal(&p->desc, &master)) {
-        size_t bytes = (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64;
+    dnnl_memory_desc_t master = rows_desc(kind, dnnl_f32, w->O, w->I);
+    p->plain = !w->read && dnnl_memory_desc_equal(&p->desc, &master);
+    p->known = 1;
+    return p;
+}
+
+static void reorder(Ops *ops, const dnnl_memory_desc_t *from_desc, const void *from, const dnnl_memory_desc_t *to_desc,
+                    void *to) {
+    LinearState *s = ops->linear;
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t primitive;
+    DNNL(dnnl_reorder_primitive_desc_create(&pd, from_desc, s->engine, to_desc, s->engine, NULL));
+    DNNL(dnnl_primitive_create(&primitive, pd)); // compiled once a shape: oneDNN keeps its own cache
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_memory_t source = memory_for(s, from_desc), target = memory_for(s, to_desc);
+    DNNL(dnnl_memory_set_data_handle(source, (void *)from));
+    DNNL(dnnl_memory_set_data_handle(target, to));
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}};
+    DNNL(dnnl_primitive_execute(primitive, s->stream, 2, args));
+    DNNL(dnnl_stream_wait(s->stream));
+    dnnl_memory_destroy(source), dnnl_memory_destroy(target);
+    dnnl_primitive_destroy(primitive);
+}
+
+// A run of rows at a time through a stage: whole blocks of the kernel's layout, so that each run is a part of it.
+enum { STAGE_ROWS = 4096, READ_ROWS = 64 };
+
+static void pack_read(Ops *ops, const Matrix *w, int kind, const dnnl_memory_desc_t *desc, void *to) {
+    size_t mark = arena_mark(&ops->shared), row_bytes = (size_t)w->I * dtype_bytes(ops->dtype);
+    char *stage = arena_get(&ops->shared, STAGE_ROWS, row_bytes);
+    for (int first = 0; first < w->O; first += STAGE_ROWS) {
+        const int rows = w->O - first < STAGE_ROWS ? w->O - first : STAGE_ROWS;
+        PARALLEL_TASKS
+        for (int r = 0; r < rows; r += READ_ROWS)
+            w->read(w->context, stage + (size_t)r * row_bytes, ops->dtype, first + r,
+                    rows - r < READ_ROWS ? rows - r : READ_ROWS);
+        dnnl_memory_desc_t from = rows_desc(kind, dnnl_type(ops->dtype), rows, w->I), part;
+        dnnl_dims_t size = {kind == FORWARD ? w->I : rows, kind == FORWARD ? rows : w->I},
+                    offset = {kind == FORWARD ? 0 : first, kind == FORWARD ? first : 0};
+        DNNL(dnnl_memory_desc_init_submemory(&part, desc, size, offset));
+        reorder(ops, &from, stage, &part, to);
+    }
+    arena_reset(&ops->shared, mark);
+}
+
+static void pack(Ops *ops, const Matrix *w, int kind, const dnnl_memory_desc_t *desc, void *to) {
+    if (w->read) {
+        pack_read(ops, w, kind, desc, to);
+        return;
+    }
+    dnnl_memory_desc_t master = rows_desc(kind, dnnl_f32, w->O, w->I);
+    reorder(ops, &master, w->w, desc, to);
+}
+
+// The copy for forward products: kept, unless the weight streams (then in `ops->shared`, until the caller resets it).
+static const void *packed_forward(Ops *ops, Matrix *w) {
+    Packed *p = packed_learn(ops, w, FORWARD);
+    if (p->plain) return w->w;
+    const size_t bytes = (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64;
+    if (w->stream) {
+        void *to = arena_get(&ops->shared, bytes, 1);
+        pack(ops, w, FORWARD, &p->desc, to);
+        return to;
+    }
+    if (!p->data) {
         p->data = aligned_alloc(64, bytes);
         if (!p->data) {
             fprintf(stderr, "latentr3: out of memory: packed weights want %zu bytes\n", bytes);
             exit(ERR_MEMORY);
         }
     }
-    p->known = 1;
-}
-
-static void packed_refresh(Ops *ops, const Matrix *w, int kind, Packed *p) {
-    LinearState *s = ops->linear;
-    dnnl_memory_desc_t from = master_desc(w, kind, dnnl_f32);
-    dnnl_primitive_desc_t pd;
-    DNNL(dnnl_reorder_primitive_desc_create(&pd, &from, s->engine, &p->desc, s->engine, NULL));
-    dnnl_primitive_t reorder;
-    DNNL(dnnl_primitive_create(&reorder, pd));
-    dnnl_primitive_desc_destroy(pd);
-    dnnl_memory_t source = memory_for(s, &from), packed = memory_for(s, &p->desc);
-    DNNL(dnnl_memory_set_data_handle(source, (void *)w->w));
-    DNNL(dnnl_memory_set_data_handle(packed, p->data));
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, packed}};
-    DNNL(dnnl_primitive_execute(reorder, s->stream, 2, args));
-    DNNL(dnnl_stream_wait(s->stream));
-    dnnl_memory_destroy(source), dnnl_memory_destroy(packed);
-    dnnl_primitive_destroy(reorder);
-}
-
-static const Packed *packed_weight(Ops *ops, Matrix *w, int kind) {
-    if (!w->cache) w->cache = mem_zalloc(1, sizeof *w->cache);
-    Packed *p = &w->cache->packed[kind];
-    if (!p->known) packed_learn(ops, w, kind, p);
-    if (p->data && (!p->fresh || p->version != *w->version)) packed_refresh(ops, w, kind, p);
+    if (!p->fresh || p->version != *w->version) pack(ops, w, FORWARD, &p->desc, p->data);
     p->version = *w->version;
     p->fresh = 1;
-    return p;
+    return p->data;
+}
+
+// The copy for products with W itself, from the forward copy: in `ops->shared`. It is small beside the product it serves
+// and mostly still in the cache when that reads it, so a second kept copy would cost memory and win no time.
+static const void *packed_backward(Ops *ops, Matrix *w) {
+    Packed *p = packed_learn(ops, w, BACKWARD_INPUT), *forward = packed_learn(ops, w, FORWARD);
+    if (p->plain) return w->w;
+    void *to = arena_get(&ops->shared, (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64, 1);
+    if (w->stream || forward->plain) {
+        pack(ops, w, BACKWARD_INPUT, &p->desc, to);
+        return to;
+    }
+    const int turned[] = {1, 0};
+    dnnl_memory_desc_t from;
+    DNNL(dnnl_memory_desc_permute_axes(&from, &forward->desc, turned));
+    reorder(ops, &from, packed_forward(ops, w), &p->desc, to);
+    return to;
+}
+
+void ops_matrix_prepare(Ops *ops, Matrix *m) {
+    if (!m->stream) packed_forward(ops, m);
 }
 
 static Product *product_find(LinearState *s, const Product *key, unsigned *bucket) {
@@ -239,20 +301,24 @@ static void product_run(Ops *ops, Product *p, const void *src, const void *weigh
 
 void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w, const float *bias, int N) {
     if (N == 0) return;
-    const Packed *packed = packed_weight(ops, w, FORWARD);
+    size_t mark = arena_mark(&ops->shared);
+    const void *weights = packed_forward(ops, w);
     dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->I, w->I, 1), dst = plain(dnnl_type(y_type), N, w->O, w->O, 1);
     Product key = {.kind = FORWARD, .M = N, .N = w->O, .K = w->I, .bias = bias != NULL, .dst_type = y_type};
-    Product *p = product_get(ops, &key, &src, &packed->desc, &dst);
-    product_run(ops, p, x, packed->data ? packed->data : w->w, y, bias);
+    Product *p = product_get(ops, &key, &src, &w->cache->packed[FORWARD].desc, &dst);
+    product_run(ops, p, x, weights, y, bias);
+    arena_reset(&ops->shared, mark);
 }
 
 void op_linear_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Matrix *w, int N) {
     if (N == 0) return;
-    const Packed *packed = packed_weight(ops, w, BACKWARD_INPUT);
+    size_t mark = arena_mark(&ops->shared);
+    const void *weights = packed_backward(ops, w);
     dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->O, w->O, 1), dst = plain(dnnl_type(dx_type), N, w->I, w->I, 1);
     Product key = {.kind = BACKWARD_INPUT, .M = N, .N = w->I, .K = w->O, .dst_type = dx_type};
-    Product *p = product_get(ops, &key, &src, &packed->desc, &dst);
-    product_run(ops, p, dy, packed->data ? packed->data : w->w, dx, NULL);
+    Product *p = product_get(ops, &key, &src, &w->cache->packed[BACKWARD_INPUT].desc, &dst);
+    product_run(ops, p, dy, weights, dx, NULL);
+    arena_reset(&ops->shared, mark);
 }
 
 // Sum of rows, chunk by chunk in a fixed order.

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
-void op_embed_forward(Ops *ops, float *x, const float *table, const int32_t *ids, int N, int D) {
+void op_embed_forward(Ops *ops, float *x, const void *table, Dtype table_type, const int32_t *ids, int N, int D) {
+    const size_t row_bytes = (size_t)D * dtype_bytes(table_type);
     PARALLEL_FOR((size_t)N * (size_t)D)
     for (int n = 0; n < N; n++) {
-        if (ids[n] >= 0) memcpy(x + (size_t)n * D, table + (size_t)ids[n] * D, (size_t)D * 4);
+        if (ids[n] >= 0)
+            ops->k->load(x + (size_t)n * (size_t)D, (const char *)table + (size_t)ids[n] * row_bytes, (size_t)D, table_type);
     }
 }
 

@@ -1,0 +1,20 @@
+// A backbone that is only used: no f32 master. Matrices are read from the model's file straight into the kernels' layout
+// (half the memory in bf16, and no copy in between); where even that would not fit, they stream: each is read and laid out
+// again for each product, so that a model runs in the memory of its file.
+#ifndef MODEL_FROZEN_H
+#define MODEL_FROZEN_H
+
+#include "model/weights.h"
+
+typedef struct Frozen Frozen;
+
+// In place of weights_load: norms, biases and LatentRATT are loaded, the embedding table in the compute type, the matrices
+// bound to `s`, which must stay open as long as the model. Checks what weights_load checks. memory_bytes: what the matrices
+// may take before they stream (0: three quarters of the machine's).
+int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err);
+void frozen_free(Frozen *f);
+int frozen_streams(const Llm *m); // 1 where the matrices stream
+// Row `row` (dims[1]) of a matrix parameter as the file has it, f32: for saving a model whose backbone was not touched.
+void frozen_param_row(const Llm *m, const Param *p, size_t row, float *out);
+
+#endif
