@@ -94,7 +94,7 @@ static json_t *describe_data(const char *path, Err *err) {
     json_t *out = json_pack("{s:s, s:o, s:o, s:i, s:i}", "kind", "data", "path", options_text(path), "category",
                             options_text(d.category), "items", d.items.n, "distinct_titles", titles);
     CHECK(out);
-    json_t *hashes = dataset_hashes(&d, err);
+    json_t *hashes = dataset_hashes(&d, 1, err);
     int status = hashes ? describe_rows(out, &d, err) : -1;
     json_object_set_new(out, "hashes", hashes ? hashes : json_null());
     if (d.json) json_object_set(out, "dataset", d.json);

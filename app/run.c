@@ -27,7 +27,7 @@ static json_t *environment(void) {
 static int fill_metrics(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err) {
     char hash[33];
     weights_hash(&m->llm, hash);
-    json_t *data = dataset_hashes(d, err);
+    json_t *data = dataset_hashes(d, 0, err);
     if (!data) return -1;
     r->metrics = json_pack("{s:s, s:o, s:I, s:o, s:{s:s, s:s, s:s}, s:o, s:s}", "command", o->command->name, "configuration",
                            options_to_json(o), "seed", (json_int_t)o->seed, "data", data, "versions", "latentr3",

@@ -125,14 +125,14 @@ int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, 
     return status;
 }
 
-json_t *dataset_hashes(const Dataset *d, Err *err) {
-    static const char *const names[] = {"train.csv", "valid.csv", "test.csv", "info.txt"};
+json_t *dataset_hashes(const Dataset *d, int with_test, Err *err) {
+    static const char *const names[] = {"train.csv", "valid.csv", "info.txt", "test.csv"};
     char *copy = mem_strndup(d->folder, strlen(d->folder)), hex[33];
     json_t *hashes = json_object();
     json_t *folder = json_string(basename(copy));
     json_object_set_new(hashes, "folder", folder ? folder : json_string("(not UTF-8)"));
     free(copy);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names - !with_test; i++) {
         char *path = file_join(d->folder, names[i]);
         int there = file_exists(path), status = there ? file_hash(hex, path, err) : 0;
         free(path);

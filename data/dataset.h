@@ -76,6 +76,7 @@ void dataset_close(Dataset *d);
 // have the bytes it had then: a folder that was half overwritten would mix splits.
 int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, Err *err);
 // {"folder": name, "train.csv": hash, ...} of the files that are there, for metrics.json. The caller owns it.
-json_t *dataset_hashes(const Dataset *d, Err *err);
+// with_test 0: test.csv is not opened (a command that trains has no business there).
+json_t *dataset_hashes(const Dataset *d, int with_test, Err *err);
 
 #endif

@@ -397,7 +397,7 @@ static void test_folder(void **state) {
     d.strict = 0;
     refuses_rows(&d, "train", ERR_IO, "train.csv");
     refuses_rows(&d, "../x", ERR_USAGE, "split \"../x\"");
-    json_t *hashes = dataset_hashes(&d, &err);
+    json_t *hashes = dataset_hashes(&d, 1, &err);
     assert_non_null(hashes);
     assert_int_equal(json_object_size(hashes), 4); // folder, two splits, info.txt
     assert_string_equal(json_string_value(json_object_get(hashes, "folder")), strrchr(folder, '/') + 1);
