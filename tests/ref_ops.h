@@ -24,11 +24,12 @@ static inline void ref_linear_forward(double *y, double *mag, const double *x, c
                                       int O, int I) {
     for (int n = 0; n < N; n++)
         for (int o = 0; o < O; o++) {
-            size_t at = (size_t)n * (size_t)O + (size_t)o;
-            y[at] = 0;
-            if (mag) mag[at] = 0;
-            for (int i = 0; i < I; i++) ref_term(y, mag, at, x[(size_t)n * (size_t)I + i] * w[(size_t)o * (size_t)I + i]);
-            if (bias) ref_term(y, mag, at, bias[o]);
+            const double *a = x + (size_t)n * (size_t)I, *b = w + (size_t)o * (size_t)I;
+            double sum = 0, terms = 0;
+            for (int i = 0; i < I; i++) sum += a[i] * b[i];
+            for (int i = 0; mag && i < I; i++) terms += fabs(a[i] * b[i]);
+            y[(size_t)n * (size_t)O + o] = sum + (bias ? bias[o] : 0);
+            if (mag) mag[(size_t)n * (size_t)O + o] = terms + (bias ? fabs(bias[o]) : 0);
         }
 }
 

@@ -1,0 +1,326 @@
+// Losses and gradients of both stages against the method in double precision (ref_model.h): the loss itself, and for every
+// weight tensor the derivative along a random direction and at its largest entry, by central differences. A random direction
+// sees any error of the gradient, at the error's full length.
+#include "base/rng.h"
+#include "golden.h"
+#include "ref_model.h"
+#include "train/rl.h"
+
+static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
+
+typedef struct Method {
+    int thoughts, window, hidden;
+} Method;
+
+enum { PROMPTS = 3, PROMPT_MOST = 16, ANSWER_MOST = 5, SAMPLES_MOST = 4 };
+
+typedef struct Bench { // a tiny model, a few short rows, and the reference over the same weights
+    Ops *ops;
+    Llm llm;
+    Session s;
+    Examples examples;
+    uint32_t index[PROMPTS];
+    int32_t prompt[PROMPTS][PROMPT_MOST], answer[PROMPTS][ANSWER_MOST]; // the whole prompt, instruction included
+    int prompt_len[PROMPTS], answer_len[PROMPTS];
+    RefModel ref;
+} Bench;
+
+// Rows 0 and 1 share an instruction of 4 tokens, row 2 is a root of its own; prompts of 9, 6 and 12 tokens.
+static void bench_rows(Bench *b) {
+    static const int prompt[PROMPTS] = {9, 6, 12}, answer[PROMPTS] = {4, 5, 1}, instruction = 4;
+    const uint64_t V = (uint64_t)b->llm.config.V;
+    Examples *e = &b->examples;
+    *e = (Examples){.n = PROMPTS, .example = calloc(PROMPTS, sizeof(Example)), .longest = PROMPT_MOST + ANSWER_MOST};
+    for (int i = 0; i < instruction; i++) ints_push(&e->instruction, (int32_t)rng_below(3, 70, (uint64_t)i, V));
+    for (int r = 0; r < PROMPTS; r++) {
+        const int shared = r < 2 ? instruction : 0;
+        for (int i = 0; i < prompt[r]; i++)
+            b->prompt[r][i] = i < shared ? e->instruction.data[i] : (int32_t)rng_below(3, 71 + (uint64_t)r, (uint64_t)i, V);
+        for (int i = 0; i < answer[r]; i++) b->answer[r][i] = (int32_t)rng_below(3, 81 + (uint64_t)r, (uint64_t)i, V);
+        b->prompt_len[r] = prompt[r], b->answer_len[r] = answer[r], b->index[r] = (uint32_t)r;
+        e->example[r] = (Example){b->prompt[r] + shared, b->answer[r], prompt[r] - shared, answer[r], shared > 0};
+    }
+}
+
+static void bench_open(Bench *b, const char *folder, Method method) {
+    Err err = {0};
+    memset(b, 0, sizeof *b);
+    char *path = file_join(folder, "config.json");
+    json_t *json = json_read(path, 0, &err);
+    ModelConfig config;
+    OK(config_from_json(&config, json, path, &err));
+    json_decref(json);
+    free(path);
+    config.thoughts = method.thoughts, config.thought_window = method.window, config.thought_hidden = method.hidden;
+    OK(ops_open(&b->ops, 2, DTYPE_F32, &err));
+    OK(llm_init(&b->llm, b->ops, &config, 64, &err));
+    golden_load_file(&b->llm, folder, "model.safetensors");
+    golden_load_file(&b->llm, folder, "latentratt.safetensors");
+    OK(session_init(&b->s, &b->llm, 512, &err));
+    bench_rows(b);
+    ref_model_init(&b->ref, &b->llm);
+}
+
+static void bench_close(Bench *b) {
+    ref_model_free(&b->ref);
+    examples_free(&b->examples);
+    session_free(&b->s);
+    llm_free(&b->llm);
+    ops_close(b->ops);
+}
+
+// ---- comparing ------------------------------------------------------------------------------------------------------
+
+typedef double Loss(void *context);
+
+static double along(Bench *b, Loss *loss, void *context, const Param *p, const double *direction, double step) {
+    double *w = b->ref.w + p->offset, *was = malloc(p->count * sizeof(double)), above, below;
+    memcpy(was, w, p->count * sizeof(double));
+    for (size_t i = 0; i < p->count; i++) w[i] = was[i] + step * direction[i];
+    above = loss(context);
+    for (size_t i = 0; i < p->count; i++) w[i] = was[i] - step * direction[i];
+    below = loss(context);
+    memcpy(w, was, p->count * sizeof(double));
+    free(was);
+    return (above - below) / (2 * step);
+}
+
+// The model's gradient of one tensor. Errors count beside its norm: 2e-5 is a few hundred roundings.
+static void check_tensor(Bench *b, Loss *loss, void *context, const Param *p) {
+    float *got = malloc(p->count * sizeof(float)), *random = malloc(p->count * sizeof(float));
+    double *direction = malloc(p->count * sizeof(double)), norm = 0;
+    size_t largest = 0;
+    ops_download(b->ops, got, b->llm.dw + p->offset, p->count * sizeof(float));
+    for (size_t i = 0; i < p->count; i++) {
+        norm += (double)got[i] * (double)got[i];
+        if (fabsf(got[i]) > fabsf(got[largest])) largest = i;
+    }
+    norm = sqrt(norm);
+    for (int way = 0; way < 2; way++) {
+        double have = 0;
+        rng_normal(random, p->count, 17, 90 + (uint64_t)way, p->offset);
+        for (size_t i = 0; i < p->count; i++) {
+            direction[i] = way == 1 ? i == largest : (double)random[i];
+            have += direction[i] * (double)got[i];
+        }
+        golden_close(have, along(b, loss, context, p, direction, way == 1 ? 1e-4 : 1e-6), 2e-5 * norm + 1e-8, p->name, way);
+    }
+    free(got), free(random), free(direction);
+}
+
+static int check_tensors(Bench *b, Loss *loss, void *context) {
+    int checked = 0;
+    for (int i = 0; i < b->llm.params.n; i++) {
+        if (!b->llm.train[b->llm.params.param[i].group]) continue;
+        check_tensor(b, loss, context, &b->llm.params.param[i]);
+        checked++;
+    }
+    return checked;
+}
+
+// ---- SFT ------------------------------------------------------------------------------------------------------------
+
+static double sft_reference(void *context) {
+    const Bench *b = context;
+    double loss = 0, *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + THINK_THOUGHTS) * (size_t)b->llm.config.D);
+    int tokens = 0;
+    for (int r = 0; r < PROMPTS; r++) {
+        double logprob[ANSWER_MOST];
+        int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
+        ref_answer(&b->ref, logprob, x, T, b->answer[r], b->answer_len[r], NULL);
+        for (int i = 0; i < b->answer_len[r]; i++, tokens++) loss -= logprob[i];
+    }
+    free(x);
+    return loss / tokens;
+}
+
+static void check_sft(const char *folder, Method method) {
+    Err err = {0};
+    Bench b;
+    bench_open(&b, folder, method);
+    OK(llm_train(&b.llm, 1, 1, &err));
+    int64_t tokens;
+    double loss = sft_update(&b.s, &b.examples, b.index, PROMPTS, 1 << 20, 1, &tokens) / (double)tokens,
+           want = sft_reference(&b);
+    golden_close(loss, want, 1e-6 * want, "loss", method.thoughts);
+    assert_int_equal(check_tensors(&b, sft_reference, &b), b.llm.params.n);
+    bench_close(&b);
+}
+
+static void sft_by_differences(void **state) {
+    (void)state;
+    const Method method[] = {{0, 0, 0}, {1, 0, 0}, {2, 0, 0}, {3, 0, 0}, {1, 0, 1}, {2, 0, 1}, {1, 4, 0}, {3, 2, 0}};
+    for (size_t i = 0; i < sizeof method / sizeof *method; i++)
+        for (size_t f = 0; f < 2; f++)
+            if (i < 2 || f == i % 2) check_sft(folders[f], method[i]);
+}
+
+// ---- LR-GRPO --------------------------------------------------------------------------------------------------------
+
+typedef struct RlCase {
+    Method method;
+    int samples, relative, window;
+    AdvantageScope scope;
+    double beta;
+} RlCase;
+
+typedef struct Surrogate { // what the gradient of one update is the gradient of: everything but `logprob` is frozen
+    Bench *b;
+    const RlCase *c;
+    double *noise; // (PROMPTS, K, D) as it is added
+    double old[PROMPTS][SAMPLES_MOST][ANSWER_MOST], reference[PROMPTS][SAMPLES_MOST][ANSWER_MOST];
+    double advantage[PROMPTS * SAMPLES_MOST];
+} Surrogate;
+
+static void surrogate_logprobs(const Surrogate *s, double logprob[PROMPTS][SAMPLES_MOST][ANSWER_MOST]) {
+    const Bench *b = s->b;
+    const size_t D = (size_t)b->llm.config.D, K = (size_t)s->c->samples;
+    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + THINK_THOUGHTS) * D);
+    for (int r = 0; r < PROMPTS; r++) {
+        int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
+        for (size_t k = 0; k < K; k++)
+            ref_answer(&b->ref, logprob[r][k], x, T, b->answer[r], b->answer_len[r], s->noise + ((size_t)r * K + k) * D);
+    }
+    free(x);
+}
+
+// Method, section 4: the clipped surrogate and the k3 estimate of the KL, means over a prompt's K A tokens, then over prompts.
+static double surrogate_loss(void *context) {
+    const Surrogate *s = context;
+    double logprob[PROMPTS][SAMPLES_MOST][ANSWER_MOST], loss = 0;
+    const int K = s->c->samples;
+    surrogate_logprobs(s, logprob);
+    for (int r = 0; r < PROMPTS; r++)
+        for (int k = 0; k < K; k++)
+            for (int i = 0; i < s->b->answer_len[r]; i++) {
+                double lp = logprob[r][k][i], ratio = exp(lp - s->old[r][k][i]), A = s->advantage[r * K + k],
+                       clipped = ratio < 0.8    ? 0.8
+                                 : ratio > 1.28 ? 1.28
+                                                : ratio,
+                       d = s->reference[r][k][i] - lp, gain = ratio * A < clipped * A ? ratio * A : clipped * A;
+                loss += (-gain + s->c->beta * (exp(d) - d - 1)) / (PROMPTS * K * s->b->answer_len[r]);
+            }
+    return loss;
+}
+
+// The noise as it is added to the last thought of each prompt, none for the first sample.
+static void surrogate_noise(Surrogate *s, const float *unit, double sigma) {
+    const Bench *b = s->b;
+    const int D = b->llm.config.D, K = s->c->samples;
+    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + THINK_THOUGHTS) * (size_t)D);
+    for (int r = 0; r < PROMPTS; r++) {
+        int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
+        double squares = 0;
+        for (int d = 0; d < D; d++) squares += x[(T - 1) * D + d] * x[(T - 1) * D + d];
+        for (int i = 0; i < K * D; i++)
+            s->noise[r * K * D + i] =
+                i < D ? 0 : sigma * (s->c->relative ? sqrt(squares / D) : 1) * (double)unit[r * K * D + i];
+    }
+    free(x);
+}
+
+static void check_rewards(const Surrogate *s, const double *reward) {
+    const int K = s->c->samples;
+    double want[PROMPTS * SAMPLES_MOST], advantage[PROMPTS * SAMPLES_MOST];
+    for (int r = 0; r < PROMPTS; r++)
+        for (int k = 0; k < K; k++) {
+            double sum = 0;
+            for (int i = 0; i < s->b->answer_len[r]; i++) sum += s->old[r][k][i];
+            want[r * K + k] = -exp(-sum / s->b->answer_len[r]);
+            golden_close(reward[r * K + k], want[r * K + k], -1e-5 * want[r * K + k], "reward", r * K + k);
+        }
+    RlMethod m = {.samples = K, .scope = s->c->scope, .window = s->c->window};
+    rl_advantages(&m, want, PROMPTS, advantage);
+    for (int i = 0; i < PROMPTS * K; i++) golden_close(s->advantage[i], advantage[i], 1e-4, "advantage", i);
+}
+
+static void check_rl(const char *folder, const RlCase *c, int micro_rows) {
+    Err err = {0};
+    Bench b;
+    bench_open(&b, folder, c->method);
+    OK(llm_train(&b.llm, 0, 1, &err));
+    const size_t begin = b.llm.params.begin[PARAMS_LATENT], count = b.llm.params.total - begin,
+                 noises = (size_t)(PROMPTS * c->samples * b.llm.config.D);
+    Surrogate s = {.b = &b, .c = c, .noise = malloc(noises * sizeof(double))};
+    float *unit = malloc(noises * sizeof(float)), *reference = malloc(count * sizeof(float));
+    double reward[PROMPTS * SAMPLES_MOST];
+    RlMethod m = {.samples = c->samples,
+                  .sigma = 1.5,
+                  .sigma_relative = c->relative,
+                  .scope = c->scope,
+                  .window = c->window,
+                  .epsilon_low = 0.2,
+                  .epsilon_high = 0.28,
+                  .beta = c->beta};
+    rng_normal(unit, noises, 23, 1, 0);
+    rng_normal(reference, count, 23, 2, 0); // another policy: every weight moved by 0.05
+    for (size_t i = 0; i < count; i++) reference[i] = (float)b.ref.w[begin + i] + 0.05f * reference[i];
+    surrogate_noise(&s, unit, m.sigma);
+    surrogate_logprobs(&s, s.old);
+    double *policy = malloc(count * sizeof(double));
+    memcpy(policy, b.ref.w + begin, count * sizeof(double));
+    for (size_t i = 0; i < count; i++) b.ref.w[begin + i] = (double)reference[i];
+    surrogate_logprobs(&s, s.reference);
+    memcpy(b.ref.w + begin, policy, count * sizeof(double));
+
+    RlFigures f = rl_examples(&b.s, &b.examples, b.index, PROMPTS, &m, unit, reference, micro_rows, 1, reward, s.advantage);
+    check_rewards(&s, reward);
+    double loss = surrogate_loss(&s);
+    golden_close(f.loss, loss, 1e-5 * fabs(loss) + 1e-6, "loss", 0);
+    if (c->beta > 0 && !(f.kl > 1e-4)) fail_msg("the reference is another policy, and the KL is %g", f.kl);
+    assert_int_equal(check_tensors(&b, surrogate_loss, &s), 6);
+    free(s.noise), free(unit), free(reference), free(policy);
+    bench_close(&b);
+}
+
+static void rl_by_differences(void **state) {
+    (void)state;
+    const RlCase cases[] = {
+        {{1, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0},   // gradients taken once, weighted afterwards
+        {{1, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP, 0.5}, // twice through, for the KL
+        {{2, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0},   // through the answers to the first thought
+        {{2, 0, 0}, 4, 0, 2, ADVANTAGE_BATCH, 0.5}, {{3, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5},
+        {{1, 4, 0}, 2, 0, 1, ADVANTAGE_BATCH, 0},   {{2, 3, 0}, 2, 1, 0, ADVANTAGE_BATCH, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_rl(folders[i % 2], &cases[i], i % 3 == 0 ? 1 : i % 3 == 1 ? 1 << 20 : 25);
+}
+
+// ---- the attention of a thought -------------------------------------------------------------------------------------
+
+static void thought_weights(void **state) {
+    (void)state;
+    for (int window = 0; window <= 5; window += 5) {
+        Bench b;
+        bench_open(&b, folders[1], (Method){2, window, 0});
+        const int D = b.llm.config.D;
+        const SessionMark mark = session_mark(&b.s);
+        ThinkPrompt prompt[PROMPTS];
+        for (int r = 0; r < PROMPTS; r++)
+            prompt[r] =
+                (ThinkPrompt){b.examples.example[r].prompt, b.examples.example[r].prompt_len, b.examples.example[r].shared};
+        Think t;
+        think_forward(&b.s, &t, -1, &b.examples.instruction, prompt, PROMPTS, NULL, NULL, THINK_FORWARD, 0);
+        for (int r = 0; r < PROMPTS; r++) {
+            double x[(PROMPT_MOST + 2) * 48], h[(PROMPT_MOST + 2) * 48], thought[48], want[PROMPT_MOST + 2];
+            float got[PROMPT_MOST + 2], vector[48];
+            assert_int_equal(D, 48);
+            int T = ref_think(&b.ref, x, b.prompt[r], b.prompt_len[r]) - 1; // what the second thought sees
+            ref_hidden(&b.ref, h, x, T);
+            ref_thought(&b.ref, thought, want, h, T);
+            int n = latent_weights(&b.s, &t.pass[1], r, got, PROMPT_MOST + 2);
+            assert_int_equal(n, window && window < T ? window : T);
+            for (int i = 0; i < n; i++) golden_close(got[i], want[T - n + i], 1e-5, "weight", i);
+            ops_download(b.ops, vector, t.r + (size_t)(r * D), sizeof vector);
+            for (int d = 0; d < D; d++) golden_close(vector[d], thought[d], 1e-5, "thought", d);
+        }
+        session_reset(&b.s, mark);
+        bench_close(&b);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences), cmocka_unit_test(rl_by_differences),
+                                       cmocka_unit_test(thought_weights)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
