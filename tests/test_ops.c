@@ -4,15 +4,38 @@
 
 // ---- linear ---------------------------------------------------------------------------------------------------------
 
-enum { LIN_N, LIN_O, LIN_I, LIN_BIAS, LIN_F32 }; // dims; LIN_F32: the output is float in bf16 mode too
+// dims; LIN_F32: the output is float in bf16 mode too; LIN_SOURCE: flags of where the weight is and whether it is kept
+enum { LIN_N, LIN_O, LIN_I, LIN_BIAS, LIN_F32, LIN_SOURCE };
+enum { MASTER = 0, READ = 1, STREAM = 2 };
 
 static Arg *product(Arg *a, double terms) {
     a->terms = terms, a->product = 1;
     return a;
 }
 
-static Matrix matrix_of(const Case *c, int arg, const uint64_t *version) {
-    return (Matrix){.w = (const float *)c->arg[arg].dev, .version = version, .O = c->dim[LIN_O], .I = c->dim[LIN_I]};
+// Rows of a weight that lies outside, here in the case's own memory.
+static void read_rows(const void *context, void *out, Dtype type, int first, int rows) {
+    const Case *c = context;
+    const size_t I = (size_t)c->dim[LIN_I];
+    for (size_t i = 0; i < (size_t)rows * I; i++) {
+        float f = (float)c->arg[2].x[(size_t)first * I + i];
+        kernels_v2.store((char *)out + i * dtype_bytes(type), &f, 1, type);
+    }
+}
+
+// The weight is the third argument.
+static Matrix matrix_of(Ops *ops, const Case *c, const uint64_t *version) {
+    static const float nothing[1] = {NAN};
+    const int source = c->dim[LIN_SOURCE];
+    Matrix m = {.w = source & READ ? nothing : (const float *)c->arg[2].dev,
+                .version = version,
+                .O = c->dim[LIN_O],
+                .I = c->dim[LIN_I],
+                .stream = source & STREAM,
+                .read = source & READ ? read_rows : NULL,
+                .context = c};
+    if (c->dim[LIN_N] % 2) ops_matrix_prepare(ops, &m); // or with the first product
+    return m;
 }
 
 static Dtype output_type(const Case *c) {
@@ -29,7 +52,7 @@ static void linear_setup(Case *c) {
 
 static void linear_run(Ops *ops, Case *c) {
     uint64_t version = 1;
-    Matrix w = matrix_of(c, 2, &version);
+    Matrix w = matrix_of(ops, c, &version);
     op_linear_forward(ops, c->arg[0].dev, output_type(c), c->arg[1].dev, &w,
                       c->dim[LIN_BIAS] ? (const float *)c->arg[3].dev : NULL, c->dim[LIN_N]);
     ops_matrix_free(ops, &w);
@@ -49,7 +72,7 @@ static void linear_input_setup(Case *c) {
 
 static void linear_input_run(Ops *ops, Case *c) {
     uint64_t version = 1;
-    Matrix w = matrix_of(c, 2, &version);
+    Matrix w = matrix_of(ops, c, &version);
     op_linear_backward_input(ops, c->arg[0].dev, output_type(c), c->arg[1].dev, &w, c->dim[LIN_N]);
     ops_matrix_free(ops, &w);
 }
@@ -113,6 +136,17 @@ static void linear_cases(void **state) {
         {&linear_weight, {40, 1501, 48, 0}},
         {&linear_weight, {4099, 16, 16, 1}},
         {&linear_weight, {2048, 64, 48, 1}},
+        {&linear_weight, {400, 96, 64, 1}},
+        {&linear, {5, 33, 17, 1, 0, READ}},
+        {&linear, {6, 1501, 48, 0, 1, STREAM}},
+        {&linear, {3, 5003, 7, 0, 1, READ}}, // more rows than are read at a time
+        {&linear, {3, 5003, 7, 1, 0, READ | STREAM}},
+        {&linear, {31, 97, 89, 1, 1, READ | STREAM}},
+        {&linear_input, {5, 33, 17, 0, 0, READ}},
+        {&linear_input, {6, 1501, 48, 0, 1, STREAM}},
+        {&linear_input, {3, 5003, 7, 0, 1, READ}},
+        {&linear_input, {3, 5003, 7, 0, 0, READ | STREAM}},
+        {&linear_input, {31, 97, 89, 0, 1, READ | STREAM}},
     };
     CASES_RUN(shapes);
 }
@@ -151,17 +185,21 @@ static void weight_versions(void **state) {
 
 enum { ROWS_M, ROWS_V, ROWS_D, ROWS_ACT }; // dims; V: rows of the larger tensor
 
+static Kind rows_kind(const Case *c) {
+    return c->dim[ROWS_ACT] ? ACT : F32;
+}
+
 static void embed_setup(Case *c) {
     const size_t N = (size_t)c->dim[ROWS_M], V = (size_t)c->dim[ROWS_V], D = (size_t)c->dim[ROWS_D];
     case_arg(c, "x", F32, INOUT, N * D, 1);
-    case_arg(c, "table", F32, IN, V * D, 1);
+    case_arg(c, "table", rows_kind(c), IN, V * D, 1);
     int32_t *ids = case_ints(c, "ids", N);
     for (size_t i = 0; i < N; i++) ids[i] = case_below(c, 5, i, (int)V + 1) - 1;
 }
 
 static void embed_run(Ops *ops, Case *c) {
-    op_embed_forward(ops, (float *)c->arg[0].dev, (const float *)c->arg[1].dev, (const int32_t *)c->arg[2].dev, c->dim[ROWS_M],
-                     c->dim[ROWS_D]);
+    op_embed_forward(ops, (float *)c->arg[0].dev, c->arg[1].dev, c->dim[ROWS_ACT] ? c->dtype : DTYPE_F32,
+                     (const int32_t *)c->arg[2].dev, c->dim[ROWS_M], c->dim[ROWS_D]);
 }
 
 static void embed_reference(Case *c) {
@@ -185,9 +223,6 @@ static void embed_backward_reference(Case *c) {
     ref_embed_backward(c->arg[0].want, c->arg[0].mag, c->arg[1].x, c->arg[2].ids, c->dim[ROWS_M], c->dim[ROWS_D]);
 }
 
-static Kind rows_kind(const Case *c) {
-    return c->dim[ROWS_ACT] ? ACT : F32;
-}
 static size_t rows_element(const Case *c) {
     return c->dim[ROWS_ACT] ? dtype_bytes(c->dtype) : 4;
 }
@@ -260,6 +295,10 @@ static void rows_cases(void **state) {
         {&embed, {7, 5, 3}},
         {&embed, {61, 1501, 48}},
         {&embed, {257, 31, 127}},
+        {&embed, {700, 31, 127, 1}},
+        {&embed_backward, {700, 31, 127}},
+        {&gather, {1100, 31, 64, 1}},
+        {&scatter, {600, 700, 64, 1}},
         {&embed_backward, {0, 3, 5}},
         {&embed_backward, {1, 1, 1}},
         {&embed_backward, {7, 5, 3}},
@@ -341,15 +380,15 @@ static void elementwise_cases(void **state) {
         {&to_act, {0}},
         {&to_act, {1}},
         {&to_act, {37}},
-        {&to_act, {16384 + 5}},
+        {&to_act, {3 * 16384 + 5}},
         {&from_act, {0}},
         {&from_act, {1}},
         {&from_act, {37}},
-        {&from_act, {16384 + 5}},
+        {&from_act, {3 * 16384 + 5}},
         {&add, {0}},
         {&add, {1}},
         {&add, {37}},
-        {&add, {16384 + 5}},
+        {&add, {3 * 16384 + 5}},
         {&adamw, {0, 1}},
         {&adamw, {1, 1}},
         {&adamw, {37, 2}},
