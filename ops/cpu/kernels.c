@@ -174,12 +174,12 @@ static void rotate(float *restrict x, const float *restrict cos, const float *re
 }
 
 static void adamw(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, size_t n, float g_scale,
-                  float beta1, float beta2, float step_size, float v_scale, float eps, float keep) {
+                  float beta1, float beta2, float step_size, float v_scale, float eps, float shrink) {
     SIMD for (size_t i = 0; i < n; i++) {
         float gi = g[i] * g_scale;
         m[i] += (1.0f - beta1) * (gi - m[i]);
         v[i] = beta2 * v[i] + (1.0f - beta2) * gi * gi;
-        p[i] = p[i] * keep - step_size * m[i] / (sqrtf(v[i]) * v_scale + eps);
+        p[i] -= shrink * p[i] + step_size * m[i] / (sqrtf(v[i]) * v_scale + eps);
     }
 }
 

@@ -27,7 +27,7 @@ typedef struct Kernels {
     // Half-split rotation of x (2 half) by cos, sin (half); sign -1 undoes it.
     void (*rotate)(float *x, const float *cos, const float *sin, size_t half, float sign);
     void (*adamw)(float *p, float *m, float *v, const float *g, size_t n, float g_scale, float beta1, float beta2,
-                  float step_size, float v_scale, float eps, float keep);
+                  float step_size, float v_scale, float eps, float shrink);
     // dlogits = d * (onehot - exp(logits - lse)), the onehot left to the caller
     void (*softmax_backward)(float *out, const float *logits, float lse, float d, size_t n);
     // c (M, N; ldc) (=, or += where add) a (M, K; element m*a_row + k*a_col) * b (K, N; ldb)
