@@ -98,7 +98,7 @@ static inline void golden_free_examples(Golden *g) {
     examples_free(&g->examples);
 }
 
-static inline void golden_open(Golden *g, const char *folder, Dtype dtype, int thoughts, int share) {
+static inline void golden_open_threads(Golden *g, const char *folder, Dtype dtype, int thoughts, int share, int threads) {
     Err err = {0};
     memset(g, 0, sizeof *g);
     g->folder = folder;
@@ -112,12 +112,16 @@ static inline void golden_open(Golden *g, const char *folder, Dtype dtype, int t
     OK(config_from_json(&config, config_json, config_path, &err));
     json_decref(config_json);
     config.thoughts = thoughts;
-    OK(ops_open(&g->ops, 2, dtype, &err));
+    OK(ops_open(&g->ops, threads, dtype, &err));
     OK(llm_init(&g->llm, g->ops, &config, 1024, &err));
     golden_load_file(&g->llm, folder, "model.safetensors");
     golden_load_file(&g->llm, folder, "latentratt.safetensors");
     golden_examples(g, share);
     free(path), free(config_path), free(values);
+}
+
+static inline void golden_open(Golden *g, const char *folder, Dtype dtype, int thoughts, int share) {
+    golden_open_threads(g, folder, dtype, thoughts, share, 2);
 }
 
 static inline void golden_close_all(Golden *g) {
