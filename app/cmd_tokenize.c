@@ -2,6 +2,7 @@
 // so that a text may hold line breaks.
 #include "app/commands.h"
 #include "app/model_io.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,13 @@ static int tokenize_text(const Tokenizer *t, const char *text, size_t len, int s
 }
 
 static int tokenize_line(const Tokenizer *t, const Options *o, const char *text, size_t len, long line, Err *err) {
-    if (!o->json) return tokenize_text(t, text, len, !o->plain, line, err);
+    if (!o->json) { // bytes that are no UTF-8 become U+FFFD, as Python's errors="replace" has it
+        Str fixed = {0};
+        utf8_replace(&fixed, text, len);
+        int status = tokenize_text(t, fixed.len ? fixed.data : "", fixed.len, !o->plain, line, err);
+        str_free(&fixed);
+        return status;
+    }
     char name[40];
     snprintf(name, sizeof name, "stdin: line %ld", line);
     json_t *value = json_parse(text, len, name, err);
