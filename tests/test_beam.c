@@ -1,4 +1,5 @@
 // Beam search against PyTorch's golden lists, against a literal search without caches, and against scoring every item.
+#include "base/rng.h"
 #include "fixture.h"
 #include "rec/score.h"
 
@@ -157,12 +158,14 @@ static int literal_grow(Session *s, const Trie *t, int start, const Hypothesis *
             node = segment_add(s, &g, start, live[i].ids, live[i].n);
             segment_forward(s, &g, NULL, 0);
         }
+        int32_t slot[512];
+        float logp[512];
+        assert_true(children <= 512);
+        for (int c = 0; c < children; c++) slot[c] = session_last(s, node);
+        head_logprob(s, slot, t->token + first, children, logp, NULL);
         for (int c = 0; c < children; c++, n++) {
-            int32_t slot = session_last(s, node);
-            float logp;
-            head_logprob(s, &slot, &t->token[first + c], 1, &logp, NULL);
             grown[n] = live[i];
-            grown[n].total += (double)logp;
+            grown[n].total += (double)logp[c];
             grown[n].ids[grown[n].n++] = t->token[first + c];
             grown[n].at = first + c;
             grown[n].order = n;
@@ -231,6 +234,63 @@ static void test_literal(void **state) {
             for (int w = 0; w < 4; w++) check_literal(&f, (p + w) % f.rows, width[w], penalty[p], w % 2 ? 3 : 0);
         fixture_close(&f);
     }
+}
+
+// Short random sequences: answers of many lengths end at every step and at every rank, which long titles seldom do.
+static void random_trie(Trie *t, uint64_t round, const ModelConfig *c) {
+    Ints ids = {0};
+    uint64_t at = 0, letters = 2 + rng_below(round, RNG_SYNTHETIC, at++, 5);
+    int n = 4 + (int)rng_below(round, RNG_SYNTHETIC, at++, 40);
+    size_t offset[64] = {0};
+    for (int i = 0; i < n; i++) {
+        size_t len = rng_below(round, RNG_SYNTHETIC, at++, 6);
+        for (size_t p = 0; p < len; p++) ints_push(&ids, 20 + (int32_t)rng_below(round, RNG_SYNTHETIC, at++, letters) * 90);
+        ints_push(&ids, c->eos_id);
+        offset[i + 1] = ids.len;
+    }
+    assert_int_equal(trie_build(t, ids.data, offset, n, c->eos_id, NULL), 0);
+    ints_free(&ids);
+}
+
+static void check_random(Fixture *f, Reader *r, uint64_t round) {
+    Err err = {0};
+    Trie t;
+    uint32_t draw[4];
+    rng_block(draw, round, RNG_SYNTHETIC, 1 << 20);
+    BeamOptions o = {1 + (int)(draw[0] % 6), (float)(draw[1] % 5) * .5f, (int)(draw[2] % 3)};
+    BeamStats stats = {0};
+    BeamHit hit[8];
+    Hypothesis *want = calloc(32, sizeof *want);
+    int found, node;
+    random_trie(&t, round, &f->g.llm.config);
+    OK(reader_histories(r, f->history + round % (uint64_t)f->rows, 1, &node, &err));
+    beam_search(&r->session, &t, &o, &(BeamStart){.node = node}, 1, hit, &found, &stats);
+    int n = literal_search(&r->session, &t, node, o.beams, (double)o.length_penalty, want);
+    reader_end(r);
+    assert_int_equal(found, n);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(hit[i].leaf, trie_find(&t, want[i].ids, (size_t)want[i].n));
+        golden_close(hit[i].score, want[i].total, 1e-4, "score", i);
+    }
+    trie_free(&t);
+    free(want);
+}
+
+static void test_random_tries(void **state) {
+    (void)state;
+    Err err = {0};
+    Fixture f;
+    Reader r;
+    fixture_open(&f, folders[1], 1);
+    OK(reader_open(&r, &f.g.llm, f.tokenizer, &f.style, 1, 512, 400, 8, &err));
+    for (uint64_t round = 0; round < 100; round++) check_random(&f, &r, round);
+    reader_close(&r);
+    // Where all tokens are equally likely everything ties: the order in which continuations come decides.
+    ops_zero(f.g.ops, (float *)f.g.llm.norm, (size_t)f.g.llm.config.D * sizeof(float));
+    OK(reader_open(&r, &f.g.llm, f.tokenizer, &f.style, 1, 512, 400, 8, &err));
+    for (uint64_t round = 0; round < 30; round++) check_random(&f, &r, round);
+    reader_close(&r);
+    fixture_close(&f);
 }
 
 // ---- the same answer, whatever the way ------------------------------------------------------------------------------
@@ -373,9 +433,9 @@ static void test_long_history(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),   cmocka_unit_test(test_exhaustive),
-                                       cmocka_unit_test(test_literal),  cmocka_unit_test(test_chain_ahead),
-                                       cmocka_unit_test(test_together), cmocka_unit_test(test_again),
-                                       cmocka_unit_test(test_skip),     cmocka_unit_test(test_long_history)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_exhaustive),  cmocka_unit_test(test_literal),
+        cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead), cmocka_unit_test(test_together),
+        cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),        cmocka_unit_test(test_long_history)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
