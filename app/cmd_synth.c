@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-enum { NOUNS = 20, LONGEST = 24, SHORTEST = 8, WORDS = 70 * 70 };
+enum { NOUNS = 20, LONGEST = 16, SHORTEST = 8, WORDS = 70 * 70 };
 
 typedef struct World {
     int items, themes;
@@ -64,8 +64,8 @@ static void world_title(const World *w, int item, char out[20]) {
 // The next item of a user who likes `favourite` and has seen seen[0..n).
 static int world_next(World *w, int favourite, const int *seen, int n) {
     for (;;) {
-        int theme = draw(w, 4) ? favourite : draw_low(w, w->themes), noun = draw_low(w, NOUNS);
-        if (draw(w, 10) < 6)
+        int theme = draw(w, 10) ? favourite : draw_low(w, w->themes), noun = draw_low(w, NOUNS);
+        if (draw(w, 10) < 8)
             for (int i = n - 1; i >= 0; i--)
                 if (seen[i] / NOUNS == theme) {
                     noun = (seen[i] % NOUNS + 1) % NOUNS;
