@@ -316,15 +316,15 @@ static inline void case_config(const Range *range, Case *cases, int n, Dtype dty
 }
 
 static inline void cases_run_dtype(const Range *range, Case *cases, int n, Dtype dtype) {
-    __builtin_cpu_init();
+    const Kernels *best = kernels_best(); // each has those before it
     const Config config[] = {
         {"2 threads", 2, NULL, 0, 1},
         {"1 thread", 1, NULL, 0, 1},
         {"3 threads", 3, NULL, 0, 1},
         {"odd addresses", 2, NULL, 1, 0},
         {"v2 kernels", 2, &kernels_v2, 0, 0},
-        {"v3 kernels", 2, __builtin_cpu_supports("x86-64-v3") ? &kernels_v3 : NULL, 0, 0},
-        {"v4 kernels", 2, __builtin_cpu_supports("x86-64-v4") ? &kernels_v4 : NULL, 0, 0},
+        {"v3 kernels", 2, best != &kernels_v2 ? &kernels_v3 : NULL, 0, 0},
+        {"v4 kernels", 2, best == &kernels_v4 ? &kernels_v4 : NULL, 0, 0},
     };
     for (int i = 0; i < n; i++) {
         cases[i].number = i + 1;
