@@ -6,6 +6,7 @@
 #include "rec/evaluate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { EVAL_RESAMPLES = 1000 };
 
@@ -73,11 +74,12 @@ static void print_report(const Evaluation *e, const Options *o) {
 // ---- the command -------------------------------------------------------------------------------------------------------
 
 // The train rows, for the baselines; none where the folder has no train.csv.
-static int open_train(const Use *u, Rows *train, Err *err) {
+static int open_train(const Use *u, const Options *o, Rows *train, Err *err) {
     char *path = file_join(u->data.folder, "train.csv");
     int there = file_exists(path);
     free(path);
     *train = (Rows){0};
+    if (!strcmp(o->split, "train")) log_warn("the popularity baseline counts the rows that it is measured on");
     if (there) return dataset_rows(&u->data, train, "train", 0, err);
     log_warn("%s has no train.csv: no popularity baseline, no split into warm and cold", u->data.folder);
     return 0;
@@ -105,7 +107,7 @@ static int eval_split(Use *u, const Options *o, Err *err) {
     Rows rows, train;
     if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
     rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED);
-    int status = rows.n ? open_train(u, &train, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
+    int status = rows.n ? open_train(u, o, &train, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
     if (status == 0) {
         status = eval_rows(u, o, &rows, &train, err);
         rows_free(&train);
