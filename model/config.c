@@ -13,7 +13,7 @@ enum {
     MAX_FEED_FORWARD = 1 << 20,
     MAX_VOCABULARY = 1 << 22,
     MAX_POSITIONS = 1 << 24,
-    MAX_THOUGHTS = 64
+    MAX_THOUGHTS = 16
 };
 
 static const struct FamilyName {

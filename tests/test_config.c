@@ -184,7 +184,7 @@ static void test_own_keys(void **state) {
     c = read_config(llama, "{\"latentr3\":{}}");
     assert_true(c.thoughts == 0 && c.add_bos == -1);
     refuse(llama, "{\"latentr3\":{\"thought\":1}}", "\"thought\"");
-    refuse(llama, "{\"latentr3\":{\"thoughts\":65}}", "not in 0..64");
+    refuse(llama, "{\"latentr3\":{\"thoughts\":17}}", "not in 0..16");
     refuse(llama, "{\"latentr3\":{\"thoughts\":-1}}", "thoughts");
     refuse(llama, "{\"latentr3\":{\"thoughts\":true}}", "thoughts");
     refuse(llama, "{\"latentr3\":{\"thought_window\":-1}}", "thought_window");
