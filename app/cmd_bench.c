@@ -39,6 +39,11 @@ static double peak_mib(void) {
 // ---- sft, rl, beam
 // ------------------------------------------------------------------------------------------------------------
 
+// What sft and rl have where the option is not given.
+static int micro_rows(const Options *o, int rl) {
+    return o->micro_rows > 0 ? o->micro_rows : rl ? 512 : 2048;
+}
+
 static int open_examples(Bench *b, int rl, Err *err) {
     const Options *o = b->o;
     Llm *m = &b->use.model.llm;
@@ -46,8 +51,8 @@ static int open_examples(Bench *b, int rl, Err *err) {
                       PROMPT_TRAIN_TOKENS, err))
         return -1;
     b->opened = OPENED_EXAMPLES;
-    int slots = rl ? rl_slots(&b->examples, m->config.thoughts, o->batch, o->samples, o->micro_rows)
-                   : sft_slots(&b->examples, m->config.thoughts, o->micro_rows);
+    int slots = rl ? rl_slots(&b->examples, m->config.thoughts, o->batch, o->samples, micro_rows(o, rl))
+                   : sft_slots(&b->examples, m->config.thoughts, micro_rows(o, rl));
     if (session_init(&b->session, m, slots, err)) return -1;
     b->opened = OPENED_SESSION;
     return 0;
@@ -79,9 +84,9 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
         if (first == 0) f->seconds = log_seconds(), before = b->session.tokens_run;
         if (rl) {
             rng_normal(noise, (size_t)rows * (size_t)K * (size_t)c->D, (uint64_t)o->seed, RNG_NOISE, 0);
-            rl_examples(&b->session, &b->examples, index + at, rows, &method, noise, NULL, o->micro_rows, 1, NULL, NULL);
+            rl_examples(&b->session, &b->examples, index + at, rows, &method, noise, NULL, micro_rows(o, rl), 1, NULL, NULL);
         } else {
-            sft_update(&b->session, &b->examples, index + at, rows, o->micro_rows, 1, NULL);
+            sft_update(&b->session, &b->examples, index + at, rows, micro_rows(o, rl), 1, NULL);
         }
         optimizer_update(&optimizer);
     }
