@@ -184,7 +184,6 @@ static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *
             memset(row + seen, 0, (size_t)(KEYS - seen) * 4);
             if (!seen) continue;
             float largest = k->max(row, (size_t)seen), shift = m.largest[i] > largest ? m.largest[i] : largest;
-            if (largest != largest) shift = largest; // NaN must not be lost in the comparison
             float keep = expf(m.largest[i] - shift);
             m.sum[i] = m.sum[i] * keep + k->exp_sum(row, row, shift, (size_t)seen);
             if (keep != 1.0f) k->scale(m.out + (size_t)i * K, keep, K);
