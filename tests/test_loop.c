@@ -157,9 +157,33 @@ static void noise_is_the_same(void **state) {
         golden_close(one.reward_mean[step], all.reward_mean[step], 1e-5 * fabs(all.reward_mean[step]), "reward", step);
         golden_close(one.reward_std[step], all.reward_std[step], 1e-5 * all.reward_std[step], "spread", step);
         assert_true(all.reward_std[step] > 1);
-        if (step) assert_true(all.reward_std[step] != all.reward_std[step - 1]); // other noise each step
     }
     free(w1), free(w2);
+}
+
+// One row again and again, nothing learnt: only the noise can make a difference, and each step and seed has its own.
+static void noise_by_step_and_seed(void **state) {
+    (void)state;
+    double spread[3][3];
+    for (int run = 0; run < 3; run++) {
+        Err err = {0};
+        Run r;
+        LoopReport report;
+        run_open(&r, llama, 2);
+        RlOptions o = {loop_of(&r, 1, 3), adam(0, SCHEDULE_CONSTANT), rl_method(1.5)};
+        o.loop.seed = run == 2 ? 4 : 3;
+        Examples row = r.g.examples;
+        row.n = 1;
+        OK(rl_train(&r.s, &row, &row, &o, &report, &err));
+        assert_int_equal(r.steps, 3);
+        memcpy(spread[run], r.reward_std, sizeof spread[run]);
+        run_close(&r);
+    }
+    for (int step = 0; step < 3; step++) {
+        assert_true(spread[0][step] == spread[1][step]);
+        assert_true(fabs(spread[0][step] - spread[2][step]) > 1e-3);
+        assert_true(fabs(spread[0][step] - spread[0][(step + 1) % 3]) > 1e-3);
+    }
 }
 
 // ---- what teaches nothing -------------------------------------------------------------------------------------------
@@ -347,6 +371,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits),
         cmocka_unit_test(noise_is_the_same),
+        cmocka_unit_test(noise_by_step_and_seed),
         cmocka_unit_test(constant_rewards),
         cmocka_unit_test(no_noise),
         cmocka_unit_test(by_heart),

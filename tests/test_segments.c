@@ -131,7 +131,7 @@ static void tree_run(Session *s, const Tree *t, Piece *piece, const int *order, 
             p->node = segment_add(s, &r->g, p->before < 0 ? -1 : piece[p->before].node, t->ids + row, p->len);
             for (int j = 0; j < p->len; j++, rows++) {
                 slot[rows] = session_slot(s, p->node, j), row_of[rows] = row + j;
-                target[rows] = t->target[row + j], weight[rows] = t->weight[row + j];
+                target[rows] = t->target[row + j], weight[rows] = t->weight[row + j] / 2;
             }
         }
         r->thought = segment_thoughts(s, t, piece, order + first, end - first, r->index, &r->count);
@@ -139,7 +139,7 @@ static void tree_run(Session *s, const Tree *t, Piece *piece, const int *order, 
     }
     for (int time = 0; time < times; time++) {
         if (time) session_zero_gradients(s, s->grad_slot0);
-        head_logprob(s, slot, target, rows, logprob, weight);
+        for (int half = 0; half < 2; half++) head_logprob(s, slot, target, rows, logprob, weight); // the gradients add up
         for (int i = runs - 1; i >= 0; i--) {
             segment_backward(s, &run[i].g, run[i].thought);
             for (int j = 0; j < run[i].count; j++)
