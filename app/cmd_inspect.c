@@ -1,5 +1,5 @@
-// latentr3 inspect: what a model, a data folder or a training run holds. One JSON value is made; without --json it is printed
-// as indented lines, and the list of tensors is left out.
+// latentr3 inspect: what a model, a checkpoint, a data folder or a training run holds. One JSON value is made; without --json
+// it is printed as indented lines, and the list of tensors is left out.
 #include "app/commands.h"
 #include "app/model_io.h"
 #include "data/dataset.h"
@@ -65,6 +65,17 @@ static json_t *describe_model(const char *path, Err *err) {
     return out;
 }
 
+// Tensors alone: one .safetensors file, or the index of shards.
+static json_t *describe_checkpoint(const char *path, Err *err) {
+    Safetensors s;
+    if (safetensors_open(&s, path, err)) return NULL;
+    json_t *out = json_pack("{s:s, s:o}", "kind", "checkpoint", "path", options_text(path));
+    describe_tensors(out, s.tensor, s.n);
+    if (s.metadata) json_object_set(out, "metadata", s.metadata);
+    safetensors_close(&s);
+    return out;
+}
+
 // ---- data -----------------------------------------------------------------------------------------------------------------
 
 static int describe_rows(json_t *out, const Dataset *d, Err *err) {
@@ -115,10 +126,17 @@ static json_t *read_metrics(const char *folder, Err *err) {
     return metrics;
 }
 
+static int ends_with(const char *path, const char *end) {
+    size_t n = strlen(path), m = strlen(end);
+    return n >= m && !strcmp(path + n - m, end);
+}
+
 // A training run leaves metrics.json beside the model it made.
 static json_t *describe_path(const char *path, Err *err) {
     int folder = file_is_folder(path);
     if (folder && has_file(path, "info.txt")) return describe_data(path, err);
+    if (!folder && (ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json")))
+        return describe_checkpoint(path, err);
     json_t *out = NULL;
     if (!folder || has_file(path, "config.json"))
         out = describe_model(path, err);

@@ -10,7 +10,7 @@
 static const Command commands[] = {
     {"prepare", "an interaction log into a data folder", CMD_PREPARE, NULL, cmd_prepare},
     {"convert", "a GGUF file or model folder into a Hugging Face folder", CMD_CONVERT, NULL, cmd_convert},
-    {"inspect", "describe a model, a data folder or a run folder", CMD_INSPECT, "PATH", cmd_inspect},
+    {"inspect", "describe a model, a checkpoint, a data folder or a training run", CMD_INSPECT, "PATH", cmd_inspect},
     {"tokenize", "lines of text in, JSON lists of token ids out", CMD_TOKENIZE, NULL, cmd_tokenize},
     {"sft", "supervised fine-tuning: language model and latent layer", CMD_SFT, NULL, cmd_sft},
     {"rl", "reinforcement learning of the latent layer (LR-GRPO)", CMD_RL, NULL, cmd_rl},

