@@ -116,6 +116,7 @@ static void tree_run(Session *s, const Tree *t, Piece *piece, const int *order, 
                      Results *out) {
     const SessionMark mark = session_mark(s);
     const size_t D = (size_t)t->D;
+    const int calls = n > 1 ? 2 : 1; // the gradients of two calls of the head add up
     int runs = 0, slot[ROWS_MOST], target[ROWS_MOST], row_of[ROWS_MOST], rows = 0;
     float weight[ROWS_MOST], logprob[ROWS_MOST];
     Run *run = calloc((size_t)n, sizeof *run);
@@ -131,7 +132,7 @@ static void tree_run(Session *s, const Tree *t, Piece *piece, const int *order, 
             p->node = segment_add(s, &r->g, p->before < 0 ? -1 : piece[p->before].node, t->ids + row, p->len);
             for (int j = 0; j < p->len; j++, rows++) {
                 slot[rows] = session_slot(s, p->node, j), row_of[rows] = row + j;
-                target[rows] = t->target[row + j], weight[rows] = t->weight[row + j] / 2;
+                target[rows] = t->target[row + j], weight[rows] = t->weight[row + j] / (float)calls;
             }
         }
         r->thought = segment_thoughts(s, t, piece, order + first, end - first, r->index, &r->count);
@@ -139,7 +140,7 @@ static void tree_run(Session *s, const Tree *t, Piece *piece, const int *order, 
     }
     for (int time = 0; time < times; time++) {
         if (time) session_zero_gradients(s, s->grad_slot0);
-        for (int half = 0; half < 2; half++) head_logprob(s, slot, target, rows, logprob, weight); // the gradients add up
+        for (int call = 0; call < calls; call++) head_logprob(s, slot, target, rows, logprob, weight);
         for (int i = runs - 1; i >= 0; i--) {
             segment_backward(s, &run[i].g, run[i].thought);
             for (int j = 0; j < run[i].count; j++)

@@ -32,32 +32,32 @@ static void same_gradients(const Llm *m, const float *got, const float *want, co
 
 // ---- micro-batches --------------------------------------------------------------------------------------------------
 
-// Micro-batches of one row, of three and of all; positions as sft_update and rl_examples count them.
+// Micro-batches of one row, of three and of all, in sessions as small as sft_slots and rl_slots allow.
 static void sft_micro_batches(void **state) {
     (void)state;
     for (int f = 0; f < 2; f++)
         for (int thoughts = 0; thoughts <= 2; thoughts += 2) {
             Err err = {0};
             Golden g;
-            Session s;
             golden_open(&g, folders[f], DTYPE_F32, thoughts, 0);
-            OK(session_init(&s, &g.llm, 4096, &err));
             OK(llm_train(&g.llm, 1, 1, &err));
             int three = 0, four = 0, last = 0;
             for (int i = 0; i < g.examples.n; i++) {
                 int rows = example_rows(&g.examples.example[i], thoughts);
                 three += i < 3 ? rows : 0, four += i < 4 ? rows : 0, last += i < 3 ? 0 : rows;
             }
-            const int all_rows = 1 << 20, three_rows = three > last ? three : last;
-            assert_true(g.examples.n == 6 && three_rows < four);
-            const int micro_rows[] = {all_rows, three_rows, 1};
+            const int micro_rows[] = {three + last, three > last ? three : last, 1};
+            assert_true(g.examples.n == 6 && micro_rows[1] < four);
             float *want = NULL;
             double want_loss = 0;
             for (int way = 0; way < 3; way++) {
+                Session s;
                 int64_t tokens;
+                OK(session_init(&s, &g.llm, sft_slots(&g.examples, thoughts, micro_rows[way]), &err));
                 double loss = sft_update(&s, &g.examples, g.index, g.examples.n, micro_rows[way], 1, &tokens) / (double)tokens;
                 float *got = download(&g.llm, g.llm.dw);
                 llm_zero_gradients(&g.llm);
+                session_free(&s);
                 if (way == 0) {
                     want = got, want_loss = loss;
                     continue;
@@ -67,7 +67,6 @@ static void sft_micro_batches(void **state) {
                 free(got);
             }
             free(want);
-            session_free(&s);
             golden_close_all(&g);
         }
 }
@@ -79,16 +78,14 @@ static void rl_micro_batches(void **state) {
             enum { K = 4 };
             Err err = {0};
             Golden g;
-            Session s;
             golden_open(&g, folders[f], DTYPE_F32, thoughts, 1);
-            OK(session_init(&s, &g.llm, 8192, &err));
             OK(llm_train(&g.llm, 0, 1, &err));
             int three = 0, four = 0, last = 0;
             for (int i = 0; i < g.examples.n; i++) {
                 int rows = K * g.examples.example[i].answer_len;
                 three += i < 3 ? rows : 0, four += i < 4 ? rows : 0, last += i < 3 ? 0 : rows;
             }
-            const int n = g.examples.n, micro_rows[] = {1 << 20, three > last ? three : last, 1};
+            const int n = g.examples.n, micro_rows[] = {three + last, three > last ? three : last, 1};
             assert_true(micro_rows[1] < four);
             const size_t noises = (size_t)(n * K * g.llm.config.D);
             float *z = malloc(noises * sizeof(float)), *want = NULL;
@@ -97,9 +94,12 @@ static void rl_micro_batches(void **state) {
             double reward[2][64], advantage[2][64];
             for (int way = 0; way < 3; way++) {
                 const int at = way > 0;
+                Session s;
+                OK(session_init(&s, &g.llm, rl_slots(&g.examples, thoughts, n, K, micro_rows[way]), &err));
                 rl_examples(&s, &g.examples, g.index, n, &m, z, NULL, micro_rows[way], 1, reward[at], advantage[at]);
                 float *got = download(&g.llm, g.llm.dw);
                 llm_zero_gradients(&g.llm);
+                session_free(&s);
                 if (way == 0) {
                     want = got;
                     continue;
@@ -112,7 +112,6 @@ static void rl_micro_batches(void **state) {
                 free(got);
             }
             free(z), free(want);
-            session_free(&s);
             golden_close_all(&g);
         }
 }
