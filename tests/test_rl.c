@@ -1,4 +1,5 @@
 // LR-GRPO against PyTorch: rewards, advantages, loss and LatentRATT's gradients, for both advantages.
+#include "base/rng.h"
 #include "golden.h"
 #include "train/rl.h"
 
@@ -50,6 +51,34 @@ static void gradients_match(void **state) {
             }
 }
 
+// Relative sigma counts in the present thought's size for the policy before RL as well: the noise is the same.
+static void relative_noise_is_shared(void **state) {
+    (void)state;
+    Err err = {0};
+    Golden g;
+    golden_open(&g, folders[0], DTYPE_F32, 1, 1);
+    Session s;
+    OK(session_init(&s, &g.llm, 8192, &err));
+    OK(llm_train(&g.llm, 0, 1, &err));
+    const size_t latent = g.llm.params.begin[PARAMS_LATENT], count = g.llm.params.total - latent, D = (size_t)g.llm.config.D;
+    float *reference = malloc(count * sizeof(float)), noise[4 * 64];
+    assert_true(D == 64);
+    ops_download(g.ops, reference, g.llm.w + latent, count * sizeof(float));
+    for (size_t i = 0; i < count; i++) reference[i] *= 1.5f; // its thoughts are larger
+    rng_normal(noise, 4 * D, 7, RNG_NOISE, 0);
+    RlMethod m = {.samples = 4, .sigma = 0.3, .sigma_relative = 1, .beta = 0.1};
+    RlFigures relative = rl_examples(&s, &g.examples, g.index, 1, &m, noise, reference, 4096, 1, NULL, NULL);
+    m.sigma_relative = 0;
+    m.sigma = 0.3 * relative.thought_norm / sqrt((double)D);
+    RlFigures absolute = rl_examples(&s, &g.examples, g.index, 1, &m, noise, reference, 4096, 0, NULL, NULL);
+    assert_true(relative.kl > 1e-6);
+    golden_close(relative.kl, absolute.kl, 1e-5 * absolute.kl, "kl", 0);
+    golden_close(relative.loss, absolute.loss, 1e-6, "loss", 0);
+    free(reference);
+    session_free(&s);
+    golden_close_all(&g);
+}
+
 static void advantages_by_hand(void **state) {
     (void)state;
     // Two prompts, rewards 0..3 and 100..103: the baseline is the mean of the two leading ones, 50.
@@ -71,6 +100,7 @@ static void advantages_by_hand(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(advantages_by_hand), cmocka_unit_test(gradients_match)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(advantages_by_hand), cmocka_unit_test(gradients_match),
+                                       cmocka_unit_test(relative_noise_is_shared)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,7 +38,7 @@ static int keep(Loop *l, double loss, int64_t step, Err *err) {
 // Measure, and keep the model where it is the best so far. A loss that is no number never is.
 static int validate(Loop *l, int64_t step, Err *err) {
     double loss = l->stage->validate(l->context);
-    int best = isfinite(loss) && (!l->saved || loss < l->report->best_loss);
+    int best = isfinite(loss) && (!l->saved || !(l->report->best_loss <= loss)); // anything is better than no number
     if (step == 0) l->report->first_loss = loss;
     emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss",
                       isfinite(loss) ? json_real(loss) : json_null(), "best", step == 0 ? l->stage->keep_first : best));

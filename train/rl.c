@@ -56,6 +56,8 @@ typedef struct Update { // one update, in the session's host arena
     float *logprob;           // (all tokens of all samples)
     float *reference_logprob; // the same under the policy before RL, or NULL
     float *dlogprob;          // what goes back
+    float *sigma;             // (n) of each prompt's noise, from the present policy's thoughts
+    int sigma_known;
 } Update;
 
 static const Example *example_of(const Update *u, int b) {
@@ -73,6 +75,7 @@ static Update update_new(Session *s, const Examples *e, const uint32_t *index, i
     for (int b = 0; b < n; b++) u.token[b + 1] = u.token[b] + (size_t)u.K * (size_t)example_of(&u, b)->answer_len;
     u.logprob = ARENA_NEW(&s->host, float, u.token[n]);
     u.dlogprob = ARENA_NEW(&s->host, float, u.token[n]);
+    u.sigma = ARENA_NEW(&s->host, float, n);
     return u;
 }
 
@@ -90,12 +93,13 @@ static void think_and_noise(Update *u, Think *t, const float *noise, int train, 
         const float *r = clean + (size_t)b * D;
         double squares = 0;
         for (size_t d = 0; d < D; d++) squares += (double)r[d] * (double)r[d];
-        float sigma = (float)(u->m->sigma * (u->m->sigma_relative ? sqrt(squares / (double)D) : 1.0));
+        if (!u->sigma_known) u->sigma[b] = (float)(u->m->sigma * (u->m->sigma_relative ? sqrt(squares / (double)D) : 1.0));
         for (size_t k = 0; k < K; k++) {
             size_t at = ((size_t)b * K + k) * D;
-            for (size_t d = 0; d < D; d++) u->r[at + d] = k ? r[d] + sigma * noise[at + d] : r[d];
+            for (size_t d = 0; d < D; d++) u->r[at + d] = k ? r[d] + u->sigma[b] * noise[at + d] : r[d];
         }
     }
+    u->sigma_known = 1;
 }
 
 static int suffix_rows(const Update *u, int b) {
@@ -197,11 +201,15 @@ static void reference_pass(Update *u, const float *noise, const float *reference
     const size_t begin = m->params.begin[PARAMS_LATENT], bytes = (m->params.begin[PARAMS_LATENT + 1] - begin) * sizeof(float);
     u->reference_logprob = ARENA_NEW(&u->s->host, float, u->token[u->n]);
     const SessionMark mark = session_mark(u->s);
+    Think t;
+    if (u->m->sigma_relative) { // the scale of the noise is that of the present policy's thoughts
+        think_and_noise(u, &t, noise, 0, 0);
+        session_reset(u->s, mark);
+    }
     float *now = arena_get(&u->s->host, bytes, 1);
     ops_download(u->s->ops, now, m->w + begin, bytes);
     ops_upload(u->s->ops, m->w + begin, reference, bytes);
     llm_changed(m, PARAMS_LATENT);
-    Think t;
     think_and_noise(u, &t, noise, 0, 0);
     suffixes(u, &t, u->reference_logprob, NULL);
     ops_upload(u->s->ops, m->w + begin, now, bytes);
@@ -264,12 +272,11 @@ RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int 
     rewards_of(&u, R);
     rl_advantages(m, R, n, A);
     RlFigures f = figures_of(&u, R, A);
-    if (train && !once) {
-        f.loss = token_gradients(&u, A, &f.kl);
-        suffixes(&u, &t, u.logprob, u.dlogprob);
-    } else {
+    if (once)
         for (size_t i = 0; i < samples; i++) f.loss -= A[i] / (double)samples;
-    }
+    else
+        f.loss = token_gradients(&u, A, &f.kl);
+    if (train && !once) suffixes(&u, &t, u.logprob, u.dlogprob);
     if (train) {
         float *dr_host = ARENA_NEW(&s->host, float, (size_t)n *(size_t)u.D);
         float *dr = ARENA_NEW(&s->device, float, (size_t)n *(size_t)u.D); // (n, D)

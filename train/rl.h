@@ -27,7 +27,7 @@ typedef struct RlFigures { // of one update
     double reward_mean, reward_clean;                 // over all samples; over the un-noised ones
     double reward_std, spread_within, spread_between; // over all; mean of the groups' stds; std of the groups' means
     double advantage_norm, advantage_between;         // 2-norm; share of the advantage's variance that lies between prompts
-    double thought_norm, embedding_norm;              // mean 2-norm of r, and of the token embeddings
+    double thought_norm;                              // mean 2-norm of r
 } RlFigures;
 
 // One update's gradients, added to the model's. noise (n, K, D) host, of unit variance, [.][0][.] ignored; reward and
