@@ -1,8 +1,10 @@
 #include "app/training.h"
 #include "app/interrupt.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 // In the order they are opened, so that closing can begin anywhere.
@@ -26,12 +28,26 @@ static int read_split(Training *t, Rows *rows, Examples *e, const char *split, i
     return 0;
 }
 
+// A validation that is the training data would keep whatever was learnt by heart.
+static int check_splits(const Dataset *d, Err *err) {
+    char hash[2][33];
+    static const char *const name[] = {"train.csv", "valid.csv"};
+    for (int i = 0; i < 2; i++) {
+        char *path = file_join(d->folder, name[i]);
+        int status = file_hash(hash[i], path, err);
+        free(path);
+        if (status) return -1;
+    }
+    return strcmp(hash[0], hash[1]) ? 0 : err_set(err, ERR_USAGE, "%s: train.csv and valid.csv are the same file", d->folder);
+}
+
 int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
     *t = (Training){.o = o};
     if (options_check_out(o, o->model, err)) return -1;
     if (dataset_open(&t->data, o->data, o->category, err)) return -1;
     t->data.strict = o->strict;
     t->opened = OPENED_DATA;
+    if (check_splits(&t->data, err)) return -1;
     if (model_io_open(&t->model, o, t->data.category, err)) return -1;
     t->opened = OPENED_MODEL;
     if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, (uint64_t)o->seed, err)) return -1;

@@ -142,3 +142,11 @@ title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
     exits 4 "$LATENTR3" sft --model "$TMP/model" --data "$WORLD/world/data" --out "$TMP/out" "${quick[@]}"
     [ ! -e "$TMP/out" ]
 }
+
+@test "a validation that is the training data is refused" {
+    mkdir "$TMP/data"
+    cp "$WORLD/world/data"/{train.csv,info.txt} "$TMP/data"
+    cp "$TMP/data/train.csv" "$TMP/data/valid.csv"
+    refuses 2 '*same file*' "$LATENTR3" sft --model "$WORLD/world/model" --data "$TMP/data" --category movie --out "$TMP/out"
+    [ ! -e "$TMP/out" ]
+}
