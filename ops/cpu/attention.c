@@ -20,38 +20,46 @@ typedef struct Shape {
     float scale;
 } Shape;
 
-typedef struct Tile { // rows [first, first + rows) of a block
-    int block, first, rows;
+typedef struct Tile { // rows [first, first + rows) of a block; or all rows of `blocks` blocks that follow each other
+    int block, first, rows, blocks;
+    int shared; // keys at the beginning that these blocks have in common
 } Tile;
 
-// A walk over the keys of a tile: spans first, then the block's own slots; up to KEYS of them at a time.
+// A walk over keys: spans first, then the block's own slots; up to KEYS of them at a time.
 typedef struct KeyWalk {
     const AttnBlock *b;
     const Span *span;
     int left, at;     // spans not yet begun; slots of span[0] already taken
+    int limit;        // keys still to be taken from spans
     int own, own_end; // the tile's last row sees own slots below own_end
     int slot[KEYS];
     int keys, full; // slots in this round; the first `full` of them are seen by every row
     int own_first;  // index in the block of the first own key in this round
 } KeyWalk;
 
-static KeyWalk walk_start(const AttnPlan *plan, const Tile *t) {
-    const AttnBlock *b = &plan->block[t->block];
-    return (KeyWalk){.b = b, .span = plan->span + b->span, .left = b->spans, .own_end = b->own < 0 ? 0 : t->first + t->rows};
+// Keys [skip, skip + limit) of a block's spans, and its own slots below own_end.
+static KeyWalk walk_start(const AttnPlan *plan, int block, int skip, int limit, int own_end) {
+    const AttnBlock *b = &plan->block[block];
+    KeyWalk w = {.b = b, .span = plan->span + b->span, .left = b->spans, .limit = limit, .own_end = b->own < 0 ? 0 : own_end};
+    while (w.left && skip >= w.span->len) skip -= w.span->len, w.span++, w.left--;
+    w.at = skip;
+    return w;
 }
 
 static int walk_next(KeyWalk *w) {
     w->keys = 0;
-    while (w->left && w->keys < KEYS) {
+    while (w->left && w->limit && w->keys < KEYS) {
         int n = w->span->len - w->at;
         if (n > KEYS - w->keys) n = KEYS - w->keys;
+        if (n > w->limit) n = w->limit;
         for (int i = 0; i < n; i++) w->slot[w->keys++] = w->span->slot + w->at + i;
         w->at += n;
+        w->limit -= n;
         if (w->at == w->span->len) w->span++, w->left--, w->at = 0;
     }
     w->full = w->keys;
     w->own_first = w->own;
-    while (!w->left && w->own < w->own_end && w->keys < KEYS) w->slot[w->keys++] = w->b->own + w->own++;
+    while ((!w->left || !w->limit) && w->own < w->own_end && w->keys < KEYS) w->slot[w->keys++] = w->b->own + w->own++;
     return w->keys;
 }
 
@@ -63,18 +71,60 @@ static int walk_seen(const KeyWalk *w, int row) {
     return seen < w->keys ? seen : w->keys;
 }
 
-static int tiles_count(const AttnPlan *plan) {
+static int keys_of_spans(const AttnPlan *plan, int block) {
     int n = 0;
-    for (int b = 0; b < plan->blocks; b++) n += (plan->block[b].rows + ROWS - 1) / ROWS;
+    for (int i = 0; i < plan->block[block].spans; i++) n += plan->span[plan->block[block].span + i].len;
     return n;
 }
 
-static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int *n) {
-    *n = tiles_count(plan);
-    Tile *tile = ARENA_NEW(&ops->shared, Tile, *n + 1), *t = tile;
-    for (int b = 0; b < plan->blocks; b++)
+// How many of their first keys two blocks have in common.
+static int keys_in_common(const AttnPlan *plan, int one, int other) {
+    const AttnBlock *x = &plan->block[one], *y = &plan->block[other];
+    int n = 0;
+    for (int i = 0; i < x->spans && i < y->spans; i++) {
+        Span p = plan->span[x->span + i], q = plan->span[y->span + i];
+        if (p.slot != q.slot) break;
+        n += p.len < q.len ? p.len : q.len;
+        if (p.len != q.len) break;
+    }
+    return n;
+}
+
+// Blocks of few rows that follow each other and share most of their keys (a user's beams behind one prompt) make one tile.
+static Tile tile_group(const AttnPlan *plan, int first) {
+    enum { FEW_ROWS = 8 };
+    const AttnBlock *b = &plan->block[first];
+    Tile t = {.block = first, .rows = b->rows, .blocks = 1};
+    const int keys = keys_of_spans(plan, first), least = keys / 2 > KEYS ? keys / 2 : KEYS;
+    if (b->rows > FEW_ROWS) return t;
+    for (int next = first + 1; next < plan->blocks; next++) {
+        const AttnBlock *n = &plan->block[next];
+        const int common = keys_in_common(plan, first, next);
+        if (n->rows > FEW_ROWS || t.rows + n->rows > ROWS || n->row != b->row + t.rows || common < least) break;
+        if (t.blocks == 1 || common < t.shared) t.shared = common;
+        t.rows += n->rows;
+        t.blocks++;
+    }
+    return t;
+}
+
+static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int group, int *n) {
+    int most = 0;
+    for (int b = 0; b < plan->blocks; b++) most += (plan->block[b].rows + ROWS - 1) / ROWS;
+    Tile *tile = ARENA_NEW(&ops->shared, Tile, most + 1), *t = tile;
+    for (int b = 0; b < plan->blocks;) {
+        Tile together = group ? tile_group(plan, b) : (Tile){.blocks = 1};
+        if (together.blocks > 1) {
+            *t++ = together;
+            b += together.blocks;
+            continue;
+        }
         for (int r = 0; r < plan->block[b].rows; r += ROWS)
-            *t++ = (Tile){b, r, plan->block[b].rows - r < ROWS ? plan->block[b].rows - r : ROWS};
+            *t++ = (Tile){
+                .block = b, .first = r, .rows = plan->block[b].rows - r < ROWS ? plan->block[b].rows - r : ROWS, .blocks = 1};
+        b++;
+    }
+    *n = (int)(t - tile);
     return tile;
 }
 
@@ -164,6 +214,42 @@ static void tile_combine(const Shape *s, float *out, const float *weight, int Q,
     k->gemm(out, s->K, weight, KEYS, 1, rows, s->K, Q, s->K, keys, 1);
 }
 
+// Queries [from, from + Q) of a tile over the keys of a walk: running maximum, sum and weighted values. first: row of query
+// `from` in its block.
+static void attend(const Shape *s, KeyWalk w, const TileMemory *m, int from, int Q, int first, int g, const act *k_cache,
+                   const act *v_cache) {
+    const Kernels *k = s->ops->k;
+    const size_t K = (size_t)s->K;
+    while (walk_next(&w)) {
+        tile_scores(s, m->score, m->q + (size_t)from * K, Q, k_cache, w.slot, w.keys, g, m->rows, m->turned);
+        for (int i = 0; i < Q; i++) {
+            float *row = m->score + (size_t)i * KEYS, *largest = &m->largest[from + i], *sum = &m->sum[from + i];
+            int seen = walk_seen(&w, first + i / s->rep);
+            memset(row + seen, 0, (size_t)(KEYS - seen) * 4);
+            if (!seen) continue;
+            float here = k->max(row, (size_t)seen), shift = *largest > here ? *largest : here, keep = expf(*largest - shift);
+            *sum = *sum * keep + k->exp_sum(row, row, shift, (size_t)seen);
+            if (keep != 1.0f) k->scale(m->out + (size_t)(from + i) * K, keep, K);
+            *largest = shift;
+        }
+        tile_combine(s, m->out + (size_t)from * K, m->score, Q, v_cache, w.slot, w.keys, g, m->rows);
+    }
+}
+
+// A tile of several blocks walks their common keys together, then each block's own.
+static void attend_tile(const Shape *s, const Tile *t, const TileMemory *m, int g, const act *k_cache, const act *v_cache) {
+    const AttnPlan *plan = s->plan;
+    if (t->blocks == 1) {
+        attend(s, walk_start(plan, t->block, 0, INT32_MAX, t->first + t->rows), m, 0, t->rows * s->rep, t->first, g, k_cache,
+               v_cache);
+        return;
+    }
+    attend(s, walk_start(plan, t->block, 0, t->shared, 0), m, 0, t->rows * s->rep, 0, g, k_cache, v_cache);
+    for (int b = t->block, from = 0; b < t->block + t->blocks; from += plan->block[b++].rows * s->rep)
+        attend(s, walk_start(plan, b, t->shared, INT32_MAX, plan->block[b].rows), m, from, plan->block[b].rows * s->rep, 0, g,
+               k_cache, v_cache);
+}
+
 static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *lse, const act *q, const act *k_cache,
                          const act *v_cache) {
     const Kernels *k = s->ops->k;
@@ -175,22 +261,7 @@ static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *
     k->scale(m.q, s->scale, (size_t)Q * K);
     memset(m.out, 0, (size_t)Q * K * 4);
     for (int i = 0; i < Q; i++) m.largest[i] = -INFINITY, m.sum[i] = 0;
-    KeyWalk w = walk_start(s->plan, t);
-    while (walk_next(&w)) {
-        tile_scores(s, m.score, m.q, Q, k_cache, w.slot, w.keys, g, m.rows, m.turned);
-        for (int i = 0; i < Q; i++) {
-            float *row = m.score + (size_t)i * KEYS;
-            int seen = walk_seen(&w, t->first + i / s->rep);
-            memset(row + seen, 0, (size_t)(KEYS - seen) * 4);
-            if (!seen) continue;
-            float largest = k->max(row, (size_t)seen), shift = m.largest[i] > largest ? m.largest[i] : largest;
-            float keep = expf(m.largest[i] - shift);
-            m.sum[i] = m.sum[i] * keep + k->exp_sum(row, row, shift, (size_t)seen);
-            if (keep != 1.0f) k->scale(m.out + (size_t)i * K, keep, K);
-            m.largest[i] = shift;
-        }
-        tile_combine(s, m.out, m.score, Q, v_cache, w.slot, w.keys, g, m.rows);
-    }
+    attend_tile(s, t, &m, g, k_cache, v_cache);
     int row = s->plan->block[t->block].row + t->first;
     for (int i = 0; i < Q; i++) {
         k->scale(m.out + (size_t)i * K, 1.0f / m.sum[i], K);
@@ -206,7 +277,7 @@ void op_attention_forward(Ops *ops, act *out, float *lse, const act *q, const ac
     Shape s = {ops, plan, H, G, K, H / G, scale};
     size_t mark = arena_mark(&ops->shared);
     int tiles;
-    Tile *tile = tiles_make(ops, plan, &tiles);
+    Tile *tile = tiles_make(ops, plan, 1, &tiles);
     PARALLEL_TASKS for (int i = 0; i < tiles * G; i++) forward_tile(&s, &tile[i / G], i % G, out, lse, q, k_cache, v_cache);
     arena_reset(&ops->shared, mark);
 }
@@ -248,7 +319,7 @@ static void backward_queries_tile(const Shape *s, const Back *x, const Tile *t, 
     TileMemory m = tile_memory(s, a);
     back_queries(s, x, t, g, &m);
     memset(m.dq, 0, (size_t)Q * K * 4);
-    KeyWalk w = walk_start(s->plan, t);
+    KeyWalk w = walk_start(s->plan, t->block, 0, INT32_MAX, t->first + t->rows);
     while (walk_next(&w)) {
         tile_scores(s, m.score, m.q, Q, x->k_cache, w.slot, w.keys, g, m.rows, m.turned);
         tile_scores(s, m.dscore, m.dout, Q, x->v_cache, w.slot, w.keys, g, m.rows, m.turned);
@@ -287,7 +358,7 @@ static void backward_keys_tile(const Shape *s, const Back *x, const Reader *read
         int rows = s->plan->block[reader[r].block].rows;
         int first_seen = reader[r].own ? begin - reader[r].slot : 0; // earlier rows of the owner see none of these
         for (int first = first_seen / ROWS * ROWS; first < rows; first += ROWS) {
-            Tile t = {reader[r].block, first, rows - first < ROWS ? rows - first : ROWS};
+            Tile t = {.block = reader[r].block, .first = first, .rows = rows - first < ROWS ? rows - first : ROWS, .blocks = 1};
             int Q = t.rows * s->rep;
             back_queries(s, x, &t, g, &m);
             k->gemm(m.score, KEYS, m.q, s->K, 1, m.turned, KEYS, Q, KEYS, s->K, 0);
@@ -368,7 +439,7 @@ void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act 
     Back x = {dout, out, q, k_cache, v_cache, lse};
     size_t mark = arena_mark(&ops->shared);
     int tiles;
-    Tile *tile = tiles_make(ops, plan, &tiles);
+    Tile *tile = tiles_make(ops, plan, 0, &tiles);
     PARALLEL_TASKS for (int i = 0; i < tiles * G; i++) backward_queries_tile(&s, &x, &tile[i / G], i % G, dq);
     if (dk) {
         Pieces p = pieces_make(ops, plan, grad_slot0);
