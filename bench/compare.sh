@@ -2,7 +2,7 @@
 # The published passes in PyTorch and ours, in turn, on the same rows, threads and machine:
 #   bench/compare.sh MODEL_DIR [ROWS]
 # writes the table in docs/performance.md. MODEL_DIR: a Hugging Face folder whose last id is <|Thought|> (latentr3 convert
-# --add-thought). Needs a Python with torch and transformers (LATENTR3_PYTHON), the peer script (LATENTR3_PEER, by default
+# --add-thought). Needs a Python with torch and transformers 4 (LATENTR3_PYTHON), the peer script (LATENTR3_PEER, by default
 # ../shared/reference/peer_bench.py) and the rows (LATENTR3_DATA, by default ../shared/data).
 set -euo pipefail
 cd "$(dirname "$0")/.."

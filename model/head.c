@@ -3,12 +3,6 @@
 
 #include <string.h>
 
-static int32_t *upload_ints(Session *s, const int32_t *x, size_t n) {
-    int32_t *device = ARENA_NEW(&s->device, int32_t, n);
-    ops_upload(s->ops, device, x, n * sizeof *x);
-    return device;
-}
-
 static act *hidden_of(Session *s, const int32_t *slot_device, int M) {
     act *h = arena_get(&s->device, (size_t)M * (size_t)s->llm->config.D, dtype_bytes(ops_dtype(s->ops)));
     op_rows_gather(s->ops, h, s->h, slot_device, M, s->llm->config.D, dtype_bytes(ops_dtype(s->ops)));
@@ -21,7 +15,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
     Ops *ops = s->ops;
     size_t mark = arena_mark(&s->device);
     size_t act_bytes = dtype_bytes(ops_dtype(ops));
-    int32_t *slots = upload_ints(s, slot, (size_t)M), *targets = upload_ints(s, target, (size_t)M);
+    int32_t *slots = session_upload(s, slot, (size_t)M), *targets = session_upload(s, target, (size_t)M);
     act *h = hidden_of(s, slots, M);
     float *logits = ARENA_NEW(&s->device, float, (size_t)M *(size_t)V), *lse = ARENA_NEW(&s->device, float, M),
           *lp = ARENA_NEW(&s->device, float, M);
@@ -38,7 +32,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
         if (dw) op_linear_backward_weight(ops, dw, NULL, dlogits, h, M, V, D);
         int32_t *row = ARENA_NEW(&s->host, int32_t, M);
         for (int m = 0; m < M; m++) row[m] = slot[m] - s->grad_slot0;
-        op_rows_scatter_add(ops, s->dh, dh, upload_ints(s, row, (size_t)M), M, D);
+        op_rows_scatter_add(ops, s->dh, dh, session_upload(s, row, (size_t)M), M, D);
     }
     arena_reset(&s->device, mark);
 }
@@ -57,7 +51,7 @@ void head_rows(Session *s, HeadRows *rows, const int32_t *slot, int M) {
     rows->logits = ARENA_NEW(&s->device, float, (size_t)M *(size_t)V);
     rows->lse = ARENA_NEW(&s->device, float, M);
     size_t mark = arena_mark(&s->device);
-    act *h = hidden_of(s, upload_ints(s, slot, (size_t)M), M);
+    act *h = hidden_of(s, session_upload(s, slot, (size_t)M), M);
     op_linear_forward(s->ops, rows->logits, DTYPE_F32, h, &s->llm->head, NULL, M);
     op_logprob(s->ops, NULL, rows->lse, rows->logits, NULL, M, V);
     arena_reset(&s->device, mark);
@@ -66,7 +60,7 @@ void head_rows(Session *s, HeadRows *rows, const int32_t *slot, int M) {
 void head_pick(Session *s, const HeadRows *rows, const int32_t *row, const int32_t *token, size_t n, float *out) {
     size_t mark = arena_mark(&s->device);
     float *picked = ARENA_NEW(&s->device, float, n);
-    op_logprob_pick(s->ops, picked, rows->logits, rows->lse, upload_ints(s, row, n), upload_ints(s, token, n), n,
+    op_logprob_pick(s->ops, picked, rows->logits, rows->lse, session_upload(s, row, n), session_upload(s, token, n), n,
                     s->llm->config.V);
     ops_download(s->ops, out, picked, n * sizeof(float));
     arena_reset(&s->device, mark);

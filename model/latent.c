@@ -10,17 +10,11 @@ static act *slot_row(const Session *s, act *x, int slot) {
     return (char *)x + (size_t)slot * (size_t)s->llm->config.D * act_bytes(s);
 }
 
-static int32_t *upload_ints(Session *s, const int32_t *x, int n) {
-    int32_t *device = ARENA_NEW(&s->device, int32_t, n + 1);
-    ops_upload(s->ops, device, x, (size_t)n * sizeof *x);
-    return device;
-}
-
 static int32_t *slot_positions(Session *s, int slots) {
     int32_t *position = ARENA_NEW(&s->host, int32_t, slots + 1);
     for (int i = 0; i < s->nodes; i++)
         for (int j = 0; j < s->node[i].len; j++) position[s->node[i].slot + j] = s->node[i].position + j;
-    return upload_ints(s, position, slots);
+    return session_upload(s, position, (size_t)slots);
 }
 
 // Keys of every slot that has none yet: k = rope(W_k h + b_k).
@@ -90,8 +84,8 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
         position[b] = session_length(s, node[b]) - 1;
     }
     p->last_slot = last;
-    int32_t *last_device = upload_ints(s, last, B);
-    p->position = upload_ints(s, position, B);
+    int32_t *last_device = session_upload(s, last, (size_t)B);
+    p->position = session_upload(s, position, (size_t)B);
     size_t n = (size_t)B * (size_t)D;
     p->h_last = arena_get(&s->device, n, act_bytes(s));
     p->r = ARENA_NEW(&s->device, float, n);
@@ -104,17 +98,12 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     s->thought_squares += op_sum_squares(ops, p->r, n);
 }
 
-static void weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {
-    float *dw = llm_gradient(s->llm, w->w);
-    if (dw) op_linear_backward_weight(s->ops, dw, llm_gradient(s->llm, bias), dy, x, N, w->O, w->I);
-}
-
 // s->dh at the timelines' last slots += dh (B, D).
 static void add_to_last(Session *s, const LatentPass *p, const float *dh) {
     size_t mark = arena_mark(&s->host), device = arena_mark(&s->device);
     int32_t *row = ARENA_NEW(&s->host, int32_t, p->B);
     for (int b = 0; b < p->B; b++) row[b] = p->last_slot[b] - s->grad_slot0;
-    op_rows_scatter_add(s->ops, s->dh, dh, upload_ints(s, row, p->B), p->B, s->llm->config.D);
+    op_rows_scatter_add(s->ops, s->dh, dh, session_upload(s, row, (size_t)p->B), p->B, s->llm->config.D);
     arena_reset(&s->host, mark);
     arena_reset(&s->device, device);
 }
@@ -138,16 +127,16 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     act *dr_act = arena_get(&s->device, n, act_bytes(s)), *dpooled = arena_get(&s->device, n, act_bytes(s)),
         *dq_act = arena_get(&s->device, n, act_bytes(s)), *dkeys_act = arena_get(&s->device, all, act_bytes(s));
     op_to_act(ops, dr_act, dr, n);
-    weight_gradient(s, &m->ratt_v, m->ratt_vb, dr_act, p->pooled, B);
+    session_weight_gradient(s, &m->ratt_v, m->ratt_vb, dr_act, p->pooled, B);
     op_linear_backward_input(ops, dpooled, ops_dtype(ops), dr_act, &s->llm->ratt_v, B);
     op_attention_backward(ops, dq, dkeys, dvalues, dpooled, p->pooled, p->lse, p->q, s->ratt_k, s->h, &p->plan, 0, B, 1, 1, D,
                           latent_scale(s));
     op_rope_f32(ops, dq, p->position, &m->ratt_rope, B, 1);
     op_to_act(ops, dq_act, dq, n);
-    weight_gradient(s, &m->ratt_q, m->ratt_qb, dq_act, p->h_last, B);
+    session_weight_gradient(s, &m->ratt_q, m->ratt_qb, dq_act, p->h_last, B);
     op_rope_f32(ops, dkeys, p->slot_position, &m->ratt_rope, p->slots, 1);
     op_to_act(ops, dkeys_act, dkeys, all);
-    weight_gradient(s, &m->ratt_k, m->ratt_kb, dkeys_act, s->h, p->slots);
+    session_weight_gradient(s, &m->ratt_k, m->ratt_kb, dkeys_act, s->h, p->slots);
     if (query_gradient) {
         op_linear_backward_input(ops, dq, DTYPE_F32, dq_act, &s->llm->ratt_q, B);
         add_to_last(s, p, dq);

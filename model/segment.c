@@ -48,12 +48,9 @@ static void segment_upload(Session *s, Segment *g) {
     }
     for (int i = 0; i < g->N; i++)
         if (g->ids[i] < 0) given[n++] = i;
-    g->ids_device = ARENA_NEW(&s->device, int32_t, g->N);
-    g->position_device = ARENA_NEW(&s->device, int32_t, g->N);
-    g->given_row_device = ARENA_NEW(&s->device, int32_t, g->given + 1);
-    ops_upload(s->ops, g->ids_device, g->ids, (size_t)g->N * sizeof(int32_t));
-    ops_upload(s->ops, g->position_device, position, (size_t)g->N * sizeof(int32_t));
-    ops_upload(s->ops, g->given_row_device, given, (size_t)g->given * sizeof(int32_t));
+    g->ids_device = session_upload(s, g->ids, (size_t)g->N);
+    g->position_device = session_upload(s, position, (size_t)g->N);
+    g->given_row_device = session_upload(s, given, (size_t)g->given);
 }
 
 static SegmentActs acts_new(Session *s, int N, int record) {
@@ -173,11 +170,6 @@ static BackScratch back_scratch_new(Session *s, int N) {
                          .dqkv = arena_get(&s->device, n * W, act_bytes)};
 }
 
-static void weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {
-    float *dw = llm_gradient(s->llm, w->w);
-    if (dw) op_linear_backward_weight(s->ops, dw, llm_gradient(s->llm, bias), dy, x, N, w->O, w->I);
-}
-
 // Undoes block_forward, last line first. dx (N, D): gradient of the layer's output in, of its input out.
 static void block_backward(Session *s, Segment *g, int l, BackScratch *t, float *dx) {
     const ModelConfig *c = &s->llm->config;
@@ -194,15 +186,15 @@ static void block_backward(Session *s, Segment *g, int l, BackScratch *t, float 
     op_linear_backward_input(ops, t->dnormed, DTYPE_F32, t->dgate_up, &b->gate_up, g->N);
     if (train) {
         op_swiglu_forward(ops, t->hidden, a->gate_up, g->N, c->F);
-        weight_gradient(s, &b->down, NULL, t->dy, t->hidden, g->N);
+        session_weight_gradient(s, &b->down, NULL, t->dy, t->hidden, g->N);
         op_rmsnorm_again(ops, t->normed, a->x_mid, a->rstd2, b->norm2, g->N, c->D);
-        weight_gradient(s, &b->gate_up, NULL, t->dgate_up, t->normed, g->N);
+        session_weight_gradient(s, &b->gate_up, NULL, t->dgate_up, t->normed, g->N);
     }
     op_rmsnorm_backward(ops, dx, llm_gradient(s->llm, b->norm2), t->dnormed, a->x_mid, a->rstd2, b->norm2, g->N, c->D);
 
     op_to_act(ops, t->dy, dx, wide);
     op_linear_backward_input(ops, t->dattn, type, t->dy, &b->out, g->N);
-    weight_gradient(s, &b->out, NULL, t->dy, a->attn, g->N);
+    session_weight_gradient(s, &b->out, NULL, t->dy, a->attn, g->N);
     op_attention_backward(ops, t->dq, s->dk[l], s->dv[l], t->dattn, a->attn, a->lse, a->q, s->k[l], s->v[l], &g->plan,
                           s->grad_slot0, g->N, c->H, c->G, c->K, attention_scale(c));
     const size_t own = (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->G * (size_t)c->K;
@@ -211,7 +203,7 @@ static void block_backward(Session *s, Segment *g, int l, BackScratch *t, float 
     op_linear_backward_input(ops, t->dnormed, DTYPE_F32, t->dqkv, &b->qkv, g->N);
     if (train) {
         op_rmsnorm_again(ops, t->normed, a->x_in, a->rstd1, b->norm1, g->N, c->D);
-        weight_gradient(s, &b->qkv, b->qkv_bias, t->dqkv, t->normed, g->N);
+        session_weight_gradient(s, &b->qkv, b->qkv_bias, t->dqkv, t->normed, g->N);
     }
     op_rmsnorm_backward(ops, dx, llm_gradient(s->llm, b->norm1), t->dnormed, a->x_in, a->rstd1, b->norm1, g->N, c->D);
 }

@@ -104,3 +104,14 @@ int session_depth(const Session *s, int node) {
     for (; node >= 0; node = s->node[node].parent) n++;
     return n;
 }
+
+int32_t *session_upload(Session *s, const int32_t *x, size_t n) {
+    int32_t *device = ARENA_NEW(&s->device, int32_t, n + 1);
+    ops_upload(s->ops, device, x, n * sizeof *x);
+    return device;
+}
+
+void session_weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {
+    float *dw = llm_gradient(s->llm, w->w);
+    if (dw) op_linear_backward_weight(s->ops, dw, llm_gradient(s->llm, bias), dy, x, N, w->O, w->I);
+}
