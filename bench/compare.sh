@@ -36,7 +36,7 @@ trap 'rm -f "$table"' EXIT
     line "RL, a prompt (K = 8)" "$(theirs rl $((rows / 2)) 1)" "$(ours rl $((rows * 2)) "$rows")"
     line "beams, a user, one at a time" "$(theirs beam 4 1)" "$(ours beam "$rows" 1)"
     line "beams, a user, 12 at a time" "$(theirs beam 12 12)" "$(ours beam 48 12)"
-    printf '\n%s threads, bf16, %s, %s.\n' "$threads" "$(ours gemm 1 1 | jq -r .machine)" \
+    printf '\n%s, %s.\n' "$(ours gemm 1 1 | jq -r .machine)" \
         "$("$python" -c 'import torch, transformers; print("PyTorch", torch.__version__, "transformers", transformers.__version__)')"
 } | tee "$table"
 
