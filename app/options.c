@@ -2,6 +2,7 @@
 #include "app/options.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "model/config.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -70,8 +71,8 @@ static const OptionRow table[] = {
     {"save-dtype", TRAIN, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the saved model"},
     {"add-thought", CMD_CONVERT, KIND_FLAG, AT(add_thought), NULL, NULL, 0, 0, "add <|Thought|> and a fresh LatentRATT"},
     {"bos", CMD_CONVERT | TRAIN | USE, KIND_CHOICE, AT(bos), "auto", "auto|yes|no", 0, 0, "begin the prompt with BOS; auto: as the model says"},
-    {"thoughts", CMD_SFT, KIND_INT, AT(thoughts), "1", "N", 0, 16, "thought tokens; 0: none (BIGRec)"},
-    {"thoughts", CMD_RL | USE, KIND_INT, AT(thoughts), NULL, "N", 0, 16, "thought tokens; as saved with the model where not given"},
+    {"thoughts", CMD_SFT, KIND_INT, AT(thoughts), "1", "N", 0, CONFIG_THOUGHTS, "thought tokens; 0: none (BIGRec)"},
+    {"thoughts", CMD_RL | USE, KIND_INT, AT(thoughts), NULL, "N", 0, CONFIG_THOUGHTS, "thought tokens; as saved with the model where not given"},
     {"thought-window", CMD_SFT, KIND_INT, AT(thought_window), "0", "N", 0, 1e6, "last positions that LatentRATT sees; 0: the whole prompt"},
     {"thought-window", CMD_RL | USE, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees; as saved where not given"},
     {"thought", CMD_SFT, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself"},
@@ -458,11 +459,6 @@ void options_free(Options *o) {
     free(o->owned);
     free(o->history);
     *o = (Options){0};
-}
-
-int options_given(const Options *o, const char *name) {
-    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
-    return row && o->given[row - table];
 }
 
 // ---- shown ------------------------------------------------------------------------------------------------------------------

@@ -95,9 +95,6 @@ struct Options {
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err);
 void options_free(Options *o);
 
-// Whether the option stood on the command line or in the --config file.
-int options_given(const Options *o, const char *name);
-
 // The final values of all options the command has, under their names. The caller owns it.
 json_t *options_to_json(const Options *o);
 

@@ -165,14 +165,6 @@ int file_write(const char *path, const void *data, size_t bytes, Err *err) {
     return outfile_commit(&f, err);
 }
 
-int file_copy(const char *from, const char *to, Err *err) {
-    MapFile in;
-    if (mapfile_open(&in, from, 0, err)) return -1;
-    int status = file_write(to, in.data, in.bytes, err);
-    mapfile_close(&in);
-    return status;
-}
-
 int file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

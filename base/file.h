@@ -36,7 +36,6 @@ void outfile_abandon(OutFile *f);         // closes and removes; harmless after 
 
 // Write a whole file in one call.
 int file_write(const char *path, const void *data, size_t bytes, Err *err);
-int file_copy(const char *from, const char *to, Err *err);
 
 int file_exists(const char *path);
 int file_is_folder(const char *path);

@@ -230,3 +230,24 @@ void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n) {
         }
     }
 }
+
+// By pieces whose largest exponent tells: nearly all are clean, and that loop has no branch in it.
+size_t tensor_first_not_finite(const float *x, size_t n) {
+    enum { PIECE = 256 };
+    const uint32_t exponent = 0x7f800000u;
+    for (size_t at = 0; at < n; at += PIECE) {
+        const size_t end = n - at < PIECE ? n : at + PIECE;
+        uint32_t most = 0, bits;
+        for (size_t i = at; i < end; i++) {
+            memcpy(&bits, &x[i], sizeof bits);
+            bits &= exponent;
+            most = bits > most ? bits : most;
+        }
+        if (most < exponent) continue;
+        for (size_t i = at;; i++) {
+            memcpy(&bits, &x[i], sizeof bits);
+            if ((bits & exponent) == exponent) return i;
+        }
+    }
+    return n;
+}

@@ -12,8 +12,7 @@ enum {
     MAX_HEAD_SIZE = 1 << 10,
     MAX_FEED_FORWARD = 1 << 20,
     MAX_VOCABULARY = 1 << 22,
-    MAX_POSITIONS = 1 << 24,
-    MAX_THOUGHTS = 16
+    MAX_POSITIONS = 1 << 24
 };
 
 static const struct FamilyName {
@@ -62,8 +61,8 @@ int config_check(const ModelConfig *c, const char *name, Err *err) {
     if (check_rope(c, name, err) || check_id(name, "bos_token_id", c->bos_id, c->V, err) ||
         check_id(name, "eos_token_id", c->eos_id, c->V, err))
         return -1;
-    if (c->thoughts < 0 || c->thoughts > MAX_THOUGHTS)
-        return err_set(err, ERR_DATA, "%s: thoughts is %d, not in 0..%d", name, c->thoughts, MAX_THOUGHTS);
+    if (c->thoughts < 0 || c->thoughts > CONFIG_THOUGHTS)
+        return err_set(err, ERR_DATA, "%s: thoughts is %d, not in 0..%d", name, c->thoughts, CONFIG_THOUGHTS);
     if (c->thoughts && !c->thought_hidden && c->D % 2)
         return err_set(err, ERR_DATA, "%s: the width %d is odd, the thought's rotary embedding turns pairs", name, c->D);
     if (c->thought_window < 0 || c->thought_window > MAX_POSITIONS)

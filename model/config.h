@@ -6,6 +6,8 @@
 #include "base/json.h"
 #include "io/gguf.h"
 
+enum { CONFIG_THOUGHTS = 16 }; // the most a model may have
+
 typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2 } ModelFamily;
 
 typedef struct ModelConfig {

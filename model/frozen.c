@@ -31,17 +31,6 @@ struct Frozen {
     _Atomic(const Tensor *) bad; // one that holds a value that is not finite
 };
 
-static int all_finite(const float *x, size_t n) {
-    uint32_t most = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], 4);
-        bits &= 0x7f800000u;
-        most = bits > most ? bits : most;
-    }
-    return most < 0x7f800000u;
-}
-
 static void store(char *out, Dtype type, const float *x, size_t n) {
     if (type == DTYPE_F32) {
         memcpy(out, x, n * sizeof *x);
@@ -62,7 +51,7 @@ static void read_row(const FrozenMatrix *f, const Part *p, size_t row, char *out
     for (size_t i = 0; i < width; i += PIECE) {
         const size_t n = width - i < PIECE ? width - i : PIECE;
         tensor_to_f32(piece, p->tensor, at + i, n);
-        if (!all_finite(piece, n)) atomic_store(&f->frozen->bad, p->tensor);
+        if (tensor_first_not_finite(piece, n) < n) atomic_store(&f->frozen->bad, p->tensor);
         store(out + i * bytes, type, piece, n);
     }
 }
@@ -75,21 +64,6 @@ static void frozen_read(const void *context, void *out, Dtype type, int first, i
         while (r < f->part[part].begin) part--;
         read_row(f, &f->part[part], (size_t)(r - f->part[part].begin), (char *)out + (size_t)(r - first) * row_bytes, type);
     }
-}
-
-// The mean of a table's rows, for tokens that the file does not know.
-static float *mean_row(const WeightsSource *s, const ModelConfig *c, const Param *p, const Tensor *t) {
-    const size_t width = (size_t)p->dims[1], have = (size_t)t->dims[0];
-    if (have >= (size_t)p->dims[0]) return NULL;
-    double *sum = mem_zalloc(width, sizeof *sum);
-    float *row = mem_alloc(width, sizeof *row);
-    for (size_t r = 0; r < have; r++) {
-        tensor_to_f32(row, t, weights_source_row(s, c, p, r) * width, width);
-        for (size_t i = 0; i < width; i++) sum[i] += (double)row[i];
-    }
-    for (size_t i = 0; i < width; i++) row[i] = (float)(sum[i] / (double)have);
-    free(sum);
-    return row;
 }
 
 // Bind a matrix to the parameters that follow each other from the one at its address.
@@ -158,7 +132,7 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
     static const char *const table[] = {"model.embed_tokens.weight", "lm_head.weight"};
     for (int i = 0; i < 2; i++) {
         const Param *p = params_find(&m->params, table[i]);
-        if (p) f->mean[i] = mean_row(s, &m->config, p, weights_find(s, p->name));
+        if (p) f->mean[i] = weights_mean_row(s, &m->config, p);
     }
     if (weights_load_small(m, s, err)) return -1;
     load_embedding(f, m);
@@ -181,10 +155,6 @@ void frozen_free(Frozen *f) {
     free(f->mean[0]), free(f->mean[1]);
     free(f->matrix);
     free(f);
-}
-
-int frozen_streams(const Llm *m) {
-    return m->frozen && m->frozen->streams;
 }
 
 // Row `row` of a parameter as f32, from wherever it is.

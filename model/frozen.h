@@ -13,7 +13,6 @@ typedef struct Frozen Frozen;
 // may take before they stream (0: three quarters of the machine's).
 int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err);
 void frozen_free(Frozen *f);
-int frozen_streams(const Llm *m); // 1 where the matrices stream
 // Row `row` (dims[1]) of a matrix parameter as the file has it, f32: for saving a model whose backbone was not touched.
 void frozen_param_row(const Llm *m, const Param *p, size_t row, float *out);
 

@@ -29,7 +29,7 @@ void think_forward(Session *s, Think *t, int root, const Ints *instruction, cons
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots) {
     const int32_t given = -1;
     *t = (Think){.B = B, .thoughts = s->llm->config.thoughts, .root = root};
-    CHECK(t->thoughts <= THINK_THOUGHTS);
+    CHECK(t->thoughts <= CONFIG_THOUGHTS);
     t->node = ARENA_NEW(&s->host, int, B);
     if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
     think_prompts(s, t, instruction, prompt, extra, extra_node, record == THINK_RECORD_ALL);

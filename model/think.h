@@ -6,8 +6,6 @@
 #include "base/vec.h"
 #include "model/latent.h"
 
-enum { THINK_THOUGHTS = 16 };
-
 typedef struct ThinkPrompt {
     const int32_t *ids;
     int len;
@@ -19,9 +17,9 @@ typedef struct Think {
     int root;  // node of the instruction, or -1
     int *node; // (B) host: the last node of each timeline so far
     Segment prompts;
-    LatentPass pass[THINK_THOUGHTS];
-    Segment thought[THINK_THOUGHTS]; // thought n's row, for all but the last
-    float *r;                        // (B, D) device: the last thoughts; NULL without thoughts
+    LatentPass pass[CONFIG_THOUGHTS];
+    Segment thought[CONFIG_THOUGHTS]; // thought n's row, for all but the last
+    float *r;                         // (B, D) device: the last thoughts; NULL without thoughts
 } Think;
 
 // What can go back: nothing; the thoughts, the prompts being frozen; or all.

@@ -157,7 +157,6 @@ typedef struct Loader {
     Llm *m;
     const WeightsSource *s;
     float *stage; // (STAGE)
-    double *sum;  // (D) of a table's rows
     Err *err;
 } Loader;
 
@@ -174,47 +173,44 @@ static size_t source_row(const Loader *l, const Param *p, size_t row) {
     return weights_source_row(l->s, &l->m->config, p, row);
 }
 
-// Index of the first value that is NaN or Inf, or n.
-static size_t first_not_finite(const float *x, size_t n) {
-    size_t i = 0;
-    for (; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        if ((bits & 0x7f800000u) == 0x7f800000u) break;
-    }
-    return i;
-}
-
 // Rows [first, first + n) of p into the stage.
 static int read_rows(const Loader *l, const Param *p, const Tensor *t, size_t first, size_t n, size_t width) {
     for (size_t r = 0; r < n; r++) tensor_to_f32(l->stage + r * width, t, source_row(l, p, first + r) * width, width);
-    size_t bad = first_not_finite(l->stage, n * width);
+    size_t bad = tensor_first_not_finite(l->stage, n * width);
     if (bad == n * width) return 0;
     return err_set(l->err, ERR_DATA, "%s: tensor \"%s\": a value in row %zu, column %zu is not finite", l->s->path, t->name,
                    source_row(l, p, first + bad / width), bad % width);
 }
 
-// The mean of a table's rows becomes the embedding of tokens that the file does not know.
-static void fill_new_rows(const Loader *l, float *w, size_t have, size_t want, size_t width) {
-    for (size_t i = 0; i < width; i++) l->stage[i] = (float)(l->sum[i] / (double)have);
-    for (size_t r = have; r < want; r++) ops_upload(l->m->ops, w + r * width, l->stage, width * sizeof(float));
+float *weights_mean_row(const WeightsSource *s, const ModelConfig *c, const Param *p) {
+    const Tensor *t = weights_find(s, p->name);
+    const size_t width = (size_t)p->dims[1], have = (size_t)t->dims[0];
+    if (have >= (size_t)p->dims[0]) return NULL;
+    double *sum = mem_zalloc(width, sizeof *sum);
+    float *row = mem_alloc(width, sizeof *row);
+    for (size_t r = 0; r < have; r++) {
+        tensor_to_f32(row, t, weights_source_row(s, c, p, r) * width, width);
+        for (size_t i = 0; i < width; i++) sum[i] += (double)row[i];
+    }
+    for (size_t i = 0; i < width; i++) row[i] = (float)(sum[i] / (double)have);
+    free(sum);
+    return row;
 }
 
 static int load_param(const Loader *l, const Param *p) {
     const Tensor *t = weights_find(l->s, p->name);
-    size_t width = (size_t)p->dims[p->n_dims - 1], rows = p->count / width, have = t->count / width;
+    const size_t width = (size_t)p->dims[p->n_dims - 1], rows = p->count / width, have = t->count / width;
+    const size_t step = STAGE / width, end = have < rows ? have : rows;
     float *w = l->m->w + p->offset;
-    int grow = have < rows;
-    if (grow) memset(l->sum, 0, width * sizeof *l->sum);
-    size_t step = STAGE / width, end = have < rows ? have : rows;
     for (size_t r = 0; r < end; r += step) {
-        size_t n = end - r < step ? end - r : step;
+        const size_t n = end - r < step ? end - r : step;
         if (read_rows(l, p, t, r, n, width)) return -1;
-        for (size_t k = 0; grow && k < n; k++)
-            for (size_t i = 0; i < width; i++) l->sum[i] += (double)l->stage[k * width + i];
         ops_upload(l->m->ops, w + r * width, l->stage, n * width * sizeof(float));
     }
-    if (grow) fill_new_rows(l, w, have, rows, width);
+    if (have >= rows) return 0;
+    float *mean = weights_mean_row(l->s, &l->m->config, p);
+    for (size_t r = have; r < rows; r++) ops_upload(l->m->ops, w + r * width, mean, width * sizeof(float));
+    free(mean);
     return 0;
 }
 
@@ -234,7 +230,6 @@ int weights_check(const Llm *m, const WeightsSource *s, Err *err) {
 static int load(Llm *m, const WeightsSource *s, int small, Err *err) {
     Loader l = {.m = m, .s = s, .err = err};
     l.stage = mem_alloc(STAGE, sizeof *l.stage);
-    l.sum = mem_alloc((size_t)m->config.D, sizeof *l.sum);
     int status = 0;
     for (int i = 0; i < m->params.n && status == 0; i++) {
         const Param *p = &m->params.param[i];
@@ -242,7 +237,7 @@ static int load(Llm *m, const WeightsSource *s, int small, Err *err) {
         if (weights_find(s, p->name)) status = load_param(&l, p);
     }
     llm_changed(m, PARAMS_BACKBONE), llm_changed(m, PARAMS_LATENT);
-    free(l.stage), free(l.sum);
+    free(l.stage);
     return status;
 }
 
@@ -284,7 +279,7 @@ static int save_param(Saver *s, const Param *p, Err *err) {
     for (size_t at = 0, n; at < p->count; at += n) {
         n = p->count - at < param_step(p) ? p->count - at : param_step(p);
         param_values(s->m, p, at, n, s->stage);
-        if (first_not_finite(s->stage, n) < n)
+        if (tensor_first_not_finite(s->stage, n) < n)
             return err_set(err, ERR_DATA, "tensor \"%s\" holds a value that is not finite: not saved", p->name);
         for (size_t k = 0; s->type == TENSOR_BF16 && k < n; k++) s->half[k] = f32_to_bf16(s->stage[k]);
         safetensors_write_data(&s->writer, s->type == TENSOR_BF16 ? (void *)s->half : (void *)s->stage,

@@ -122,7 +122,7 @@ static int check_tensors(Bench *b, Loss *loss, void *context) {
 
 static double sft_reference(void *context) {
     const Bench *b = context;
-    double loss = 0, *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + THINK_THOUGHTS) * (size_t)b->llm.config.D);
+    double loss = 0, *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + CONFIG_THOUGHTS) * (size_t)b->llm.config.D);
     int tokens = 0;
     for (int r = 0; r < PROMPTS; r++) {
         double logprob[ANSWER_MOST];
@@ -175,7 +175,7 @@ typedef struct Surrogate { // what the gradient of one update is the gradient of
 static void surrogate_logprobs(const Surrogate *s, double logprob[PROMPTS][SAMPLES_MOST][ANSWER_MOST]) {
     const Bench *b = s->b;
     const size_t D = (size_t)b->llm.config.D, K = (size_t)s->c->samples;
-    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + THINK_THOUGHTS) * D);
+    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + CONFIG_THOUGHTS) * D);
     for (int r = 0; r < PROMPTS; r++) {
         int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
         for (size_t k = 0; k < K; k++)
@@ -207,7 +207,7 @@ static double surrogate_loss(void *context) {
 static void surrogate_noise(Surrogate *s, const float *unit, double sigma) {
     const Bench *b = s->b;
     const int D = b->llm.config.D, K = s->c->samples;
-    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + THINK_THOUGHTS) * (size_t)D);
+    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + CONFIG_THOUGHTS) * (size_t)D);
     for (int r = 0; r < PROMPTS; r++) {
         int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
         double squares = 0;
