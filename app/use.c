@@ -23,7 +23,8 @@ int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
     u->opened = OPENED_CATALOGUE;
     const Trie *t = &u->catalogue.trie;
     log_info("catalogue: %d items, %d titles, %d trie nodes (%.0f bytes an item), longest answer %d tokens, %.1f s",
-             u->data.items.n, t->leaves, t->nodes, (double)trie_bytes(t) / u->data.items.n, t->longest, log_seconds() - start);
+             u->data.items.n, t->leaves, t->nodes + t->tails, (double)trie_bytes(t) / u->data.items.n, t->longest,
+             log_seconds() - start);
     RecommendOptions options = {.beams = o->beams,
                                 .k = k,
                                 .users = users,

@@ -66,14 +66,14 @@ size_t beam_slots(const Trie *t, const BeamOptions *o, int users) {
 static int chain_length(const Trie *t, int at, int64_t limit) {
     int n = 0;
     for (; n < limit && trie_children(t, at) == 1; n++) {
-        at = t->first_child[at];
+        at = trie_first(t, at);
         if (trie_children(t, at) == 0) break;
     }
     return n;
 }
 
 static int chain_at(const Trie *t, int at, int n) {
-    while (n-- > 0) at = t->first_child[at];
+    while (n-- > 0) at = trie_first(t, at);
     return at;
 }
 
@@ -119,9 +119,10 @@ static void pick_logp(Search *x, int runs, int rows, size_t picks, float *logp) 
     for (Run *r = x->run; r < x->run + runs; r++) {
         int at = r->beam->at, last = session_last(s, r->beam->kv);
         r->beam->logp = logp + p;
-        for (int i = 0; i < r->rows; i++, n++, at = x->t->first_child[at]) {
+        for (int i = 0, first; i < r->rows; i++, n++, at = first) {
+            first = trie_first(x->t, at);
             slot[n] = last - (r->rows - 1) + i;
-            for (int c = x->t->first_child[at]; c < x->t->first_child[at + 1]; c++, p++) {
+            for (int c = first, end = first + trie_children(x->t, at); c < end; c++, p++) {
                 row[p] = n % BEAM_HEAD_ROWS;
                 token[p] = x->t->token[c];
             }
@@ -183,9 +184,8 @@ static void finish(Search *x, User *u, Candidate c, double divisor) {
     Result r = {c.total / divisor, trie_leaf(x->t, c.at), x->length + 1};
     int W = x->o->beams, i = u->dones;
     for (; i > 0; i--) {
-        const Result *before = &u->done[i - 1];
-        if (before->score > r.score || (before->score == r.score && before->leaf < r.leaf)) break;
-        if (i < W) u->done[i] = *before;
+        if (u->done[i - 1].score >= r.score) break; // of equal ones the first to finish
+        if (i < W) u->done[i] = u->done[i - 1];
     }
     if (i < W) u->done[i] = r;
     if (u->dones < W) u->dones++;
@@ -199,8 +199,8 @@ static void user_step(Search *x, User *u) {
     u->bests = 0;
     for (int b = 0; b < u->lives; b++) {
         const Beam *beam = &u->live[b];
-        for (int i = 0, n = trie_children(t, beam->at); i < n; i++)
-            offer(x, u, (Candidate){beam->total + (double)beam->logp[i], b, t->first_child[beam->at] + i});
+        for (int i = 0, n = trie_children(t, beam->at), first = trie_first(t, beam->at); i < n; i++)
+            offer(x, u, (Candidate){beam->total + (double)beam->logp[i], b, first + i});
     }
     int lives = 0;
     for (int rank = 0; rank < u->bests; rank++) {

@@ -36,8 +36,8 @@ typedef struct BeamStats {
 // The most slots a search takes from the session.
 size_t beam_slots(const Trie *t, const BeamOptions *o, int users);
 
-// hit (users, beams): best first, ties by leaf number; found (users): how many. stats is added to. The session is left as it
-// was.
+// hit (users, beams): best first, of equal ones the first to finish; found (users): how many. stats is added to. The session is
+// left as it was.
 void beam_search(Session *s, const Trie *t, const BeamOptions *o, const BeamStart *start, int users, BeamHit *hit, int *found,
                  BeamStats *stats);
 

@@ -151,7 +151,7 @@ static int literal_grow(Session *s, const Trie *t, int start, const Hypothesis *
     int n = 0;
     for (int i = 0; i < lives; i++) {
         SessionMark mark = session_mark(s);
-        int node = start, first = t->first_child[live[i].at], children = trie_children(t, live[i].at);
+        int node = start, first = trie_first(t, live[i].at), children = trie_children(t, live[i].at);
         if (live[i].n > 0) {
             Segment g;
             segment_begin(s, &g, 1, live[i].n);

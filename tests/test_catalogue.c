@@ -58,7 +58,7 @@ static void walk(Walk *w, int node, int depth) {
         w->met[leaf]++;
         check_leaf(w, leaf, depth);
     }
-    for (int c = t->first_child[node]; c < t->first_child[node + 1]; c++) {
+    for (int c = trie_children(t, node) ? trie_first(t, node) : 0, end = c + trie_children(t, node); c < end; c++) {
         w->path[depth] = t->token[c];
         walk(w, c, depth + 1);
     }
@@ -104,7 +104,7 @@ static void check_titles(const char *name, int skip, int field, const char *mode
         assert_int_equal(c.trie.leaves, distinct);
         assert_true(prefixes > 0);
         print_message("%s, %s: %d items, %d titles, %d of them begin another, %d nodes, %.0f bytes an item\n", name, model,
-                      items.n, distinct, prefixes, c.trie.nodes, (double)trie_bytes(&c.trie) / items.n);
+                      items.n, distinct, prefixes, c.trie.nodes + c.trie.tails, (double)trie_bytes(&c.trie) / items.n);
         free(w.met);
         catalogue_free(&c);
         tokenizer_close(t);
