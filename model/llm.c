@@ -18,9 +18,14 @@ static const float *layer_weight(const Llm *m, int layer, const char *name) {
     return weight(m, full);
 }
 
+static ParamGroup group_of(const Llm *m, const float *w) {
+    ParamGroup g = PARAMS_BACKBONE;
+    while ((size_t)(w - m->w) >= m->params.begin[g + 1]) g++;
+    return g;
+}
+
 static Matrix matrix(Llm *m, const float *w, int O, int I) {
-    ParamGroup group = (size_t)(w - m->w) >= m->params.begin[PARAMS_LATENT] ? PARAMS_LATENT : PARAMS_BACKBONE;
-    return (Matrix){.w = w, .version = &m->version[group], .O = O, .I = I};
+    return (Matrix){.w = w, .version = &m->version[group_of(m, w)], .O = O, .I = I};
 }
 
 void llm_changed(Llm *m, ParamGroup group) {
@@ -124,11 +129,11 @@ void llm_free(Llm *m) {
     *m = (Llm){0};
 }
 
-int llm_train(Llm *m, int backbone, int latent, Err *err) {
-    if (backbone && m->frozen) return err_set(err, ERR_INTERNAL, "the backbone was opened frozen and cannot train");
-    m->train[PARAMS_BACKBONE] = backbone;
-    m->train[PARAMS_LATENT] = latent && m->params.begin[PARAMS_LATENT] < m->params.total;
-    if ((backbone || latent) && !m->dw) m->dw = ARENA_NEW(&m->arena, float, m->params.total);
+int llm_train(Llm *m, unsigned groups, Err *err) {
+    if ((groups & TRAIN_BACKBONE) && m->frozen)
+        return err_set(err, ERR_INTERNAL, "the backbone was opened frozen and cannot train");
+    for (int g = 0; g < PARAM_GROUPS; g++) m->train[g] = (groups >> g & 1) && m->params.begin[g] < m->params.begin[g + 1];
+    if (groups && !m->dw) m->dw = ARENA_NEW(&m->arena, float, m->params.total);
     llm_zero_gradients(m);
     return 0;
 }
@@ -141,9 +146,7 @@ void llm_zero_gradients(Llm *m) {
 
 float *llm_gradient(const Llm *m, const float *w) {
     if (!m->dw || !w) return NULL;
-    size_t at = (size_t)(w - m->w);
-    int group = at >= m->params.begin[PARAMS_LATENT] ? PARAMS_LATENT : PARAMS_BACKBONE;
-    return m->train[group] ? m->dw + at : NULL;
+    return m->train[group_of(m, w)] ? m->dw + (w - m->w) : NULL;
 }
 
 static void upload_filled(Llm *m, const Param *p, float *host) {

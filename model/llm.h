@@ -39,8 +39,14 @@ typedef struct Llm {
 int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err);
 void llm_free(Llm *m);
 
-// Ask for gradients of these groups; zeroed. The others cost no memory. A frozen backbone (frozen.h) cannot train.
-int llm_train(Llm *m, int backbone, int latent, Err *err);
+// Ask for gradients of these groups (TRAIN_*, those that have weights); zeroed. The others cost no memory. A frozen backbone
+// (frozen.h) cannot train.
+enum { TRAIN_BACKBONE = 1 << PARAMS_BACKBONE, TRAIN_LATENT = 1 << PARAMS_LATENT, TRAIN_LORA = 1 << PARAMS_LORA };
+int llm_train(Llm *m, unsigned groups, Err *err);
+// Whether what the network itself computes moves with training: then a prompt's states have gradients too.
+static inline int llm_network_trains(const Llm *m) {
+    return m->train[PARAMS_BACKBONE] || m->train[PARAMS_LORA];
+}
 void llm_zero_gradients(Llm *m);
 // To be called when weights were written: the kernels' own copies are made again.
 void llm_changed(Llm *m, ParamGroup group);

@@ -67,6 +67,7 @@ void params_init(Params *p, const ModelConfig *c) {
         }
     }
     end_group(p, PARAMS_LATENT);
+    end_group(p, PARAMS_LORA);
     CHECK(p->total <= SIZE_MAX / sizeof(double)); // bytes of the block are computed without further checks
 }
 

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 // Groups are contiguous ranges of the block, so "train only the latent layer" is a range.
-typedef enum ParamGroup { PARAMS_BACKBONE, PARAMS_LATENT, PARAM_GROUPS } ParamGroup;
+typedef enum ParamGroup { PARAMS_BACKBONE, PARAMS_LATENT, PARAMS_LORA, PARAM_GROUPS } ParamGroup;
 
 typedef struct Param {
     char name[80];

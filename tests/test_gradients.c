@@ -138,7 +138,7 @@ static void check_sft(const char *folder, Method method) {
     Err err = {0};
     Bench b;
     bench_open(&b, folder, method);
-    OK(llm_train(&b.llm, 1, 1, &err));
+    OK(llm_train(&b.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     int64_t tokens;
     double loss = sft_update(&b.s, &b.examples, b.index, PROMPTS, 1 << 20, 1, &tokens) / (double)tokens,
            want = sft_reference(&b);
@@ -238,7 +238,7 @@ static void check_rl(const char *folder, const RlCase *c, int micro_rows) {
     Err err = {0};
     Bench b;
     bench_open(&b, folder, c->method);
-    OK(llm_train(&b.llm, 0, 1, &err));
+    OK(llm_train(&b.llm, TRAIN_LATENT, &err));
     const size_t begin = b.llm.params.begin[PARAMS_LATENT], count = b.llm.params.total - begin,
                  noises = (size_t)(PROMPTS * c->samples * b.llm.config.D);
     Surrogate s = {.b = &b, .c = c, .noise = malloc(noises * sizeof(double))};

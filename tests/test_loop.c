@@ -211,7 +211,7 @@ static void no_noise(void **state) {
             Run r;
             Optimizer o;
             run_open(&r, scope ? llama : qwen, 2);
-            OK(llm_train(&r.g.llm, 0, 1, &err));
+            OK(llm_train(&r.g.llm, TRAIN_LATENT, &err));
             const OptimizerOptions options = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .steps = 9};
             OK(optimizer_init(&o, &r.g.llm, &options, &err));
             RlMethod m = rl_method(0);

@@ -99,8 +99,8 @@ static void refused_updates(void **state) {
     Optimizer o, other;
     const OptimizerOptions options = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .steps = 10};
     golden_open(&g, folder, DTYPE_F32, 1, 0), golden_open(&clean, folder, DTYPE_F32, 1, 0);
-    OK(llm_train(&g.llm, 1, 1, &err));
-    OK(llm_train(&clean.llm, 1, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    OK(llm_train(&clean.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     OK(optimizer_init(&o, &g.llm, &options, &err));
     OK(optimizer_init(&other, &clean.llm, &options, &err));
     const size_t total = g.llm.params.total, bytes = total * sizeof(float);
@@ -138,7 +138,7 @@ static void groups_and_clipping(void **state) {
         Optimizer o;
         const OptimizerOptions options = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 0.5, .steps = 10};
         golden_open(&g, folder, DTYPE_F32, 1, 0);
-        OK(llm_train(&g.llm, which & 1, which >> 1, &err));
+        OK(llm_train(&g.llm, (unsigned)which, &err));
         OK(optimizer_init(&o, &g.llm, &options, &err));
         const size_t latent = g.llm.params.begin[PARAMS_LATENT], total = g.llm.params.total, from = which == 2 ? latent : 0,
                      to = which == 1 ? latent : total;

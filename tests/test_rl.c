@@ -15,7 +15,7 @@ static void check_rl(const char *folder, AdvantageScope scope, int share, int mi
     RlMethod m = {.samples = K, .sigma = 1, .scope = scope, .epsilon_low = .2, .epsilon_high = .28, .beta = beta};
     Session s;
     OK(session_init(&s, &g.llm, 8192, &err));
-    OK(llm_train(&g.llm, 0, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_LATENT, &err));
     float *z = malloc(noise->bytes);
     tensor_to_f32(z, noise, 0, noise->count);
     size_t latent = g.llm.params.begin[PARAMS_LATENT], count = g.llm.params.total - latent;
@@ -59,7 +59,7 @@ static void relative_noise_is_shared(void **state) {
     golden_open(&g, folders[0], DTYPE_F32, 1, 1);
     Session s;
     OK(session_init(&s, &g.llm, 8192, &err));
-    OK(llm_train(&g.llm, 0, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_LATENT, &err));
     const size_t latent = g.llm.params.begin[PARAMS_LATENT], count = g.llm.params.total - latent, D = (size_t)g.llm.config.D;
     float *reference = malloc(count * sizeof(float)), noise[4 * 64];
     assert_true(D == 64);

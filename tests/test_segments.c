@@ -222,7 +222,7 @@ static void check_splits(const char *folder) {
     Session s;
     golden_open(&g, folder, DTYPE_F32, 1, 0);
     OK(session_init(&s, &g.llm, 1024, &err));
-    OK(llm_train(&g.llm, 1, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         Tree t;
         tree_make(&t, &g.llm.config, seed);
@@ -266,10 +266,10 @@ static void frozen_and_twice(void **state) {
     Piece piece[ROWS_MOST];
     int order[ROWS_MOST] = {0}, n = pieces_cut(&t, piece, 99, 30);
     pieces_order(piece, n, order, 99);
-    OK(llm_train(&g.llm, 1, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     tree_run(&s, &t, piece, order, n, 99, 3, 1, &once);
     tree_run(&s, &t, piece, order, n, 99, 3, 2, &twice);
-    OK(llm_train(&g.llm, 0, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_LATENT, &err));
     tree_run(&s, &t, piece, order, n, 99, 3, 1, &frozen);
     const size_t bytes = (size_t)(t.thoughts * t.D) * sizeof(float);
     assert_memory_equal(once.dthought, twice.dthought, bytes);

@@ -51,7 +51,7 @@ static void check_gradients(const char *folder, int thoughts, int share, int mic
     const char *section = thoughts ? "sft" : "sft_without_thought";
     golden_open(&g, folder, DTYPE_F32, thoughts, share);
     Session s = new_session(&g, 4096);
-    OK(llm_train(&g.llm, 1, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     int64_t tokens;
     double loss = sft_update(&s, &g.examples, g.index, g.examples.n, micro_rows, 1, &tokens) / (double)tokens;
     golden_close(loss, golden_number(&g, section, "loss"), 1e-4 * loss, section, 0);

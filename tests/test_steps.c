@@ -85,7 +85,7 @@ static void check_sft(const char *folder, int share, int micro_rows) {
     Steps t;
     Optimizer o;
     steps_open(&t, folder, share);
-    OK(llm_train(&t.g.llm, 1, 1, &err));
+    OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     optimizer_open(&t, &o, "sft", SCHEDULE_LINEAR);
     for (int step = 0; step < o.options.steps; step++) {
         int64_t tokens;
@@ -111,7 +111,7 @@ static void check_rl(const char *folder, int share, int micro_rows) {
     Steps t;
     Optimizer o;
     steps_open(&t, folder, share);
-    OK(llm_train(&t.g.llm, 0, 1, &err));
+    OK(llm_train(&t.g.llm, TRAIN_LATENT, &err));
     optimizer_open(&t, &o, "rl", SCHEDULE_COSINE);
     const Tensor *noise = safetensors_find(&t.values, "rl.noise"); // (steps, rows, samples, D)
     const RlMethod m = {.samples = (int)number(&t, "samples"),

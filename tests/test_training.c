@@ -40,7 +40,7 @@ static void sft_micro_batches(void **state) {
             Err err = {0};
             Golden g;
             golden_open(&g, folders[f], DTYPE_F32, thoughts, 0);
-            OK(llm_train(&g.llm, 1, 1, &err));
+            OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
             int three = 0, four = 0, last = 0;
             for (int i = 0; i < g.examples.n; i++) {
                 int rows = example_rows(&g.examples.example[i], thoughts);
@@ -79,7 +79,7 @@ static void rl_micro_batches(void **state) {
             Err err = {0};
             Golden g;
             golden_open(&g, folders[f], DTYPE_F32, thoughts, 1);
-            OK(llm_train(&g.llm, 0, 1, &err));
+            OK(llm_train(&g.llm, TRAIN_LATENT, &err));
             int three = 0, four = 0, last = 0;
             for (int i = 0; i < g.examples.n; i++) {
                 int rows = K * g.examples.example[i].answer_len;
@@ -151,14 +151,14 @@ static void check_bf16(const char *folder) {
     Session s;
     golden_open(&g, folder, DTYPE_BF16, 1, 1);
     OK(session_init(&s, &g.llm, 8192, &err));
-    OK(llm_train(&g.llm, 1, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     int64_t tokens;
     double loss = sft_update(&s, &g.examples, g.index, g.examples.n, 1 << 20, 1, &tokens) / (double)tokens,
            want = golden_number(&g, "sft", "loss");
     print_message("bf16, %s: loss %.5f, in f32 %.5f\n", folder, loss, want);
     golden_close(loss, want, 5e-3 * want, "loss", 0);
     bf16_against(&g, "sft", 2e-2, "SFT");
-    OK(llm_train(&g.llm, 0, 1, &err));
+    OK(llm_train(&g.llm, TRAIN_LATENT, &err));
     const Tensor *noise = safetensors_find(&g.values, "rl.noise");
     float *z = malloc(noise->bytes);
     tensor_to_f32(z, noise, 0, noise->count);

@@ -4,8 +4,12 @@
 
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err) {
     *o = (Optimizer){.options = *options, .llm = m};
-    o->begin = m->params.begin[m->train[PARAMS_BACKBONE] ? PARAMS_BACKBONE : PARAMS_LATENT];
-    o->count = m->params.begin[m->train[PARAMS_LATENT] ? PARAMS_LATENT + 1 : PARAMS_LATENT] - o->begin;
+    int first = 0, end = PARAM_GROUPS;
+    while (first < PARAM_GROUPS && !m->train[first]) first++;
+    while (end > first && !m->train[end - 1]) end--;
+    o->begin = m->params.begin[first];
+    o->count = m->params.begin[end] - o->begin;
+    for (int g = first; g < end; g++) CHECK(m->train[g] || m->params.begin[g] == m->params.begin[g + 1]);
     size_t bytes = 2 * (o->count * sizeof(float) + 64);
     void *range = ops_reserve(m->ops, bytes, err);
     if (!range) return -1;

@@ -350,7 +350,7 @@ int rl_train(Session *s, const Examples *train, const Examples *valid, const RlO
     Rl t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n);
-    if (llm_train(m, 0, 1, err) || optimizer_init(&t.optimizer, m, &optimizer, err)) return -1;
+    if (llm_train(m, TRAIN_LATENT, err) || optimizer_init(&t.optimizer, m, &optimizer, err)) return -1;
     t.noise = mem_alloc((size_t)o->loop.batch * (size_t)o->method.samples * (size_t)m->config.D, sizeof(float));
     t.reference = mem_alloc(count, sizeof(float));
     ops_download(s->ops, t.reference, m->w + latent, count * sizeof(float));
