@@ -112,7 +112,7 @@ static int bench_beam(Bench *b, Figures *f, Err *err) {
     for (int first = -o->batch; first < b->rows.n && status == 0; first += o->batch) {
         const int at = first < 0 ? 0 : first, users = b->rows.n - at < o->batch ? b->rows.n - at : o->batch;
         if (first == 0) f->seconds = log_seconds(), tokens = r->reader.session.tokens_run, beam_rows = r->stats.rows;
-        for (int u = 0; u < users; u++) history[u] = (History){b->rows.row[at + u].title, b->rows.row[at + u].n, at + u};
+        for (int u = 0; u < users; u++) history[u] = ranker_history(&b->rows.row[at + u], at + u);
         status = recommend_users(r, history, users, out, found, err);
     }
     f->seconds = log_seconds() - f->seconds;
@@ -176,7 +176,7 @@ static int bench_load(Bench *b, double started, json_t **out, Err *err) {
     double opened = log_seconds() - started;
     if (use_recommender(&b->use, b->o, b->o->beams, 1, err)) return -1;
     const char *title = b->use.data.items.title[0];
-    History history = {&title, 1, 0};
+    const History history = {.title = &title, .n = 1};
     Recommendation *answer = mem_alloc((size_t)b->o->beams, sizeof *answer);
     int found, status = recommend_users(&b->use.recommender, &history, 1, answer, &found, err);
     free(answer);

@@ -56,12 +56,12 @@ static void print_table(const Evaluation *e) {
     print_line("MRR", column, columns, mrr_of, 0);
 }
 
-static void print_report(const Evaluation *e, const Options *o) {
+static void print_report(const Evaluation *e, const BeamStats *beams, const Options *o) {
     const Metrics *warm = &e->warm, *cold = &e->cold;
     int k = 0; // the largest K given
     while (k + 1 < METRIC_KS && metric_k[k + 1] <= e->list) k++;
     printf("%s: %d rows of %d users, %d beams, %.3f s a user (%lld model calls)\n\n", o->split, e->rows, e->users, o->beams,
-           e->seconds / e->rows, (long long)e->beams.steps);
+           e->seconds / e->rows, (long long)beams->steps);
     print_table(e);
     putchar('\n');
     if (warm->rows)
@@ -88,17 +88,23 @@ static int open_train(const Use *u, const Options *o, Rows *train, Err *err) {
 static int eval_rows(Use *u, const Options *o, const Rows *rows, const Rows *train, Err *err) {
     int users = o->batch < rows->n || rows->n < 1 ? o->batch : rows->n;
     if (use_recommender(u, o, o->beams, users, err)) return -1;
-    EvaluateOptions options = {.resamples = EVAL_RESAMPLES, .seed = (uint64_t)o->seed, .results = o->results};
+    EvaluateOptions options = {
+        .resamples = EVAL_RESAMPLES, .seed = (uint64_t)o->seed, .results = o->results, .exclude_seen = o->exclude_seen};
+    const Ranker ranker = recommend_ranker(&u->recommender);
+    const BeamStats *beams = &u->recommender.stats;
     Evaluation e;
-    if (evaluate_rows(&e, &u->recommender, rows, train, &options, err)) return -1;
+    if (evaluate_rows(&e, &ranker, rows, train, &options, err)) return -1;
     if (o->json) {
         json_t *json = evaluate_to_json(&e);
         json_object_set_new(json, "split", json_string(o->split));
         json_object_set_new(json, "beams", json_integer(o->beams));
+        json_object_set_new(json, "illegal_beams", json_integer(beams->illegal));
+        json_object_set_new(json, "model_calls", json_integer(beams->steps));
+        json_object_set_new(json, "beam_rows", json_integer(beams->rows));
         use_print(json);
         json_decref(json);
     } else {
-        print_report(&e, o);
+        print_report(&e, beams, o);
     }
     return 0;
 }

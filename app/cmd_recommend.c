@@ -31,9 +31,7 @@ static int recommend(Use *u, const Options *o, Err *err) {
     if (o->n_history > PROMPT_HISTORY) log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, o->n_history);
     Recommendation *item = mem_alloc((size_t)o->k, sizeof *item);
     int found, status = recommend_users(&u->recommender, &history, 1, item, &found, err);
-    if (status == 0 && u->recommender.stats.illegal > 0)
-        status = err_set(err, ERR_DATA, "%s: %lld beams left the catalogue or have no finite score", o->model,
-                         (long long)u->recommender.stats.illegal);
+    if (status) err_prefix(err, "%s", o->model);
     if (status == 0) print_items(u, o, item, found);
     free(item);
     return status;

@@ -1,4 +1,5 @@
 #include "rec/evaluate.h"
+#include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -10,9 +11,8 @@ typedef struct Ranks { // (rows) each; 0: a miss
     int *user;
 } Ranks;
 
-static void write_result(OutFile *f, const Recommender *r, const Row *row, int number, const int rank[MATCHES],
+static void write_result(OutFile *f, const Items *items, const Row *row, int number, const int rank[MATCHES],
                          const Recommendation *item, int n, Str *line) {
-    const Items *items = r->catalogue->items;
     const char *name[MATCHES] = {"rank", "rank_item"};
     str_clear(line);
     str_printf(line, "{\"row\": %d, \"target\": ", number);
@@ -36,12 +36,12 @@ static void write_result(OutFile *f, const Recommender *r, const Row *row, int n
     outfile_write(f, line->data, line->len);
 }
 
-// Places of the target among the items: by title its leaf, by item its own number.
-static void find_target(const Catalogue *c, const Row *row, const Recommendation *item, int n, int rank[MATCHES]) {
-    int leaf = catalogue_leaf(c, row->target_title), number = items_by_id(c->items, row->target_id);
+// Places of the target among the items: by title under the first item that has it, by item under its own number.
+static void find_target(const Items *items, const Row *row, const Recommendation *item, int n, int rank[MATCHES]) {
+    int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
     rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
     for (int i = n - 1; i >= 0; i--) {
-        if (leaf >= 0 && item[i].leaf == leaf) rank[MATCH_TITLE] = i + 1;
+        if (title >= 0 && items_title_group(items, item[i].item) == title) rank[MATCH_TITLE] = i + 1;
         if (number >= 0 && item[i].item == number) rank[MATCH_ITEM] = i + 1;
     }
 }
@@ -53,32 +53,30 @@ typedef struct Group { // buffers for the users of one group
     Str line;
 } Group;
 
-static int evaluate_group(Evaluation *e, Recommender *r, const Rows *rows, int first, int n, Group *g, Ranks *ranks,
+static int evaluate_group(Evaluation *e, const Ranker *r, const Rows *rows, int first, int n, Group *g, Ranks *ranks,
                           OutFile *results, Err *err) {
-    for (int i = 0; i < n; i++) g->history[i] = (History){rows->row[first + i].title, rows->row[first + i].n, first + i};
+    for (int i = 0; i < n; i++) g->history[i] = ranker_history(&rows->row[first + i], first + i);
     double start = log_seconds();
-    if (recommend_users(r, g->history, n, g->item, g->found, err)) return -1;
+    if (r->rank(r->self, g->history, n, g->item, g->found, err))
+        return err_prefix(err, "%s rows %d to %d", rows->name, first, first + n - 1);
     e->seconds += log_seconds() - start;
-    if (r->stats.illegal > 0)
-        return err_set(err, ERR_DATA, "%s rows %d to %d: %lld beams left the catalogue or have no finite score", rows->name,
-                       first, first + n - 1, (long long)r->stats.illegal);
     for (int i = 0; i < n; i++) {
-        const Recommendation *item = g->item + (size_t)i * (size_t)r->o.k;
+        const Recommendation *item = g->item + (size_t)i * (size_t)r->k;
         int rank[MATCHES], row = first + i;
-        find_target(r->catalogue, &rows->row[row], item, g->found[i], rank);
+        find_target(r->items, &rows->row[row], item, g->found[i], rank);
         for (int by = 0; by < MATCHES; by++) ranks->match[by][row] = rank[by];
-        e->short_lists += g->found[i] < r->o.k;
-        e->outside += catalogue_leaf(r->catalogue, rows->row[row].target_title) < 0;
-        if (results) write_result(results, r, &rows->row[row], row, rank, item, g->found[i], &g->line);
+        e->short_lists += g->found[i] < r->k;
+        e->outside += items_by_title(r->items, rows->row[row].target_title) < 0;
+        if (results) write_result(results, r->items, &rows->row[row], row, rank, item, g->found[i], &g->line);
     }
     return 0;
 }
 
 // Groups differ by one user at most: so none is of one user alone where another user's thought is asked for.
-static int evaluate_model(Evaluation *e, Recommender *r, const Rows *rows, Ranks *ranks, OutFile *results, Err *err) {
-    int users = r->o.users < rows->n ? r->o.users : rows->n, groups = (rows->n + users - 1) / users, failed = 0, hits = 0;
+static int evaluate_model(Evaluation *e, const Ranker *r, const Rows *rows, Ranks *ranks, OutFile *results, Err *err) {
+    int users = r->users < rows->n ? r->users : rows->n, groups = (rows->n + users - 1) / users, failed = 0, hits = 0;
     Group g = {.history = mem_alloc((size_t)users, sizeof(History)),
-               .item = mem_alloc((size_t)users * (size_t)r->o.k, sizeof(Recommendation)),
+               .item = mem_alloc((size_t)users * (size_t)r->k, sizeof(Recommendation)),
                .found = mem_alloc((size_t)users, sizeof(int))};
     Progress progress;
     progress_start(&progress, rows->name, "users", (uint64_t)rows->n);
@@ -86,7 +84,7 @@ static int evaluate_model(Evaluation *e, Recommender *r, const Rows *rows, Ranks
         int first = (int)((int64_t)rows->n * i / groups), end = (int)((int64_t)rows->n * (i + 1) / groups);
         failed = evaluate_group(e, r, rows, first, end - first, &g, ranks, results, err);
         for (int row = first; row < end && !failed; row++) hits += ranks->match[MATCH_TITLE][row] > 0;
-        progress_update(&progress, (uint64_t)end, "HR@%d %.4f", r->o.k, (double)hits / end);
+        progress_update(&progress, (uint64_t)end, "HR@%d %.4f", r->k, (double)hits / end);
     }
     progress_finish(&progress);
     free(g.history), free(g.item), free(g.found);
@@ -100,13 +98,13 @@ static void measure(const Evaluation *e, const EvaluateOptions *o, const Ranks *
     metrics_from_ranks(m, rank, ranks->user, e->rows, e->list, o->resamples, o->seed);
 }
 
-static void evaluate_baselines(Evaluation *e, const Baseline *b, const Rows *rows, const EvaluateOptions *o, int exclude_seen,
+static void evaluate_baselines(Evaluation *e, const Baseline *b, const Rows *rows, const EvaluateOptions *o,
                                const Ranks *ranks) {
     int *popular = mem_alloc((size_t)rows->n, sizeof(int)), *repeat = mem_alloc((size_t)rows->n, sizeof(int));
     for (int by = 0; by < MATCHES; by++) {
         for (int i = 0; i < rows->n; i++) {
-            popular[i] = baseline_popularity(b, (MatchBy)by, &rows->row[i], exclude_seen);
-            repeat[i] = exclude_seen ? 0 : baseline_repeat(b, (MatchBy)by, &rows->row[i]);
+            popular[i] = baseline_popularity(b, (MatchBy)by, &rows->row[i], o->exclude_seen);
+            repeat[i] = o->exclude_seen ? 0 : baseline_repeat(b, (MatchBy)by, &rows->row[i]);
         }
         if (b->events > 0) measure(e, o, ranks, &e->popularity[by], popular);
         measure(e, o, ranks, &e->repeat[by], repeat);
@@ -129,35 +127,28 @@ static void evaluate_warmth(Evaluation *e, const Baseline *b, const Rows *rows, 
     free(rank);
 }
 
-static int evaluate_all(Evaluation *e, Recommender *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,
+static int evaluate_all(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,
                         Ranks *ranks, OutFile *results, Err *err) {
     if (evaluate_model(e, r, rows, ranks, results, err)) return -1;
-    e->beams = r->stats;
     e->users = baseline_number_users(rows, ranks->user);
     for (int by = 0; by < MATCHES; by++) measure(e, o, ranks, &e->match[by], ranks->match[by]);
     const Rows none = {0};
     Baseline b;
-    baseline_count(&b, r->catalogue->items, train ? train : &none);
-    evaluate_baselines(e, &b, rows, o, r->o.exclude_seen, ranks);
+    baseline_count(&b, r->items, train ? train : &none);
+    evaluate_baselines(e, &b, rows, o, ranks);
     if (b.events > 0) evaluate_warmth(e, &b, rows, ranks);
     baseline_free(&b);
     return 0;
 }
 
-int evaluate_rows(Evaluation *e, Recommender *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
-    *e = (Evaluation){.rows = rows->n, .list = r->o.k};
+int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
+    *e = (Evaluation){.rows = rows->n, .list = r->k};
     if (rows->n < 1) return err_set(err, ERR_DATA, "%s: no rows to evaluate", rows->name);
-    if (o->source == THOUGHT_OTHER && (r->o.users < 2 || rows->n < 2))
-        return err_set(err, ERR_USAGE, "another user's thought needs at least two users at a time");
     OutFile results;
     if (o->results && outfile_open(&results, o->results, err)) return -1;
     Ranks ranks = {.user = mem_alloc((size_t)rows->n, sizeof(int))};
     for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc((size_t)rows->n, sizeof(int));
-    r->reader.source = o->source;
-    r->reader.seed = o->seed;
-    r->stats = (BeamStats){0};
     int failed = evaluate_all(e, r, rows, train, o, &ranks, o->results ? &results : NULL, err);
-    r->reader.source = THOUGHT_OWN;
     if (o->results && !failed) failed = outfile_commit(&results, err);
     if (o->results && failed) outfile_abandon(&results);
     free(ranks.user);
@@ -194,9 +185,6 @@ json_t *evaluate_to_json(const Evaluation *e) {
     }
     json_object_set_new(json, "targets_outside", json_integer(e->outside));
     json_object_set_new(json, "short_lists", json_integer(e->short_lists));
-    json_object_set_new(json, "illegal_beams", json_integer(e->beams.illegal));
-    json_object_set_new(json, "model_calls", json_integer(e->beams.steps));
-    json_object_set_new(json, "beam_rows", json_integer(e->beams.rows));
     json_object_set_new(json, "seconds", json_real(e->seconds));
     json_object_set_new(json, "seconds_per_user", json_real(e->seconds / e->rows));
     return json;

@@ -4,13 +4,13 @@
 
 #include "rec/baseline.h"
 #include "rec/metrics.h"
-#include "rec/recommend.h"
+#include "rec/ranker.h"
 
 typedef struct EvaluateOptions {
     int resamples; // of the intervals; 0: none
     uint64_t seed;
     const char *results; // file to write, one JSON line a row; or NULL
-    ThoughtSource source;
+    int exclude_seen;    // what the ranker was told: the baselines do the same
 } EvaluateOptions;
 
 typedef struct Evaluation {
@@ -22,12 +22,11 @@ typedef struct Evaluation {
     Metrics warm, cold;                       // by title: targets that occur in the train rows, and others; rows may be 0
     int outside;                              // targets that are not in the catalogue: always a miss
     int short_lists;                          // rows with fewer than `list` items
-    BeamStats beams;
-    double seconds; // of recommending
+    double seconds;                           // of recommending
 } Evaluation;
 
-// train may be NULL or empty. All rows count; ERR_DATA where there are none or the model's numbers are not finite.
-int evaluate_rows(Evaluation *e, Recommender *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err);
+// train may be NULL or empty. All rows count; ERR_DATA where there are none. An item counts under the first with its title.
+int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err);
 
 // {"rows": N, "title": {...}, "item": {...}, "baselines": {"popularity": {by title..., "item": {...}}, ...}, "warm": ..}
 json_t *evaluate_to_json(const Evaluation *e);

@@ -5,6 +5,7 @@
 
 #include "base/vec.h"
 #include "model/think.h"
+#include "rec/ranker.h"
 #include "text/prompt.h"
 
 // Which thought a user gets. All but OWN exist to see whether the thought carries anything (method, section 9). Of several
@@ -16,12 +17,6 @@ typedef enum ThoughtSource {
     THOUGHT_NOISE, // its own, plus normal noise of its own root mean square
 } ThoughtSource;
 enum { THOUGHT_SOURCES = 4 };
-
-typedef struct History {
-    const char *const *title; // (n) oldest first; the last PROMPT_HISTORY stand in the prompt
-    int n;
-    int number; // of the row or request; decides its noise, whatever the group
-} History;
 
 typedef struct Reader {
     Session session;
@@ -42,8 +37,8 @@ int reader_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *styl
                 Err *err);
 void reader_close(Reader *r);
 
-// node (users): the answer of user u begins behind the last position of node[u]. Valid until reader_end. A prompt longer than
-// the room loses its oldest tokens.
+// node (users): the answer of user u begins behind the last position of node[u]. Valid until reader_end. The last
+// PROMPT_HISTORY titles stand in the prompt; one longer than the room loses its oldest tokens.
 int reader_histories(Reader *r, const History *history, int users, int *node, Err *err);
 // The same from ids (`shared` ones continue the instruction); number (users).
 void reader_prompts(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node);

@@ -30,10 +30,18 @@ static BeamStart start_of(Recommender *r, const History *h, int node) {
     return (BeamStart){node, skip, skips};
 }
 
+void recommend_thought(Recommender *r, ThoughtSource source, uint64_t seed) {
+    r->reader.source = source;
+    r->reader.seed = seed;
+}
+
 int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
     const RecommendOptions *o = &r->o;
     Arena *host = &r->reader.session.host;
     const BeamOptions beam = {o->beams, o->length_penalty, o->chain_ahead};
+    const int64_t illegal = r->stats.illegal;
+    if (r->reader.source == THOUGHT_OTHER && users < 2)
+        return err_set(err, ERR_USAGE, "another user's thought needs at least two users at a time");
     int *node = ARENA_NEW(host, int, users);
     if (reader_histories(&r->reader, history, users, node, err)) return -1;
     BeamStart *start = ARENA_NEW(host, BeamStart, users);
@@ -44,10 +52,20 @@ int recommend_users(Recommender *r, const History *history, int users, Recommend
         if (found[u] > o->k) found[u] = o->k;
         for (int i = 0; i < found[u]; i++) {
             BeamHit h = hit[(size_t)u * (size_t)o->beams + (size_t)i];
-            out[(size_t)u * (size_t)o->k + (size_t)i] =
-                (Recommendation){r->catalogue->trie.leaf_item[h.leaf], h.leaf, h.score, h.tokens};
+            out[(size_t)u * (size_t)o->k + (size_t)i] = (Recommendation){r->catalogue->trie.leaf_item[h.leaf], h.score};
         }
     }
     reader_end(&r->reader);
+    if (r->stats.illegal > illegal)
+        return err_set(err, ERR_DATA, "%lld beams left the catalogue or have no finite score",
+                       (long long)(r->stats.illegal - illegal));
     return 0;
+}
+
+static int rank(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    return recommend_users(self, h, users, out, found, err);
+}
+
+Ranker recommend_ranker(Recommender *r) {
+    return (Ranker){.self = r, .items = r->catalogue->items, .users = r->o.users, .k = r->o.k, .rank = rank};
 }

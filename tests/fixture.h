@@ -51,7 +51,7 @@ static inline void fixture_open(Fixture *f, const char *folder, int thoughts) {
     f->rows = (int)json_array_size(json_object_get(f->g.json, "rows"));
     for (int i = 0; i < f->rows; i++) {
         json_t *history = json_object_get(fixture_row(f, i), "history");
-        f->history[i] = (History){f->titles[i], (int)json_array_size(history), i};
+        f->history[i] = (History){.title = f->titles[i], .n = (int)json_array_size(history), .number = i};
         for (int h = 0; h < f->history[i].n; h++) f->titles[i][h] = json_string_value(json_array_get(history, (size_t)h));
     }
 }

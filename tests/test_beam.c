@@ -28,7 +28,7 @@ static BeamStats search(Fixture *f, RecommendOptions o, int n, Recommendation *o
 
 static void assert_same_lists(const Recommendation *a, const Recommendation *b, int n, double tolerance) {
     for (int i = 0; i < n; i++) {
-        assert_int_equal(a[i].leaf, b[i].leaf);
+        assert_int_equal(a[i].item, b[i].item);
         golden_close(a[i].score, b[i].score, tolerance, "score", i);
     }
 }
@@ -114,7 +114,7 @@ static void check_exhaustive(Fixture *f, int row, float length_penalty) {
     assert_int_equal(found[row], n);
     for (int i = 0; i < n; i++) {
         golden_close(mine[i].score, want[mine[i].item], 1e-3, "score of an item", mine[i].item);
-        if (i > 0) assert_true(mine[i - 1].score >= mine[i].score && mine[i - 1].leaf != mine[i].leaf);
+        if (i > 0) assert_true(mine[i - 1].score >= mine[i].score && mine[i - 1].item != mine[i].item);
     }
     free(want), free(list);
 }
@@ -215,8 +215,8 @@ static void check_literal(Fixture *f, int row, int W, float penalty, int chain_a
     int n = literal_search(&r.reader.session, &f->catalogue.trie, node, W, (double)penalty, want);
     assert_int_equal(found, n);
     for (int i = 0; i < n; i++) {
-        assert_int_equal(list[i].leaf, trie_find(&f->catalogue.trie, want[i].ids, (size_t)want[i].n));
-        assert_int_equal(list[i].tokens, want[i].n);
+        int leaf = trie_find(&f->catalogue.trie, want[i].ids, (size_t)want[i].n);
+        assert_int_equal(list[i].item, f->catalogue.trie.leaf_item[leaf]);
         golden_close(list[i].score, want[i].total, 2e-4 * fmax(1, fabs(want[i].total) / 10), "literal score", i);
     }
     recommend_close(&r);
@@ -270,6 +270,7 @@ static void check_random(Fixture *f, Reader *r, uint64_t round) {
     assert_int_equal(found, n);
     for (int i = 0; i < n; i++) {
         assert_int_equal(hit[i].leaf, trie_find(&t, want[i].ids, (size_t)want[i].n));
+        assert_int_equal(hit[i].tokens, want[i].n);
         golden_close(hit[i].score, want[i].total, 1e-4, "score", i);
     }
     trie_free(&t);
@@ -385,7 +386,7 @@ static void test_skip(void **state) {
     o = options(10, 0, 1);
     o.exclude_seen = 1;
     const char *title[2] = {f.items.title[f.catalogue.trie.leaf_item[all[0].leaf]], f.items.title[3]};
-    History h = {title, 2, 0};
+    History h = {.title = title, .n = 2};
     Recommendation list[10];
     OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
     OK(recommend_users(&r, &h, 1, list, &found, &err));
@@ -406,7 +407,7 @@ static void test_long_history(void **state) {
     char *title = calloc(2001, 1);
     for (int i = 0; i < 2000; i++) title[i] = "lorem ipsum dolor "[i % 18];
     const char *titles[2] = {title, f.items.title[0]};
-    History both[2] = {{titles, 2, 0}, {titles + 1, 1, 1}};
+    History both[2] = {{.title = titles, .n = 2}, {.title = titles + 1, .n = 1, .number = 1}};
     RecommendOptions o = options(5, 1, 2);
     Recommender r;
     Recommendation list[10];

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "fixture.h"
 #include "rec/evaluate.h"
+#include "rec/recommend.h"
 
 static const char *const folder = "tests/golden/tiny-qwen2";
 
@@ -76,6 +77,11 @@ static Recommender recommender(Case *c, int users, int k) {
     RecommendOptions o = {.beams = W, .k = k, .users = users, .length_penalty = 1, .chain_ahead = RECOMMEND_CHAIN_AHEAD};
     OK(recommend_open(&r, &c->f.g.llm, c->f.tokenizer, &c->f.style, &c->f.catalogue, &o, &err));
     return r;
+}
+
+static int evaluate(Evaluation *e, Recommender *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
+    const Ranker ranker = recommend_ranker(r);
+    return evaluate_rows(e, &ranker, rows, train, o, err);
 }
 
 static void case_open(Case *c) {
@@ -156,7 +162,7 @@ static void test_ranks(void **state) {
     for (int users = 1; users <= ROWS + 3; users++) { // a last group that is not full loses nobody
         Recommender r = recommender(&c, users, W);
         Evaluation e;
-        OK(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.resamples = 100, .seed = 1, .results = c.path}, &err));
+        OK(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.resamples = 100, .seed = 1, .results = c.path}, &err));
         check_results(&c);
         for (int by = 0; by < MATCHES; by++) {
             assert_memory_equal(e.match[by].hits, want[by].hits, sizeof want[by].hits);
@@ -164,7 +170,7 @@ static void test_ranks(void **state) {
                 golden_close(e.match[by].ndcg[k].value, want[by].ndcg[k].value, 1e-12, "NDCG", k);
             golden_close(e.match[by].mrr.value, want[by].mrr.value, 1e-12, "MRR", by);
         }
-        assert_true(e.rows == ROWS && e.users == ROWS - 1 && e.outside == 1 && e.short_lists == 0 && e.beams.illegal == 0);
+        assert_true(e.rows == ROWS && e.users == ROWS - 1 && e.outside == 1 && e.short_lists == 0 && r.stats.illegal == 0);
         assert_true(e.seconds > 0);
         recommend_close(&r);
     }
@@ -181,11 +187,10 @@ static void test_report(void **state) {
     Rows train = {.n = 2, .row = seen, .name = "train"};
     Recommender r = recommender(&c, 4, 5);
     Evaluation e;
-    OK(evaluate_rows(&e, &r, &c.rows, &train, &(EvaluateOptions){.resamples = 10, .seed = 1}, &err));
+    OK(evaluate(&e, &r, &c.rows, &train, &(EvaluateOptions){.resamples = 10, .seed = 1}, &err));
     json_t *json = evaluate_to_json(&e), *title = json_object_get(json, "title"),
            *baselines = json_object_get(json, "baselines");
     assert_int_equal(json_integer_value(json_object_get(json, "rows")), ROWS);
-    assert_int_equal(json_integer_value(json_object_get(json, "illegal_beams")), 0);
     golden_close(json_number_value(json_object_get(title, "HR@5")), 3.0 / ROWS, 1e-12, "HR", 5);
     assert_null(json_object_get(title, "HR@10")); // lists hold 5
     golden_close(json_number_value(json_object_get(json_object_get(json, "item"), "HR@5")), 2.0 / ROWS, 1e-12, "item HR", 5);
@@ -213,9 +218,11 @@ static void test_thought_sources(void **state) {
     case_open(&c);
     Recommender r = recommender(&c, 5, W); // groups of three
     Evaluation own, other, again;
-    OK(evaluate_rows(&own, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
-    OK(evaluate_rows(&other, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1, .source = THOUGHT_OTHER}, &err));
-    OK(evaluate_rows(&again, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
+    OK(evaluate(&own, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
+    recommend_thought(&r, THOUGHT_OTHER, 1);
+    OK(evaluate(&other, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
+    recommend_thought(&r, THOUGHT_OWN, 1);
+    OK(evaluate(&again, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
     assert_memory_equal(own.match[MATCH_TITLE].hits, again.match[MATCH_TITLE].hits, sizeof own.match[MATCH_TITLE].hits);
     assert_true(other.match[MATCH_TITLE].mrr.value != own.match[MATCH_TITLE].mrr.value); // the ranks were made for the own
     recommend_close(&r);
@@ -230,18 +237,20 @@ static void test_refused(void **state) {
     Evaluation e;
     Recommender r = recommender(&c, 1, W);
     Rows none = {.name = "test"};
-    assert_int_equal(evaluate_rows(&e, &r, &none, NULL, &(EvaluateOptions){0}, &err), -1);
+    assert_int_equal(evaluate(&e, &r, &none, NULL, &(EvaluateOptions){0}, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
-    assert_int_equal(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.source = THOUGHT_OTHER}, &err), -1);
+    recommend_thought(&r, THOUGHT_OTHER, 1);
+    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){0}, &err), -1);
     assert_int_equal(err.code, ERR_USAGE);
-    assert_int_equal(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = "/nowhere/at/all/x.jsonl"}, &err), -1);
+    recommend_thought(&r, THOUGHT_OWN, 1);
+    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = "/nowhere/at/all/x.jsonl"}, &err), -1);
     assert_int_equal(err.code, ERR_IO);
     recommend_close(&r);
     // A model that says nothing finite is an error, not a metric of zero; nothing is left of its results.
     const float nan = NAN;
     ops_upload(c.f.g.ops, (float *)c.f.g.llm.norm, &nan, sizeof nan);
     r = recommender(&c, 2, W);
-    assert_int_equal(evaluate_rows(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = c.path}, &err), -1);
+    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = c.path}, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
     assert_false(file_exists(c.path));
     recommend_close(&r);

@@ -1,0 +1,36 @@
+// What evaluation and the commands need of a recommender, whatever it is.
+#ifndef REC_RANKER_H
+#define REC_RANKER_H
+
+#include "data/dataset.h"
+
+// What is known of a user. Rankers read the titles or the ids, as suits them.
+typedef struct History {
+    const char *const *title;   // (n) oldest first
+    const char *const *item_id; // (n), or NULL: the titles stand for the items
+    int n;
+    int number; // of the row or request; what is random about it depends on this alone, whatever the group
+} History;
+
+typedef struct Recommendation {
+    int item; // of items that share a title, and that the ranker does not tell apart, the first
+    float score;
+} Recommendation;
+
+typedef struct Ranker {
+    void *self;
+    const Items *items; // borrowed
+    int users;          // most at a time
+    int k;              // items of a list
+    // out (users, k) best first; found (users): how many of the k there are. ERR_DATA where a score is no finite number.
+    int (*rank)(void *self, const History *h, int users, Recommendation *out, int *found, Err *err);
+    // score (users, items->n) of every item, higher is better; NULL where the recommender only writes lists
+    int (*score)(void *self, const History *h, int users, float *score, Err *err);
+} Ranker;
+
+// The history of a row; borrowed from it.
+static inline History ranker_history(const Row *row, int number) {
+    return (History){row->title, row->item_id, row->n, number};
+}
+
+#endif
