@@ -160,7 +160,7 @@ static int bench_gemm(Bench *b, json_t **out, Err *err) {
 static int bench_trie(Bench *b, json_t **out, Err *err) {
     double start = log_seconds();
     Catalogue c;
-    if (catalogue_build(&c, &b->use.data.items, b->use.model.tokenizer, &b->use.model.style, err)) return -1;
+    if (catalogue_open(&c, &b->use.data.items, b->use.model.tokenizer, &b->use.model.style, b->o->index, err)) return -1;
     double built = log_seconds() - start;
     *out = common(b);
     json_object_set_new(*out, "items", json_integer(b->use.data.items.n));

@@ -119,6 +119,8 @@ static const OptionRow table[] = {
     {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), REQUIRED, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
 
+    {"index", RANK, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
+
     // tokenize, synth
     {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
     {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 60, 5000, "items of the catalogue"},

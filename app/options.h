@@ -42,6 +42,7 @@ struct Options {
 
     // files
     const char *model, *data, *out, *config;
+    const char *index;    // built catalogue; or NULL
     const char *results;  // eval: one JSON line a row; or NULL
     const char *split;    // "train", "valid", "test"; prepare: "time", "leave-one-out"
     const char *category; // phrase of the prompt; NULL: the data folder's

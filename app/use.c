@@ -19,7 +19,7 @@ int use_open(Use *u, const Options *o, Err *err) {
 
 int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
     double start = log_seconds();
-    if (catalogue_build(&u->catalogue, &u->data.items, u->model.tokenizer, &u->model.style, err)) return -1;
+    if (catalogue_open(&u->catalogue, &u->data.items, u->model.tokenizer, &u->model.style, o->index, err)) return -1;
     u->opened = OPENED_CATALOGUE;
     const Trie *t = &u->catalogue.trie;
     log_info("catalogue: %d items, %d titles, %d trie nodes (%.0f bytes an item), longest answer %d tokens, %.1f s",

@@ -1,5 +1,6 @@
 #include "rec/catalogue.h"
 #include "base/arena.h"
+#include "rec/catalogue_file.h"
 
 #include <stdlib.h>
 
@@ -23,9 +24,24 @@ int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const 
     return failed ? -1 : 0;
 }
 
+int catalogue_open(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, const char *index,
+                   Err *err) {
+    if (!index) return catalogue_build(c, items, t, style, err);
+    CatalogueKey key = catalogue_file_key(items, t, style);
+    int found = catalogue_file_load(c, items, index, key, err);
+    if (found) return found < 0 ? -1 : 0;
+    if (catalogue_build(c, items, t, style, err)) return -1;
+    if (catalogue_file_save(c, index, key, err) == 0) return 0;
+    catalogue_free(c);
+    return -1;
+}
+
 void catalogue_free(Catalogue *c) {
-    trie_free(&c->trie);
-    free(c->leaf);
+    if (!c->borrowed) {
+        trie_free(&c->trie);
+        free(c->leaf);
+    }
+    if (c->file.path) mapfile_close(&c->file);
     *c = (Catalogue){0};
 }
 

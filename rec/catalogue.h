@@ -2,6 +2,7 @@
 #ifndef REC_CATALOGUE_H
 #define REC_CATALOGUE_H
 
+#include "base/file.h"
 #include "data/dataset.h"
 #include "rec/trie.h"
 #include "text/prompt.h"
@@ -10,9 +11,14 @@ typedef struct Catalogue {
     const Items *items; // borrowed
     Trie trie;
     int32_t *leaf; // (items->n)
+    int borrowed;  // the arrays lie in `file`, or in a caller's memory (catalogue_file.h)
+    MapFile file;
 } Catalogue;
 
 int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, Err *err);
+// The same from the file `index`, where it was built from the same; else built, and written there. index NULL: as
+// catalogue_build.
+int catalogue_open(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, const char *index, Err *err);
 void catalogue_free(Catalogue *c);
 
 // The leaf of a title, or -1 where no item has it.

@@ -1,7 +1,9 @@
 // The catalogue of real titles: every one is reached, spelled as it is, once; titles that are prefixes of others included.
 #include "fixture.h"
+#include "rec/catalogue_file.h"
 #include "shared_data.h"
 
+#include <unistd.h>
 #include <zlib.h>
 
 static const char *const models[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
@@ -148,7 +150,82 @@ static void test_awkward_titles(void **state) {
     json_decref(titles);
 }
 
+static void check_same(const Catalogue *a, const Catalogue *b) {
+    const Trie *x = &a->trie, *y = &b->trie;
+    assert_int_equal(x->nodes, y->nodes);
+    assert_int_equal(x->tails, y->tails);
+    assert_int_equal(x->leaves, y->leaves);
+    assert_int_equal(x->longest, y->longest);
+    for (int i = 0; i < a->items->n; i++) assert_int_equal(a->leaf[i], b->leaf[i]);
+    for (int l = 0; l < x->leaves; l++) assert_int_equal(x->leaf_item[l], y->leaf_item[l]);
+    for (int n = 0; n < x->nodes + x->tails; n++) {
+        assert_int_equal(x->token[n], y->token[n]);
+        assert_int_equal(trie_children(x, n), trie_children(y, n));
+        assert_int_equal(trie_leaf(x, n), trie_leaf(y, n));
+        if (trie_children(x, n)) assert_int_equal(trie_first(x, n), trie_first(y, n));
+    }
+}
+
+// Every flipped bit and every shorter file is refused, or taken for a file of other items.
+static void check_damage(const Items *items, const char *path, CatalogueKey key) {
+    Err err = {0};
+    MapFile file;
+    Catalogue c;
+    OK(mapfile_open(&file, path, 0, &err));
+    char *copy = mem_alloc(file.bytes, 1);
+    memcpy(copy, file.data, file.bytes);
+    for (size_t bit = 0; bit < 8 * file.bytes; bit++) {
+        copy[bit / 8] ^= (char)(1 << bit % 8);
+        int status = catalogue_file_parse(&c, items, copy, file.bytes, path, key, &err);
+        assert_true(status == -1 || (status == 0 && bit >= 128 && bit < 256)); // 128..255: the key
+        copy[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    for (size_t n = 0; n < file.bytes; n++) assert_int_equal(catalogue_file_parse(&c, items, copy, n, path, key, &err), -1);
+    assert_int_equal(catalogue_file_parse(&c, items, copy, file.bytes, path, key, &err), 1);
+    free(copy);
+    mapfile_close(&file);
+}
+
+static void test_file(void **state) {
+    (void)state;
+    Err err = {0};
+    json_t *titles = json_pack("[s, s, s, s, s, s]", "Heat", "Heat 2", "\"", "\"\"", "a<|endoftext|>b", "Heat"),
+           *others = json_pack("[s, s, s, s, s, s]", "Heat", "Heat 2", "\"", "\"\"", "a<|endoftext|>b", "Heat 3");
+    Items items, other;
+    Tokenizer *t;
+    Catalogue built, saved, loaded;
+    fixture_items(&items, titles);
+    fixture_items(&other, others);
+    OK(tokenizer_open(&t, "tests/golden/tiny-llama/tokenizer.json", &err));
+    PromptStyle style = {"item", -1, tokenizer_id(t, "<|endoftext|>")};
+    char path[] = "/tmp/latentr3-catalogue-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    unlink(path);
+    OK(catalogue_build(&built, &items, t, &style, &err));
+    OK(catalogue_open(&saved, &items, t, &style, path, &err)); // builds and writes
+    assert_false(saved.borrowed);
+    OK(catalogue_open(&loaded, &items, t, &style, path, &err)); // reads
+    assert_true(loaded.borrowed);
+    check_same(&built, &saved);
+    check_same(&built, &loaded);
+    catalogue_free(&loaded);
+    check_damage(&items, path, catalogue_file_key(&items, t, &style));
+    catalogue_free(&saved);
+    OK(catalogue_open(&saved, &other, t, &style, path, &err)); // of other items: built again
+    assert_false(saved.borrowed);
+    assert_int_equal(saved.trie.leaves, 6);
+    catalogue_free(&saved);
+    catalogue_free(&built);
+    unlink(path);
+    tokenizer_close(t);
+    items_free(&items), items_free(&other);
+    json_decref(titles), json_decref(others);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_awkward_titles), cmocka_unit_test(test_real_titles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_awkward_titles), cmocka_unit_test(test_file),
+                                       cmocka_unit_test(test_real_titles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

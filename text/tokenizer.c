@@ -1,5 +1,6 @@
 #include "text/tokenizer.h"
 #include "base/arena.h"
+#include "base/file.h"
 #include "base/utf8.h"
 #include "text/normalize.h"
 #include "text/tokenizer_parts.h"
@@ -149,4 +150,16 @@ int tokenizer_add(Tokenizer *t, const char *token, Err *err) {
         t->vocab.token[id].flags |= VOCAB_ADDED;
     }
     return id;
+}
+
+void tokenizer_hash(const Tokenizer *t, char hex[33]) {
+    Str all = {0};
+    str_append(&all, t->vocab.texts.data, t->vocab.texts.len);
+    for (size_t i = 0; i < t->vocab.size; i++) str_printf(&all, "%zu %u\n", t->vocab.token[i].at, t->vocab.token[i].flags);
+    for (size_t i = 0; i < t->bpe.n_merges; i++) str_printf(&all, "%d %d\n", t->bpe.merge[i].left, t->bpe.merge[i].right);
+    char *frame = json_dumps(t->frame, JSON_COMPACT | JSON_SORT_KEYS); // normalizer, patterns, added tokens
+    if (frame) str_puts(&all, frame);
+    file_hash_bytes(hex, all.data, all.len);
+    free(frame);
+    str_free(&all);
 }

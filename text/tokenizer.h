@@ -37,6 +37,8 @@ int tokenizer_id(const Tokenizer *t, const char *token); // id of a token's text
 const char *tokenizer_token(const Tokenizer *t, int id); // or NULL; borrowed until tokenizer_add or tokenizer_close
 // Add a special token as the last id (the one it already has, if it exists). Returns its id, or -1 with err.
 int tokenizer_add(Tokenizer *t, const char *token, Err *err);
+// 128-bit hash of all that decides the ids of a text, 32 hexadecimal digits.
+void tokenizer_hash(const Tokenizer *t, char hex[33]);
 // Write tokenizer.json so that `tokenizers` loads it and gives the same ids.
 int tokenizer_save(const Tokenizer *t, const char *path, Err *err);
 
