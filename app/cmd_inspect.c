@@ -101,9 +101,10 @@ static json_t *describe_data(const char *path, Err *err) {
     Dataset d;
     if (dataset_open(&d, path, NULL, err)) return NULL;
     int titles = 0;
-    for (int i = 0; i < d.items.n; i++) titles += items_title_group(&d.items, i) == i;
-    json_t *out = json_pack("{s:s, s:o, s:o, s:i, s:i}", "kind", "data", "path", options_text(path), "category",
-                            options_text(d.category), "items", d.items.n, "distinct_titles", titles);
+    for (int i = 0; i < d.items.n; i++) titles += !d.items.removed[i] && items_title_group(&d.items, i) == i;
+    json_t *out = json_pack("{s:s, s:o, s:o, s:i, s:i, s:i, s:i}", "kind", "data", "path", options_text(path), "category",
+                            options_text(d.category), "items", d.items.live, "distinct_titles", titles, "removed_items",
+                            d.items.n - d.items.live, "index_texts", d.items.texts);
     CHECK(out);
     json_t *hashes = dataset_hashes(&d, 1, err);
     int status = hashes ? describe_rows(out, &d, err) : -1;

@@ -24,11 +24,12 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
 
 static int recommend(Use *u, const Options *o, Err *err) {
     if (use_recommender(u, o, o->k, 1, err)) return -1;
-    History history = {.title = o->history, .n = o->n_history};
-    for (int i = 0; i < o->n_history; i++)
-        if (items_by_title(&u->data.items, o->history[i]) < 0)
-            log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", o->history[i]);
-    if (o->n_history > PROMPT_HISTORY) log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, o->n_history);
+    const TextList *titles = &o->history;
+    History history = {.title = titles->text, .n = titles->n};
+    for (int i = 0; i < titles->n; i++)
+        if (items_by_title(&u->data.items, titles->text[i]) < 0)
+            log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", titles->text[i]);
+    if (titles->n > PROMPT_HISTORY) log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, titles->n);
     Recommendation *item = mem_alloc((size_t)o->k, sizeof *item);
     int found, status = recommend_users(&u->recommender, &history, 1, item, &found, err);
     if (status) err_prefix(err, "%s", o->model);

@@ -6,6 +6,7 @@
 #include "app/options.h"
 
 int cmd_prepare(const Options *o, Err *err);
+int cmd_catalog(const Options *o, Err *err);
 int cmd_convert(const Options *o, Err *err);
 int cmd_inspect(const Options *o, Err *err);
 int cmd_tokenize(const Options *o, Err *err);

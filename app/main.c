@@ -9,6 +9,7 @@
 
 static const Command commands[] = {
     {"prepare", "an interaction log into a data folder", CMD_PREPARE, NULL, cmd_prepare},
+    {"catalog", "add, remove or list the items of a data folder, or set their index texts", CMD_CATALOG, "ACTION", cmd_catalog},
     {"convert", "a GGUF file or model folder into a Hugging Face folder", CMD_CONVERT, NULL, cmd_convert},
     {"inspect", "describe a model, a checkpoint, a data folder or a training run", CMD_INSPECT, "PATH", cmd_inspect},
     {"tokenize", "lines of text in, JSON lists of token ids out", CMD_TOKENIZE, NULL, cmd_tokenize},

@@ -32,7 +32,7 @@ enum {
     TRAIN = CMD_SFT | CMD_RL,
     RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
     USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
-    ALL = (CMD_BENCH << 1) - 1
+    ALL = (CMD_CATALOG << 1) - 1
 };
 
 // clang-format off
@@ -41,12 +41,12 @@ static const OptionRow table[] = {
     {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | USE, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
     {"model", CMD_INSPECT, KIND_TEXT, AT(model), NULL, "PATH", 0, 0, "model folder or GGUF file to describe"},
     {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
-    {"data", TRAIN | USE, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
+    {"data", TRAIN | USE | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
     {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
-    {"json", CMD_INSPECT | USE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
+    {"json", CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
     {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
     {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
@@ -118,8 +118,12 @@ static const OptionRow table[] = {
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
     {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), REQUIRED, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
-
     {"index", RANK, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
+
+    // catalog
+    {"id", CMD_CATALOG, KIND_LIST, AT(id), NULL, "ID", 0, 0, "item to add or remove; once for each"},
+    {"title", CMD_CATALOG, KIND_LIST, AT(title), NULL, "TITLE", 0, 0, "its title, for each --id of add"},
+    {"file", CMD_CATALOG, KIND_TEXT, AT(file), NULL, "FILE", 0, 0, "items as lines: of add as in info.txt, of remove ids, of text id<TAB>index text"},
 
     // tokenize, synth
     {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
@@ -204,6 +208,10 @@ static int set_choice(Options *o, const OptionRow *row, const char *text, Err *e
     return err_set(err, ERR_USAGE, "%s%s: '%.60s' is none of %s", dashes(row), row->name, text, row->value);
 }
 
+static TextList *list_of(const Options *o, const OptionRow *row) {
+    return (TextList *)((char *)o + row->field);
+}
+
 static int set_value(Options *o, const OptionRow *row, const char *text, Err *err) {
     switch (row->kind) {
     case KIND_FLAG:
@@ -219,10 +227,12 @@ static int set_value(Options *o, const OptionRow *row, const char *text, Err *er
         if (!*text) return err_set(err, ERR_USAGE, "%s%s: the value is empty", dashes(row), row->name);
         *(const char **)((char *)o + row->field) = own(o, text);
         return 0;
-    case KIND_LIST:
-        o->history = mem_realloc(o->history, (size_t)o->n_history + 1, sizeof *o->history);
-        o->history[o->n_history++] = own(o, text);
+    case KIND_LIST: {
+        TextList *list = list_of(o, row);
+        list->text = mem_realloc(list->text, (size_t)list->n + 1, sizeof *list->text);
+        list->text[list->n++] = own(o, text);
         return 0;
+    }
     }
     return 0;
 }
@@ -320,7 +330,7 @@ static int read_arguments(Options *o, int argc, char **argv, Err *err) {
                 return err_set(err, ERR_USAGE, "%s%s has no value", dashes(row), row->name);
             value = argv[++i];
         }
-        if (o->given[row - table] == FROM_CONFIG && row->kind == KIND_LIST) o->n_history = 0;
+        if (o->given[row - table] == FROM_CONFIG && row->kind == KIND_LIST) list_of(o, row)->n = 0;
         o->given[row - table] = FROM_ARGUMENTS;
         if (set_value(o, row, value, err)) return -1;
     }
@@ -459,7 +469,11 @@ int options_parse(Options *o, const Command *command, int argc, char **argv, Err
 void options_free(Options *o) {
     for (int i = 0; i < o->n_owned; i++) free(o->owned[i]);
     free(o->owned);
-    free(o->history);
+    for (int i = 0; i < ROWS; i++)
+        if (table[i].kind == KIND_LIST) {
+            free(list_of(o, &table[i])->text);
+            *list_of(o, &table[i]) = (TextList){0}; // two rows may share it
+        }
     *o = (Options){0};
 }
 
@@ -486,7 +500,7 @@ json_t *options_to_json(const Options *o) {
         case KIND_TEXT: value = options_text(*(const char *const *)field); break;
         case KIND_LIST:
             value = json_array();
-            for (int j = 0; j < o->n_history; j++) json_array_append_new(value, options_text(o->history[j]));
+            for (int j = 0; j < list_of(o, row)->n; j++) json_array_append_new(value, options_text(list_of(o, row)->text[j]));
             break;
         }
         json_object_set_new(all, row->name, value);

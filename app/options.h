@@ -20,7 +20,8 @@ enum {
     CMD_RECOMMEND = 1 << 7,
     CMD_SCORE = 1 << 8,
     CMD_SYNTH = 1 << 9,
-    CMD_BENCH = 1 << 10
+    CMD_BENCH = 1 << 10,
+    CMD_CATALOG = 1 << 11
 };
 
 typedef struct Options Options;
@@ -33,6 +34,11 @@ typedef struct Command {
 } Command;
 
 enum { OPTIONS_MAX = 96 };
+
+typedef struct TextList { // of an option that may be given several times
+    const char **text;    // (n)
+    int n;
+} TextList;
 
 // Strings are owned by the Options. An option that the command does not have holds 0 or NULL.
 // "the model's" in the comments: -1 or NULL where the option was not given, and what was saved with the model counts.
@@ -75,13 +81,16 @@ struct Options {
     // recommending
     int beams, k, exclude_seen;
     double length_penalty;
-    const char **history; // (n_history)
-    int n_history;
+    TextList history;
 
     // prepare
     const char *format; // "auto", "ml-100k", "recbole"
     int k_core, max_history;
     double min_rating;
+
+    // catalog
+    TextList id, title;
+    const char *file;
 
     // tokenize, synth
     int plain, items, rows;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -163,6 +164,22 @@ int file_write(const char *path, const void *data, size_t bytes, Err *err) {
     if (outfile_open(&f, path, err)) return -1;
     outfile_write(&f, data, bytes);
     return outfile_commit(&f, err);
+}
+
+int file_rename(const char *from, const char *to, Err *err) {
+    return rename(from, to) || flush_folder_of(to) ? err_errno(err, "%s: renaming to %s", from, to) : 0;
+}
+
+int file_lock(const char *folder, Err *err) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return err_errno(err, "%s", folder);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == EWOULDBLOCK)
+        err_set(err, ERR_IO, "%s: another command is changing this folder", folder);
+    else
+        err_errno(err, "%s", folder);
+    close(fd);
+    return -1;
 }
 
 int file_exists(const char *path) {

@@ -37,6 +37,11 @@ void outfile_abandon(OutFile *f);         // closes and removes; harmless after 
 // Write a whole file in one call.
 int file_write(const char *path, const void *data, size_t bytes, Err *err);
 
+// Rename within a folder, and flush the folder.
+int file_rename(const char *from, const char *to, Err *err);
+// Hold a folder against others who call this: a descriptor that gives it free when it is closed. ERR_IO where another has it.
+int file_lock(const char *folder, Err *err);
+
 int file_exists(const char *path);
 int file_is_folder(const char *path);
 int file_make_folder(const char *path, Err *err); // with its parents; an existing folder is fine

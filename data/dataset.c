@@ -11,6 +11,8 @@
 
 enum { JSON_BYTES_LIMIT = 16 << 20, CATEGORY_LIMIT = 128 };
 
+static const char INFO[] = "info.txt", NEXT[] = "info.txt.next"; // see dataset_save_items
+
 int dataset_json(json_t **json, const char *folder, Err *err) {
     char *path = file_join(folder, "dataset.json");
     int status = 0;
@@ -55,27 +57,54 @@ static int set_category(Dataset *d, const char *category_override, Err *err) {
     return 0;
 }
 
-// Where dataset.json has a hash for the file, the file must have it.
-static int check_hash(const Dataset *d, const char *name, const char *path, Err *err) {
-    char hex[33];
-    const char *expected = json_string_value(json_object_get(json_object_get(d->json, "files"), name));
-    if (!expected) return 0;
-    if (file_hash(hex, path, err)) return -1;
-    if (strcmp(hex, expected) == 0) return 0;
+static const char *expected_hash(const Dataset *d, const char *name) {
+    return json_string_value(json_object_get(json_object_get(d->json, "files"), name));
+}
+
+static int wrong_hash(const Dataset *d, const char *name, const char *path, const char *hex, Err *err) {
     return err_set(err, ERR_DATA,
                    "%s: not the file that dataset.json describes (hash %s, not %.32s); prepare the folder again, or remove "
                    "dataset.json to read it as it is",
-                   path, hex, expected);
+                   path, hex, expected_hash(d, name));
+}
+
+// Where dataset.json has a hash for the file, the file must have it.
+static int check_hash(const Dataset *d, const char *name, const char *path, Err *err) {
+    char hex[33];
+    const char *expected = expected_hash(d, name);
+    if (!expected) return 0;
+    if (file_hash(hex, path, err)) return -1;
+    return strcmp(hex, expected) ? wrong_hash(d, name, path, hex, err) : 0;
+}
+
+// Reads the file where it has the hash that dataset.json names: returns 1, 0 where it has another, or -1.
+static int open_items(Dataset *d, const char *path, Err *err) {
+    MapFile f;
+    const char *expected = expected_hash(d, INFO);
+    if (mapfile_open(&f, path, 0, err)) return -1;
+    file_hash_bytes(d->items_hash, f.data, f.bytes);
+    int same = !expected || strcmp(d->items_hash, expected) == 0;
+    int status = same ? items_parse(&d->items, f.data, f.bytes, path, err) : 0;
+    mapfile_close(&f);
+    return status ? status : same;
+}
+
+// info.txt; or what was to take its place when a change was cut short; or info.txt, where that happened just now.
+static int find_items(Dataset *d, Err *err) {
+    char *info = file_join(d->folder, INFO), *next = file_join(d->folder, NEXT);
+    int status = open_items(d, info, err);
+    if (status == 0 && open_items(d, next, NULL) == 1) status = d->items_waiting = 1;
+    if (status == 0) status = open_items(d, info, err);
+    if (status == 0) status = wrong_hash(d, INFO, info, d->items_hash, err);
+    free(info), free(next);
+    return status == 1 ? 0 : -1;
 }
 
 int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err) {
     *d = (Dataset){.folder = mem_strndup(folder, strlen(folder))};
-    char *info = file_join(folder, "info.txt");
     int status = dataset_json(&d->json, folder, err);
     if (status >= 0) status = set_category(d, category_override, err);
-    if (status == 0) status = check_hash(d, "info.txt", info, err);
-    if (status == 0) status = items_open(&d->items, info, err);
-    free(info);
+    if (status == 0) status = find_items(d, err);
     if (status) dataset_close(d);
     return status;
 }
@@ -126,12 +155,13 @@ int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, 
 }
 
 json_t *dataset_hashes(const Dataset *d, int with_test, Err *err) {
-    static const char *const names[] = {"train.csv", "valid.csv", "info.txt", "test.csv"};
+    static const char *const names[] = {"train.csv", "valid.csv", "test.csv"};
     char *copy = mem_strndup(d->folder, strlen(d->folder)), hex[33];
     json_t *hashes = json_object();
     json_t *folder = json_string(basename(copy));
     json_object_set_new(hashes, "folder", folder ? folder : json_string("(not UTF-8)"));
     free(copy);
+    json_object_set_new(hashes, INFO, json_string(d->items_hash));
     for (size_t i = 0; i < sizeof names / sizeof *names - !with_test; i++) {
         char *path = file_join(d->folder, names[i]);
         int there = file_exists(path), status = there ? file_hash(hex, path, err) : 0;
@@ -143,4 +173,71 @@ json_t *dataset_hashes(const Dataset *d, int with_test, Err *err) {
         if (there) json_object_set_new(hashes, names[i], json_string(hex));
     }
     return hashes;
+}
+
+// ---- changed items ----
+
+static int move_next(const Dataset *d, Err *err) {
+    char *info = file_join(d->folder, INFO), *next = file_join(d->folder, NEXT);
+    int status = file_rename(next, info, err);
+    free(info), free(next);
+    return status;
+}
+
+static int put_file(const Dataset *d, const char *name, const Str *text, Err *err) {
+    char *path = file_join(d->folder, name);
+    int status = file_write(path, text->data, text->len, err);
+    free(path);
+    return status;
+}
+
+static void set_count(json_t *json, const char *object, const char *name, int count) {
+    json_object_set_new(json_object_get(json, object), name, json_integer(count));
+}
+
+// Of items that are not removed.
+static void count_items(const Dataset *d) {
+    const Items *items = &d->items;
+    int *of_title = mem_zalloc((size_t)items->n, sizeof *of_title), titles = 0, sharing = 0;
+    for (int i = 0; i < items->n; i++)
+        if (!items->removed[i]) of_title[items_title_group(items, i)]++;
+    for (int i = 0; i < items->n; i++)
+        if (of_title[i] > 1) titles++, sharing += of_title[i];
+    free(of_title);
+    set_count(d->json, "counts", "items", items->live);
+    set_count(d->json, "counts", "removed_items", items->n - items->live);
+    set_count(d->json, "repeated", "titles", titles);
+    set_count(d->json, "repeated", "items_of_these", sharing);
+}
+
+static int save_json(const Dataset *d, Err *err) {
+    char *path = file_join(d->folder, "dataset.json");
+    int status = json_save(path, d->json, err);
+    free(path);
+    return status;
+}
+
+int dataset_save_items(Dataset *d, Err *err) {
+    Str text = {0};
+    char hex[33];
+    for (int i = 0; i < d->items.n; i++) items_put_line(&text, &d->items, i);
+    file_hash_bytes(hex, text.data, text.len);
+    json_t *files = json_object_get(d->json, "files");
+    int status = 0;
+    if (!expected_hash(d, INFO)) { // then info.txt alone decides
+        status = put_file(d, INFO, &text, err);
+    } else {
+        if (d->items_waiting) status = move_next(d, err); // before another takes its name
+        d->items_waiting = 0;
+        if (status == 0) status = put_file(d, NEXT, &text, err);
+        if (status == 0) {
+            json_object_set_new(files, INFO, json_string(hex));
+            count_items(d);
+            status = save_json(d, err);
+        }
+        if (status == 0) status = move_next(d, err);
+    }
+    if (status == 0) memcpy(d->items_hash, hex, sizeof hex);
+    str_free(&text);
+    return status;
 }

@@ -8,22 +8,39 @@
 #include "base/vec.h"
 #include <stdint.h>
 
-// Items of info.txt ("title<TAB>item id"), in file order: item number i is the line i.
+// Items of info.txt, in file order: item number i is the line i, and stays so: an item that is removed keeps its line. A line
+// is "title<TAB>item id", and may go on with "<TAB>index text<TAB>removed".
 typedef struct Items {
     int n;
     const char **title, **id; // (n)
+    const char **text;        // (n): index text, NULL where the item has none
+    unsigned char *removed;   // (n): 1: rows may name the item, but it is not recommended
+    int live, texts;          // items that are not removed, and those of them with an index text
     struct ItemsIndex *index; // holds the strings
 } Items;
 
 int items_open(Items *items, const char *info_txt_path, Err *err);
+int items_parse(Items *items, const char *data, size_t bytes, const char *name, Err *err);
 void items_free(Items *items);
-int items_by_id(const Items *items, const char *id);       // item number, or -1
-int items_by_title(const Items *items, const char *title); // first item with that title, or -1
-int items_title_group(const Items *items, int item);       // number of the first item with the same title
+void items_put_line(Str *out, const Items *items, int item);
+int items_by_id(const Items *items, const char *id); // item number, or -1
+// Items with one title count as one, under the first of them that is not removed (the first, where all are): -1 where no item
+// has the title.
+int items_by_title(const Items *items, const char *title);
+int items_title_group(const Items *items, int item);
+int items_offer(const Items *items, const char *title); // 1 where an item with the title may be recommended
+
+// Changes in memory. What is already so is no change and no error. Adding takes items back that were removed (with the new
+// title); another title for one that is not removed is refused, and unknown ids are. `more` may hold removed items, which are
+// passed over. An empty text takes the index text away. After an error the items are good for items_free alone.
+int items_add(Items *items, const Items *more, int *changed, Err *err);
+int items_remove(Items *items, const char *const *id, int n, int *changed, Err *err);
+int items_set_texts(Items *items, const char *const *id, const char *const *text, int n, int *changed, Err *err);
 
 // Why a text cannot be a title of info.txt (empty, too long, control bytes); NULL where it can.
 enum { ITEMS_TITLE_LIMIT = 64 << 10 };
 const char *items_title_fault(const char *title, size_t len);
+const char *items_text_fault(const char *text, size_t len); // the same for an index text
 
 // One row of a split: up to 10 predecessors, oldest first, and the target.
 typedef struct Row {
@@ -62,8 +79,10 @@ enum { DATASET_VERSION = 1 };
 typedef struct Dataset {
     char *folder, *category;
     Items items;
-    json_t *json; // dataset.json, or NULL
-    int strict;   // of dataset_rows; 0 after dataset_open
+    char items_hash[33]; // of info.txt
+    int items_waiting;   // they came from info.txt.next: see dataset_save_items
+    json_t *json;        // dataset.json, or NULL
+    int strict;          // of dataset_rows; 0 after dataset_open
 } Dataset;
 
 // category_override may be NULL; without it and without dataset.json the phrase is "item" and a warning says so.
@@ -72,6 +91,10 @@ int dataset_open(Dataset *d, const char *folder, const char *category_override, 
 int dataset_json(json_t **json, const char *folder, Err *err);
 int dataset_check_category(const char *category, int code, Err *err); // code: of the error
 void dataset_close(Dataset *d);
+// Write d->items as they are now into info.txt, and its hash and counts into dataset.json where there is one: whole or not at
+// all, whatever stops it. The new info.txt waits under the name info.txt.next until dataset.json names its hash; from then on
+// it is the one that dataset_open reads, and it takes its place. For one writer at a time (file_lock).
+int dataset_save_items(Dataset *d, Err *err);
 // split: "train", "valid" or "test". All items of the rows must be in info.txt, and a file that dataset.json names must
 // have the bytes it had then: a folder that was half overwritten would mix splits.
 int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, Err *err);

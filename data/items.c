@@ -9,69 +9,141 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char REMOVED[] = "removed"; // the fourth field
+
 struct ItemsIndex {
-    Intern ids, titles;  // the number of an id is the item's
-    int *first_of_title; // (titles.n): the first item with it
+    Intern ids, titles, texts; // the number of an id is the item's
+    int *title;                // (n): number of the item's title
+    int *first_of_title;       // (titles.n): the first item with it that is not removed, else the first
+    int cap;                   // of all arrays (n)
 };
 
 const char *items_title_fault(const char *title, size_t len) {
     if (len == 0) return "no title";
     if (len > ITEMS_TITLE_LIMIT) return "a title of more than 64 KiB";
+    if (len >= 3 && memcmp(title, "\xef\xbb\xbf", 3) == 0) return "a byte order mark in the title"; // a file would lose it
     for (size_t i = 0; i < len; i++)
         if ((unsigned char)title[i] < 0x20 || title[i] == 0x7f) return "a control byte in the title";
     return NULL;
 }
 
-static int item_error(const Lines *l, const char *what, Err *err) {
+const char *items_text_fault(const char *text, size_t len) {
+    return items_title_fault(text, len) ? "an index text that is empty, over 64 KiB or holds a control byte" : NULL;
+}
+
+// ---- the arrays ----
+
+static void grow(Items *items) {
+    struct ItemsIndex *x = items->index;
+    if (items->n < x->cap) return;
+    x->cap = x->cap ? 2 * x->cap : 64;
+    const size_t cap = (size_t)x->cap;
+    items->id = mem_realloc(items->id, cap, sizeof *items->id);
+    items->title = mem_realloc(items->title, cap, sizeof *items->title);
+    items->text = mem_realloc(items->text, cap, sizeof *items->text);
+    items->removed = mem_realloc(items->removed, cap, 1);
+    x->title = mem_realloc(x->title, cap, sizeof *x->title);
+}
+
+static void set_title(Items *items, int item, const char *title, size_t len) {
+    struct ItemsIndex *x = items->index;
+    x->title[item] = intern_put(&x->titles, title, len);
+    items->title[item] = x->titles.text[x->title[item]];
+}
+
+static void set_text(Items *items, int item, const char *text, size_t len) {
+    Intern *texts = &items->index->texts;
+    int number = len ? intern_put(texts, text, len) : -1;
+    items->text[item] = len ? texts->text[number] : NULL;
+}
+
+// What follows from the lines as a whole.
+static void finish(Items *items) {
+    struct ItemsIndex *x = items->index;
+    items->live = items->texts = 0;
+    x->first_of_title = mem_realloc(x->first_of_title, (size_t)x->titles.n, sizeof *x->first_of_title);
+    for (int t = 0; t < x->titles.n; t++) x->first_of_title[t] = -1;
+    for (int i = 0; i < items->n; i++) {
+        int *first = &x->first_of_title[x->title[i]];
+        if (*first < 0 || (items->removed[*first] && !items->removed[i])) *first = i;
+        items->live += !items->removed[i];
+        items->texts += !items->removed[i] && items->text[i];
+    }
+}
+
+// ---- reading and writing ----
+
+static int line_error(const Lines *l, const char *what, Err *err) {
     return err_set(err, ERR_DATA, "%s: line %lld: %s", l->name, (long long)l->line, what);
 }
 
-static int add_item(Items *items, const Lines *l, Err *err) {
-    struct ItemsIndex *x = items->index;
-    if (l->n != 2) return item_error(l, "not two fields, title<TAB>item id", err);
-    const char *fault = items_title_fault(l->field[0], l->field_len[0]);
-    if (fault) return item_error(l, fault, err);
+static int is_id(const char *s, size_t len) {
     CsvValue id;
-    size_t id_len = l->field_len[1];
-    if (id_len == 0 || csv_number(&id, l->field[1], id_len) != id_len || id.kind != CSV_INT || id.integer < 0)
-        return item_error(l, "the item id is no number of the form 0, 1, 2, ...", err);
-    if (intern_put(&x->ids, l->field[1], id_len) < items->n) return item_error(l, "an item id stands twice", err);
-    int known = x->titles.n, title = intern_put(&x->titles, l->field[0], l->field_len[0]);
-    if (title == known) x->first_of_title[title] = items->n;
-    items->id[items->n] = x->ids.text[items->n];
-    items->title[items->n] = x->titles.text[title];
+    return len > 0 && csv_number(&id, s, len) == len && id.kind == CSV_INT && id.integer >= 0;
+}
+
+static int read_item(Items *items, const Lines *l, Err *err) {
+    if (l->n < 2 || l->n > 4) return line_error(l, "not 2 to 4 fields, title<TAB>item id<TAB>index text<TAB>removed", err);
+    const size_t text_len = l->n > 2 ? l->field_len[2] : 0;
+    const char *fault = items_title_fault(l->field[0], l->field_len[0]);
+    if (!fault && text_len) fault = items_text_fault(l->field[2], text_len);
+    if (fault) return line_error(l, fault, err);
+    if (!is_id(l->field[1], l->field_len[1])) return line_error(l, "the item id is no number of the form 0, 1, 2, ...", err);
+    if (l->n == 4 && (l->field_len[3] != strlen(REMOVED) || memcmp(l->field[3], REMOVED, l->field_len[3])))
+        return line_error(l, "the fourth field is not \"removed\"", err);
+    Intern *ids = &items->index->ids;
+    if (intern_put(ids, l->field[1], l->field_len[1]) < items->n) return line_error(l, "an item id stands twice", err);
+    grow(items);
+    items->id[items->n] = ids->text[items->n];
+    items->removed[items->n] = l->n == 4;
+    set_title(items, items->n, l->field[0], l->field_len[0]);
+    set_text(items, items->n, text_len ? l->field[2] : NULL, text_len);
     items->n++;
     return 0;
 }
 
-int items_open(Items *items, const char *info_txt_path, Err *err) {
-    *items = (Items){0};
-    MapFile file;
-    if (mapfile_open(&file, info_txt_path, INT32_MAX, err)) return -1; // fewer items than 2^31, then
-    items->index = mem_zalloc(1, sizeof *items->index);
-    size_t most = 1;
-    for (size_t i = 0; i < file.bytes; i++) most += file.data[i] == '\n';
-    items->id = mem_alloc(most, sizeof *items->id);
-    items->title = mem_alloc(most, sizeof *items->title);
-    items->index->first_of_title = mem_alloc(most, sizeof *items->index->first_of_title);
+int items_parse(Items *items, const char *data, size_t bytes, const char *name, Err *err) {
+    *items = (Items){.index = mem_zalloc(1, sizeof *items->index)};
     Lines l;
-    int status = lines_open(&l, file.data, file.bytes, info_txt_path, err);
-    while (status == 0 && (status = lines_next(&l, '\t', err)) == 1) status = add_item(items, &l, err);
-    if (status == 0 && items->n == 0) status = err_set(err, ERR_DATA, "%s: no items", info_txt_path);
-    mapfile_close(&file);
-    if (status) items_free(items);
+    int status = bytes > INT32_MAX // fewer items than 2^31, then
+                     ? err_set(err, ERR_DATA, "%s: %zu bytes, more than the limit of %d", name, bytes, INT32_MAX)
+                     : lines_open(&l, data, bytes, name, err);
+    while (status == 0 && (status = lines_next(&l, '\t', err)) == 1) status = read_item(items, &l, err);
+    if (status == 0 && items->n == 0) status = err_set(err, ERR_DATA, "%s: no items", name);
+    if (status == 0)
+        finish(items);
+    else
+        items_free(items);
     return status;
 }
 
+int items_open(Items *items, const char *path, Err *err) {
+    *items = (Items){0};
+    MapFile file;
+    if (mapfile_open(&file, path, 0, err)) return -1;
+    int status = items_parse(items, file.data, file.bytes, path, err);
+    mapfile_close(&file);
+    return status;
+}
+
+void items_put_line(Str *out, const Items *items, int i) {
+    str_printf(out, "%s\t%s", items->title[i], items->id[i]);
+    if (items->text[i] || items->removed[i]) str_printf(out, "\t%s", items->text[i] ? items->text[i] : "");
+    if (items->removed[i]) str_printf(out, "\t%s", REMOVED);
+    str_puts(out, "\n");
+}
+
 void items_free(Items *items) {
-    if (items->index) {
-        intern_free(&items->index->ids);
-        intern_free(&items->index->titles);
-        free(items->index->first_of_title);
+    struct ItemsIndex *x = items->index;
+    if (x) {
+        intern_free(&x->ids), intern_free(&x->titles), intern_free(&x->texts);
+        free(x->title), free(x->first_of_title);
     }
-    free(items->index), free(items->id), free(items->title);
+    free(x), free(items->id), free(items->title), free(items->text), free(items->removed);
     *items = (Items){0};
 }
+
+// ---- looking up ----
 
 int items_by_id(const Items *items, const char *id) {
     return intern_find(&items->index->ids, id, strlen(id));
@@ -84,5 +156,80 @@ int items_by_title(const Items *items, const char *title) {
 
 int items_title_group(const Items *items, int item) {
     CHECK(item >= 0 && item < items->n);
-    return items_by_title(items, items->title[item]);
+    return items->index->first_of_title[items->index->title[item]];
+}
+
+int items_offer(const Items *items, const char *title) {
+    int item = items_by_title(items, title);
+    return item >= 0 && !items->removed[item];
+}
+
+// ---- changes ----
+
+static void append(Items *items, const Items *from, int i) {
+    grow(items);
+    intern_put(&items->index->ids, from->id[i], strlen(from->id[i]));
+    items->id[items->n] = items->index->ids.text[items->n];
+    items->removed[items->n] = 1; // until put_back
+    items->text[items->n] = NULL;
+    items->n++;
+}
+
+// The texts of another list's item i, and no longer removed.
+static void put_back(Items *items, int item, const Items *from, int i) {
+    items->removed[item] = 0;
+    set_title(items, item, from->title[i], strlen(from->title[i]));
+    if (from->text[i]) set_text(items, item, from->text[i], strlen(from->text[i]));
+}
+
+int items_add(Items *items, const Items *more, int *changed, Err *err) {
+    *changed = 0;
+    for (int i = 0; i < more->n; i++) {
+        int item = items_by_id(items, more->id[i]);
+        if (more->removed[i]) continue;
+        if (item >= 0 && !items->removed[item]) {
+            int same_text = !more->text[i] || (items->text[item] && !strcmp(items->text[item], more->text[i]));
+            if (same_text && !strcmp(items->title[item], more->title[i])) continue;
+            return err_set(err, ERR_DATA, "item %s is there already, as \"%.200s\"; remove it first", items->id[item],
+                           items->title[item]);
+        }
+        if (item < 0) {
+            item = items->n;
+            append(items, more, i);
+        }
+        put_back(items, item, more, i);
+        ++*changed;
+    }
+    finish(items);
+    return 0;
+}
+
+static int find(const Items *items, const char *id, Err *err) {
+    int item = items_by_id(items, id);
+    return item >= 0 ? item : err_set(err, ERR_DATA, "item %.64s is not in the catalogue", id);
+}
+
+int items_remove(Items *items, const char *const *id, int n, int *changed, Err *err) {
+    *changed = 0;
+    for (int i = 0; i < n; i++) {
+        int item = find(items, id[i], err);
+        if (item < 0) return -1;
+        *changed += !items->removed[item];
+        items->removed[item] = 1;
+    }
+    finish(items);
+    return items->live ? 0 : err_set(err, ERR_DATA, "no item would be left to recommend");
+}
+
+int items_set_texts(Items *items, const char *const *id, const char *const *text, int n, int *changed, Err *err) {
+    *changed = 0;
+    for (int i = 0; i < n; i++) {
+        int item = find(items, id[i], err);
+        if (item < 0) return -1;
+        const char *before = items->text[item];
+        set_text(items, item, text[i], strlen(text[i]));
+        *changed += items->text[item] != before; // each text is kept once
+    }
+    finish(items);
+    return 0;
 }

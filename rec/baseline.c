@@ -50,7 +50,8 @@ static void baseline_order(Baseline *b, MatchBy by) {
     int n = b->items->n, keys = 0;
     Counted *all = mem_alloc((size_t)n, sizeof *all);
     for (int i = 0; i < n; i++)
-        if (by == MATCH_ITEM || items_title_group(b->items, i) == i) all[keys++] = (Counted){i, b->count[by][i]};
+        if (!b->items->removed[i] && (by == MATCH_ITEM || items_title_group(b->items, i) == i))
+            all[keys++] = (Counted){i, b->count[by][i]};
     qsort(all, (size_t)keys, sizeof *all, by_count);
     for (int i = 0; i < keys; i++) b->place[by][all[i].key] = i + 1;
     b->candidates[by] = keys;
@@ -89,17 +90,17 @@ void baseline_free(Baseline *b) {
     *b = (Baseline){0};
 }
 
-// Whether history entry `h` is the newest of its key; *key is set.
+// Whether history entry `h` is the newest of its key, and one to recommend; *key is set.
 static int newest(const Baseline *b, MatchBy by, const Row *row, int h, int *key) {
     *key = match_key(b->items, by, row->title[h], row->item_id[h]);
     for (int later = h + 1; later < row->n; later++)
         if (match_key(b->items, by, row->title[later], row->item_id[later]) == *key) return 0;
-    return *key >= 0;
+    return *key >= 0 && !b->items->removed[*key];
 }
 
 int baseline_popularity(const Baseline *b, MatchBy by, const Row *row, int exclude_seen) {
     int target = match_key(b->items, by, row->target_title, row->target_id), key;
-    if (target < 0) return 0;
+    if (target < 0 || b->items->removed[target]) return 0;
     int rank = b->place[by][target];
     for (int h = 0; exclude_seen && h < row->n; h++) {
         if (!newest(b, by, row, h, &key)) continue;

@@ -19,8 +19,8 @@ typedef struct Baseline {
     const Items *items;
     int64_t events;          // interactions counted
     int *count[MATCHES];     // (items->n): interactions of each key
-    int *place[MATCHES];     // (items->n): 1 for the most popular key; 0 for what is no key
-    int candidates[MATCHES]; // keys
+    int *place[MATCHES];     // (items->n): 1 for the most popular key; 0 for what is no key, or removed
+    int candidates[MATCHES]; // keys with a place
 } Baseline;
 
 // Counts every train target, and the history of each user's first row: so each interaction before the cut counts once (the

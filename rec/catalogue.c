@@ -3,25 +3,40 @@
 #include "rec/catalogue_file.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+// The answers of the items that are not removed, one after the other; item (live) says whose they are.
+static int encode_answers(Ints *ids, size_t *offset, int *item, const Items *items, const Tokenizer *t,
+                          const PromptStyle *style, Err *err) {
+    for (int i = 0, n = 0; i < items->n; i++) {
+        if (items->removed[i]) continue;
+        if (prompt_answer(ids, t, style, items->title[i], err)) return err_prefix(err, "item %s", items->id[i]);
+        item[n] = i;
+        offset[++n] = ids->len;
+    }
+    return 0;
+}
 
 int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, Err *err) {
     *c = (Catalogue){.items = items};
+    if (items->live == 0) return err_set(err, ERR_DATA, "all items are removed: there is none to recommend");
     Ints ids = {0};
-    size_t *offset = mem_zalloc((size_t)items->n + 1, sizeof *offset);
-    int failed = 0;
-    for (int i = 0; i < items->n && !failed; i++) {
-        failed = prompt_answer(&ids, t, style, items->title[i], err);
-        if (failed) err_prefix(err, "item %s", items->id[i]);
-        offset[i + 1] = ids.len;
-    }
-    if (!failed) failed = trie_build(&c->trie, ids.data, offset, items->n, style->eos_id, err);
-    if (!failed) {
+    size_t *offset = mem_zalloc((size_t)items->live + 1, sizeof *offset);
+    int *item = mem_alloc((size_t)items->live, sizeof *item);
+    int status = encode_answers(&ids, offset, item, items, t, style, err);
+    if (status == 0) status = trie_build(&c->trie, ids.data, offset, items->live, style->eos_id, err);
+    if (status == 0) {
         c->leaf = mem_alloc((size_t)items->n, sizeof *c->leaf);
-        for (int i = 0; i < items->n; i++) c->leaf[i] = trie_find(&c->trie, ids.data + offset[i], offset[i + 1] - offset[i]);
+        memset(c->leaf, 0xff, (size_t)items->n * sizeof *c->leaf);
+        for (int l = 0; l < c->trie.leaves; l++) c->trie.leaf_item[l] = item[c->trie.leaf_item[l]];
+        for (int n = 0; n < items->live; n++)
+            c->leaf[item[n]] = trie_find(&c->trie, ids.data + offset[n], offset[n + 1] - offset[n]);
+        for (int i = 0; i < items->n; i++)
+            if (items->removed[i]) c->leaf[i] = c->leaf[items_title_group(items, i)];
     }
     ints_free(&ids);
-    free(offset);
-    return failed ? -1 : 0;
+    free(offset), free(item);
+    return status;
 }
 
 int catalogue_open(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, const char *index,

@@ -1,4 +1,5 @@
-// All items as answers: the trie of their titles, and which leaf each item has. Read-only once built; sessions share it.
+// All items that may be recommended as answers: the trie of their titles, and which leaf each item has. Read-only once built;
+// sessions share it.
 #ifndef REC_CATALOGUE_H
 #define REC_CATALOGUE_H
 
@@ -9,9 +10,9 @@
 
 typedef struct Catalogue {
     const Items *items; // borrowed
-    Trie trie;
-    int32_t *leaf; // (items->n)
-    int borrowed;  // the arrays lie in `file`, or in a caller's memory (catalogue_file.h)
+    Trie trie;          // leaf_item: the first item with the title that is not removed
+    int32_t *leaf;      // (items->n); -1: removed, and no other item has its title
+    int borrowed;       // the arrays lie in `file`, or in a caller's memory (catalogue_file.h)
     MapFile file;
 } Catalogue;
 
@@ -21,7 +22,7 @@ int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const 
 int catalogue_open(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, const char *index, Err *err);
 void catalogue_free(Catalogue *c);
 
-// The leaf of a title, or -1 where no item has it.
+// The leaf of a title, or -1 where no item that may be recommended has it.
 int catalogue_leaf(const Catalogue *c, const char *title);
 
 #endif

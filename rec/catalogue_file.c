@@ -20,7 +20,7 @@ enum { ARRAYS = 6 };
 
 // Numbers in each array.
 static void array_sizes(const Header *h, size_t size[ARRAYS]) {
-    size[0] = (size_t)h->nodes + 1;               // first_child
+    size[0] = (size_t)h->nodes + 1;                // first_child
     size[1] = (size_t)h->nodes + (size_t)h->tails; // token
     size[2] = ((size_t)h->nodes + TRIE_RANK - 1) / TRIE_RANK;
     size[3] = (size_t)h->leaves + 1; // tail
@@ -32,6 +32,7 @@ CatalogueKey catalogue_file_key(const Items *items, const Tokenizer *t, const Pr
     XXH3_state_t *x = XXH3_createState();
     CHECK(x && XXH3_128bits_reset(x) == XXH_OK);
     for (int i = 0; i < items->n; i++) XXH3_128bits_update(x, items->title[i], strlen(items->title[i]) + 1);
+    XXH3_128bits_update(x, items->removed, (size_t)items->n);
     char tokenizer[33];
     tokenizer_hash(t, tokenizer);
     XXH3_128bits_update(x, tokenizer, sizeof tokenizer);
@@ -138,16 +139,19 @@ static int check_arrays(const Catalogue *c, const char *name, Err *err) {
     if (t->token[0] != -1 || !all_within(t->token + 1, (size_t)t->nodes + (size_t)t->tails - 1, 0, INT32_MAX))
         return damaged(name, "a token is no id", err);
     if (!nodes_hold(t) || !leaves_hold(t) || !depths_hold(t)) return damaged(name, "the nodes are no trie", err);
-    if (!all_within(t->leaf_item, (size_t)t->leaves, 0, c->items->n) || !all_within(c->leaf, (size_t)c->items->n, 0, t->leaves))
+    if (!all_within(t->leaf_item, (size_t)t->leaves, 0, c->items->n) ||
+        !all_within(c->leaf, (size_t)c->items->n, -1, t->leaves))
         return damaged(name, "an item number is out of range", err);
+    for (int i = 0; i < c->items->n; i++)
+        if (c->leaf[i] < 0 && !c->items->removed[i]) return damaged(name, "an item has no leaf", err);
     for (int l = 0; l < t->leaves; l++)
         if (c->leaf[t->leaf_item[l]] != l) return damaged(name, "a leaf is not that of its item", err);
     return 0;
 }
 
 static int check_header(const Header *h, size_t bytes, const char *name, Err *err) {
-    if (h->items < 1 || h->nodes < 2 || h->tails < 0 || h->leaves < 1 || h->leaves > h->items || h->longest < 1 || h->eos_id < 0 ||
-        h->tails > INT32_MAX - h->nodes)
+    if (h->items < 1 || h->nodes < 2 || h->tails < 0 || h->leaves < 1 || h->leaves > h->items || h->longest < 1 ||
+        h->eos_id < 0 || h->tails > INT32_MAX - h->nodes)
         return damaged(name, "a count is out of range", err);
     size_t size[ARRAYS], numbers = 0, expected;
     array_sizes(h, size);

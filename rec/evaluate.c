@@ -66,7 +66,7 @@ static int evaluate_group(Evaluation *e, const Ranker *r, const Rows *rows, int 
         find_target(r->items, &rows->row[row], item, g->found[i], rank);
         for (int by = 0; by < MATCHES; by++) ranks->match[by][row] = rank[by];
         e->short_lists += g->found[i] < r->k;
-        e->outside += items_by_title(r->items, rows->row[row].target_title) < 0;
+        e->outside += !items_offer(r->items, rows->row[row].target_title);
         if (results) write_result(results, r->items, &rows->row[row], row, rank, item, g->found[i], &g->line);
     }
     return 0;

@@ -20,7 +20,7 @@ typedef struct Evaluation {
     Metrics popularity[MATCHES];              // rows 0: there are no train rows
     Metrics repeat[MATCHES], chance[MATCHES]; // the user's own history; a list in random order
     Metrics warm, cold;                       // by title: targets that occur in the train rows, and others; rows may be 0
-    int outside;                              // targets that are not in the catalogue: always a miss
+    int outside;                              // targets that are not in the catalogue, or removed from it: always a miss
     int short_lists;                          // rows with fewer than `list` items
     double seconds;                           // of recommending
 } Evaluation;

@@ -145,6 +145,20 @@ static void test_awkward_titles(void **state) {
     assert_int_equal(catalogue_leaf(&c, "Heat 2"), c.leaf[1]);
     assert_int_equal(catalogue_leaf(&c, "Heat 3"), -1);
     catalogue_free(&c);
+
+    // A removed item has no leaf, but where another has its title; leaves name the items that are left.
+    const char *removed[] = {"100", "102"};
+    int changed;
+    OK(items_remove(&items, removed, 2, &changed, &err));
+    OK(catalogue_build(&c, &items, t, &style, &err));
+    assert_int_equal(c.trie.leaves, 4);
+    assert_int_equal(c.trie.leaf_item[catalogue_leaf(&c, "Heat")], 5);
+    assert_int_equal(c.leaf[0], c.leaf[5]);
+    assert_int_equal(c.leaf[2], -1);
+    assert_int_equal(catalogue_leaf(&c, "\""), -1);
+    for (int i = 0; i < 6; i++)
+        if (i != 0 && i != 2) assert_int_equal(c.trie.leaf_item[c.leaf[i]], i);
+    catalogue_free(&c);
     tokenizer_close(t);
     items_free(&items);
     json_decref(titles);

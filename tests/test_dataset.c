@@ -7,6 +7,7 @@
 #include "tests/guard.h"
 #include "tests/shared_data.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -322,8 +323,12 @@ static void test_items(void **state) {
     } bad[] = {
         {"", "empty file", 0},
         {"\n\n", "no items", 2},
-        {"One\n", "line 1: not two fields", 4},
-        {"One\tTwo\t3\n", "line 1: not two fields", 10},
+        {"One\n", "line 1: not 2 to 4 fields", 4},
+        {"One\t1\ta\tremoved\t\n", "line 1: not 2 to 4 fields", 17},
+        {"One\t1\ta\tRemoved\n", "line 1: the fourth field is not \"removed\"", 16},
+        {"One\t1\ta\t\n", "line 1: the fourth field is not \"removed\"", 9},
+        {"One\t1\ta\x7f\n", "line 1: an index text that", 9},
+        {"One\tTwo\t3\n", "line 1: the item id is no number", 10},
         {"One\t1\n\t2\n", "line 2: no title", 9},
         {"One\t1\nTwo\t1\n", "line 2: an item id stands twice", 12},
         {"One\t01\n", "line 1: the item id is no number", 7},
@@ -355,6 +360,84 @@ static void test_items(void **state) {
     assert_int_equal(err.code, ERR_IO);
     free(path);
     folder_remove(folder);
+}
+
+static void expect_items(const Items *items, const char *lines) {
+    Str text = {0};
+    for (int i = 0; i < items->n; i++) items_put_line(&text, items, i);
+    assert_string_equal(text.data, lines);
+    str_free(&text);
+}
+
+static void parse_items(Items *items, const char *text) {
+    Err err = {0};
+    if (items_parse(items, text, strlen(text), "info", &err)) fail_msg("%s", err.message);
+}
+
+// Lines never move, and a title stands for the first item with it that is not removed.
+static void test_items_change(void **state) {
+    (void)state;
+    Items items, more;
+    Err err = {0};
+    int changed;
+    parse_items(&items, "A\t5\nB\t3\t<1>\nA\t4\t\tremoved\nA\t0\t\n");
+    expect_items(&items, "A\t5\nB\t3\t<1>\nA\t4\t\tremoved\nA\t0\n");
+    assert_true(items.n == 4 && items.live == 3 && items.texts == 1);
+    assert_int_equal(items_by_title(&items, "A"), 0);
+    const char *first[] = {"5", "4"}, *others[] = {"0", "3"};
+    assert_int_equal(items_remove(&items, first, 2, &changed, &err), 0);
+    assert_true(changed == 1 && items.live == 2);
+    assert_int_equal(items_by_title(&items, "A"), 3);
+    assert_int_equal(items_title_group(&items, 0), 3);
+    assert_int_equal(items_title_group(&items, 3), 3);
+
+    parse_items(&more, "C\t5\nB\t3\nD\t9\t<2>\nE\t7\t\tremoved\n");
+    assert_int_equal(items_add(&items, &more, &changed, &err), 0);
+    items_free(&more);
+    assert_int_equal(changed, 2);
+    expect_items(&items, "C\t5\nB\t3\t<1>\nA\t4\t\tremoved\nA\t0\nD\t9\t<2>\n");
+    assert_int_equal(items_by_id(&items, "9"), 4);
+    assert_int_equal(items_by_title(&items, "C"), 0);
+    parse_items(&more, "B!\t3\n");
+    assert_int_equal(items_add(&items, &more, &changed, &err), -1);
+    assert_non_null(strstr(err.message, "item 3 is there already, as \"B\""));
+    items_free(&more);
+
+    const char *texts[] = {"<2>", ""};
+    assert_int_equal(items_set_texts(&items, others, texts, 2, &changed, &err), 0);
+    assert_true(changed == 2 && items.texts == 2);
+    assert_ptr_equal(items.text[3], items.text[4]);
+    assert_null(items.text[1]);
+    assert_int_equal(items_set_texts(&items, others, texts, 2, &changed, &err), 0);
+    assert_int_equal(changed, 0);
+    const char *all[] = {"5", "3", "0", "9"};
+    assert_int_equal(items_remove(&items, all, 4, &changed, &err), -1);
+    assert_non_null(strstr(err.message, "no item would be left"));
+    items_free(&items);
+}
+
+// The files of the fuzzer's corpus whose names say what becomes of them.
+static void test_items_corpus(void **state) {
+    (void)state;
+    static const char folder[] = "fuzz/corpus/items";
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    int good = 0, bad = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        int is_good = !strncmp(e->d_name, "good-", 5);
+        if (!is_good && strncmp(e->d_name, "bad-", 4)) continue;
+        char *path = file_join(folder, e->d_name);
+        Items items;
+        Err err = {0};
+        int status = items_open(&items, path, &err);
+        if (is_good ? status != 0 : status != -1 || err.code != ERR_DATA || !strstr(err.message, path))
+            fail_msg("%s: %s", path, status ? err.message : "read");
+        if (status == 0) items_free(&items);
+        *(is_good ? &good : &bad) += 1;
+        free(path);
+    }
+    closedir(dir);
+    assert_true(good >= 10 && bad >= 20);
 }
 
 static void refuses_open(const char *folder, const char *category, int code, const char *part) {
@@ -533,8 +616,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),         cmocka_unit_test(test_damaged), cmocka_unit_test(test_bad_rows),
         cmocka_unit_test(test_time_order),   cmocka_unit_test(test_cuts),    cmocka_unit_test(test_control_bytes_in_messages),
-        cmocka_unit_test(test_many_rows),    cmocka_unit_test(test_items),   cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_dataset_json), cmocka_unit_test(test_office),
+        cmocka_unit_test(test_many_rows),    cmocka_unit_test(test_items),   cmocka_unit_test(test_items_change),
+        cmocka_unit_test(test_items_corpus), cmocka_unit_test(test_folder),  cmocka_unit_test(test_dataset_json),
+        cmocka_unit_test(test_office),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,6 +53,30 @@ static void test_baselines(void **state) {
     assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &d), 0);
     assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &none), 0);
     baseline_free(&b);
+
+    // Removed items are counted, and stand in no list; title a goes under item 102 now.
+    const char *removed[] = {"100", "101"}, *t_cb[] = {"c", "b"}, *i_cb[] = {"103", "101"};
+    Err err = {0};
+    int changed;
+    OK(items_remove(&items, removed, 2, &changed, &err));
+    baseline_count(&b, &items, &train);
+    const int title_count_left[] = {0, 2, 2, 1, 0}, place_left[] = {0, 0, 1, 2, 3};
+    assert_memory_equal(b.count[MATCH_ITEM], item_count, sizeof item_count);
+    assert_memory_equal(b.count[MATCH_TITLE], title_count_left, sizeof title_count_left);
+    for (int by = 0; by < MATCHES; by++) {
+        assert_memory_equal(b.place[by], place_left, sizeof place_left);
+        assert_int_equal(b.candidates[by], 3);
+        assert_int_equal(baseline_popularity(&b, (MatchBy)by, &d, 1), 1);
+    }
+    Row gone = row("u", t_cb, i_cb, 2, "b", "101"), left = row("u", t_cb, i_cb, 2, "c", "103");
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &gone, 0), 0);
+    assert_int_equal(baseline_popularity(&b, MATCH_ITEM, &gone, 1), 0);
+    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &d, 0), 3);
+    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &gone), 0);
+    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &left), 1);
+    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &a), 1);
+    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &a), 0);
+    baseline_free(&b);
     items_free(&items);
     json_decref(titles);
 }
