@@ -7,7 +7,16 @@
 #include <stdint.h>
 
 // Streams in use; a stream may be made finer by the caller through `index`.
-enum { RNG_SHUFFLE = 1, RNG_NOISE = 2, RNG_INIT = 3, RNG_BOOTSTRAP = 4, RNG_SYNTHETIC = 5, RNG_SAMPLE = 6 };
+enum {
+    RNG_SHUFFLE = 1,
+    RNG_NOISE = 2,
+    RNG_INIT = 3,
+    RNG_BOOTSTRAP = 4,
+    RNG_SYNTHETIC = 5,
+    RNG_SAMPLE = 6,
+    RNG_DROPOUT = 7,
+    RNG_NEGATIVE = 8
+};
 
 void rng_block(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index);
 

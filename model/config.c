@@ -17,7 +17,9 @@ enum {
 
 static const struct FamilyName {
     const char *model_type, *architecture;
-} family_name[] = {[FAMILY_LLAMA] = {"llama", "LlamaForCausalLM"}, [FAMILY_QWEN2] = {"qwen2", "Qwen2ForCausalLM"}};
+} family_name[] = {[FAMILY_LLAMA] = {"llama", "LlamaForCausalLM"},
+                   [FAMILY_QWEN2] = {"qwen2", "Qwen2ForCausalLM"},
+                   [FAMILY_SASREC] = {"sasrec", "SASRec"}};
 
 static const ModelConfig unset = {.rms_eps = 1e-6f, .rope_base = 10000, .bos_id = -1, .eos_id = -1, .add_bos = -1};
 
@@ -55,7 +57,8 @@ int config_check(const ModelConfig *c, const char *name, Err *err) {
         check_size(name, "the number of positions", c->max_positions, MAX_POSITIONS, err))
         return -1;
     if (c->H % c->G) return err_set(err, ERR_DATA, "%s: %d heads do not divide among %d key/value heads", name, c->H, c->G);
-    if (c->K % 2) return err_set(err, ERR_DATA, "%s: the head size %d is odd, rotary embedding turns pairs", name, c->K);
+    if (c->K % 2 && !c->learned_positions)
+        return err_set(err, ERR_DATA, "%s: the head size %d is odd, rotary embedding turns pairs", name, c->K);
     if (!(c->rms_eps > 0 && c->rms_eps < 1))
         return err_set(err, ERR_DATA, "%s: rms_norm_eps is %g, not in (0, 1)", name, (double)c->rms_eps);
     if (check_rope(c, name, err) || check_id(name, "bos_token_id", c->bos_id, c->V, err) ||
@@ -123,10 +126,10 @@ static int read_family(ModelConfig *c, const json_t *json, const char *name, Err
     size_t i = 0, n = sizeof family_name / sizeof *family_name;
     while (i < n && strcmp(json_string_value(type), family_name[i].model_type)) i++;
     if (i == n)
-        return err_set(err, ERR_DATA, "%s: model_type \"%.64s\" is not supported (llama and qwen2 are)", name,
+        return err_set(err, ERR_DATA, "%s: model_type \"%.64s\" is not supported (llama, qwen2 and sasrec are)", name,
                        json_string_value(type));
     c->family = (ModelFamily)i;
-    c->qkv_bias = c->family == FAMILY_QWEN2;
+    c->qkv_bias = c->family != FAMILY_LLAMA;
     if (list && !json_is_array(list)) return err_set(err, ERR_DATA, "%s: \"architectures\" is no list", name);
     json_array_foreach((json_t *)list, i, architecture) {
         const char *text = json_string_value(architecture);
@@ -225,13 +228,58 @@ static int read_own(ModelConfig *c, const json_t *json, const char *name, Err *e
                : 0;
 }
 
+// ---- SASRec -------------------------------------------------------------------------------------------------------
+
+static const char *const activation_name[] = {
+    [ACTIVATION_SWIGLU] = "silu", [ACTIVATION_RELU] = "relu", [ACTIVATION_GELU] = "gelu_pytorch_tanh"};
+
+ModelConfig config_sasrec(int items) {
+    ModelConfig c = unset;
+    c.family = FAMILY_SASREC;
+    c.V = items;
+    c.qkv_bias = c.biases = c.layer_norm = c.learned_positions = c.tied = 1;
+    c.activation = ACTIVATION_RELU;
+    c.rms_eps = 1e-8f; // as the original
+    return c;
+}
+
+static int read_activation(ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    const char *text = json_string_value(get(json, "hidden_act"));
+    for (int a = ACTIVATION_RELU; a <= ACTIVATION_GELU && text; a++)
+        if (!strcmp(text, activation_name[a])) {
+            c->activation = (Activation)a;
+            return 0;
+        }
+    return err_set(err, ERR_DATA, "%s: hidden_act \"%.64s\" is not supported (relu and gelu_pytorch_tanh are)", name,
+                   text ? text : "?");
+}
+
+static int read_sasrec(ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    *c = config_sasrec(0);
+    if (get_int(json, "num_hidden_layers", &c->L, 1, name, err) || get_int(json, "hidden_size", &c->D, 1, name, err) ||
+        get_int(json, "num_attention_heads", &c->H, 1, name, err) || get_int(json, "intermediate_size", &c->F, 1, name, err) ||
+        get_int(json, "vocab_size", &c->V, 1, name, err) ||
+        get_int(json, "max_position_embeddings", &c->max_positions, 1, name, err) ||
+        get_float(json, "layer_norm_eps", &c->rms_eps, 0, name, err) ||
+        get_bool(json, "tie_word_embeddings", &c->tied, name, err) || read_activation(c, json, name, err) ||
+        read_own(c, json, name, err))
+        return -1;
+    if (c->H < 1 || c->D % c->H)
+        return err_set(err, ERR_DATA, "%s: hidden_size %d does not divide by num_attention_heads %d", name, c->D, c->H);
+    if (!c->tied) return err_set(err, ERR_DATA, "%s: \"tie_word_embeddings\": false is not supported for sasrec", name);
+    c->G = c->H;
+    c->K = c->D / c->H;
+    return config_check(c, name, err);
+}
+
 int config_from_json(ModelConfig *c, const json_t *json, const char *name, Err *err) {
     *c = unset;
     if (!json_is_object(json)) return err_set(err, ERR_DATA, "%s: the configuration is no object", name);
-    if (read_family(c, json, name, err) || refuse_options(c, json, name, err) ||
-        get_int(json, "num_hidden_layers", &c->L, 1, name, err) || get_int(json, "hidden_size", &c->D, 1, name, err) ||
-        get_int(json, "num_attention_heads", &c->H, 1, name, err) || get_int(json, "intermediate_size", &c->F, 1, name, err) ||
-        get_int(json, "vocab_size", &c->V, 1, name, err) ||
+    if (read_family(c, json, name, err)) return -1;
+    if (c->family == FAMILY_SASREC) return read_sasrec(c, json, name, err);
+    if (refuse_options(c, json, name, err) || get_int(json, "num_hidden_layers", &c->L, 1, name, err) ||
+        get_int(json, "hidden_size", &c->D, 1, name, err) || get_int(json, "num_attention_heads", &c->H, 1, name, err) ||
+        get_int(json, "intermediate_size", &c->F, 1, name, err) || get_int(json, "vocab_size", &c->V, 1, name, err) ||
         get_int(json, "max_position_embeddings", &c->max_positions, 1, name, err) ||
         get_float(json, "rms_norm_eps", &c->rms_eps, 0, name, err) || read_rope(c, json, name, err))
         return -1;
@@ -255,23 +303,37 @@ static json_t *id_or_null(int id) {
     return id < 0 ? json_null() : json_integer(id);
 }
 
+static json_t *own_json(const ModelConfig *c) {
+    json_t *own = json_pack("{s:i, s:i, s:b}", "thoughts", c->thoughts, "thought_window", c->thought_window, "thought_hidden",
+                            c->thought_hidden);
+    if (c->add_bos >= 0) json_object_set_new(own, "add_bos", json_boolean(c->add_bos));
+    return own;
+}
+
+static json_t *sasrec_json(const ModelConfig *c, const char *dtype) {
+    const struct FamilyName *family = &family_name[c->family];
+    return json_pack("{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:b, s:o}", "architectures",
+                     family->architecture, "model_type", family->model_type, "torch_dtype", dtype, "hidden_size", c->D,
+                     "num_hidden_layers", c->L, "num_attention_heads", c->H, "intermediate_size", c->F, "vocab_size", c->V,
+                     "max_position_embeddings", c->max_positions, "hidden_act", activation_name[c->activation],
+                     "layer_norm_eps", (double)c->rms_eps, "tie_word_embeddings", c->tied, "latentr3", own_json(c));
+}
+
 json_t *config_to_json(const ModelConfig *c, const char *dtype) {
+    if (c->family == FAMILY_SASREC) return sasrec_json(c, dtype);
     const struct FamilyName *family = &family_name[c->family];
     json_t *scaling = c->rope_factor == 0 ? json_null()
                                           : json_pack("{s:s, s:f, s:f, s:f, s:i}", "rope_type", "llama3", "factor",
                                                       (double)c->rope_factor, "low_freq_factor", (double)c->rope_low_freq,
                                                       "high_freq_factor", (double)c->rope_high_freq,
                                                       "original_max_position_embeddings", c->rope_original_positions);
-    json_t *own = json_pack("{s:i, s:i, s:b}", "thoughts", c->thoughts, "thought_window", c->thought_window, "thought_hidden",
-                            c->thought_hidden);
-    if (c->add_bos >= 0) json_object_set_new(own, "add_bos", json_boolean(c->add_bos));
     json_t *json = json_pack(
         "{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:f, s:o, s:b, s:o, s:o, s:o}", "architectures",
         family->architecture, "model_type", family->model_type, "torch_dtype", dtype, "hidden_size", c->D, "num_hidden_layers",
         c->L, "num_attention_heads", c->H, "num_key_value_heads", c->G, "head_dim", c->K, "intermediate_size", c->F,
         "vocab_size", c->V, "max_position_embeddings", c->max_positions, "hidden_act", "silu", "rms_norm_eps",
         (double)c->rms_eps, "rope_theta", (double)c->rope_base, "rope_scaling", scaling, "tie_word_embeddings", c->tied,
-        "bos_token_id", id_or_null(c->bos_id), "eos_token_id", id_or_null(c->eos_id), "latentr3", own);
+        "bos_token_id", id_or_null(c->bos_id), "eos_token_id", id_or_null(c->eos_id), "latentr3", own_json(c));
     CHECK(json);
     if (c->family == FAMILY_LLAMA) {
         json_object_set_new(json, "attention_bias", json_false());
@@ -327,7 +389,7 @@ static int gguf_id(const Gguf *g, const char *key, int *out, Err *err) {
 static int gguf_family(ModelConfig *c, const Gguf *g, Err *err) {
     GgufString architecture;
     if (gguf_string(g, "general.architecture", &architecture, err)) return -1;
-    size_t i = 0, n = sizeof family_name / sizeof *family_name;
+    size_t i = 0, n = FAMILY_SASREC; // which has no GGUF form
     while (i < n && !string_is(architecture, family_name[i].model_type)) i++;
     if (i == n)
         return err_set(err, ERR_DATA, "%s: architecture \"%.*s\" is not supported (llama and qwen2 are)", g->file.path,

@@ -1,22 +1,28 @@
-// The shape of a decoder-only language model, from config.json or GGUF metadata.
+// The shape of a decoder-only model, from config.json or GGUF metadata: a language model, or SASRec, whose vocabulary is a
+// catalogue (token i is its item i).
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H
 
 #include "base/err.h"
 #include "base/json.h"
 #include "io/gguf.h"
+#include "ops/ops.h"
 
 enum { CONFIG_THOUGHTS = 16 }; // the most a model may have
 
-typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2 } ModelFamily;
+typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2, FAMILY_SASREC } ModelFamily;
 
 typedef struct ModelConfig {
     ModelFamily family;
     int L, D, H, G, K, F, V; // layers, width, heads, key/value heads, head size, feed-forward, vocabulary
-    int qkv_bias;            // Qwen2
+    int qkv_bias;            // Qwen2, SASRec
+    int biases;              // of all other linear layers: SASRec
+    int layer_norm;          // with bias, in place of RMSNorm: SASRec
+    int learned_positions;   // a table of max_positions rows, in place of rotary embedding: SASRec
+    Activation activation;   // of the feed-forward; SwiGLU has a gate beside it
     int tied;                // the head is the embedding table
     int max_positions;
-    float rms_eps, rope_base;
+    float rms_eps, rope_base; // rms_eps: of either norm
     // Llama-3 scaling of the rotary frequencies; factor 0: none.
     float rope_factor, rope_low_freq, rope_high_freq;
     int rope_original_positions;
@@ -33,6 +39,8 @@ int config_from_json(ModelConfig *c, const json_t *json, const char *name, Err *
 int config_from_gguf(ModelConfig *c, const Gguf *g, Err *err);
 // For transformers: architectures, model_type, sizes, and our own keys. The caller owns it.
 json_t *config_to_json(const ModelConfig *c, const char *dtype);
+// SASRec over a catalogue of `items`, with its usual norm and activation; the sizes are left to the caller.
+ModelConfig config_sasrec(int items);
 // Refuses sizes that are zero, negative, over their limits or that do not divide.
 int config_check(const ModelConfig *c, const char *name, Err *err);
 

@@ -13,7 +13,7 @@ static const float *weight(const Llm *m, const char *name) {
 }
 
 static const float *layer_weight(const Llm *m, int layer, const char *name) {
-    char full[80];
+    char full[96];
     snprintf(full, sizeof full, "model.layers.%d.%s", layer, name);
     return weight(m, full);
 }
@@ -22,6 +22,24 @@ static ParamGroup group_of(const Llm *m, const float *w) {
     ParamGroup g = PARAMS_BACKBONE;
     while ((size_t)(w - m->w) >= m->params.begin[g + 1]) g++;
     return g;
+}
+
+// NULL where the model has no such tensor.
+static const float *optional(const Llm *m, int present, const char *name) {
+    return present ? weight(m, name) : NULL;
+}
+
+static const float *layer_bias(const Llm *m, int layer, const char *name) {
+    char full[80];
+    snprintf(full, sizeof full, "model.layers.%d.%s.bias", layer, name);
+    const Param *p = params_find(&m->params, full);
+    return p ? m->w + p->offset : NULL;
+}
+
+static LlmNorm layer_norm(const Llm *m, int layer, const char *name) {
+    char full[64];
+    snprintf(full, sizeof full, "%s.weight", name);
+    return (LlmNorm){layer_weight(m, layer, full), layer_bias(m, layer, name)};
 }
 
 static Matrix matrix(Llm *m, const float *w, int O, int I) {
@@ -37,7 +55,9 @@ static void bind_weights(Llm *m) {
     const float *embed = weight(m, "model.embed_tokens.weight");
     m->embed = embed;
     m->embed_type = DTYPE_F32;
-    m->norm = weight(m, "model.norm.weight");
+    m->norm = (LlmNorm){weight(m, "model.norm.weight"), optional(m, c->layer_norm, "model.norm.bias")};
+    m->position_embed = optional(m, c->learned_positions, "model.embed_positions.weight");
+    m->thought_embed = optional(m, c->learned_positions && c->thoughts, "model.embed_thoughts.weight");
     m->head = matrix(m, c->tied ? embed : weight(m, "lm_head.weight"), c->V, c->D);
     if (m->params.begin[PARAMS_LATENT] < m->params.begin[PARAMS_LATENT + 1]) {
         m->ratt_q = matrix(m, weight(m, "attention.query.weight"), c->D, c->D);
@@ -48,15 +68,20 @@ static void bind_weights(Llm *m) {
         m->ratt_vb = weight(m, "attention.value.bias");
     }
     m->block = mem_zalloc((size_t)c->L, sizeof *m->block);
+    const int gated = c->activation == ACTIVATION_SWIGLU;
     for (int l = 0; l < c->L; l++) {
         LlmBlock *b = &m->block[l];
         b->qkv = matrix(m, layer_weight(m, l, "self_attn.q_proj.weight"), (c->H + 2 * c->G) * c->K, c->D);
         b->out = matrix(m, layer_weight(m, l, "self_attn.o_proj.weight"), c->D, c->H * c->K);
-        b->gate_up = matrix(m, layer_weight(m, l, "mlp.gate_proj.weight"), 2 * c->F, c->D);
+        b->gate_up =
+            matrix(m, layer_weight(m, l, gated ? "mlp.gate_proj.weight" : "mlp.up_proj.weight"), gated ? 2 * c->F : c->F, c->D);
         b->down = matrix(m, layer_weight(m, l, "mlp.down_proj.weight"), c->D, c->F);
-        b->qkv_bias = c->qkv_bias ? layer_weight(m, l, "self_attn.q_proj.bias") : NULL;
-        b->norm1 = layer_weight(m, l, "input_layernorm.weight");
-        b->norm2 = layer_weight(m, l, "post_attention_layernorm.weight");
+        b->qkv_bias = layer_bias(m, l, "self_attn.q_proj");
+        b->out_bias = layer_bias(m, l, "self_attn.o_proj");
+        b->up_bias = layer_bias(m, l, "mlp.up_proj");
+        b->down_bias = layer_bias(m, l, "mlp.down_proj");
+        b->norm1 = layer_norm(m, l, "input_layernorm");
+        b->norm2 = layer_norm(m, l, "post_attention_layernorm");
     }
 }
 
@@ -107,7 +132,10 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     arena_init(&m->arena, range, bytes, "the model's arena");
     m->w = ARENA_NEW(&m->arena, float, m->params.total);
     bind_weights(m);
-    rope_init(&m->rope, m, c->K, c->rope_base, positions, 1);
+    if (c->learned_positions)
+        m->rope = (Rope){.positions = positions, .K = c->K};
+    else
+        rope_init(&m->rope, m, c->K, c->rope_base, positions, 1);
     if (m->ratt_q.w) rope_init(&m->ratt_rope, m, c->D, ratt_rope_base, positions, 0);
     return 0;
 }

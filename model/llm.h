@@ -6,13 +6,20 @@
 #include "model/params.h"
 #include "ops/ops.h"
 
-typedef struct LlmBlock {       // one decoder layer; pointers into Llm.w
-    Matrix qkv;                 // ((H + 2G) K, D)
-    Matrix out;                 // (D, H K)
-    Matrix gate_up;             // (2F, D)
-    Matrix down;                // (D, F)
-    const float *qkv_bias;      // ((H + 2G) K) or NULL
-    const float *norm1, *norm2; // (D)
+typedef struct LlmNorm {
+    const float *weight, *bias; // (D); bias: LayerNorm, NULL: RMSNorm
+} LlmNorm;
+
+typedef struct LlmBlock {   // one decoder layer; pointers into Llm.w
+    Matrix qkv;             // ((H + 2G) K, D)
+    Matrix out;             // (D, H K)
+    Matrix gate_up;         // (2F, D); without a gate (F, D)
+    Matrix down;            // (D, F)
+    const float *qkv_bias;  // ((H + 2G) K); this and the next three may be NULL
+    const float *out_bias;  // (D)
+    const float *up_bias;   // (F)
+    const float *down_bias; // (D)
+    LlmNorm norm1, norm2;
 } LlmBlock;
 
 typedef struct Llm {
@@ -27,7 +34,9 @@ typedef struct Llm {
     const void *embed;              // (V, D) of embed_type: the master, or, where the backbone is frozen, the compute type
     Dtype embed_type;
     struct Frozen *frozen;         // frozen.h; NULL: all weights are in w
-    const float *norm;             // (D) final
+    const float *position_embed;   // (max_positions, D) added to the items' embeddings, or NULL
+    const float *thought_embed;    // (thoughts, D) added to the thoughts, or NULL
+    LlmNorm norm;                  // final
     Matrix head;                   // (V, D); w is embed where tied
     Matrix ratt_q, ratt_k, ratt_v; // (D, D) LatentRATT
     const float *ratt_qb, *ratt_kb, *ratt_vb;
@@ -35,7 +44,7 @@ typedef struct Llm {
     Rope rope, ratt_rope;
 } Llm;
 
-// Weights undefined (weights.h fills them). positions: how many the rotary tables hold.
+// Weights undefined (weights.h fills them). positions: how many a timeline may have (rows of the rotary tables).
 int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err);
 void llm_free(Llm *m);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN_FLOATS = 16, LAYER_PARAMS = 12, OTHER_PARAMS = 9 }; // 64 bytes, as the arena
+enum { ALIGN_FLOATS = 16, LAYER_PARAMS = 16, OTHER_PARAMS = 12 }; // 64 bytes, as the arena
 
 // Where a tensor begins: at a multiple of ALIGN_FLOATS, or right behind the one before it, with which it makes one matrix.
 typedef enum Place { PADDED, ADJACENT } Place;
@@ -28,10 +28,14 @@ __attribute__((format(printf, 6, 7))) static void add(Params *p, ParamGroup grou
     CHECK(n > 0 && (size_t)n < sizeof t->name);
 }
 
-static void add_layer(Params *p, const ModelConfig *c, int i) {
+// A vector of O values where the model has it.
+static void add_bias(Params *p, int present, int O, int layer, const char *name) {
+    if (present) add(p, PARAMS_BACKBONE, PADDED, O, 0, "model.layers.%d.%s.bias", layer, name);
+}
+
+static void add_attention(Params *p, const ModelConfig *c, int i) {
     const ParamGroup g = PARAMS_BACKBONE;
     const int Q = c->H * c->K, KV = c->G * c->K;
-    add(p, g, PADDED, c->D, 0, "model.layers.%d.input_layernorm.weight", i);
     add(p, g, PADDED, Q, c->D, "model.layers.%d.self_attn.q_proj.weight", i);
     add(p, g, ADJACENT, KV, c->D, "model.layers.%d.self_attn.k_proj.weight", i);
     add(p, g, ADJACENT, KV, c->D, "model.layers.%d.self_attn.v_proj.weight", i);
@@ -41,10 +45,26 @@ static void add_layer(Params *p, const ModelConfig *c, int i) {
         add(p, g, ADJACENT, KV, 0, "model.layers.%d.self_attn.v_proj.bias", i);
     }
     add(p, g, PADDED, c->D, Q, "model.layers.%d.self_attn.o_proj.weight", i);
-    add(p, g, PADDED, c->D, 0, "model.layers.%d.post_attention_layernorm.weight", i);
-    add(p, g, PADDED, c->F, c->D, "model.layers.%d.mlp.gate_proj.weight", i);
-    add(p, g, ADJACENT, c->F, c->D, "model.layers.%d.mlp.up_proj.weight", i);
+    add_bias(p, c->biases, c->D, i, "self_attn.o_proj");
+}
+
+static void add_feed_forward(Params *p, const ModelConfig *c, int i) {
+    const ParamGroup g = PARAMS_BACKBONE;
+    const int gated = c->activation == ACTIVATION_SWIGLU;
+    if (gated) add(p, g, PADDED, c->F, c->D, "model.layers.%d.mlp.gate_proj.weight", i);
+    add(p, g, gated ? ADJACENT : PADDED, c->F, c->D, "model.layers.%d.mlp.up_proj.weight", i);
+    add_bias(p, c->biases, c->F, i, "mlp.up_proj");
     add(p, g, PADDED, c->D, c->F, "model.layers.%d.mlp.down_proj.weight", i);
+    add_bias(p, c->biases, c->D, i, "mlp.down_proj");
+}
+
+static void add_layer(Params *p, const ModelConfig *c, int i) {
+    add(p, PARAMS_BACKBONE, PADDED, c->D, 0, "model.layers.%d.input_layernorm.weight", i);
+    add_bias(p, c->layer_norm, c->D, i, "input_layernorm");
+    add_attention(p, c, i);
+    add(p, PARAMS_BACKBONE, PADDED, c->D, 0, "model.layers.%d.post_attention_layernorm.weight", i);
+    add_bias(p, c->layer_norm, c->D, i, "post_attention_layernorm");
+    add_feed_forward(p, c, i);
 }
 
 static void end_group(Params *p, ParamGroup group) {
@@ -56,8 +76,11 @@ void params_init(Params *p, const ModelConfig *c) {
     *p = (Params){.param = mem_zalloc((size_t)c->L * LAYER_PARAMS + OTHER_PARAMS, sizeof(Param))};
     add(p, PARAMS_BACKBONE, PADDED, c->V, c->D, "model.embed_tokens.weight");
     if (!c->tied) add(p, PARAMS_BACKBONE, PADDED, c->V, c->D, "lm_head.weight");
+    if (c->learned_positions) add(p, PARAMS_BACKBONE, PADDED, c->max_positions, c->D, "model.embed_positions.weight");
+    if (c->learned_positions && c->thoughts) add(p, PARAMS_BACKBONE, PADDED, c->thoughts, c->D, "model.embed_thoughts.weight");
     for (int i = 0; i < c->L; i++) add_layer(p, c, i);
     add(p, PARAMS_BACKBONE, PADDED, c->D, 0, "model.norm.weight");
+    if (c->layer_norm) add(p, PARAMS_BACKBONE, PADDED, c->D, 0, "model.norm.bias");
     end_group(p, PARAMS_BACKBONE);
     if (c->thoughts > 0 && !c->thought_hidden) {
         static const char *const part[] = {"query", "key", "value"};

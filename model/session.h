@@ -17,6 +17,8 @@ typedef struct KvNode {
     int parent; // -1: a root
     int slot, len;
     int position; // of its first row
+    int thoughts; // rows on its path whose embedding is given
+    int sequence; // number that its dropout goes by; of a root 0 until the caller sets it, then its root's
 } KvNode;
 
 typedef struct Session {
@@ -33,6 +35,8 @@ typedef struct Session {
     int grad_slot0, grad_slots; // gradients exist for these slots
     float **dk, **dv;           // (L) of (grad_slots, G K), NULL: no gradients
     float *dh;                  // (grad_slots, D)
+    Dropout dropout;            // rate 0: none (set by training); key is made for each segment
+    uint64_t dropout_step;      // update that the dropout belongs to
     int64_t tokens_run;         // rows that went forward, for rates
     int64_t thoughts_run;       // thoughts made, and the sum of their squared norms, for logs
     double thought_squares;
@@ -66,7 +70,7 @@ typedef struct SegmentActs { // what a layer's backward needs; (N, .)
     float *rstd1, *rstd2;    // (N)
     act *q, *attn;           // (N, H K)
     float *lse;              // (N, H)
-    act *gate_up;            // (N, 2F)
+    act *gate_up;            // (N, 2F); without a gate (N, F)
 } SegmentActs;
 
 typedef struct Segment {
@@ -76,8 +80,11 @@ typedef struct Segment {
     int first_node, nodes;
     int32_t *ids; // host (N); < 0: the row's embedding is given (a thought)
     int32_t *ids_device, *position_device;
-    int given;                 // rows with ids < 0
-    int32_t *given_row_device; // (given)
+    int given;                   // rows with ids < 0
+    int32_t *given_row_device;   // (given)
+    int32_t *place_device;       // (N) rows of the learned positions, < 0: none; NULL where positions are rotary
+    int32_t *thought_row_device; // (N) the same of the thoughts' table
+    uint64_t *dropout_key;       // (N) device, or NULL
     AttnPlan plan;
     SegmentActs *acts;       // (L) where record
     float *x_out, *rstd_out; // (N, D), (N) before the final norm, where record

@@ -75,6 +75,8 @@ void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy,
 
 // x (N, D) row n = table (V, D) row ids[n]; ids (N) < 0 leaves the row as it is. table is of table_type.
 void op_embed_forward(Ops *ops, float *x, const void *table, Dtype table_type, const int32_t *ids, int N, int D);
+// x (N, D) row n += table (V, D) row ids[n]; ids (N) < 0: nothing. op_embed_backward is its backward too.
+void op_embed_add(Ops *ops, float *x, const float *table, const int32_t *ids, int N, int D);
 // dtable (V, D) += dx (N, D).
 void op_embed_backward(Ops *ops, float *dtable, const float *dx, const int32_t *ids, int N, int D);
 
@@ -98,6 +100,26 @@ void op_rmsnorm_backward(Ops *ops, float *dx, float *dweight, const float *dout,
 // The forward's out again, from x and rstd.
 void op_rmsnorm_again(Ops *ops, act *out, const float *x, const float *rstd, const float *weight, int N, int D);
 
+// The same with a mean: out = (sum - mean) * rstd * weight + bias, rstd of the variance.  Ba et al. 2016.
+void op_layernorm_forward(Ops *ops, act *out, float *rstd, float *sum, const float *x, const float *delta, const float *weight,
+                          const float *bias, int N, int D, float eps);
+// dx +=; dweight, dbias (D) += (both or neither NULL).
+void op_layernorm_backward(Ops *ops, float *dx, float *dweight, float *dbias, const float *dout, const float *x,
+                           const float *rstd, const float *weight, int N, int D);
+void op_layernorm_again(Ops *ops, act *out, const float *x, const float *rstd, const float *weight, const float *bias, int N,
+                        int D);
+
+// ---- dropout ------------------------------------------------------------------------------------------------------
+
+// Which values fall out is decided by (seed, stream, key of the row, place in the row) alone.
+typedef struct Dropout {
+    float rate; // a multiple of 2^-16 is taken
+    uint64_t seed;
+    const uint64_t *key; // (N) device
+} Dropout;
+// x (N, D) of type in place: a share `rate` becomes 0, the others are divided by 1 - rate. This is its own backward.
+void op_dropout(Ops *ops, void *x, Dtype type, const Dropout *d, uint64_t stream, int N, int D);
+
 // ---- feed-forward -------------------------------------------------------------------------------------------------
 
 // out (N, F) = silu(gate) * up, with gu (N, 2F) = [gate | up].  Shazeer 2020.
@@ -105,11 +127,17 @@ void op_swiglu_forward(Ops *ops, act *out, const act *gu, int N, int F);
 // dgu (N, 2F) (=) from dout (N, F) and gu.
 void op_swiglu_backward(Ops *ops, act *dgu, const act *dout, const act *gu, int N, int F);
 
+// The other activations, of a feed-forward without gate: out (N, F) from x (N, F). GELU is the tanh form.
+typedef enum Activation { ACTIVATION_SWIGLU, ACTIVATION_RELU, ACTIVATION_GELU } Activation;
+void op_activation_forward(Ops *ops, act *out, const act *x, Activation kind, int N, int F);
+// dx (N, F) (=) from dout (N, F) and x.
+void op_activation_backward(Ops *ops, act *dx, const act *dout, const act *x, Activation kind, int N, int F);
+
 // ---- attention ----------------------------------------------------------------------------------------------------
 
 // cos and sin (positions, K/2) of rotary embedding.
 typedef struct Rope {
-    const float *cos, *sin; // (positions, K/2), device
+    const float *cos, *sin; // (positions, K/2), device; NULL: nothing turns
     int positions, K;
 } Rope;
 

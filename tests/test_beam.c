@@ -287,7 +287,7 @@ static void test_random_tries(void **state) {
     for (uint64_t round = 0; round < 100; round++) check_random(&f, &r, round);
     reader_close(&r);
     // Where all tokens are equally likely everything ties: the order in which continuations come decides.
-    ops_zero(f.g.ops, (float *)f.g.llm.norm, (size_t)f.g.llm.config.D * sizeof(float));
+    ops_zero(f.g.ops, (float *)f.g.llm.norm.weight, (size_t)f.g.llm.config.D * sizeof(float));
     OK(reader_open(&r, &f.g.llm, f.tokenizer, &f.style, 1, 512, 400, 8, &err));
     for (uint64_t round = 0; round < 30; round++) check_random(&f, &r, round);
     reader_close(&r);

@@ -272,7 +272,7 @@ static void test_refused(void **state) {
     recommend_close(&r);
     // A model that says nothing finite is an error, not a metric of zero; nothing is left of its results.
     const float nan = NAN;
-    ops_upload(c.f.g.ops, (float *)c.f.g.llm.norm, &nan, sizeof nan);
+    ops_upload(c.f.g.ops, (float *)c.f.g.llm.norm.weight, &nan, sizeof nan);
     r = recommender(&c, 2, W);
     assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = c.path}, &err), -1);
     assert_int_equal(err.code, ERR_DATA);

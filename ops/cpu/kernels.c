@@ -147,6 +147,18 @@ static void norm_backward(float *restrict dx, float *restrict dweight, const flo
     SIMD for (size_t i = 0; i < n; i++) dweight[i] += dout[i] * x[i] * rstd;
 }
 
+static double center(float *restrict out, const float *restrict x, size_t n) {
+    double s = 0;
+    SIMD_SUM_S for (size_t i = 0; i < n; i++) s += (double)x[i];
+    const float mean = (float)(s / (double)n);
+    SIMD for (size_t i = 0; i < n; i++) out[i] = x[i] - mean;
+    return sum_squares(out, n);
+}
+
+static void shift(float *x, float a, size_t n) {
+    SIMD for (size_t i = 0; i < n; i++) x[i] += a;
+}
+
 static inline float sigmoid(float x) {
     return 1.0f / (1.0f + exp_fast(-x));
 }
@@ -161,6 +173,53 @@ static void swiglu_backward(float *restrict dgate, float *restrict dup, const fl
         float s = sigmoid(gate[i]), silu = gate[i] * s;
         dup[i] = dout[i] * silu;
         dgate[i] = dout[i] * up[i] * (s + silu * (1.0f - s));
+    }
+}
+
+// The tanh form, x sigmoid(2 c (x + .044715 x^3)) with c = sqrt(2 / pi): Hendrycks & Gimpel 2016.
+static const float GELU_TWICE_C = 1.59576912f, GELU_CUBIC = 0.044715f;
+
+static void activation(float *restrict out, const float *restrict x, size_t n, Activation kind) {
+    if (kind == ACTIVATION_RELU) {
+        SIMD for (size_t i = 0; i < n; i++) out[i] = x[i] < 0 ? 0 : x[i]; // NaN stays NaN
+        return;
+    }
+    SIMD for (size_t i = 0; i < n; i++) out[i] = x[i] * sigmoid(GELU_TWICE_C * x[i] * (1.0f + GELU_CUBIC * x[i] * x[i]));
+}
+
+static void activation_backward(float *restrict dx, const float *restrict dout, const float *restrict x, size_t n,
+                                Activation kind) {
+    if (kind == ACTIVATION_RELU) {
+        SIMD for (size_t i = 0; i < n; i++) dx[i] = x[i] > 0 ? dout[i] : 0 * x[i];
+        return;
+    }
+    SIMD for (size_t i = 0; i < n; i++) {
+        float square = x[i] * x[i], s = sigmoid(GELU_TWICE_C * x[i] * (1.0f + GELU_CUBIC * square));
+        dx[i] = dout[i] * s * (1.0f + (1.0f - s) * GELU_TWICE_C * x[i] * (1.0f + 3.0f * GELU_CUBIC * square));
+    }
+}
+
+// base/rng.h's rng_block, several blocks at a time.
+static void dropout(float *x, size_t n, uint32_t least, float scale_by, uint64_t seed, uint64_t stream, uint64_t first) {
+    enum { BLOCKS = 16, VALUES = 8 };
+    for (size_t at = 0; at < n; at += BLOCKS * VALUES, first += BLOCKS) {
+        uint32_t r[4][BLOCKS];
+        SIMD for (int b = 0; b < BLOCKS; b++) {
+            const uint64_t index = first + (uint64_t)b;
+            uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32),
+                     k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+            for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+                const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+                c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, c1 = (uint32_t)p1;
+                c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1, c3 = (uint32_t)p0;
+            }
+            r[0][b] = c0, r[1][b] = c1, r[2][b] = c2, r[3][b] = c3;
+        }
+        const size_t left = n - at < BLOCKS * VALUES ? n - at : BLOCKS * VALUES;
+        for (size_t i = 0; i < left; i++) {
+            const uint32_t bits = r[i / 2 % 4][i / VALUES] >> 16 * (i % 2) & 0xffffu;
+            x[at + i] = bits < least ? 0 : x[at + i] * scale_by;
+        }
     }
 }
 
@@ -266,6 +325,11 @@ const Kernels KERNELS = {
     .exp_sum = exp_sum,
     .norm_apply = norm_apply,
     .norm_backward = norm_backward,
+    .center = center,
+    .shift = shift,
+    .activation = activation,
+    .activation_backward = activation_backward,
+    .dropout = dropout,
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .rotate = rotate,

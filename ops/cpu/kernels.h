@@ -22,6 +22,14 @@ typedef struct Kernels {
     // dx += rstd * (dout * weight - x * c) and dweight += dout * x * rstd (or NULL)
     void (*norm_backward)(float *dx, float *dweight, const float *dout, const float *x, const float *weight, float rstd,
                           float c, size_t n);
+    // out = x - mean(x); returns the sum of squares of out
+    double (*center)(float *out, const float *x, size_t n);
+    void (*shift)(float *x, float a, size_t n);                                // x += a
+    void (*activation)(float *out, const float *x, size_t n, Activation kind); // not ACTIVATION_SWIGLU
+    void (*activation_backward)(float *dx, const float *dout, const float *x, size_t n, Activation kind);
+    // x kept and times `scale` where its 16 random bits are at least `least`, else 0. Value i has bits from block
+    // first + i / 8 of (seed, stream).
+    void (*dropout)(float *x, size_t n, uint32_t least, float scale, uint64_t seed, uint64_t stream, uint64_t first);
     void (*swiglu)(float *out, const float *gate, const float *up, size_t n);
     void (*swiglu_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up, size_t n);
     // Half-split rotation of x (2 half) by cos, sin (half); sign -1 undoes it.

@@ -2,6 +2,7 @@
 #include "ops/cpu/cpu.h"
 
 static void rotate_heads(const Ops *ops, float *x, int heads, const Rope *rope, int position, float sign) {
+    if (!rope->cos) return;
     size_t half = (size_t)rope->K / 2, at = (size_t)position * half;
     for (int h = 0; h < heads; h++) ops->k->rotate(x + (size_t)h * (size_t)rope->K, rope->cos + at, rope->sin + at, half, sign);
 }

@@ -12,6 +12,12 @@ void op_embed_forward(Ops *ops, float *x, const void *table, Dtype table_type, c
     }
 }
 
+void op_embed_add(Ops *ops, float *x, const float *table, const int32_t *ids, int N, int D) {
+    PARALLEL_FOR((size_t)N * (size_t)D)
+    for (int n = 0; n < N; n++)
+        if (ids[n] >= 0) ops->k->axpy(x + (size_t)n * D, 1.0f, table + (size_t)ids[n] * D, (size_t)D);
+}
+
 // Ids repeat, so threads share the columns, not the rows: each sum runs in the order of the rows.
 void op_embed_backward(Ops *ops, float *dtable, const float *dx, const int32_t *ids, int N, int D) {
     const int strip = 64;

@@ -1,0 +1,90 @@
+#include "data/sequences.h"
+#include "base/arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int new_sequence(Sequences *s) {
+    if ((size_t)s->n == s->cap) {
+        s->cap = s->cap ? 2 * s->cap : 256;
+        s->item = mem_realloc(s->item, s->cap, sizeof *s->item);
+    }
+    s->item[s->n] = (Ints){0};
+    return s->n++;
+}
+
+// The number of a user, whose present sequence is -1 when he is new.
+static int user_number(Sequences *s, const char *user) {
+    const int known = s->users.n, number = intern_put(&s->users, user, strlen(user));
+    if (number < known) return number;
+    if ((size_t)number == s->users_cap) {
+        s->users_cap = s->users_cap ? 2 * s->users_cap : 256;
+        s->present = mem_realloc(s->present, s->users_cap, sizeof *s->present);
+    }
+    s->present[number] = -1;
+    return number;
+}
+
+static int item_number(const Items *items, const char *id) {
+    const int item = items_by_id(items, id);
+    CHECK(item >= 0); // dataset_rows has refused rows with others
+    return item;
+}
+
+// Whether the row's history is the end of `sequence`, or goes on from its beginning to its end.
+static int goes_on(const Ints *sequence, const Items *items, const Row *row) {
+    if ((size_t)row->n > sequence->len) return 0;
+    const int32_t *tail = sequence->data + sequence->len - (size_t)row->n;
+    for (int i = 0; i < row->n; i++)
+        if (tail[i] != item_number(items, row->item_id[i])) return 0;
+    return 1;
+}
+
+void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequencePlace *place) {
+    for (int r = 0; r < rows->n; r++) {
+        const Row *row = &rows->row[r];
+        const int user = user_number(s, row->user);
+        int at = s->present[user];
+        if (at < 0 || !goes_on(&s->item[at], items, row)) {
+            s->broken += at >= 0;
+            at = s->present[user] = new_sequence(s);
+            for (int i = 0; i < row->n; i++) ints_push(&s->item[at], item_number(items, row->item_id[i]));
+        }
+        if (place) place[r] = (SequencePlace){at, (int)s->item[at].len};
+        ints_push(&s->item[at], item_number(items, row->target_id));
+    }
+}
+
+void sequences_free(Sequences *s) {
+    for (int i = 0; i < s->n; i++) {
+        ints_free(&s->item[i]);
+        if (s->title) free(s->title[i]), free(s->id[i]);
+    }
+    intern_free(&s->users);
+    free(s->item), free(s->present), free(s->title), free(s->id);
+    *s = (Sequences){0};
+}
+
+static const char **texts(const Ints *item, const char *const *of) {
+    const char **text = mem_alloc(item->len + 1, sizeof *text);
+    for (size_t i = 0; i < item->len; i++) text[i] = of[item->data[i]];
+    return text;
+}
+
+void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place, int most) {
+    CHECK(!s->title);
+    s->title = mem_alloc((size_t)s->n + 1, sizeof *s->title);
+    s->id = mem_alloc((size_t)s->n + 1, sizeof *s->id);
+    for (int i = 0; i < s->n; i++) {
+        s->title[i] = texts(&s->item[i], items->title);
+        s->id[i] = texts(&s->item[i], items->id);
+    }
+    for (int r = 0; r < rows->n; r++) {
+        Row *row = &rows->row[r];
+        const SequencePlace at = place[r];
+        const int skip = at.n > most ? at.n - most : 0;
+        row->n = at.n - skip;
+        row->title = (const char *const *)s->title[at.sequence] + skip;
+        row->item_id = (const char *const *)s->id[at.sequence] + skip;
+    }
+}

@@ -1,0 +1,33 @@
+// Users' whole sequences of items, rebuilt from the rows of splits. A row holds at most --max-history predecessors, but the
+// rows of a user follow each other: each goes on where the one before it ended.
+#ifndef DATA_SEQUENCES_H
+#define DATA_SEQUENCES_H
+
+#include "data/dataset.h"
+#include "data/intern.h"
+
+typedef struct Sequences {
+    int n;
+    Ints *item; // (n) item numbers, oldest first
+    Intern users;
+    int32_t *present;           // (users.n) the sequence that a user's rows go on with
+    const char ***title, ***id; // (n) of (item[i].len): sequences_texts
+    int64_t broken;             // rows that do not go on with what was there
+    size_t cap, users_cap;      // of the arrays
+} Sequences;
+
+// Where a row stands: its history is item[sequence].data[0 .. n), its target the next one.
+typedef struct SequencePlace {
+    int sequence, n;
+} SequencePlace;
+
+// Append the rows of a split, in their order, to the sequences of the splits before it. A row whose own history is not the
+// end of what is there begins a new sequence with its own history: so after rows_sample nothing is wrong, only shorter.
+// place (rows->n) may be NULL. All items of the rows must be in `items`. A zeroed Sequences is an empty one.
+void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequencePlace *place);
+void sequences_free(Sequences *s);
+
+// The rows' histories become the rebuilt ones, at most `most` items of them. What they then point to belongs to `s`.
+void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place, int most);
+
+#endif
