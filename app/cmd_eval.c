@@ -39,11 +39,11 @@ static Metric mrr_of(const Metrics *m, int k) {
 }
 
 static void print_table(const Evaluation *e) {
-    Column column[5] = {{"by title", &e->match[MATCH_TITLE]}, {"by item", &e->match[MATCH_ITEM]}};
+    Column column[2 + BASELINES] = {{"by title", &e->match[MATCH_TITLE]}, {"by item", &e->match[MATCH_ITEM]}};
     int columns = 2;
-    if (e->popularity[MATCH_TITLE].rows) column[columns++] = (Column){"popularity", &e->popularity[MATCH_TITLE]};
-    column[columns++] = (Column){"repeat-last", &e->repeat[MATCH_TITLE]};
-    column[columns++] = (Column){"random", &e->chance[MATCH_TITLE]};
+    for (int kind = 0; kind < BASELINES; kind++)
+        if (e->baseline[kind][MATCH_TITLE].rows)
+            column[columns++] = (Column){baseline_name[kind], &e->baseline[kind][MATCH_TITLE]};
     printf("%-8s  %8s  %-16s", "", column[0].head, "95 % interval");
     for (int c = 1; c < columns; c++) printf("  %*s", c < 2 ? 8 : 11, column[c].head);
     putchar('\n');

@@ -1,14 +1,10 @@
 #include "rec/baseline.h"
 #include "base/arena.h"
+#include "base/rng.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-int match_key(const Items *items, MatchBy by, const char *title, const char *id) {
-    if (by == MATCH_ITEM) return items_by_id(items, id);
-    int item = items_by_title(items, title);
-    return item < 0 ? -1 : items_title_group(items, item);
-}
 
 typedef struct UserAt {
     const char *user;
@@ -36,86 +32,192 @@ int baseline_number_users(const Rows *rows, int *user) {
     return users;
 }
 
-typedef struct Counted {
-    int key, count;
-} Counted;
+// ---- neighbours --------------------------------------------------------------------------------------------------------
 
-static int by_count(const void *a, const void *b) {
-    const Counted *x = a, *y = b;
-    if (x->count != y->count) return x->count > y->count ? -1 : 1;
-    return (x->key > y->key) - (x->key < y->key);
+static int by_number(const void *a, const void *b) {
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
 }
 
-static void baseline_order(Baseline *b, MatchBy by) {
-    int n = b->items->n, keys = 0;
-    Counted *all = mem_alloc((size_t)n, sizeof *all);
-    for (int i = 0; i < n; i++)
-        if (!b->items->removed[i] && (by == MATCH_ITEM || items_title_group(b->items, i) == i))
-            all[keys++] = (Counted){i, b->count[by][i]};
-    qsort(all, (size_t)keys, sizeof *all, by_count);
-    for (int i = 0; i < keys; i++) b->place[by][all[i].key] = i + 1;
-    b->candidates[by] = keys;
-    free(all);
-}
+// Each user's items once, and the other way round: the users of each item.
+typedef struct Pairs {
+    size_t *first_item, *first_user; // (users + 1), (items + 1)
+    int *item, *user;
+} Pairs;
 
-static void baseline_add(Baseline *b, const char *title, const char *id) {
-    b->events++;
-    for (int by = 0; by < MATCHES; by++) {
-        int key = match_key(b->items, (MatchBy)by, title, id);
-        if (key >= 0) b->count[by][key]++;
+static void pairs_open(Pairs *p, const Baseline *b) {
+    const size_t items = (size_t)b->items->n, users = (size_t)b->train.n;
+    *p = (Pairs){mem_zalloc(users + 1, sizeof(size_t)), mem_zalloc(items + 1, sizeof(size_t)),
+                 mem_alloc((size_t)b->events, sizeof(int)), mem_alloc((size_t)b->events, sizeof(int))};
+    size_t n = 0;
+    for (size_t u = 0; u < users; u++) {
+        const Ints *sequence = &b->train.item[u];
+        const size_t len = sequence->len;
+        int *mine = p->item + n;
+        for (size_t i = 0; i < len; i++) mine[i] = b->key[sequence->data[i]];
+        qsort(mine, len, sizeof *mine, by_number);
+        size_t kept = 0;
+        for (size_t i = 0; i < len; i++)
+            if (i == 0 || mine[i] != mine[kept - 1]) mine[kept++] = mine[i];
+        for (size_t i = 0; i < kept; i++) p->first_user[mine[i] + 1]++;
+        p->first_item[u + 1] = n += kept;
     }
+    for (size_t i = 0; i < items; i++) p->first_user[i + 1] += p->first_user[i];
+    size_t *at = mem_alloc(items + 1, sizeof *at);
+    memcpy(at, p->first_user, (items + 1) * sizeof *at);
+    for (size_t u = 0; u < users; u++)
+        for (size_t i = p->first_item[u]; i < p->first_item[u + 1]; i++) p->user[at[p->item[i]]++] = (int)u;
+    free(at);
 }
 
-void baseline_count(Baseline *b, const Items *items, const Rows *train) {
-    *b = (Baseline){.items = items};
-    for (int by = 0; by < MATCHES; by++) {
-        b->count[by] = mem_zalloc((size_t)items->n, sizeof(int));
-        b->place[by] = mem_zalloc((size_t)items->n, sizeof(int));
-    }
-    int *user = mem_alloc((size_t)train->n, sizeof *user), users = 0;
-    baseline_number_users(train, user);
-    for (int i = 0; i < train->n; i++) {
-        const Row *row = &train->row[i];
-        int first = user[i] == users; // numbers go up by one at each user's first row
-        users += first;
-        for (int h = 0; first && h < row->n; h++) baseline_add(b, row->title[h], row->item_id[h]);
-        baseline_add(b, row->target_title, row->target_id);
-    }
-    free(user);
-    for (int by = 0; by < MATCHES; by++) baseline_order(b, (MatchBy)by);
+static void pairs_close(Pairs *p) {
+    free(p->first_item), free(p->first_user), free(p->item), free(p->user);
 }
 
-void baseline_free(Baseline *b) {
-    for (int by = 0; by < MATCHES; by++) free(b->count[by]), free(b->place[by]);
+// The nearest of item h: out (NEAREST); returns how many. both (items) zeros, and left so; touched (items).
+static int nearest_of(const Pairs *p, int h, int *both, int *touched, Recommendation *out) {
+    int n = 0, found = 0;
+    const double own = (double)(p->first_user[h + 1] - p->first_user[h]);
+    for (size_t u = p->first_user[h]; u < p->first_user[h + 1]; u++)
+        for (size_t i = p->first_item[p->user[u]]; i < p->first_item[p->user[u] + 1]; i++)
+            if (both[p->item[i]]++ == 0) touched[n++] = p->item[i];
+    for (int t = 0; t < n; t++) {
+        const int i = touched[t], together = both[i];
+        both[i] = 0;
+        if (i == h) continue;
+        float cosine = (float)(together / sqrt(own * (double)(p->first_user[i + 1] - p->first_user[i])));
+        int at = found;
+        while (at > 0 && (out[at - 1].score < cosine || (out[at - 1].score == cosine && out[at - 1].item > i))) at--;
+        if (at == BASELINE_NEAREST) continue;
+        if (found < BASELINE_NEAREST) found++;
+        memmove(out + at + 1, out + at, (size_t)(found - 1 - at) * sizeof *out);
+        out[at] = (Recommendation){i, cosine};
+    }
+    return found;
+}
+
+static void find_neighbours(Baseline *b) {
+    const int n = b->items->n;
+    Neighbours *near = &b->near;
+    Pairs p;
+    pairs_open(&p, b);
+    size_t used = 0, cap = 0;
+    int *both = mem_zalloc((size_t)n, sizeof *both), *touched = mem_alloc((size_t)n, sizeof *touched);
+    near->first = mem_zalloc((size_t)n + 1, sizeof *near->first);
+    for (int h = 0; h < n; h++) {
+        Recommendation best[BASELINE_NEAREST];
+        int found = nearest_of(&p, h, both, touched, best);
+        if (used + (size_t)found > cap) {
+            cap = 2 * cap + (size_t)found;
+            near->item = mem_realloc(near->item, cap, sizeof *near->item);
+            near->cosine = mem_realloc(near->cosine, cap, sizeof *near->cosine);
+        }
+        for (int i = 0; i < found; i++, used++) near->item[used] = best[i].item, near->cosine[used] = best[i].score;
+        near->first[h + 1] = used;
+    }
+    free(both), free(touched);
+    pairs_close(&p);
+}
+
+// ---- open and close ----------------------------------------------------------------------------------------------------
+
+static int is_candidate(const Baseline *b, int item) {
+    return b->key[item] == item && !b->items->removed[item];
+}
+
+void baseline_open(Baseline *b, const Items *items, const Rows *train, MatchBy by) {
+    *b = (Baseline){.items = items, .by = by};
+    b->key = mem_alloc((size_t)items->n, sizeof *b->key);
+    b->count = mem_zalloc((size_t)items->n, sizeof *b->count);
+    for (int i = 0; i < items->n; i++) {
+        b->key[i] = by == MATCH_ITEM ? i : items_title_group(items, i);
+        b->candidates += is_candidate(b, i);
+    }
+    sequences_add(&b->train, items, train, NULL);
+    for (int u = 0; u < b->train.n; u++) {
+        const Ints *sequence = &b->train.item[u];
+        for (size_t i = 0; i < sequence->len; i++) b->count[b->key[sequence->data[i]]]++;
+        b->events += (int64_t)sequence->len;
+    }
+    find_neighbours(b);
+}
+
+void baseline_close(Baseline *b) {
+    sequences_free(&b->train);
+    free(b->key), free(b->count);
+    free(b->near.first), free(b->near.item), free(b->near.cosine);
     *b = (Baseline){0};
 }
 
-// Whether history entry `h` is the newest of its key, and one to recommend; *key is set.
-static int newest(const Baseline *b, MatchBy by, const Row *row, int h, int *key) {
-    *key = match_key(b->items, by, row->title[h], row->item_id[h]);
-    for (int later = h + 1; later < row->n; later++)
-        if (match_key(b->items, by, row->title[later], row->item_id[later]) == *key) return 0;
-    return *key >= 0 && !b->items->removed[*key];
+// ---- as recommenders ---------------------------------------------------------------------------------------------------
+
+const char *const baseline_name[BASELINES] = {"popularity", "item-knn", "repeat-last", "random"};
+
+int baseline_kind(const char *name) {
+    for (int kind = 0; kind < BASELINES; kind++)
+        if (!strcmp(name, baseline_name[kind])) return kind;
+    return -1;
 }
 
-int baseline_popularity(const Baseline *b, MatchBy by, const Row *row, int exclude_seen) {
-    int target = match_key(b->items, by, row->target_title, row->target_id), key;
-    if (target < 0 || b->items->removed[target]) return 0;
-    int rank = b->place[by][target];
-    for (int h = 0; exclude_seen && h < row->n; h++) {
-        if (!newest(b, by, row, h, &key)) continue;
-        if (key == target) return 0;
-        rank -= b->place[by][key] < b->place[by][target];
+// The key of entry i of a history, or -1 where the catalogue does not have it.
+static int history_key(const Baseline *b, const History *h, int i) {
+    int by_id = b->by == MATCH_ITEM && h->item_id,
+        item = by_id ? items_by_id(b->items, h->item_id[i]) : items_by_title(b->items, h->title[i]);
+    return item < 0 ? -1 : b->key[item];
+}
+
+static int stands_later(const Baseline *b, const History *h, int i, int key) {
+    for (int later = i + 1; later < h->n; later++)
+        if (history_key(b, h, later) == key) return 1;
+    return 0;
+}
+
+static void score_user(const BaselineRanker *r, const History *h, float *score) {
+    const Baseline *b = r->b;
+    const size_t n = (size_t)b->items->n;
+    memcpy(score, r->empty, n * sizeof *score);
+    for (size_t i = 0; i < n && r->kind == BASELINE_RANDOM; i++)
+        if (is_candidate(b, (int)i)) score[i] = (float)rng_uniform(r->seed, RNG_SAMPLE, (uint64_t)h->number * n + i);
+    for (int i = 0; i < h->n; i++) {
+        int key = history_key(b, h, i);
+        if (key < 0) continue;
+        if (r->kind == BASELINE_REPEAT_LAST && is_candidate(b, key)) score[key] = (float)i;
+        if (r->kind != BASELINE_ITEM_KNN || stands_later(b, h, i, key)) continue;
+        for (size_t j = b->near.first[key]; j < b->near.first[key + 1]; j++) score[b->near.item[j]] += b->near.cosine[j];
     }
-    return rank;
+    for (int i = 0; i < h->n && r->exclude_seen; i++)
+        if (history_key(b, h, i) >= 0) score[history_key(b, h, i)] = -INFINITY;
 }
 
-int baseline_repeat(const Baseline *b, MatchBy by, const Row *row) {
-    int target = match_key(b->items, by, row->target_title, row->target_id), key;
-    for (int h = row->n - 1, rank = 0; h >= 0 && target >= 0; h--) {
-        if (!newest(b, by, row, h, &key)) continue;
-        rank++;
-        if (key == target) return rank;
+static int score_users(void *self, const History *h, int users, float *score, Err *err) {
+    const BaselineRanker *r = self;
+    (void)err;
+    for (int u = 0; u < users; u++) score_user(r, &h[u], score + (size_t)u * (size_t)r->b->items->n);
+    return 0;
+}
+
+static int rank_users(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    const BaselineRanker *r = self;
+    for (int u = 0; u < users; u++) {
+        score_user(r, &h[u], r->score);
+        if (ranker_best(r->score, r->b->items->n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err)) return -1;
     }
     return 0;
+}
+
+Ranker baseline_ranker(BaselineRanker *r) {
+    const Baseline *b = r->b;
+    r->score = mem_alloc((size_t)b->items->n, sizeof *r->score);
+    r->empty = mem_alloc((size_t)b->items->n, sizeof *r->empty);
+    for (int i = 0; i < b->items->n; i++) {
+        r->empty[i] = r->kind == BASELINE_ITEM_KNN ? 0 : -INFINITY;
+        if (r->kind == BASELINE_POPULARITY) r->empty[i] = logf(1 + (float)b->count[i]);
+        if (!is_candidate(b, i)) r->empty[i] = -INFINITY;
+    }
+    return (Ranker){r, r->b->items, r->users, r->k, rank_users, score_users};
+}
+
+void baseline_ranker_free(BaselineRanker *r) {
+    free(r->score), free(r->empty);
+    r->score = r->empty = NULL;
 }

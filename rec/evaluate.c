@@ -36,81 +36,92 @@ static void write_result(OutFile *f, const Items *items, const Row *row, int num
     outfile_write(f, line->data, line->len);
 }
 
-// Places of the target among the items: by title under the first item that has it, by item under its own number.
-static void find_target(const Items *items, const Row *row, const Recommendation *item, int n, int rank[MATCHES]) {
-    int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
+// Places of the target in a list: by title among the distinct titles before it, by item as it stands.
+static void find_target(const Items *items, const int *title_of, const Row *row, const Recommendation *item, int n,
+                        int rank[MATCHES]) {
+    int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id), titles = 0;
     rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
-    for (int i = n - 1; i >= 0; i--) {
-        if (title >= 0 && items_title_group(items, item[i].item) == title) rank[MATCH_TITLE] = i + 1;
-        if (number >= 0 && item[i].item == number) rank[MATCH_ITEM] = i + 1;
+    for (int i = 0; i < n; i++) {
+        int again = 0;
+        for (int j = 0; j < i && !again; j++) again = title_of[item[j].item] == title_of[item[i].item];
+        titles += !again;
+        if (!again && title_of[item[i].item] == title) rank[MATCH_TITLE] = titles;
+        if (item[i].item == number && !rank[MATCH_ITEM]) rank[MATCH_ITEM] = i + 1;
     }
 }
 
-typedef struct Group { // buffers for the users of one group
-    History *history;
+typedef struct Measure { // one recommender over all rows
+    Evaluation *e;
+    const Ranker *r;
+    const Rows *rows;
+    Ranks *ranks;
+    const int *title_of;  // (items): the first with the same title
+    OutFile *results;     // or NULL
+    History *history;     // of the users of one group, as all below
     Recommendation *item; // (users, k)
     int *found;
     Str line;
-} Group;
+} Measure;
 
-static int evaluate_group(Evaluation *e, const Ranker *r, const Rows *rows, int first, int n, Group *g, Ranks *ranks,
-                          OutFile *results, Err *err) {
-    for (int i = 0; i < n; i++) g->history[i] = ranker_history(&rows->row[first + i], first + i);
-    double start = log_seconds();
-    if (r->rank(r->self, g->history, n, g->item, g->found, err))
-        return err_prefix(err, "%s rows %d to %d", rows->name, first, first + n - 1);
-    e->seconds += log_seconds() - start;
+static int measure_group(Measure *m, int first, int n, Err *err) {
+    const Ranker *r = m->r;
+    for (int i = 0; i < n; i++) m->history[i] = ranker_history(&m->rows->row[first + i], first + i);
+    if (r->rank(r->self, m->history, n, m->item, m->found, err))
+        return err_prefix(err, "%s rows %d to %d", m->rows->name, first, first + n - 1);
     for (int i = 0; i < n; i++) {
-        const Recommendation *item = g->item + (size_t)i * (size_t)r->k;
-        int rank[MATCHES], row = first + i;
-        find_target(r->items, &rows->row[row], item, g->found[i], rank);
-        for (int by = 0; by < MATCHES; by++) ranks->match[by][row] = rank[by];
-        e->short_lists += g->found[i] < r->k;
-        e->outside += !items_offer(r->items, rows->row[row].target_title);
-        if (results) write_result(results, r->items, &rows->row[row], row, rank, item, g->found[i], &g->line);
+        const Recommendation *item = m->item + (size_t)i * (size_t)r->k;
+        const Row *row = &m->rows->row[first + i];
+        int rank[MATCHES];
+        find_target(r->items, m->title_of, row, item, m->found[i], rank);
+        for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
+        if (m->e) m->e->short_lists += m->found[i] < r->k;
+        if (m->results) write_result(m->results, r->items, row, first + i, rank, item, m->found[i], &m->line);
     }
     return 0;
 }
 
 // Groups differ by one user at most: so none is of one user alone where another user's thought is asked for.
-static int evaluate_model(Evaluation *e, const Ranker *r, const Rows *rows, Ranks *ranks, OutFile *results, Err *err) {
-    int users = r->users < rows->n ? r->users : rows->n, groups = (rows->n + users - 1) / users, failed = 0, hits = 0;
-    Group g = {.history = mem_alloc((size_t)users, sizeof(History)),
-               .item = mem_alloc((size_t)users * (size_t)r->k, sizeof(Recommendation)),
-               .found = mem_alloc((size_t)users, sizeof(int))};
+static int measure_rows(Measure *m, Err *err) {
+    const int n = m->rows->n, users = m->r->users < n ? m->r->users : n, groups = (n + users - 1) / users;
+    int failed = 0, hits = 0;
+    m->history = mem_alloc((size_t)users, sizeof *m->history);
+    m->item = mem_alloc((size_t)users * (size_t)m->r->k, sizeof *m->item);
+    m->found = mem_alloc((size_t)users, sizeof *m->found);
     Progress progress;
-    progress_start(&progress, rows->name, "users", (uint64_t)rows->n);
+    progress_start(&progress, m->rows->name, "users", (uint64_t)n);
     for (int i = 0; i < groups && !failed; i++) {
-        int first = (int)((int64_t)rows->n * i / groups), end = (int)((int64_t)rows->n * (i + 1) / groups);
-        failed = evaluate_group(e, r, rows, first, end - first, &g, ranks, results, err);
-        for (int row = first; row < end && !failed; row++) hits += ranks->match[MATCH_TITLE][row] > 0;
-        progress_update(&progress, (uint64_t)end, "HR@%d %.4f", r->k, (double)hits / end);
+        int first = (int)((int64_t)n * i / groups), end = (int)((int64_t)n * (i + 1) / groups);
+        failed = measure_group(m, first, end - first, err);
+        for (int row = first; row < end && !failed; row++) hits += m->ranks->match[MATCH_TITLE][row] > 0;
+        if (m->e) progress_update(&progress, (uint64_t)end, "HR@%d %.4f", m->r->k, (double)hits / end);
     }
-    progress_finish(&progress);
-    free(g.history), free(g.item), free(g.found);
-    str_free(&g.line);
+    if (m->e) progress_finish(&progress);
+    free(m->history), free(m->item), free(m->found);
+    str_free(&m->line);
     return failed;
+}
+
+static void summarize(const Evaluation *e, const EvaluateOptions *o, const Ranks *ranks, Metrics *m, MatchBy by) {
+    metrics_from_ranks(m, ranks->match[by], ranks->user, e->rows, e->list, o->resamples, o->seed);
 }
 
 // ---- what has to be beaten -------------------------------------------------------------------------------------------
 
-static void measure(const Evaluation *e, const EvaluateOptions *o, const Ranks *ranks, Metrics *m, const int *rank) {
-    metrics_from_ranks(m, rank, ranks->user, e->rows, e->list, o->resamples, o->seed);
-}
-
-static void evaluate_baselines(Evaluation *e, const Baseline *b, const Rows *rows, const EvaluateOptions *o,
-                               const Ranks *ranks) {
-    int *popular = mem_alloc((size_t)rows->n, sizeof(int)), *repeat = mem_alloc((size_t)rows->n, sizeof(int));
-    for (int by = 0; by < MATCHES; by++) {
-        for (int i = 0; i < rows->n; i++) {
-            popular[i] = baseline_popularity(b, (MatchBy)by, &rows->row[i], o->exclude_seen);
-            repeat[i] = o->exclude_seen ? 0 : baseline_repeat(b, (MatchBy)by, &rows->row[i]);
-        }
-        if (b->events > 0) measure(e, o, ranks, &e->popularity[by], popular);
-        measure(e, o, ranks, &e->repeat[by], repeat);
-        metrics_of_chance(&e->chance[by], b->candidates[by], rows->n, e->list);
+static int measure_baselines(Evaluation *e, const Baseline *b, const Measure *model, const EvaluateOptions *o, Ranks *ranks,
+                             Err *err) {
+    for (int kind = 0; kind < BASELINES; kind++) {
+        Metrics *metrics = &e->baseline[kind][b->by];
+        if (kind == BASELINE_RANDOM) metrics_of_chance(metrics, b->candidates, e->rows, e->list);
+        if (kind == BASELINE_RANDOM || (kind != BASELINE_REPEAT_LAST && b->events == 0)) continue;
+        BaselineRanker self = {.b = b, .kind = kind, .users = 1, .k = e->list, .exclude_seen = o->exclude_seen};
+        const Ranker r = baseline_ranker(&self);
+        Measure m = {.r = &r, .rows = model->rows, .title_of = model->title_of, .ranks = ranks};
+        int failed = measure_rows(&m, err);
+        baseline_ranker_free(&self);
+        if (failed) return -1;
+        summarize(e, o, ranks, metrics, b->by);
     }
-    free(popular), free(repeat);
+    return 0;
 }
 
 // Rows whose target occurs in the train rows, and the others.
@@ -119,26 +130,41 @@ static void evaluate_warmth(Evaluation *e, const Baseline *b, const Rows *rows, 
     for (int cold = 0; cold < 2; cold++) {
         int n = 0;
         for (int i = 0; i < rows->n; i++) {
-            int key = match_key(b->items, MATCH_TITLE, rows->row[i].target_title, NULL);
-            if ((key < 0 || b->count[MATCH_TITLE][key] == 0) == cold) rank[n++] = ranks->match[MATCH_TITLE][i];
+            int title = items_by_title(b->items, rows->row[i].target_title);
+            if ((title < 0 || b->count[title] == 0) == cold) rank[n++] = ranks->match[MATCH_TITLE][i];
         }
         if (n > 0) metrics_from_ranks(cold ? &e->cold : &e->warm, rank, NULL, n, e->list, 0, 0);
     }
     free(rank);
 }
 
-static int evaluate_all(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,
-                        Ranks *ranks, OutFile *results, Err *err) {
-    if (evaluate_model(e, r, rows, ranks, results, err)) return -1;
-    e->users = baseline_number_users(rows, ranks->user);
-    for (int by = 0; by < MATCHES; by++) measure(e, o, ranks, &e->match[by], ranks->match[by]);
+static int compare_baselines(Evaluation *e, const Measure *model, const Rows *train, const EvaluateOptions *o, Err *err) {
     const Rows none = {0};
-    Baseline b;
-    baseline_count(&b, r->items, train ? train : &none);
-    evaluate_baselines(e, &b, rows, o, ranks);
-    if (b.events > 0) evaluate_warmth(e, &b, rows, ranks);
-    baseline_free(&b);
-    return 0;
+    int failed = 0;
+    Ranks ranks = {.user = model->ranks->user};
+    for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc((size_t)e->rows, sizeof(int));
+    for (int by = 0; by < MATCHES && !failed; by++) {
+        Baseline b;
+        baseline_open(&b, model->r->items, train ? train : &none, (MatchBy)by);
+        failed = measure_baselines(e, &b, model, o, &ranks, err);
+        if (by == MATCH_TITLE && b.events > 0) evaluate_warmth(e, &b, model->rows, model->ranks);
+        baseline_close(&b);
+    }
+    for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
+    return failed;
+}
+
+// ---- together --------------------------------------------------------------------------------------------------------
+
+static int evaluate_all(Measure *m, const Rows *train, const EvaluateOptions *o, Err *err) {
+    Evaluation *e = m->e;
+    double start = log_seconds();
+    if (measure_rows(m, err)) return -1;
+    e->seconds = log_seconds() - start;
+    e->users = baseline_number_users(m->rows, m->ranks->user);
+    for (int i = 0; i < e->rows; i++) e->outside += !items_offer(m->r->items, m->rows->row[i].target_title);
+    for (int by = 0; by < MATCHES; by++) summarize(e, o, m->ranks, &e->match[by], (MatchBy)by);
+    return compare_baselines(e, m, train, o, err);
 }
 
 int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
@@ -148,10 +174,13 @@ int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *
     if (o->results && outfile_open(&results, o->results, err)) return -1;
     Ranks ranks = {.user = mem_alloc((size_t)rows->n, sizeof(int))};
     for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc((size_t)rows->n, sizeof(int));
-    int failed = evaluate_all(e, r, rows, train, o, &ranks, o->results ? &results : NULL, err);
+    int *title_of = mem_alloc((size_t)r->items->n, sizeof *title_of);
+    for (int i = 0; i < r->items->n; i++) title_of[i] = items_title_group(r->items, i);
+    Measure m = {.e = e, .r = r, .rows = rows, .ranks = &ranks, .title_of = title_of, .results = o->results ? &results : NULL};
+    int failed = evaluate_all(&m, train, o, err);
     if (o->results && !failed) failed = outfile_commit(&results, err);
     if (o->results && failed) outfile_abandon(&results);
-    free(ranks.user);
+    free(ranks.user), free(title_of);
     for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
     return failed ? -1 : 0;
 }
@@ -171,13 +200,14 @@ static json_t *some_rows(const Metrics *m) {
 }
 
 json_t *evaluate_to_json(const Evaluation *e) {
+    static const char *const baseline_key[BASELINES] = {"popularity", "item_knn", "repeat_last", "random"};
     json_t *json = json_pack("{s:i, s:i, s:i}", "rows", e->rows, "users", e->users, "list", e->list),
            *baselines = json_object();
     json_object_set_new(json, "title", metrics_to_json(&e->match[MATCH_TITLE]));
     json_object_set_new(json, "item", metrics_to_json(&e->match[MATCH_ITEM]));
-    if (e->popularity[MATCH_TITLE].rows) json_object_set_new(baselines, "popularity", by_title_and_item(e->popularity));
-    json_object_set_new(baselines, "repeat_last", by_title_and_item(e->repeat));
-    json_object_set_new(baselines, "random", by_title_and_item(e->chance));
+    for (int kind = 0; kind < BASELINES; kind++)
+        if (e->baseline[kind][MATCH_TITLE].rows)
+            json_object_set_new(baselines, baseline_key[kind], by_title_and_item(e->baseline[kind]));
     json_object_set_new(json, "baselines", baselines);
     if (e->warm.rows + e->cold.rows) {
         json_object_set_new(json, "warm", some_rows(&e->warm));

@@ -15,14 +15,13 @@ typedef struct EvaluateOptions {
 
 typedef struct Evaluation {
     int rows, users;
-    int list;                                 // items asked for: no K above it is given
-    Metrics match[MATCHES];                   // of the model
-    Metrics popularity[MATCHES];              // rows 0: there are no train rows
-    Metrics repeat[MATCHES], chance[MATCHES]; // the user's own history; a list in random order
-    Metrics warm, cold;                       // by title: targets that occur in the train rows, and others; rows may be 0
-    int outside;                              // targets that are not in the catalogue, or removed from it: always a miss
-    int short_lists;                          // rows with fewer than `list` items
-    double seconds;                           // of recommending
+    int list;                             // items asked for: no K above it is given
+    Metrics match[MATCHES];               // of the model
+    Metrics baseline[BASELINES][MATCHES]; // rows 0: needs train rows, and there are none. Random: what is expected
+    Metrics warm, cold;                   // by title: targets that occur in the train rows, and others; rows may be 0
+    int outside;                          // targets that are not in the catalogue, or removed from it: always a miss
+    int short_lists;                      // rows with fewer than `list` items
+    double seconds;                       // of recommending
 } Evaluation;
 
 // train may be NULL or empty. All rows count; ERR_DATA where there are none. An item counts under the first with its title.

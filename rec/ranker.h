@@ -24,9 +24,13 @@ typedef struct Ranker {
     int k;              // items of a list
     // out (users, k) best first; found (users): how many of the k there are. ERR_DATA where a score is no finite number.
     int (*rank)(void *self, const History *h, int users, Recommendation *out, int *found, Err *err);
-    // score (users, items->n) of every item, higher is better; NULL where the recommender only writes lists
+    // score (users, items->n) of every item, higher is better, -INFINITY: never listed; NULL where the recommender only
+    // writes lists
     int (*score)(void *self, const History *h, int users, float *score, Err *err);
 } Ranker;
+
+// The k best of n items: out (k), of equal scores the lower item number first. -INFINITY is not listed; ERR_DATA for NaN.
+int ranker_best(const float *score, int n, int k, Recommendation *out, int *found, Err *err);
 
 // The history of a row; borrowed from it.
 static inline History ranker_history(const Row *row, int number) {

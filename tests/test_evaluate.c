@@ -1,4 +1,4 @@
-// Evaluation on rows whose ranks are known, baselines counted by hand, the results file, and what is refused.
+// Evaluation on rows whose ranks are known, the results file, and what is refused.
 #include "base/log.h"
 #include "fixture.h"
 #include "rec/evaluate.h"
@@ -9,76 +9,6 @@ static const char *const folder = "tests/golden/tiny-qwen2";
 static Row row(const char *user, const char *const *title, const char *const *id, int n, const char *target,
                const char *target_id) {
     return (Row){.user = user, .target_title = target, .target_id = target_id, .n = n, .title = title, .item_id = id};
-}
-
-// ---- baselines ---------------------------------------------------------------------------------------------------------
-
-static void test_baselines(void **state) {
-    (void)state;
-    json_t *titles = json_pack("[s, s, s, s, s]", "a", "b", "a", "c", "d"); // ids 100..104
-    Items items;
-    fixture_items(&items, titles);
-    const char *t_ab[] = {"a", "b"}, *i_ab[] = {"100", "101"}, *t_c[] = {"c"}, *i_c[] = {"103"};
-    Row all[] = {row("u1", t_ab, i_ab, 1, "b", "101"), row("u2", t_c, i_c, 1, "b", "101"),
-                 row("u1", t_ab, i_ab, 2, "a", "102")};
-    Rows train = {.n = 3, .row = all, .name = "train"};
-    int user[3];
-    assert_int_equal(baseline_number_users(&train, user), 2);
-    assert_true(user[0] == 0 && user[1] == 1 && user[2] == 0);
-
-    Baseline b;
-    baseline_count(&b, &items, &train);
-    assert_int_equal(b.events, 5); // three targets, and the first history of each user
-    const int item_count[] = {1, 2, 1, 1, 0}, title_count[] = {2, 2, 0, 1, 0}, item_place[] = {2, 1, 3, 4, 5},
-              title_place[] = {1, 2, 0, 3, 4}; // ties: the lower number first; item 2 counts under item 0's title
-    assert_memory_equal(b.count[MATCH_ITEM], item_count, sizeof item_count);
-    assert_memory_equal(b.count[MATCH_TITLE], title_count, sizeof title_count);
-    assert_memory_equal(b.place[MATCH_ITEM], item_place, sizeof item_place);
-    assert_memory_equal(b.place[MATCH_TITLE], title_place, sizeof title_place);
-    assert_int_equal(b.candidates[MATCH_TITLE], 4);
-    assert_int_equal(b.candidates[MATCH_ITEM], 5);
-
-    const char *t_aca[] = {"a", "c", "a"}, *i_aca[] = {"100", "103", "102"};
-    Row d = row("u", t_aca, i_aca, 3, "d", "104"), a = row("u", t_aca, i_aca, 3, "a", "100"),
-        c = row("u", t_aca, i_aca, 3, "c", "103"), none = row("u", t_aca, i_aca, 3, "x", "7");
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &d, 0), 4);
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &d, 1), 2); // a and c are taken out
-    assert_int_equal(baseline_popularity(&b, MATCH_ITEM, &d, 1), 2);  // 100, 102 and 103 are
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &a, 0), 1);
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &a, 1), 0);
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &none, 0), 0);
-    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &a), 1);
-    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &c), 2);
-    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &a), 3);
-    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &d), 0);
-    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &none), 0);
-    baseline_free(&b);
-
-    // Removed items are counted, and stand in no list; title a goes under item 102 now.
-    const char *removed[] = {"100", "101"}, *t_cb[] = {"c", "b"}, *i_cb[] = {"103", "101"};
-    Err err = {0};
-    int changed;
-    OK(items_remove(&items, removed, 2, &changed, &err));
-    baseline_count(&b, &items, &train);
-    const int title_count_left[] = {0, 2, 2, 1, 0}, place_left[] = {0, 0, 1, 2, 3};
-    assert_memory_equal(b.count[MATCH_ITEM], item_count, sizeof item_count);
-    assert_memory_equal(b.count[MATCH_TITLE], title_count_left, sizeof title_count_left);
-    for (int by = 0; by < MATCHES; by++) {
-        assert_memory_equal(b.place[by], place_left, sizeof place_left);
-        assert_int_equal(b.candidates[by], 3);
-        assert_int_equal(baseline_popularity(&b, (MatchBy)by, &d, 1), 1);
-    }
-    Row gone = row("u", t_cb, i_cb, 2, "b", "101"), left = row("u", t_cb, i_cb, 2, "c", "103");
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &gone, 0), 0);
-    assert_int_equal(baseline_popularity(&b, MATCH_ITEM, &gone, 1), 0);
-    assert_int_equal(baseline_popularity(&b, MATCH_TITLE, &d, 0), 3);
-    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &gone), 0);
-    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &left), 1);
-    assert_int_equal(baseline_repeat(&b, MATCH_TITLE, &a), 1);
-    assert_int_equal(baseline_repeat(&b, MATCH_ITEM, &a), 0);
-    baseline_free(&b);
-    items_free(&items);
-    json_decref(titles);
 }
 
 // ---- evaluation --------------------------------------------------------------------------------------------------------
@@ -207,7 +137,7 @@ static void test_report(void **state) {
     Case c;
     case_open(&c);
     Row seen[] = {c.row[0], c.row[3]};
-    seen[1].n = 0;
+    seen[0].n = seen[1].n = 0; // their targets alone
     Rows train = {.n = 2, .row = seen, .name = "train"};
     Recommender r = recommender(&c, 4, 5);
     Evaluation e;
@@ -219,8 +149,8 @@ static void test_report(void **state) {
     assert_null(json_object_get(title, "HR@10")); // lists hold 5
     golden_close(json_number_value(json_object_get(json_object_get(json, "item"), "HR@5")), 2.0 / ROWS, 1e-12, "item HR", 5);
     assert_non_null(json_object_get(json_object_get(title, "interval"), "NDCG@3"));
-    const char *const name[] = {"popularity", "repeat_last", "random"};
-    for (int i = 0; i < 3; i++) {
+    const char *const name[] = {"popularity", "item_knn", "repeat_last", "random"};
+    for (int i = 0; i < BASELINES; i++) {
         json_t *one = json_object_get(baselines, name[i]);
         assert_true(json_is_real(json_object_get(one, "HR@5")));
         assert_true(json_is_real(json_object_get(json_object_get(one, "item"), "HR@5")));
@@ -283,8 +213,7 @@ static void test_refused(void **state) {
 
 int main(void) {
     log_level = LOG_WARN;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_baselines), cmocka_unit_test(test_ranks),
-                                       cmocka_unit_test(test_report), cmocka_unit_test(test_thought_sources),
-                                       cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranks), cmocka_unit_test(test_report),
+                                       cmocka_unit_test(test_thought_sources), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
