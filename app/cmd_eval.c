@@ -1,7 +1,6 @@
 // latentr3 eval: hit rate and NDCG over the whole catalogue, beside what has to be beaten.
 #include "app/commands.h"
 #include "app/use.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "rec/evaluate.h"
 
@@ -60,8 +59,10 @@ static void print_report(const Evaluation *e, const BeamStats *beams, const Opti
     const Metrics *warm = &e->warm, *cold = &e->cold;
     int k = 0; // the largest K given
     while (k + 1 < METRIC_KS && metric_k[k + 1] <= e->list) k++;
-    printf("%s: %d rows of %d users, %d beams, %.3f s a user (%lld model calls)\n\n", o->split, e->rows, e->users, o->beams,
-           e->seconds / e->rows, (long long)beams->steps);
+    printf("%s: %d rows of %d users", o->split, e->rows, e->users);
+    if (beams->steps)
+        printf(", %d beams, %.3f s a user (%lld model calls)", o->beams, e->seconds / e->rows, (long long)beams->steps);
+    printf("\n\n");
     print_table(e);
     putchar('\n');
     if (warm->rows)
@@ -73,51 +74,38 @@ static void print_report(const Evaluation *e, const BeamStats *beams, const Opti
 
 // ---- the command -------------------------------------------------------------------------------------------------------
 
-// The train rows, for the baselines; none where the folder has no train.csv.
-static int open_train(const Use *u, const Options *o, Rows *train, Err *err) {
-    char *path = file_join(u->data.folder, "train.csv");
-    int there = file_exists(path);
-    free(path);
-    *train = (Rows){0};
-    if (!strcmp(o->split, "train")) log_warn("the popularity baseline counts the rows that it is measured on");
-    if (there) return dataset_rows(&u->data, train, "train", 0, err);
-    log_warn("%s has no train.csv: no popularity baseline, no split into warm and cold", u->data.folder);
-    return 0;
+static void add_beams(json_t *json, const Options *o, const BeamStats *beams) {
+    json_object_set_new(json, "beams", json_integer(o->beams));
+    json_object_set_new(json, "illegal_beams", json_integer(beams->illegal));
+    json_object_set_new(json, "model_calls", json_integer(beams->steps));
+    json_object_set_new(json, "beam_rows", json_integer(beams->rows));
 }
 
-static int eval_rows(Use *u, const Options *o, const Rows *rows, const Rows *train, Err *err) {
-    int users = o->batch < rows->n || rows->n < 1 ? o->batch : rows->n;
-    if (use_recommender(u, o, o->beams, users, err)) return -1;
+static int eval_rows(Use *u, const Options *o, const Rows *rows, Err *err) {
+    Ranker ranker;
+    Evaluation e;
+    if (use_train(u, err) || use_ranker(u, o, o->beams, o->batch < rows->n ? o->batch : rows->n, &ranker, err)) return -1;
     EvaluateOptions options = {
         .resamples = EVAL_RESAMPLES, .seed = (uint64_t)o->seed, .results = o->results, .exclude_seen = o->exclude_seen};
-    const Ranker ranker = recommend_ranker(&u->recommender);
-    const BeamStats *beams = &u->recommender.stats;
-    Evaluation e;
-    if (evaluate_rows(&e, &ranker, rows, train, &options, err)) return -1;
+    if (evaluate_rows(&e, &ranker, rows, &u->train, &options, err)) return -1;
     if (o->json) {
         json_t *json = evaluate_to_json(&e);
         json_object_set_new(json, "split", json_string(o->split));
-        json_object_set_new(json, "beams", json_integer(o->beams));
-        json_object_set_new(json, "illegal_beams", json_integer(beams->illegal));
-        json_object_set_new(json, "model_calls", json_integer(beams->steps));
-        json_object_set_new(json, "beam_rows", json_integer(beams->rows));
+        add_beams(json, o, &u->recommender.stats);
         use_print(json);
         json_decref(json);
     } else {
-        print_report(&e, beams, o);
+        print_report(&e, &u->recommender.stats, o);
     }
     return 0;
 }
 
 static int eval_split(Use *u, const Options *o, Err *err) {
-    Rows rows, train;
+    Rows rows;
     if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
+    if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
     rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED);
-    int status = rows.n ? open_train(u, o, &train, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
-    if (status == 0) {
-        status = eval_rows(u, o, &rows, &train, err);
-        rows_free(&train);
-    }
+    int status = rows.n ? eval_rows(u, o, &rows, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
     rows_free(&rows);
     return status;
 }

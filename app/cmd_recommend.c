@@ -23,7 +23,8 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
 }
 
 static int recommend(Use *u, const Options *o, Err *err) {
-    if (use_recommender(u, o, o->k, 1, err)) return -1;
+    Ranker ranker;
+    if (use_ranker(u, o, o->k, 1, &ranker, err)) return -1;
     const TextList *titles = &o->history;
     History history = {.title = titles->text, .n = titles->n};
     for (int i = 0; i < titles->n; i++)
@@ -31,7 +32,7 @@ static int recommend(Use *u, const Options *o, Err *err) {
             log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", titles->text[i]);
     if (titles->n > PROMPT_HISTORY) log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, titles->n);
     Recommendation *item = mem_alloc((size_t)o->k, sizeof *item);
-    int found, status = recommend_users(&u->recommender, &history, 1, item, &found, err);
+    int found, status = ranker.rank(ranker.self, &history, 1, item, &found, err);
     if (status) err_prefix(err, "%s", o->model);
     if (status == 0) print_items(u, o, item, found);
     free(item);

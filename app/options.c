@@ -38,7 +38,8 @@ enum {
 // clang-format off
 static const OptionRow table[] = {
     // files
-    {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | USE, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
+    {"model", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file; or popularity, item-knn, repeat-last, random"},
+    {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | CMD_SCORE | CMD_BENCH, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
     {"model", CMD_INSPECT, KIND_TEXT, AT(model), NULL, "PATH", 0, 0, "model folder or GGUF file to describe"},
     {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
     {"data", TRAIN | USE | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},

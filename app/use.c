@@ -1,7 +1,9 @@
 #include "app/use.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { OPENED_DATA = 1, OPENED_MODEL, OPENED_CATALOGUE, OPENED_RECOMMENDER };
 
@@ -10,6 +12,7 @@ int use_open(Use *u, const Options *o, Err *err) {
     if (dataset_open(&u->data, o->data, o->category, err)) return -1;
     u->data.strict = o->strict;
     u->opened = OPENED_DATA;
+    if ((o->command->bit & (CMD_EVAL | CMD_RECOMMEND)) && baseline_kind(o->model) >= 0) return 0;
     if (model_io_open(&u->model, o, u->data.category, err)) return -1;
     u->opened = OPENED_MODEL;
     if (u->model.llm.config.thoughts > 0 && !u->model.had_latent && !u->model.llm.config.thought_hidden)
@@ -37,7 +40,44 @@ int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
     return 0;
 }
 
+int use_train(Use *u, Err *err) {
+    if (u->train_opened) return 0;
+    char *path = file_join(u->data.folder, "train.csv");
+    int there = file_exists(path);
+    free(path);
+    if (there && dataset_rows(&u->data, &u->train, "train", 0, err)) return -1;
+    u->train_opened = 1;
+    if (!there) log_warn("%s has no train.csv: popularity and item-kNN have nothing to count", u->data.folder);
+    return 0;
+}
+
+static int use_baseline(Use *u, UseBaseline *x, BaselineRanker options, Ranker *r, Err *err) {
+    if (use_train(u, err)) return -1;
+    baseline_open(&x->counted, &u->data.items, &u->train, MATCH_TITLE);
+    options.b = &x->counted;
+    x->ranker = options;
+    *r = baseline_ranker(&x->ranker);
+    return 0;
+}
+
+int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
+    if (u->opened == OPENED_DATA) {
+        const BaselineRanker options = {.kind = (BaselineKind)baseline_kind(o->model),
+                                        .users = users,
+                                        .k = k,
+                                        .exclude_seen = o->exclude_seen,
+                                        .seed = (uint64_t)o->seed};
+        return use_baseline(u, &u->baseline, options, r, err);
+    }
+    if (use_recommender(u, o, k, users, err)) return -1;
+    *r = recommend_ranker(&u->recommender);
+    return 0;
+}
+
 void use_close(Use *u) {
+    baseline_ranker_free(&u->baseline.ranker);
+    baseline_close(&u->baseline.counted);
+    rows_free(&u->train);
     if (u->opened >= OPENED_RECOMMENDER) recommend_close(&u->recommender);
     if (u->opened >= OPENED_CATALOGUE) catalogue_free(&u->catalogue);
     if (u->opened >= OPENED_MODEL) model_io_close(&u->model);

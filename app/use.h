@@ -4,7 +4,13 @@
 
 #include "app/model_io.h"
 #include "data/dataset.h"
+#include "rec/baseline.h"
 #include "rec/recommend.h"
+
+typedef struct UseBaseline {
+    Baseline counted;
+    BaselineRanker ranker;
+} UseBaseline;
 
 typedef struct Use {
     Dataset data;
@@ -12,9 +18,17 @@ typedef struct Use {
     Catalogue catalogue;
     Recommender recommender;
     int opened; // how many of the above are open, in this order
+    Rows train; // use_train; and whether it was asked for
+    int train_opened;
+    UseBaseline baseline; // what stands in for the model
 } Use;
 
-int use_open(Use *u, const Options *o, Err *err); // data and model
+// Data and model. Where --model is the name of a baseline (rec/baseline.h), `eval` and `recommend` need no model.
+int use_open(Use *u, const Options *o, Err *err);
+// u->train: the train rows, read once; none, and a warning, where the folder has no train.csv.
+int use_train(Use *u, Err *err);
+// What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
+int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
 // The catalogue's trie and a recommender of o->beams beams; k items for at most `users` users at a time.
 int use_recommender(Use *u, const Options *o, int k, int users, Err *err);
 void use_close(Use *u); // safe after a failure

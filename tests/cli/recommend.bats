@@ -70,6 +70,18 @@ use() {
     jq -e '.baselines | (has("popularity") | not) and has("repeat_last") and has("random")' "$TMP/json"
 }
 
+@test "eval and recommend: a baseline in the model's place" {
+    for name in popularity item-knn repeat-last; do
+        "$LATENTR3" eval --model $name --data "$WORLD/data" --json 2>/dev/null >"$TMP/json"
+        jq -e --arg b "${name//-/_}" '.title["HR@10"] == .baselines[$b]["HR@10"] and .title.MRR == .baselines[$b].MRR and .model_calls == 0' \
+            "$TMP/json"
+    done
+    "$LATENTR3" eval --model random --data "$WORLD/data" 2>/dev/null | grep -q 'repeat-last *random'
+    title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
+    "$LATENTR3" recommend --model item-knn --data "$WORLD/data" --history "$title" -k 3 --exclude-seen --json 2>/dev/null >"$TMP/json"
+    jq -e --arg t "$title" '(.items | length) == 3 and all(.items[]; .title != $t and .score > 0)' "$TMP/json"
+}
+
 @test "eval: refusals" {
     export LATENTR3_LOG=error
     refuses 4 '*nowhere*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/nowhere/r"
