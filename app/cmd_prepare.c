@@ -2,20 +2,35 @@
 #include "app/commands.h"
 #include "data/prepare.h"
 
-#include <string.h>
+#include <stdio.h>
 
 int cmd_prepare(const Options *o, Err *err) {
     if (options_check_out(o, o->data, err)) return -1;
     PrepareOptions p = {.input = o->data,
+                        .items = o->item_file,
                         .out = o->out,
-                        .format = !strcmp(o->format, "ml-100k")   ? PREPARE_MOVIELENS_100K
-                                  : !strcmp(o->format, "recbole") ? PREPARE_RECBOLE
-                                                                  : PREPARE_AUTO,
+                        .format = o->format,
+                        .column = {[RECORD_USER] = o->user_column,
+                                   [RECORD_ITEM] = o->item_column,
+                                   [RECORD_TIME] = o->time_column,
+                                   [RECORD_RATING] = o->rating_column,
+                                   [RECORD_TITLE] = o->title_column},
                         .category = o->category,
+                        .title_rules = o->title_rules,
+                        .from = o->from,
+                        .until = o->until,
+                        .min_items = o->min_items,
                         .k_core = o->k_core,
                         .history = o->max_history,
                         .min_rating = o->min_rating,
                         .split = o->split,
                         .strict = o->strict};
-    return prepare_run(&p, NULL, err);
+    json_t *report;
+    if (prepare_run(&p, &report, err)) return -1;
+    if (o->json) {
+        json_dumpf(report, stdout, JSON_INDENT(2));
+        putchar('\n');
+    }
+    json_decref(report);
+    return 0;
 }

@@ -125,7 +125,7 @@ static int synth_write(World *w, const Options *o, Err *err) {
          *data = file_join(o->out, "data"), *model = file_join(o->out, "model");
     PrepareOptions p = {.input = log,
                         .out = data,
-                        .format = PREPARE_RECBOLE,
+                        .format = "recbole",
                         .category = category,
                         .k_core = 5,
                         .history = PROMPT_HISTORY,

@@ -2,6 +2,7 @@
 #include "app/options.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "data/records.h"
 #include "model/config.h"
 
 #include <dirent.h>
@@ -47,7 +48,7 @@ static const OptionRow table[] = {
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
-    {"json", CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
+    {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
     {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
     {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
@@ -60,7 +61,17 @@ static const OptionRow table[] = {
     {"sample", CMD_EVAL | CMD_SCORE, KIND_INT, AT(sample), "0", "N", 0, 1e9, "use N rows drawn from those, the same for every model; 0: all"},
 
     // prepare
-    {"format", CMD_PREPARE, KIND_CHOICE, AT(format), "auto", "auto|ml-100k|recbole", 0, 0, "format of the log"},
+    {"format", CMD_PREPARE, KIND_CHOICE, AT(format), "auto", "auto|" RECORDS_FORMATS, 0, 0, "format of the log; auto looks into the files"},
+    {"items", CMD_PREPARE, KIND_TEXT, AT(item_file), NULL, "FILE", 0, 0, "the file of the items and their titles; the one beside the log where not given"},
+    {"user-column", CMD_PREPARE, KIND_TEXT, AT(user_column), NULL, "NAME", 0, 0, "column or member of the user, in tsv, csv and jsonl"},
+    {"item-column", CMD_PREPARE, KIND_TEXT, AT(item_column), NULL, "NAME", 0, 0, "column or member of the item's id"},
+    {"time-column", CMD_PREPARE, KIND_TEXT, AT(time_column), NULL, "NAME", 0, 0, "column or member of the time: seconds or milliseconds since 1970"},
+    {"rating-column", CMD_PREPARE, KIND_TEXT, AT(rating_column), NULL, "NAME", 0, 0, "column or member of the rating"},
+    {"title-column", CMD_PREPARE, KIND_TEXT, AT(title_column), NULL, "NAME", 0, 0, "column or member of the title"},
+    {"title-rules", CMD_PREPARE, KIND_CHOICE, AT(title_rules), "auto", "auto|published|none", 0, 0, "drop items with <span id, one letter or over 20 words as title; auto: for Amazon"},
+    {"from", CMD_PREPARE, KIND_TEXT, AT(from), NULL, "DATE", 0, 0, "drop what is earlier (YYYY-MM-DD, UTC)"},
+    {"until", CMD_PREPARE, KIND_TEXT, AT(until), NULL, "DATE", 0, 0, "drop what is of that day or later"},
+    {"min-items", CMD_PREPARE, KIND_INT, AT(min_items), "0", "N", 0, 1e9, "move --from back by three months until N items are left; 0: off"},
     {"split", CMD_PREPARE, KIND_CHOICE, AT(split), "time", "time|leave-one-out", 0, 0, "80/10/10 by target time, or each user's last two items"},
     {"k-core", CMD_PREPARE, KIND_INT, AT(k_core), "5", "N", 0, 1000, "keep users and items with N interactions, iterated; 0: off"},
     {"max-history", CMD_PREPARE, KIND_INT, AT(max_history), "10", "N", 1, 1000, "predecessors a row"},

@@ -84,8 +84,9 @@ struct Options {
     TextList history;
 
     // prepare
-    const char *format; // "auto", "ml-100k", "recbole"
-    int k_core, max_history;
+    const char *format, *item_file, *title_rules, *from, *until;
+    const char *user_column, *item_column, *time_column, *rating_column, *title_column;
+    int k_core, max_history, min_items;
     double min_rating;
 
     // catalog

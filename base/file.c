@@ -70,10 +70,14 @@ int outfile_open(OutFile *f, const char *path, Err *err) {
         return -1;
     }
     f->buffer = mem_alloc(BUFFER_BYTES, 1);
+    f->hash = XXH3_createState();
+    CHECK(f->hash);
+    XXH3_128bits_reset(f->hash);
     return 0;
 }
 
 static void outfile_push(OutFile *f, const char *data, size_t bytes) {
+    XXH3_128bits_update(f->hash, data, bytes);
     while (bytes && !f->failed_errno) {
         ssize_t n = write(f->fd, data, bytes);
         if (n < 0 && errno == EINTR) continue;
@@ -119,6 +123,16 @@ void outfile_printf(OutFile *f, const char *format, ...) {
     va_end(again);
 }
 
+static void hash_text(char hex[33], XXH128_hash_t h) {
+    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+}
+
+void outfile_hash(OutFile *f, char hex[33]) {
+    outfile_push(f, f->buffer, f->buffered);
+    f->buffered = 0;
+    hash_text(hex, XXH3_128bits_digest(f->hash));
+}
+
 // The rename is durable only once the folder that holds the name is.
 static int flush_folder_of(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -156,6 +170,7 @@ void outfile_abandon(OutFile *f) {
         unlink(f->temporary);
     }
     free(f->path), free(f->temporary), free(f->buffer);
+    XXH3_freeState(f->hash);
     *f = (OutFile){.fd = -1};
 }
 
@@ -217,8 +232,7 @@ char *file_join(const char *folder, const char *name) {
 }
 
 void file_hash_bytes(char hex[33], const void *data, size_t bytes) {
-    XXH128_hash_t h = XXH3_128bits(data, bytes);
-    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+    hash_text(hex, XXH3_128bits(data, bytes));
 }
 
 int file_hash(char hex[33], const char *path, Err *err) {

@@ -26,13 +26,15 @@ typedef struct OutFile {
     char *buffer; // 1 MiB
     size_t buffered;
     uint64_t bytes;
+    struct XXH3_state_s *hash;
 } OutFile;
 
 int outfile_open(OutFile *f, const char *path, Err *err);
 void outfile_write(OutFile *f, const void *data, size_t bytes);
 void outfile_printf(OutFile *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int outfile_commit(OutFile *f, Err *err); // closes in either case
-void outfile_abandon(OutFile *f);         // closes and removes; harmless after a commit
+void outfile_hash(OutFile *f, char hex[33]); // as file_hash, of what was written so far
+int outfile_commit(OutFile *f, Err *err);    // closes in either case
+void outfile_abandon(OutFile *f);            // closes and removes; harmless after a commit
 
 // Write a whole file in one call.
 int file_write(const char *path, const void *data, size_t bytes, Err *err);

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 size_t utf8_next(const char *text, size_t n, uint32_t *code_point) {
     const unsigned char *s = (const unsigned char *)text;
     if (n == 0) return 0;
@@ -43,9 +45,20 @@ size_t utf8_put(char out[4], uint32_t c) {
     return 4;
 }
 
+// Bytes before the first one that is not ASCII. Eight at a time: nearly all of a file is ASCII.
+static size_t ascii_run(const char *s, size_t n) {
+    size_t i = 0;
+    for (uint64_t w; i + 8 <= n; i += 8) {
+        memcpy(&w, s + i, 8);
+        if (w & 0x8080808080808080u) break;
+    }
+    while (i < n && (signed char)s[i] >= 0) i++;
+    return i;
+}
+
 size_t utf8_check(const char *s, size_t n) {
     size_t i = 0;
-    while (i < n) {
+    while ((i += ascii_run(s + i, n - i)) < n) {
         uint32_t c;
         size_t step = utf8_next(s + i, n - i, &c);
         if (step == 0) return i;

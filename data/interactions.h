@@ -1,44 +1,49 @@
-// A log of interactions in memory: who met which item, when, and how it was rated; and the items' titles.
+// A log of interactions in memory: who met which item, when, and how it was rated; and the items' titles. Of a log it holds
+// what the filters below leave, 16 bytes each, and what is distinct: users, items, titles, ratings.
 #ifndef DATA_INTERACTIONS_H
 #define DATA_INTERACTIONS_H
 
 #include "base/err.h"
 #include "data/intern.h"
+#include "data/records.h"
+#include "data/titles.h"
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct Event {
     int32_t user, item;
-    int64_t timestamp;
-    double rating;
+    int64_t timestamp : 48; // in ticks
+    uint64_t rating : 16;   // number in Interactions.rating
 } Event;
+_Static_assert(sizeof(Event) == 16, "an interaction takes 16 bytes");
 
 typedef struct Interactions {
-    Intern users, items; // ids as the files have them; users in the order of the log, items in that of the item file
-    Intern titles;
-    int32_t *title; // (items.n): number in `titles`, or -1 where the item has none that can be used
-    size_t items_cap;
-    Event *event; // (n): in the order of the log
-    size_t n, cap;
-    int has_rating;
+    Intern users, items;     // ids as the files have them; users in the order of the log, items in that of the item file
+    Intern titles, ratings;  // ratings: as they are written
+    double *rating;          // (ratings.n)
+    int32_t *title;          // (items.n): number in `titles`, or -1 where the item has none that can be used
+    Event *event;            // (n): in the order of the log
+    size_t n, cap, items_cap, ratings_cap;
+    int has_rating, has_time; // without times the order of the log is that of time: timestamps are 1, 2, 3, ...
+    int ticks;                // a second: 1, or 1000 where the log has milliseconds
+    int has_titles;           // else ids stand for them
     // What was passed over, and why; `n` is what is left of `lines`.
-    int64_t lines, bad_lines, unknown_item, bad_item_lines, untitled_items, replacement_titles;
+    int64_t lines, bad_lines, unknown_item, low_rating, outside_window, bad_item_lines, replacement_titles;
+    int64_t untitled[TITLE_FAULTS]; // interactions with items whose title has that fault
+    int64_t items_untitled[TITLE_FAULTS];
+    int8_t *title_fault; // (items.n)
 } Interactions;
 
-typedef struct InteractionsFile {
-    const char *data, *name; // borrowed
-    size_t bytes;
-} InteractionsFile;
+typedef struct InteractionsOptions {
+    int strict;           // a bad line is an error; else it is passed over, counted and named in the log
+    int published_titles; // titles_clean's rules
+    double min_rating;    // 0: off
+    int64_t from, until;  // seconds since 1970, [from, until); 0: off
+} InteractionsOptions;
 
-// MovieLens-100K: u.data (user, item, rating 1 to 5, timestamp; tabs) and u.item (24 fields between `|`; the bytes are
-// ISO-8859-1 unless they are UTF-8). A bad line is passed over, counted and named in the log; strict makes it an error.
-// interactions_free is due in either case.
-int interactions_movielens(Interactions *x, const InteractionsFile *data, const InteractionsFile *item, int strict, Err *err);
-
-// RecBole atomic files: a header of `field:type`, tabs. user_id, item_id and timestamp are needed, rating is optional; of
-// the item file item_id and the title (movie_title, title, name, or a field that ends in _title or _name).
-int interactions_recbole(Interactions *x, const InteractionsFile *inter, const InteractionsFile *item, int strict, Err *err);
-
+// items may be NULL: then the log's titles count where it has such, else the ids stand for titles. A log that rates its first
+// interaction must rate all. interactions_free is due in either case.
+int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err);
 void interactions_free(Interactions *x);
 
 #endif

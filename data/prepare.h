@@ -4,23 +4,29 @@
 
 #include "base/err.h"
 #include "base/json.h"
-
-typedef enum PrepareFormat { PREPARE_AUTO, PREPARE_MOVIELENS_100K, PREPARE_RECBOLE } PrepareFormat;
+#include "data/records.h"
 
 typedef struct PrepareOptions {
-    const char *input; // file or folder (RecBole: folder with NAME.inter and NAME.item, or the .inter file)
-    const char *out;   // folder to write
-    PrepareFormat format;
-    const char *category; // phrase for the prompt; NULL: "movie" for MovieLens, else the folder's name
-    int k_core;           // 5: iterated to a fixed point; 0: off
-    int history;          // 10
-    double min_rating;    // 0: off
-    const char *split;    // "time" (80/10/10 by target time) or "leave-one-out"
+    const char *input;                 // a log, or a folder with one
+    const char *items;                 // the file of its items; NULL: the one beside it
+    const char *out;                   // folder to write
+    const char *format;                // one of RECORDS_FORMATS; NULL or "auto": what the files look like
+    const char *column[RECORD_FIELDS]; // names of columns or members in tsv, csv and jsonl; NULL: found by themselves
+    const char *category;              // phrase for the prompt; NULL: "movie" for MovieLens, else the folder's name
+    const char *title_rules;           // "published", "none"; NULL or "auto": published for Amazon
+    const char *from, *until;          // YYYY-MM-DD (UTC), [from, until); NULL: off
+    int min_items;                     // `from` moves back by three months until so many items are left; 0: off
+    int k_core;                        // 5: iterated to a fixed point; 0: off
+    int history;                       // 10
+    double min_rating;                 // 0: off
+    const char *split;                 // "time" (80/10/10 by target time) or "leave-one-out"
     int strict;
 } PrepareOptions;
 
 // Writes train.csv, valid.csv, test.csv, info.txt and dataset.json. The report (counts, what was dropped and why, ties,
 // repeated titles) goes to the log and into dataset.json. *report (caller owns) may be NULL.
 int prepare_run(const PrepareOptions *o, json_t **report, Err *err);
+
+int prepare_published_titles(const PrepareOptions *o, const RecordsFormat *format);
 
 #endif

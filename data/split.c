@@ -4,81 +4,70 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- filters ----
-
-static void drop_unfit(Split *s, Interactions *x, double min_rating) {
-    size_t kept = 0;
-    for (size_t i = 0; i < x->n; i++) {
-        const Event *e = &x->event[i];
-        if (x->title[e->item] < 0)
-            s->untitled++;
-        else if (min_rating > 0 && !(e->rating >= min_rating))
-            s->low_rating++;
-        else
-            x->event[kept++] = *e;
-    }
-    x->n = kept;
-}
-
-// The k-core is unique, so the order of removal is free; counts that fall at once make a cascade short.
-static void drop_too_few(Split *s, Interactions *x, int user_least, int item_least) {
-    int *of_user = mem_zalloc((size_t)x->users.n, sizeof *of_user), *of_item = mem_zalloc((size_t)x->items.n, sizeof *of_item);
-    for (size_t i = 0; i < x->n; i++) of_user[x->event[i].user]++, of_item[x->event[i].item]++;
-    for (size_t before = x->n + 1; x->n < before;) {
-        before = x->n;
-        x->n = 0;
-        for (size_t i = 0; i < before; i++) {
-            Event e = x->event[i];
-            if (of_user[e.user] >= user_least && of_item[e.item] >= item_least)
-                x->event[x->n++] = e;
-            else
-                of_user[e.user]--, of_item[e.item]--, s->too_few++;
-        }
-    }
-    free(of_user), free(of_item);
-}
-
 // ---- order ----
 
-typedef struct Key {
-    int32_t group;
-    int64_t timestamp;
-    size_t place; // makes the order total, so any sort is a stable one
-} Key;
+typedef int64_t (*KeyOf)(const void *context, uint32_t i);
 
-static int compare_keys(const void *a, const void *b) {
-    const Key *x = a, *y = b;
-    if (x->group != y->group) return x->group < y->group ? -1 : 1;
-    if (x->timestamp != y->timestamp) return x->timestamp < y->timestamp ? -1 : 1;
-    return (x->place > y->place) - (x->place < y->place);
+// Sorts order[0..n) by key, from `least` to `most`; what has the same key stays in order. Digit after digit from the lowest,
+// so its cost does not depend on how the log was sorted. spare: (n).
+static void sort_stably(uint32_t *order, uint32_t *spare, size_t n, KeyOf key, const void *context, int64_t least, int64_t most) {
+    enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
+    size_t place[DIGITS + 1];
+    uint32_t *from = order, *to = spare;
+    for (int shift = 0; shift < 63 && (most - least) >> shift; shift += DIGIT_BITS) {
+        memset(place, 0, sizeof place);
+        for (size_t i = 0; i < n; i++) place[((key(context, from[i]) - least) >> shift & (DIGITS - 1)) + 1]++;
+        for (int d = 0; d < DIGITS; d++) place[d + 1] += place[d];
+        for (size_t i = 0; i < n; i++) to[place[(key(context, from[i]) - least) >> shift & (DIGITS - 1)]++] = from[i];
+        uint32_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != order) memcpy(order, from, n * sizeof *order);
 }
 
-// User after user in the order of their first events that are left.
+static int64_t time_of(const void *events, uint32_t i) {
+    return ((const Event *)events)[i].timestamp;
+}
+
+static void sort_by_time(uint32_t *order, uint32_t *spare, size_t n, const Event *event) {
+    int64_t least = INT64_MAX, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t t = event[order[i]].timestamp;
+        if (t < least) least = t;
+        if (t > most) most = t;
+    }
+    if (n) sort_stably(order, spare, n, time_of, event, least, most);
+}
+
+typedef struct UserRank {
+    const Event *event;
+    const int32_t *rank; // (users): in the order of their first events that are left
+} UserRank;
+
+static int64_t rank_of(const void *context, uint32_t i) {
+    const UserRank *u = context;
+    return u->rank[u->event[i].user];
+}
+
+// User after user in the order of their first events that are left, each by time, ties in the order of the log.
 static void sort_events(Interactions *x) {
-    Key *key = mem_alloc(x->n, sizeof *key);
-    Event *sorted = mem_alloc(x->n, sizeof *sorted);
+    uint32_t *order = mem_alloc(x->n, sizeof *order), *spare = mem_alloc(x->n, sizeof *spare);
     int32_t *rank = mem_alloc((size_t)x->users.n, sizeof *rank), ranks = 0;
     memset(rank, 0xff, (size_t)x->users.n * sizeof *rank);
     for (size_t i = 0; i < x->n; i++) {
         int32_t *r = &rank[x->event[i].user];
         if (*r < 0) *r = ranks++;
-        key[i] = (Key){*r, x->event[i].timestamp, i};
+        order[i] = (uint32_t)i;
     }
-    qsort(key, x->n, sizeof *key, compare_keys);
-    for (size_t i = 0; i < x->n; i++) sorted[i] = x->event[key[i].place];
-    free(rank), free(key), free(x->event);
+    sort_by_time(order, spare, x->n, x->event);
+    sort_stably(order, spare, x->n, rank_of, &(UserRank){x->event, rank}, 0, ranks);
+    free(spare), free(rank);
+    Event *sorted = mem_alloc(x->n, sizeof *sorted);
+    for (size_t i = 0; i < x->n; i++) sorted[i] = x->event[order[i]];
+    free(order), free(x->event);
     x->event = sorted;
     x->cap = x->n;
-}
-
-static void sort_rows(SplitRow *row, size_t n, const Event *event) {
-    Key *key = mem_alloc(n, sizeof *key);
-    SplitRow *sorted = mem_alloc(n, sizeof *sorted);
-    for (size_t i = 0; i < n; i++) key[i] = (Key){0, event[row[i].event].timestamp, i};
-    qsort(key, n, sizeof *key, compare_keys);
-    for (size_t i = 0; i < n; i++) sorted[i] = row[key[i].place];
-    memcpy(row, sorted, n * sizeof *row);
-    free(key), free(sorted);
 }
 
 static void number_items(Split *s, const Interactions *x) {
@@ -98,24 +87,21 @@ static size_t user_end(const Split *s, size_t begin) {
     return end;
 }
 
-static void add_row(Split *s, size_t *n, size_t first, size_t target, int history) {
-    size_t before = target - first;
-    s->row[(*n)++] = (SplitRow){target, before < (size_t)history ? (int)before : history};
-}
-
-static void rows_by_time(Split *s, int history) {
+static void rows_by_time(Split *s) {
     size_t n = 0;
+    uint32_t *spare = mem_alloc(s->events, sizeof *spare);
     for (size_t first = 0, end; first < s->events; first = end) {
         end = user_end(s, first);
-        for (size_t i = first + 1; i < end; i++) add_row(s, &n, first, i, history);
+        for (size_t i = first + 1; i < end; i++) s->row[n++] = (uint32_t)i;
     }
-    sort_rows(s->row, n, s->event);
+    sort_by_time(s->row, spare, n, s->event);
+    free(spare);
     s->begin[SPLIT_VALID] = n / 10 * 8 + n % 10 * 8 / 10;
     s->begin[SPLIT_TEST] = n / 10 * 9 + n % 10 * 9 / 10;
     s->begin[SPLITS] = n;
 }
 
-static void rows_leave_one_out(Split *s, int history) {
+static void rows_leave_one_out(Split *s) {
     size_t n = 0;
     for (int split = 0; split < SPLITS; split++) {
         s->begin[split] = n;
@@ -123,16 +109,15 @@ static void rows_leave_one_out(Split *s, int history) {
             end = user_end(s, first); // three events at least
             size_t begin = split == SPLIT_TRAIN ? first + 1 : end - (split == SPLIT_VALID ? 2 : 1);
             size_t stop = split == SPLIT_TRAIN ? end - 2 : begin + 1;
-            for (size_t i = begin; i < stop; i++) add_row(s, &n, first, i, history);
+            for (size_t i = begin; i < stop; i++) s->row[n++] = (uint32_t)i;
         }
     }
     s->begin[SPLITS] = n;
 }
 
-void split_make(Split *s, Interactions *x, const SplitOptions *o) {
-    *s = (Split){0};
-    drop_unfit(s, x, o->min_rating);
-    drop_too_few(s, x, o->leave_one_out && o->k_core < 3 ? 3 : o->k_core, o->k_core);
+void split_make(Split *s, Interactions *x, int leave_one_out, int history) {
+    CHECK(x->n <= SPLIT_EVENTS_LIMIT);
+    *s = (Split){.history = history};
     number_items(s, x);
     sort_events(x);
     s->event = x->event;
@@ -143,10 +128,17 @@ void split_make(Split *s, Interactions *x, const SplitOptions *o) {
         s->users_without_row += end - first == 1;
     }
     s->row = mem_alloc(s->events, sizeof *s->row);
-    if (o->leave_one_out)
-        rows_leave_one_out(s, o->history);
+    if (leave_one_out)
+        rows_leave_one_out(s);
     else
-        rows_by_time(s, o->history);
+        rows_by_time(s);
+}
+
+int split_history(const Split *s, uint32_t target) {
+    int n = 0;
+    const Event *e = &s->event[target];
+    while (n < s->history && (uint32_t)n < target && e[-n - 1].user == e->user) n++;
+    return n;
 }
 
 void split_free(Split *s) {
@@ -184,10 +176,10 @@ static void count_users(SplitStatistics *out, const Split *s, const Interactions
 static void count_cold(SplitStatistics *out, const Split *s, const Interactions *x) {
     char *seen = mem_zalloc((size_t)x->items.n, 1);
     for (size_t r = 0; r < s->begin[SPLIT_VALID]; r++)
-        for (int k = 0; k <= s->row[r].history; k++) seen[s->event[s->row[r].event - (size_t)k].item] = 1;
+        for (int k = 0, n = split_history(s, s->row[r]); k <= n; k++) seen[s->event[s->row[r] - (uint32_t)k].item] = 1;
     for (int split = SPLIT_VALID; split < SPLITS; split++)
         for (size_t r = s->begin[split]; r < s->begin[split + 1]; r++) {
-            char *item = &seen[s->event[s->row[r].event].item];
+            char *item = &seen[s->event[s->row[r]].item];
             if (*item == 1) continue;
             out->cold_rows[split]++;
             out->cold_items[split] += *item != 2 + split;
@@ -197,7 +189,7 @@ static void count_cold(SplitStatistics *out, const Split *s, const Interactions 
 }
 
 static int64_t row_time(const Split *s, size_t row) {
-    return s->event[s->row[row].event].timestamp;
+    return s->event[s->row[row]].timestamp;
 }
 
 void split_statistics(SplitStatistics *out, const Split *s, const Interactions *x) {
@@ -207,7 +199,7 @@ void split_statistics(SplitStatistics *out, const Split *s, const Interactions *
     count_cold(out, s, x);
     for (int split = 0; split < SPLITS; split++) {
         size_t begin = s->begin[split], end = s->begin[split + 1];
-        for (size_t r = begin; r < end; r++) out->tied_rows[split] += row_time(s, r) == s->event[s->row[r].event - 1].timestamp;
+        for (size_t r = begin; r < end; r++) out->tied_rows[split] += row_time(s, r) == s->event[s->row[r] - 1].timestamp;
         out->cut_tied[split] = begin > 0 && begin < end && row_time(s, begin) == row_time(s, begin - 1);
     }
     int64_t first_test = INT64_MAX;

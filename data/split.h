@@ -1,4 +1,4 @@
-// From the events of a log to the rows of three splits: filters, k-core, order in time, cuts. All in memory.
+// From the events of a log to the rows of three splits: order in time, cuts. All in memory.
 #ifndef DATA_SPLIT_H
 #define DATA_SPLIT_H
 
@@ -6,33 +6,23 @@
 
 enum { SPLIT_TRAIN, SPLIT_VALID, SPLIT_TEST, SPLITS };
 
-typedef struct SplitOptions {
-    int k_core;        // least number of interactions of a user and of an item, iterated to a fixed point; 0 or 1: off
-    int history;       // most predecessors in a row
-    double min_rating; // 0: off
-    int leave_one_out; // else cut 80/10/10 by time
-} SplitOptions;
-
-typedef struct SplitRow {
-    size_t event; // the target; its predecessors stand right before it
-    int history;  // how many of them
-} SplitRow;
+enum { SPLIT_EVENTS_LIMIT = INT32_MAX };
 
 typedef struct Split {
-    const Event *event; // (events): kept, user after user by first event, each by time, ties in file order
+    const Event *event; // (events): user after user by first event, each by time, ties in file order
     size_t events;
     int32_t *number; // (items of the log): number of a kept item in the order of the item file, or -1
-    int items, users;
-    SplitRow *row;            // (begin[SPLITS])
+    int items, users, users_without_row;
+    int history;              // most predecessors of a row
+    uint32_t *row;            // (begin[SPLITS]): the event that is the target; its predecessors stand right before it
     size_t begin[SPLITS + 1]; // the rows of split s are [begin[s], begin[s + 1])
-    // Events dropped, and users left without a row.
-    int64_t low_rating, untitled, too_few, users_without_row;
 } Split;
 
-// Sorts and filters the events of `x` in place and borrows them. A time split orders all rows by their target's time (ties:
-// user after user, as the published pipeline has it) and cuts at 8/10 and 9/10 of them. Leave-one-out gives each user's last
-// target to test, the one before to valid, the others to train; users with fewer than 3 events are dropped.
-void split_make(Split *s, Interactions *x, const SplitOptions *o);
+// Sorts the events of `x` (at most SPLIT_EVENTS_LIMIT) in place and borrows them. A time split orders all rows by their
+// target's time (ties: user after user, as the published pipeline has it) and cuts at 8/10 and 9/10 of them. Leave-one-out
+// gives each user's last target to test, the one before to valid, the others to train; it needs three events a user.
+void split_make(Split *s, Interactions *x, int leave_one_out, int history);
+int split_history(const Split *s, uint32_t target); // how many predecessors that row has
 void split_free(Split *s);
 
 typedef struct SplitStatistics {

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "data/dataset.h"
+#include "data/filter.h"
 #include "data/interactions.h"
 #include "data/prepare.h"
 #include "data/split.h"
@@ -22,27 +23,30 @@
 
 #include <cmocka.h>
 
-typedef int (*Reader)(Interactions *, const InteractionsFile *, const InteractionsFile *, int, Err *);
-
-static int read_bytes(Interactions *x, Reader reader, const char *log, size_t log_bytes, const char *item, size_t item_bytes,
-                      int strict, Err *err) {
+static int read_bytes(Interactions *x, const char *format, const char *log, size_t log_bytes, const char *item,
+                      size_t item_bytes, int strict, Err *err) {
     Guard l = guard_copy(log, log_bytes), i = guard_copy(item, item_bytes);
-    InteractionsFile log_file = {l.data, "the.log", log_bytes}, item_file = {i.data, "the.item", item_bytes};
-    int status = reader(x, &log_file, &item_file, strict, err);
+    const RecordsFormat *f = records_format(format);
+    Records logs = {0}, items;
+    *x = (Interactions){0};
+    int status = records_open(&items, f, RECORDS_ITEMS, NULL, i.data, item_bytes, "the.item", err);
+    if (status == 0) status = records_open(&logs, f, RECORDS_LOG, NULL, l.data, log_bytes, "the.log", err);
+    if (status == 0) status = interactions_read(x, &items, &logs, &(InteractionsOptions){.strict = strict}, err);
+    records_close(&items), records_close(&logs);
     guard_close(&l), guard_close(&i);
     return status;
 }
 
-static void takes(Interactions *x, Reader reader, const char *log, const char *item, int strict) {
+static void takes(Interactions *x, const char *format, const char *log, const char *item, int strict) {
     Err err = {0};
-    if (read_bytes(x, reader, log, strlen(log), item, strlen(item), strict, &err)) fail_msg("%s", err.message);
+    if (read_bytes(x, format, log, strlen(log), item, strlen(item), strict, &err)) fail_msg("%s", err.message);
 }
 
-static void refuses_bytes(Reader reader, const char *log, size_t log_bytes, const char *item, size_t item_bytes, int strict,
+static void refuses_bytes(const char *format, const char *log, size_t log_bytes, const char *item, size_t item_bytes, int strict,
                           const char *part) {
     Interactions x;
     Err err = {0};
-    assert_int_equal(read_bytes(&x, reader, log, log_bytes, item, item_bytes, strict, &err), -1);
+    assert_int_equal(read_bytes(&x, format, log, log_bytes, item, item_bytes, strict, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
     if (!strstr(err.message, part) || !strstr(err.message, "the.") || strchr(err.message, '\n'))
         fail_msg("\"%s\" should name the file and \"%s\"", err.message, part);
@@ -50,8 +54,8 @@ static void refuses_bytes(Reader reader, const char *log, size_t log_bytes, cons
 }
 
 // Refused in either case: the file is damaged.
-static void refuses(Reader reader, const char *log, const char *item, const char *part) {
-    for (int strict = 0; strict < 2; strict++) refuses_bytes(reader, log, strlen(log), item, strlen(item), strict, part);
+static void refuses(const char *format, const char *log, const char *item, const char *part) {
+    for (int strict = 0; strict < 2; strict++) refuses_bytes(format, log, strlen(log), item, strlen(item), strict, part);
 }
 
 // ---- MovieLens-100K ----
@@ -65,11 +69,11 @@ static void bad_log_line(const char *line, const char *part) {
     Str log = {0};
     Interactions x;
     str_printf(&log, LOG "%s\n" LOG, line);
-    takes(&x, interactions_movielens, log.data, ITEM, 0);
+    takes(&x, "ml-100k", log.data, ITEM, 0);
     if (x.n != 4 || x.bad_lines != 1 || x.lines != 5) fail_msg("%s: %zu events", line, x.n);
     interactions_free(&x);
-    refuses_bytes(interactions_movielens, log.data, log.len, ITEM, strlen(ITEM), 1, part);
-    refuses_bytes(interactions_movielens, log.data, log.len, ITEM, strlen(ITEM), 1, "the.log: line 3: ");
+    refuses_bytes("ml-100k", log.data, log.len, ITEM, strlen(ITEM), 1, part);
+    refuses_bytes("ml-100k", log.data, log.len, ITEM, strlen(ITEM), 1, "the.log: line 3: ");
     str_free(&log);
 }
 
@@ -77,11 +81,11 @@ static void bad_item_line(const char *line, const char *part) {
     Str item = {0};
     Interactions x;
     str_printf(&item, ITEM "%s\n3|Last" GENRES, line);
-    takes(&x, interactions_movielens, LOG, item.data, 0);
+    takes(&x, "ml-100k", LOG, item.data, 0);
     if (x.items.n != 3 || x.bad_item_lines != 1) fail_msg("%s: %d items", line, x.items.n);
     interactions_free(&x);
-    refuses_bytes(interactions_movielens, LOG, strlen(LOG), item.data, item.len, 1, part);
-    refuses_bytes(interactions_movielens, LOG, strlen(LOG), item.data, item.len, 1, "the.item: line 3: ");
+    refuses_bytes("ml-100k", LOG, strlen(LOG), item.data, item.len, 1, part);
+    refuses_bytes("ml-100k", LOG, strlen(LOG), item.data, item.len, 1, "the.item: line 3: ");
     str_free(&item);
 }
 
@@ -91,27 +95,31 @@ static const char *title_of(const Interactions *x, const char *id) {
     return x->title[item] < 0 ? NULL : x->titles.text[x->title[item]];
 }
 
+static double rating_of(const Interactions *x, size_t event) {
+    return x->rating[x->event[event].rating];
+}
+
 static void test_movielens(void **state) {
     (void)state;
     Interactions x;
-    takes(&x, interactions_movielens, "7\t2\t5\t100\r\n3\t1\t1\t90\n7\t1\t4\t100\n7\t2\t5\t101", ITEM,
+    takes(&x, "ml-100k", "7\t2\t5\t100\r\n3\t1\t1\t90\n7\t1\t4\t100\n7\t2\t5\t101", ITEM,
           1); // CRLF, no last newline
     assert_true(x.n == 4 && x.lines == 4 && x.has_rating && x.users.n == 2 && x.items.n == 2);
     assert_string_equal(x.users.text[0], "7"); // in the order of the log
     assert_string_equal(x.items.text[0], "1"); // in the order of the item file
-    assert_true(x.event[0].user == 0 && x.event[0].item == 1 && x.event[0].timestamp == 100 && x.event[0].rating == 5);
+    assert_true(x.event[0].user == 0 && x.event[0].item == 1 && x.event[0].timestamp == 100 && rating_of(&x, 0) == 5);
     assert_true(x.event[3].item == 1); // met again: kept
     assert_string_equal(title_of(&x, "1"), "Toy Story (1995)");
     interactions_free(&x);
 
-    takes(&x, interactions_movielens, LOG "7\t9\t3\t90\n", ITEM "4|" GENRES "5|  \"Both\" &amp; &quot;" GENRES, 1);
+    takes(&x, "ml-100k", LOG "7\t9\t3\t90\n", ITEM "4|" GENRES "5|  \"Both\" &amp; &quot;" GENRES, 1);
     assert_true(x.unknown_item == 1 && x.n == 2 && x.lines == 3);
-    assert_true(x.untitled_items == 1 && title_of(&x, "4") == NULL); // item 5 was never rated: fine
+    assert_true(x.items_untitled[TITLE_NONE] == 1 && title_of(&x, "4") == NULL); // item 5 was never rated: fine
     assert_string_equal(title_of(&x, "5"), "Both\" & ");
     interactions_free(&x);
 
     // Titles stay as they are: no year, two years, articles behind, quotes inside, one title for two items, an empty date.
-    takes(&x, interactions_movielens, LOG,
+    takes(&x, "ml-100k", LOG,
           ITEM "3|unknown||||0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0\n4|Matrix, The (1999) (2000)" GENRES "5|Say \"x\" now" GENRES
                "6|A: B :: C" GENRES "7|Toy Story (1995)" GENRES "7|Toy Story (1995)" GENRES,
           1);
@@ -127,19 +135,19 @@ static void test_movielens(void **state) {
 static void test_movielens_encoding(void **state) {
     (void)state;
     Interactions x;
-    takes(&x, interactions_movielens, LOG, ITEM "3|Mis\xe9rables, Les \xff" GENRES, 1);
+    takes(&x, "ml-100k", LOG, ITEM "3|Mis\xe9rables, Les \xff" GENRES, 1);
     assert_string_equal(title_of(&x, "3"), "Mis\xc3\xa9rables, Les \xc3\xbf");
     interactions_free(&x);
-    takes(&x, interactions_movielens, LOG, ITEM "3|Mis\xc3\xa9rables, Les" GENRES, 1); // UTF-8 already
+    takes(&x, "ml-100k", LOG, ITEM "3|Mis\xc3\xa9rables, Les" GENRES, 1); // UTF-8 already
     assert_string_equal(title_of(&x, "3"), "Mis\xc3\xa9rables, Les");
     assert_int_equal(x.replacement_titles, 0);
     interactions_free(&x);
-    takes(&x, interactions_movielens, LOG, ITEM "3|Mis\xef\xbf\xbdrables, Les" GENRES, 1); // lost before us
+    takes(&x, "ml-100k", LOG, ITEM "3|Mis\xef\xbf\xbdrables, Les" GENRES, 1); // lost before us
     assert_int_equal(x.replacement_titles, 1);
     interactions_free(&x);
-    refuses(interactions_movielens, LOG "7\t\xff\t3\t90\n", ITEM, "the.log: line 3, byte 21 of the file: not UTF-8");
-    refuses_bytes(interactions_movielens, LOG "\0\n", strlen(LOG) + 2, ITEM, strlen(ITEM), 0, "a NUL byte");
-    refuses_bytes(interactions_movielens, LOG, strlen(LOG),
+    refuses("ml-100k", LOG "7\t\xff\t3\t90\n", ITEM, "the.log: line 3, byte 21 of the file: not UTF-8");
+    refuses_bytes("ml-100k", LOG "\0\n", strlen(LOG) + 2, ITEM, strlen(ITEM), 0, "a NUL byte");
+    refuses_bytes("ml-100k", LOG, strlen(LOG),
                   "\xff\xfe"
                   "1\0|\0",
                   6, 0, "the.item: line 1, byte");
@@ -147,10 +155,10 @@ static void test_movielens_encoding(void **state) {
 
 static void test_movielens_refusals(void **state) {
     (void)state;
-    refuses(interactions_movielens, "", ITEM, "the.log: empty file");
-    refuses(interactions_movielens, LOG, "", "the.item: empty file");
-    refuses(interactions_movielens, LOG, "\n", "the.item: no items");
-    refuses(interactions_movielens, LOG "\r7", ITEM, "a carriage return without line feed");
+    refuses("ml-100k", "", ITEM, "the.log: empty file");
+    refuses("ml-100k", LOG, "", "the.item: empty file");
+    refuses("ml-100k", LOG, "\n", "the.item: no items");
+    refuses("ml-100k", LOG "\r7", ITEM, "a carriage return without line feed");
     bad_log_line("user\titem\trating\ttimestamp", "not a whole number from 1"); // a header
     bad_log_line("7\t1\t5", "too few fields");
     bad_log_line("7\t1\t5\t100\t", "too many fields");
@@ -196,7 +204,7 @@ static void test_movielens_refusals(void **state) {
                   "|||||||||||||||||||||"
                   "|",
                   "a control byte in the title");
-    refuses(interactions_movielens, "7\t9\t5\t100\n", ITEM, "no interaction that can be used among 1");
+    refuses("ml-100k", "7\t9\t5\t100\n", ITEM, "no interaction that can be used among 1");
 }
 
 // ---- RecBole ----
@@ -210,9 +218,9 @@ static void test_movielens_refusals(void **state) {
 static void test_recbole(void **state) {
     (void)state;
     Interactions x;
-    takes(&x, interactions_recbole, R_LOG "v\ti9\t1\t5", R_ITEM, 1);
+    takes(&x, "recbole", R_LOG "v\ti9\t1\t5", R_ITEM, 1);
     assert_true(x.n == 2 && x.lines == 3 && x.unknown_item == 1 && x.has_rating);
-    assert_true(x.event[0].rating == 4.5 && x.event[0].timestamp == 100 && x.event[1].rating == -1);
+    assert_true(rating_of(&x, 0) == 4.5 && x.event[0].timestamp == 100 && rating_of(&x, 1) == -1);
     assert_string_equal(title_of(&x, "i2"), "GoldenEye"); // the year's column is passed over
     interactions_free(&x);
     // Any order of the columns, no ratings, other columns in between, other names of the title.
@@ -220,36 +228,36 @@ static void test_recbole(void **state) {
     for (size_t i = 0; i < sizeof title / sizeof *title; i++) {
         Str item = {0};
         str_printf(&item, "x:float_seq\t%s\titem_id:token\n1 2\tOne\ta\n\tTwo\tb\n", title[i]);
-        takes(&x, interactions_recbole, "timestamp:float\tx:token\titem_id:token\tuser_id:token\n5\t\tb\tu\n", item.data, 1);
+        takes(&x, "recbole", "timestamp:float\tx:token\titem_id:token\tuser_id:token\n5\t\tb\tu\n", item.data, 1);
         assert_true(x.n == 1 && !x.has_rating && x.event[0].item == 1 && x.event[0].timestamp == 5);
         assert_string_equal(title_of(&x, "b"), "Two");
         interactions_free(&x);
         str_free(&item);
     }
-    takes(&x, interactions_recbole, R_LOG, "item_id:token\tbook_title:token\ttitle:token\ni1\tA\tB\ni2\tA\tC\n", 1);
+    takes(&x, "recbole", R_LOG, "item_id:token\tbook_title:token\ttitle:token\ni1\tA\tB\ni2\tA\tC\n", 1);
     assert_string_equal(title_of(&x, "i1"), "B"); // the plain name comes before the ending
     interactions_free(&x);
 }
 
 static void test_recbole_refusals(void **state) {
     (void)state;
-    refuses(interactions_recbole, "", R_ITEM, "the.log: empty file");
-    refuses(interactions_recbole, "\n", R_ITEM, "the.log: no header");
-    refuses(interactions_recbole, R_LOG, "item_id\ttitle\n", "the.item: line 1: the header is not name:type");
-    refuses(interactions_recbole, R_LOG, "item_id:token\ttitle:text\n", "the header is not name:type");
-    refuses(interactions_recbole, R_LOG, "item_id:token\t:token\n", "the header is not name:type");
-    refuses(interactions_recbole, R_LOG, "item_id:token\titem_id:float\n", "a field of the header stands twice");
-    refuses(interactions_recbole, R_LOG, "item_id:token\tyear:float\n", "no item_id, or no title");
-    refuses(interactions_recbole, R_LOG, "id:token\ttitle:token\n", "no item_id, or no title");
-    refuses(interactions_recbole, R_LOG, "item_id:token\ttitle:token\n", "the.item: no items");
-    refuses(interactions_recbole, "user_id:token\titem_id:token\n", R_ITEM, "no user_id, no item_id or no timestamp");
-    refuses(interactions_recbole, R_HEAD, R_ITEM, "no interaction that can be used among 0");
-    refuses(interactions_recbole, R_LOG "u\ti1\xff\n", R_ITEM, "line 4, byte");
-    refuses(interactions_recbole, R_LOG, R_ITEM "i3\tMis\xe9rables\t\t\n", "the.item: line 4, byte");
+    refuses("recbole", "", R_ITEM, "the.log: empty file");
+    refuses("recbole", "\n", R_ITEM, "the.log: no header");
+    refuses("recbole", R_LOG, "item_id\ttitle\n", "the.item: line 1: the header is not name:type");
+    refuses("recbole", R_LOG, "item_id:token\ttitle:text\n", "the header is not name:type");
+    refuses("recbole", R_LOG, "item_id:token\t:token\n", "the header is not name:type");
+    refuses("recbole", R_LOG, "item_id:token\titem_id:float\n", "a field of the header stands twice");
+    refuses("recbole", R_LOG, "item_id:token\tyear:float\n", "no column of the item's id, or none of its title");
+    refuses("recbole", R_LOG, "id:token\ttitle:token\n", "no column of the item's id, or none of its title");
+    refuses("recbole", R_LOG, "item_id:token\ttitle:token\n", "the.item: no items");
+    refuses("recbole", "user_id:token\titem_id:token\n", R_ITEM, "no timestamp");
+    refuses("recbole", R_HEAD, R_ITEM, "no interaction that can be used among 0");
+    refuses("recbole", R_LOG "u\ti1\xff\n", R_ITEM, "line 4, byte");
+    refuses("recbole", R_LOG, R_ITEM "i3\tMis\xe9rables\t\t\n", "the.item: line 4, byte");
     Str header = {0};
     for (int i = 0; i < 64; i++) str_printf(&header, "%sf%d:token", i ? "\t" : "", i);
     str_puts(&header, "\n");
-    refuses(interactions_recbole, R_LOG, header.data, "more than 63 fields");
+    refuses("recbole", R_LOG, header.data, "more than 63 fields");
     str_free(&header);
     static const char *const bad[][2] = {{"u\ti1\t4", "too few fields"},
                                          {"u\ti1\t4\t5\t6", "too many fields"},
@@ -264,29 +272,28 @@ static void test_recbole_refusals(void **state) {
         Str log = {0};
         Interactions x;
         str_printf(&log, R_LOG "%s\n", bad[i][0]);
-        takes(&x, interactions_recbole, log.data, R_ITEM, 0);
+        takes(&x, "recbole", log.data, R_ITEM, 0);
         assert_true(x.n == 2 && x.bad_lines == 1);
         interactions_free(&x);
-        refuses_bytes(interactions_recbole, log.data, log.len, R_ITEM, strlen(R_ITEM), 1, bad[i][1]);
+        refuses_bytes("recbole", log.data, log.len, R_ITEM, strlen(R_ITEM), 1, bad[i][1]);
         str_free(&log);
     }
 }
 
 // ---- filters and splits ----
 
-// A random log over few users and items, some without titles; the rating is the place in the log.
+// A random log over few users and items; the rating is the place in the log.
 static void random_log(Interactions *x, uint64_t seed) {
     uint64_t at = 0;
     char text[16];
     int users = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 12), items = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 12);
     int times = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 40);
-    *x = (Interactions){.has_rating = 1};
+    *x = (Interactions){.has_rating = 1, .has_time = 1, .ticks = 1};
     for (int u = 0; u < users; u++) intern_put(&x->users, text, (size_t)snprintf(text, sizeof text, "u%d", u));
     x->title = mem_alloc((size_t)items, sizeof *x->title);
     for (int i = 0; i < items; i++) {
         intern_put(&x->items, text, (size_t)snprintf(text, sizeof text, "i%d", i));
-        int titled = rng_below(seed, RNG_SYNTHETIC, at++, 8) > 0;
-        x->title[i] = titled ? intern_put(&x->titles, text, 2) : -1; // the first letters: titles repeat
+        x->title[i] = intern_put(&x->titles, text, 2); // the first letters: titles repeat
     }
     x->n = x->cap = 1 + rng_below(seed, RNG_SYNTHETIC, at++, 150);
     x->event = mem_alloc(x->n, sizeof *x->event);
@@ -295,23 +302,21 @@ static void random_log(Interactions *x, uint64_t seed) {
         e->user = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)users);
         e->item = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)items);
         e->timestamp = 1 + (int64_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)times);
-        e->rating = (double)i;
+        e->rating = (uint16_t)i;
     }
 }
 
 // The largest set of events in which all users and items have enough, by the book: remove, count anew, repeat.
-static size_t naive_core(const Interactions *x, const SplitOptions *o, char *left) {
+static size_t naive_core(const Interactions *x, const FilterOptions *o, char *left) {
     size_t n = 0;
-    for (size_t i = 0; i < x->n; i++)
-        n += left[i] = x->title[x->event[i].item] >= 0 && !(o->min_rating > 0 && x->event[i].rating < o->min_rating);
+    for (size_t i = 0; i < x->n; i++) n += (size_t)(left[i] = x->event[i].timestamp >= o->from);
     for (int changed = 1; changed;) {
         int users[16] = {0}, items[16] = {0};
         changed = 0;
         for (size_t i = 0; i < x->n; i++)
             if (left[i]) users[x->event[i].user]++, items[x->event[i].item]++;
         for (size_t i = 0; i < x->n; i++)
-            if (left[i] && (users[x->event[i].user] < o->k_core || items[x->event[i].item] < o->k_core ||
-                            (o->leave_one_out && users[x->event[i].user] < 3)))
+            if (left[i] && (users[x->event[i].user] < o->user_core || items[x->event[i].item] < o->item_core))
                 left[i] = 0, n--, changed = 1;
     }
     return n;
@@ -337,27 +342,27 @@ static int position(const Split *s, size_t event) {
     return p;
 }
 
-static void check_rows(const Split *s, const SplitOptions *o) {
+static void check_rows(const Split *s, int leave_one_out, int history) {
     char *used = mem_zalloc(s->events, 1);
     size_t rows = s->begin[SPLITS];
     assert_true(s->begin[0] == 0 && s->begin[1] <= s->begin[2] && s->begin[2] <= rows);
     assert_int_equal(rows, s->events - (size_t)s->users); // one for every position after a user's first
     for (size_t r = 0; r < rows; r++) {
-        int p = position(s, s->row[r].event);
-        assert_true(p > 0 && !used[s->row[r].event]);
-        used[s->row[r].event] = 1;
-        assert_int_equal(s->row[r].history, p < o->history ? p : o->history);
-        size_t last = s->row[r].event; // last event of the user
+        int p = position(s, s->row[r]);
+        assert_true(p > 0 && !used[s->row[r]]);
+        used[s->row[r]] = 1;
+        assert_int_equal(split_history(s, s->row[r]), p < history ? p : history);
+        size_t last = s->row[r]; // last event of the user
         while (last + 1 < s->events && s->event[last + 1].user == s->event[last].user) last++;
-        if (o->leave_one_out) {
-            size_t behind = last - s->row[r].event;
+        if (leave_one_out) {
+            size_t behind = last - s->row[r];
             int split = r < s->begin[1] ? SPLIT_TRAIN : r < s->begin[2] ? SPLIT_VALID : SPLIT_TEST;
             assert_int_equal(split, behind == 0 ? SPLIT_TEST : behind == 1 ? SPLIT_VALID : SPLIT_TRAIN);
         } else if (r > 0) {
-            assert_true(s->event[s->row[r - 1].event].timestamp <= s->event[s->row[r].event].timestamp);
+            assert_true(s->event[s->row[r - 1]].timestamp <= s->event[s->row[r]].timestamp);
         }
     }
-    if (!o->leave_one_out) {
+    if (!leave_one_out) {
         assert_int_equal(s->begin[SPLIT_VALID], rows * 8 / 10);
         assert_int_equal(s->begin[SPLIT_TEST], rows * 9 / 10);
     }
@@ -371,24 +376,25 @@ static void test_splits(void **state) {
         Interactions x;
         Split s;
         random_log(&x, seed);
-        SplitOptions o = {.k_core = (int)(seed % 6),
-                          .history = 1 + (int)(seed % 11),
-                          .leave_one_out = seed % 2 == 0,
-                          .min_rating = seed % 5 == 0 ? 20 : 0};
+        int leave_one_out = seed % 2 == 0, history = 1 + (int)(seed % 11), core = (int)(seed % 6);
+        FilterOptions o = {leave_one_out && core < 3 ? 3 : core, core, seed % 5 == 0 ? 20 : 0, 0};
+        FilterCounts counts;
         size_t before = x.n;
         char *left = mem_zalloc(x.n, 1);
         size_t expected = naive_core(&x, &o, left);
-        split_make(&s, &x, &o);
+        filter_apply(&counts, &x, &o);
+        split_make(&s, &x, leave_one_out, history);
         assert_int_equal(s.events, expected);
         for (size_t i = 0; i < s.events; i++) assert_true(left[(size_t)s.event[i].rating]);
-        assert_int_equal(before, s.events + (size_t)(s.low_rating + s.untitled + s.too_few));
+        assert_int_equal(before, s.events + (size_t)(counts.outside_window + counts.too_few));
+        assert_int_equal(counts.items, s.items);
         int items = 0;
         for (int i = 0; i < x.items.n; i++)
             if (s.number[i] >= 0) assert_int_equal(s.number[i], items++); // in the order of the item file
         assert_int_equal(items, s.items);
         for (size_t i = 0; i < s.events; i++) assert_true(s.number[s.event[i].item] >= 0);
         check_order(&s);
-        check_rows(&s, &o);
+        check_rows(&s, leave_one_out, history);
         kept += expected > 0;
         split_free(&s);
         interactions_free(&x);
@@ -399,7 +405,7 @@ static void test_splits(void **state) {
 
 static void add_event(Interactions *x, int user, int item, int64_t timestamp) {
     x->event = mem_realloc(x->event, x->n + 1, sizeof *x->event);
-    x->event[x->n++] = (Event){.user = user, .item = item, .timestamp = timestamp, .rating = 1};
+    x->event[x->n++] = (Event){.user = user, .item = item, .timestamp = timestamp};
 }
 
 // Three users, numbers counted by hand.
@@ -416,9 +422,12 @@ static void test_statistics(void **state) {
     add_event(&x, 3, 5, 1), add_event(&x, 3, 5, 2); // too few for leave-one-out
     Split s;
     SplitStatistics t;
-    split_make(&s, &x, &(SplitOptions){.history = 10, .leave_one_out = 1});
+    FilterCounts counts;
+    x.ticks = 1;
+    filter_apply(&counts, &x, &(FilterOptions){.user_core = 3});
+    split_make(&s, &x, 1, 10);
     split_statistics(&t, &s, &x);
-    assert_true(s.users == 3 && s.items == 5 && s.too_few == 2 && s.number[5] == -1);
+    assert_true(s.users == 3 && s.items == 5 && counts.too_few == 2 && s.number[5] == -1);
     // a: p q p r; b: q r t s; c: p q s. train: q, r (of a, b); valid: p, t, q; test: r, s, s
     assert_true(s.begin[1] == 2 && s.begin[2] == 5 && s.begin[3] == 8);
     assert_true(t.repeated_titles == 1 && t.repeated_title_items == 2);
@@ -430,7 +439,7 @@ static void test_statistics(void **state) {
     assert_true(t.cold_rows[SPLIT_TEST] == 2 && t.cold_items[SPLIT_TEST] == 1);
     assert_int_equal(t.late_train_rows, 0); // train at 20 and 15, the first test target at 25
     split_free(&s);
-    split_make(&s, &x, &(SplitOptions){.history = 2});
+    split_make(&s, &x, 0, 2);
     split_statistics(&t, &s, &x);
     // eight targets: 15 20 20 25 25 30, 50, 60
     assert_true(s.begin[1] == 6 && s.begin[2] == 7 && s.begin[3] == 8);
@@ -449,9 +458,9 @@ static void test_one_large_user(void **state) {
     intern_put(&x.titles, "T", 1);
     x.title = mem_zalloc(1, sizeof *x.title);
     x.event = mem_alloc(N, sizeof *x.event);
-    for (x.n = 0; x.n < N; x.n++) x.event[x.n] = (Event){.timestamp = 1 + (int64_t)(N - x.n) / 2, .rating = (double)x.n};
+    for (x.n = 0; x.n < N; x.n++) x.event[x.n] = (Event){.timestamp = 1 + (int64_t)(N - x.n) / 2};
     Split s;
-    split_make(&s, &x, &(SplitOptions){.k_core = 5, .history = 10});
+    split_make(&s, &x, 0, 10);
     assert_int_equal(s.begin[SPLITS], N - 1);
     for (size_t i = 1; i < s.events; i++) assert_true(s.event[i - 1].timestamp <= s.event[i].timestamp);
     split_free(&s);
@@ -577,7 +586,7 @@ static void test_refusals(void **state) {
     (void)state;
     char *in = folder_new(), *out = folder_new(), *file = file_join(in, "tiny.inter"), *none = file_join(in, "none");
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
-    refuses_run(o, ERR_DATA, "neither u.data nor a .inter file");
+    refuses_run(o, ERR_DATA, "no interaction log was found");
     put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
     refuses_run(o, ERR_IO, "the items' titles");
     put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
@@ -590,8 +599,8 @@ static void test_refusals(void **state) {
     bad = o, bad.split = "random", refuses_run(bad, ERR_USAGE, "split \"random\"");
     bad = o, bad.category = "", refuses_run(bad, ERR_USAGE, "category phrase");
     bad = o, bad.input = none, refuses_run(bad, ERR_IO, "no such file or folder");
-    bad = o, bad.format = PREPARE_MOVIELENS_100K, refuses_run(bad, ERR_IO, "u.item");
-    bad = o, bad.input = file, bad.format = PREPARE_MOVIELENS_100K, refuses_run(bad, ERR_USAGE, "is named u.data");
+    bad = o, bad.format = "ml-100k", refuses_run(bad, ERR_DATA, "no interaction log of the format ml-100k");
+    bad = o, bad.input = file, bad.format = "ml-1m", refuses_run(bad, ERR_DATA, "no interaction that can be used among 6");
     bad = o, bad.out = in, refuses_run(bad, ERR_USAGE, "the folder is not empty");
     bad = o, bad.out = file, refuses_run(bad, ERR_IO, "tiny.inter");
     bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (0 of 5 interactions");
@@ -603,7 +612,7 @@ static void test_refusals(void **state) {
     expect_file(out, "train.csv", "x");
     o.out = none;
     put(in, "other.inter", tiny_log, sizeof tiny_log - 1);
-    refuses_run(o, ERR_DATA, "several .inter files");
+    refuses_run(o, ERR_DATA, "several logs (other.inter, tiny.inter); name one with --data");
     assert_false(file_exists(none));
     o.input = file; // named, it is found
     run(&o, NULL);

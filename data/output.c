@@ -1,0 +1,71 @@
+#include "data/output.h"
+#include "base/arena.h"
+#include "data/dataset.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const output_name[OUTPUTS] = {"train.csv", "valid.csv", "test.csv", "info.txt"};
+
+static int is_leftover(const char *name) {
+    const char *temporary = strstr(name, ".tmp-");
+    return temporary && temporary[5 + strspn(temporary + 5, "0123456789")] == 0;
+}
+
+int output_check(const char *folder, Err *err) {
+    if (!file_exists(folder)) return 0;
+    DIR *dir = opendir(folder);
+    if (!dir) return err_errno(err, "%s", folder);
+    int files = 0;
+    for (struct dirent *e; (e = readdir(dir));)
+        files += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_leftover(e->d_name);
+    closedir(dir);
+    json_t *json = NULL;
+    int ours = files > 0 && dataset_json(&json, folder, NULL) == 1;
+    json_decref(json);
+    return files == 0 || ours
+               ? 0
+               : err_set(err, ERR_USAGE, "%s: the folder is not empty and holds no dataset.json of this program; name another",
+                         folder);
+}
+
+int output_open(Output *o, const char *folder, unsigned present, Err *err) {
+    *o = (Output){.folder = folder, .present = present};
+    for (int i = 0; i < OUTPUTS; i++) o->file[i].fd = -1;
+    int status = file_make_folder(folder, err);
+    for (int i = 0; i < OUTPUTS && status == 0; i++) {
+        char *path = file_join(folder, output_name[i]);
+        if (present & 1u << i) status = outfile_open(&o->file[i], path, err);
+        free(path);
+    }
+    return status;
+}
+
+int output_commit(Output *o, json_t *report, Err *err) {
+    char hex[OUTPUTS][33];
+    json_t *files = json_object();
+    int status = 0;
+    for (int i = 0; i < OUTPUTS && status == 0; i++) {
+        if (!(o->present & 1u << i)) { // one of an earlier run would be taken for one of ours
+            char *path = file_join(o->folder, output_name[i]);
+            unlink(path);
+            free(path);
+            continue;
+        }
+        outfile_hash(&o->file[i], hex[i]);
+        status = outfile_commit(&o->file[i], err);
+        json_object_set_new(files, output_name[i], json_string(hex[i]));
+    }
+    json_object_set_new(report, "files", files);
+    if (status) return -1;
+    char *path = file_join(o->folder, "dataset.json");
+    status = json_save(path, report, err);
+    free(path);
+    return status;
+}
+
+void output_close(Output *o) {
+    for (int i = 0; i < OUTPUTS; i++) outfile_abandon(&o->file[i]);
+}

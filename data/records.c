@@ -1,0 +1,210 @@
+#include "data/records.h"
+#include "base/arena.h"
+#include "base/utf8.h"
+#include "data/records_kinds.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LATIN1_LIMIT = 256 << 20 };
+
+// ---- the formats ----
+
+#define USERS  "user_id|userId|user|uid|reviewerID|customer_id|session_id"
+#define ITEMS  "item_id|itemId|item|iid|parent_asin|asin|movie_id|movieId|product_id|article_id"
+#define TIMES  "timestamp|time|unixReviewTime|unix_time|ts"
+#define STARS  "rating|overall|stars|score"
+#define TITLES "title|name|item_title|item_name|movie_title|product_title"
+
+#define NAMED(kind_)                                                                                                           \
+    {                                                                                                                          \
+        {.kind = (kind_), .name = {USERS, ITEMS, TIMES, STARS, TITLES}}, {                                                     \
+            .kind = (kind_), .name = {[RECORD_ITEM] = ITEMS, [RECORD_TITLE] = TITLES }                                         \
+        }                                                                                                                      \
+    }
+
+static const RecordsFormat formats[] = {
+    {.name = "amazon-2018", // and 2014
+     .shape = {{RECORDS_JSON, .name = {"reviewerID", "asin", "unixReviewTime", "overall", NULL}},
+               {RECORDS_JSON, .name = {[RECORD_ITEM] = "asin", [RECORD_TITLE] = "title"}}},
+     .ticks = 1,
+     .published_titles = 1},
+    {.name = "amazon-2023",
+     .shape = {{RECORDS_JSON, .name = {"user_id", "parent_asin", "timestamp", "rating", NULL}},
+               {RECORDS_JSON, .name = {[RECORD_ITEM] = "parent_asin", [RECORD_TITLE] = "title"}}},
+     .ticks = 1000,
+     .published_titles = 1},
+    {.name = "ml-1m", // and 10M
+     .shape = {{RECORDS_COLONS, .fields = 4, .at = {0, 1, 3, 2, -1}},
+               {RECORDS_COLONS, .fields = 3, .at = {-1, 0, -1, -1, 1}, .latin1 = 1}},
+     .numbered = 1,
+     .least_rating = 0.5,
+     .rating_step = 0.5,
+     .ticks = 1,
+     .category = "movie"},
+    {.name = "ml-100k",
+     .shape = {{RECORDS_CELLS, '\t', 4, {0, 1, 3, 2, -1}}, {RECORDS_CELLS, '|', 24, {-1, 0, -1, -1, 1}, .latin1 = 1}},
+     .numbered = 1,
+     .least_rating = 1,
+     .rating_step = 1,
+     .ticks = 1,
+     .category = "movie"},
+    {.name = "ml-csv", // 20M and later
+     .shape = {{RECORDS_CSV, .name = {"userId", "movieId", "timestamp", "rating", NULL}},
+               {RECORDS_CSV, .name = {[RECORD_ITEM] = "movieId", [RECORD_TITLE] = "title"}}},
+     .numbered = 1,
+     .least_rating = 0.5,
+     .rating_step = 0.5,
+     .ticks = 1,
+     .category = "movie"},
+    {.name = "recbole",
+     .shape = {{RECORDS_TYPED, .name = {"user_id", "item_id", "timestamp", "rating", NULL}},
+               {RECORDS_TYPED, .name = {[RECORD_ITEM] = "item_id", [RECORD_TITLE] = "movie_title|title|name|*_title|*_name"}}},
+     .ticks = 1},
+    {.name = "tsv", .shape = NAMED(RECORDS_HEADED)},
+    {.name = "csv", .shape = NAMED(RECORDS_CSV)},
+    {.name = "jsonl", .shape = NAMED(RECORDS_JSON)},
+    {.name = "sequences", .shape = {{RECORDS_SEQUENCES, .at = {0, 1, -1, -1, -1}}}, .ticks = 1},
+    {.name = "latentr3"}, // republish.c
+};
+
+const RecordsFormat *records_format(const char *name) {
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (strcmp(formats[i].name, name) == 0) return &formats[i];
+    return NULL;
+}
+
+// ---- for the kinds ----
+
+int records_find(const char *alternatives, RecordsIsThere is_there, void *context) {
+    for (const char *a = alternatives; a && *a;) {
+        int suffix = *a == '*';
+        size_t n = strcspn(a + suffix, "|");
+        int found = is_there(context, a + suffix, n, suffix);
+        if (found >= 0) return found;
+        a += (size_t)suffix + n;
+        a += *a == '|';
+    }
+    return -1;
+}
+
+int records_bad(const Records *r, const char *why, Err *err) {
+    err_set(err, ERR_DATA, "%s: line %lld: %s", r->lines.name, (long long)r->lines.line, why);
+    return RECORDS_BAD;
+}
+
+int records_refuse(const Records *r, const char *why, Err *err) {
+    records_bad(r, why, err);
+    return -1;
+}
+
+int records_check_header(const Records *r, const char *const column[RECORD_FIELDS], Err *err) {
+    for (int f = 0; column && f < RECORD_FIELDS; f++) {
+        int elsewhere = r->role == RECORDS_LOG && f == RECORD_TITLE; // in the file of items
+        if (column[f] && r->shape->name[f] && r->at[f] < 0 && !elsewhere)
+            return err_set(err, ERR_DATA, "%s: line %lld: no column %.64s", r->lines.name, (long long)r->lines.line, column[f]);
+    }
+    if (r->role == RECORDS_ITEMS && (r->at[RECORD_ITEM] < 0 || r->at[RECORD_TITLE] < 0))
+        return records_refuse(r, "no column of the item's id, or none of its title", err);
+    if (r->role == RECORDS_LOG && (r->at[RECORD_USER] < 0 || r->at[RECORD_ITEM] < 0))
+        return records_refuse(r, "no column of the user, or none of the item's id", err);
+    if (r->role == RECORDS_LOG && r->shape->kind == RECORDS_TYPED && r->at[RECORD_TIME] < 0)
+        return records_refuse(r, "no timestamp", err);
+    return 0;
+}
+
+// ---- opening ----
+
+static int open_kind(Records *r, const char *const column[RECORD_FIELDS], const char *head, size_t bytes, Err *err) {
+    memcpy(r->at, r->shape->at, sizeof r->at);
+    r->fields = r->shape->fields;
+    switch (r->shape->kind) {
+    case RECORDS_JSON: return records_json_open(r, column, head, bytes, err);
+    case RECORDS_CSV: return records_csv_open(r, column, err);
+    default: return records_lines_open(r, column, err);
+    }
+}
+
+static int begin(Records *r, const RecordsFormat *format, RecordsRole role, const char *name, Err *err) {
+    memset(r, 0, sizeof *r);
+    r->format = format;
+    r->role = role;
+    r->shape = &format->shape[role];
+    if (r->shape->kind != RECORDS_NONE) return 0;
+    return err_set(err, ERR_USAGE, "%s: the format %s has no %s", name, format->name,
+                   role == RECORDS_ITEMS ? "file of items" : "log");
+}
+
+static void latin1_to_utf8(Str *out, const char *s, size_t n) {
+    char utf8[4];
+    for (size_t i = 0; i < n; i++) str_append(out, utf8, utf8_put(utf8, (unsigned char)s[i]));
+}
+
+int records_open(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORD_FIELDS],
+                 const char *data, size_t bytes, const char *name, Err *err) {
+    if (begin(r, format, role, name, err)) return -1;
+    if (r->shape->latin1 && utf8_check(data, bytes) < bytes) {
+        latin1_to_utf8(&r->converted, data, bytes);
+        data = r->converted.data;
+        bytes = r->converted.len;
+    }
+    if (lines_open(&r->lines, data, bytes, name, err)) return -1;
+    return open_kind(r, column, data, bytes, err);
+}
+
+// All of a small file: whether it is UTF-8 is known at its end.
+static int read_whole(Str *all, Stream *stream, const char *name, Err *err) {
+    const char *data;
+    size_t bytes;
+    int status;
+    while ((status = stream_next(stream, &data, &bytes, err)) == 1) {
+        if (all->len + bytes > LATIN1_LIMIT)
+            return err_set(err, ERR_DATA, "%s: more than %d MiB of items", name, LATIN1_LIMIT >> 20);
+        str_append(all, data, bytes);
+    }
+    return status;
+}
+
+int records_open_stream(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORD_FIELDS],
+                        Stream *stream, const char *name, Err *err) {
+    const char *head;
+    size_t bytes;
+    if (begin(r, format, role, name, err)) return -1;
+    if (r->shape->latin1) {
+        Str all = {0};
+        if (read_whole(&all, stream, name, err)) {
+            str_free(&all);
+            return -1;
+        }
+        int status = records_open(r, format, role, column, all.data ? all.data : "", all.len, name, err);
+        r->whole = all; // the lines lie in it
+        return status;
+    }
+    if (stream_peek(stream, &head, &bytes, err) || lines_open_stream(&r->lines, stream, name, err)) return -1;
+    return open_kind(r, column, head, bytes, err);
+}
+
+void records_close(Records *r) {
+    lines_close(&r->lines);
+    jsonl_free(&r->json);
+    csv_close(&r->csv);
+    for (int f = 0; f < RECORD_FIELDS; f++) free(r->member[f]);
+    str_free(&r->joined), str_free(&r->converted), str_free(&r->whole);
+    memset(r, 0, sizeof *r);
+}
+
+int records_latin1(const Records *r) {
+    return r->converted.data != NULL;
+}
+
+int records_has(const Records *r, RecordField field) {
+    return r->shape->kind == RECORDS_JSON ? r->member[field] != NULL : r->at[field] >= 0;
+}
+
+int records_next(Records *r, Err *err) {
+    switch (r->shape->kind) {
+    case RECORDS_JSON: return records_json_next(r, err);
+    case RECORDS_CSV: return records_csv_next(r, err);
+    default: return records_lines_next(r, err);
+    }
+}

@@ -1,0 +1,98 @@
+// JSON lines.
+#include "base/arena.h"
+#include "data/records_kinds.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct FirstLine {
+    Jsonl json;
+    const char *s;
+    size_t n;
+} FirstLine;
+
+static int is_member(void *context, const char *name, size_t n, int suffix) {
+    FirstLine *f = context;
+    char text[RECORDS_NAME_LIMIT];
+    const char *names[] = {text};
+    JsonlValue value;
+    if (suffix || n >= sizeof text) return -1;
+    memcpy(text, name, n);
+    text[n] = 0;
+    return !jsonl_read(&f->json, f->s, f->n, names, 1, &value) && value.kind != JSONL_ABSENT ? 0 : -1;
+}
+
+static const char *found_name(const char *alternatives, FirstLine *first) {
+    for (const char *a = alternatives; a && *a; a += strcspn(a, "|"), a += *a == '|') {
+        size_t n = strcspn(a, "|");
+        if (is_member(first, a, n, 0) == 0) return a;
+    }
+    return NULL;
+}
+
+// Where several names are possible, the first line tells; a single one may be missing there.
+int records_json_open(Records *r, const char *const column[RECORD_FIELDS], const char *head, size_t bytes, Err *err) {
+    FirstLine first = {.s = head};
+    size_t skip = bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    while (skip < bytes && (head[skip] == '\n' || head[skip] == '\r')) skip++;
+    first.s = head + skip;
+    const char *end = bytes > skip ? memchr(first.s, '\n', bytes - skip) : NULL;
+    first.n = end ? (size_t)(end - first.s) : bytes - skip;
+    r->lines.limit = JSONL_LINE_LIMIT;
+    for (int f = 0; f < RECORD_FIELDS; f++) {
+        const char *names = records_names(r, column, f);
+        const char *name = names && strchr(names, '|') ? found_name(names, &first) : names;
+        if (name) r->member[f] = mem_strndup(name, strcspn(name, "|"));
+        r->at[f] = name ? 0 : -1;
+    }
+    jsonl_free(&first.json);
+    return records_check_header(r, column, err);
+}
+
+static const char *take_text(RecordText *out, const JsonlValue *v, int numbers) {
+    *out = (RecordText){v->text, v->len};
+    if (v->kind == JSONL_STRING || (numbers && v->kind == JSONL_NUMBER && !memchr(v->text, '.', v->len) &&
+                                    !memchr(v->text, 'e', v->len) && !memchr(v->text, 'E', v->len)))
+        return NULL;
+    return v->kind == JSONL_ABSENT || v->kind == JSONL_NULL ? "is missing" : "is no text";
+}
+
+static const char *take_value(Records *r, int field, const JsonlValue *v) {
+    RecordText *out = &r->field[field];
+    int missing = v->kind == JSONL_ABSENT || v->kind == JSONL_NULL;
+    *out = (RecordText){0};
+    switch (field) {
+    case RECORD_USER:
+    case RECORD_ITEM: return take_text(out, v, 1);
+    case RECORD_TITLE: return missing ? NULL : take_text(out, v, 0);
+    case RECORD_RATING:
+        if (missing) return NULL;
+        break;
+    default:
+        if (missing) return "is missing";
+    }
+    if (v->kind != JSONL_NUMBER) return "is no number";
+    *out = (RecordText){v->text, v->len};
+    return NULL;
+}
+
+int records_json_next(Records *r, Err *err) {
+    Lines *l = &r->lines;
+    JsonlValue value[RECORD_FIELDS];
+    char why[RECORDS_NAME_LIMIT + 64];
+    int status = lines_next(l, 0, err);
+    if (status <= 0) return status;
+    const char *fault = jsonl_read(&r->json, l->text, l->len, (const char *const *)r->member, RECORD_FIELDS, value);
+    if (fault) {
+        snprintf(why, sizeof why, "byte %zu of the line: %s", jsonl_byte(&r->json), fault);
+        return records_bad(r, why, err);
+    }
+    for (int f = 0; f < RECORD_FIELDS; f++) {
+        if (!r->member[f]) continue;
+        fault = take_value(r, f, &value[f]);
+        if (!fault) continue;
+        snprintf(why, sizeof why, "\"%.200s\" %s", r->member[f], fault);
+        return records_bad(r, why, err);
+    }
+    return 1;
+}

@@ -1,0 +1,84 @@
+// What a file is, by its first lines: each format is opened over them, and the first that takes a record is it.
+#include "data/records_kinds.h"
+
+#include <string.h>
+
+// Whole lines only: the last one of the head may be cut off.
+static size_t whole_lines(const char *head, size_t bytes) {
+    const char *end = bytes ? memrchr(head, '\n', bytes) : NULL;
+    return end ? (size_t)(end + 1 - head) : bytes;
+}
+
+static int is_number(const RecordText *t) {
+    CsvValue v;
+    return t->n > 0 && csv_number(&v, t->s, t->n) == t->n;
+}
+
+// The formats without names or a header are known by what their fields hold.
+static int plausible(const Records *r) {
+    const RecordText *f = r->field;
+    CsvValue time;
+    switch (r->shape->kind) {
+    case RECORDS_CELLS:
+    case RECORDS_COLONS:
+        if (!is_number(&f[RECORD_ITEM])) return 0;
+        if (r->role == RECORDS_ITEMS) return f[RECORD_TITLE].n > 0;
+        return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_RATING]) && f[RECORD_RATING].n <= 3 &&
+               is_number(&f[RECORD_TIME]) && csv_number(&time, f[RECORD_TIME].s, f[RECORD_TIME].n) && time.number > 1e8;
+    case RECORDS_SEQUENCES: // numbers between blanks; between tabs they may be anything
+        return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_ITEM]) && !memchr(r->lines.text, '\t', r->lines.len);
+    case RECORDS_JSON:
+        for (int k = 0; k < RECORD_FIELDS; k++) // a review has a title too; only a file of items has no user
+            if (r->role == RECORDS_LOG && k <= RECORD_ITEM && !f[k].n) return 0;
+        return 1;
+    default: return 1;
+    }
+}
+
+static int is_of(const char *format, RecordsRole role, const char *const column[RECORD_FIELDS], const char *head,
+                 size_t bytes) {
+    Records r;
+    const RecordsFormat *f = records_format(format);
+    if (f->shape[role].kind == RECORDS_NONE) return 0;
+    int status = records_open(&r, f, role, column, head, bytes, "head", NULL);
+    if (status == 0) do // bad lines may come first
+            status = records_next(&r, NULL);
+        while (status == RECORDS_BAD);
+    int found = status == 1 && plausible(&r);
+    records_close(&r);
+    return found;
+}
+
+// The published layout is rows already.
+static int is_published(const char *head, size_t bytes) {
+    const char *end = memchr(head, '\n', bytes);
+    return end && memmem(head, (size_t)(end - head), "history_item_title", strlen("history_item_title"));
+}
+
+int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORD_FIELDS], const char *head,
+                  size_t bytes) {
+    // A log before items: a log may hold the titles too. The particular before the general.
+    static const struct {
+        const char *format;
+        RecordsRole role;
+    } order[] = {{"amazon-2018", RECORDS_LOG},   {"amazon-2023", RECORDS_LOG},   {"jsonl", RECORDS_LOG},
+                 {"amazon-2018", RECORDS_ITEMS}, {"amazon-2023", RECORDS_ITEMS}, {"jsonl", RECORDS_ITEMS},
+                 {"ml-1m", RECORDS_LOG},         {"ml-1m", RECORDS_ITEMS},       {"recbole", RECORDS_LOG},
+                 {"recbole", RECORDS_ITEMS},     {"ml-100k", RECORDS_LOG},       {"ml-100k", RECORDS_ITEMS},
+                 {"ml-csv", RECORDS_LOG},        {"ml-csv", RECORDS_ITEMS},      {"tsv", RECORDS_LOG},
+                 {"csv", RECORDS_LOG},           {"tsv", RECORDS_ITEMS},         {"csv", RECORDS_ITEMS},
+                 {"sequences", RECORDS_LOG}};
+    bytes = whole_lines(head, bytes);
+    if (bytes && is_published(head, bytes)) {
+        *format = records_format("latentr3");
+        *role = RECORDS_LOG;
+        return 1;
+    }
+    for (size_t i = 0; bytes && i < sizeof order / sizeof *order; i++)
+        if (is_of(order[i].format, order[i].role, column, head, bytes)) {
+            *format = records_format(order[i].format);
+            *role = order[i].role;
+            return 1;
+        }
+    return 0;
+}

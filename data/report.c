@@ -1,0 +1,162 @@
+#include "data/report.h"
+#include "base/log.h"
+#include "data/dataset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+const char *const report_split_name[SPLITS] = {"train", "valid", "test"};
+
+void report_put(json_t *o, const char *name, int64_t count) {
+    json_object_set_new(o, name, json_integer(count));
+}
+
+json_t *report_object(json_t *o, const char *name) {
+    json_t *inside = json_object();
+    json_object_set_new(o, name, inside);
+    return inside;
+}
+
+void report_put_splits(json_t *o, const char *name, const int64_t count[SPLITS], int first) {
+    json_t *inside = report_object(o, name);
+    for (int s = first; s < SPLITS; s++) report_put(inside, report_split_name[s], count[s]);
+}
+
+void report_put_hash(json_t *o, const char *path, const char hex[33]) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    json_t *key = json_string(name); // a file name need not be UTF-8, JSON must
+    json_object_set_new(o, key ? name : "(not UTF-8)", json_string(hex));
+    json_decref(key);
+}
+
+static void put_stream_hash(json_t *o, const SourceFile *f) {
+    char hex[33];
+    if (!f->stream) return;
+    stream_hash(f->stream, hex);
+    report_put_hash(o, f->path, hex);
+}
+
+json_t *report_new(const PrepareOptions *o, const Source *source) {
+    json_t *report =
+        json_pack("{s:s, s:i, s:s, s:{s:s}, s:{s:i, s:i, s:f, s:s, s:b}}", "format", DATASET_FORMAT, "version", DATASET_VERSION,
+                  "category", o->category ? o->category : source->category, "source", "format", source->log.format->name,
+                  "options", "k_core", o->k_core, "history", o->history, "min_rating", o->min_rating, "split", o->split,
+                  "strict", o->strict != 0);
+    CHECK(report);
+    json_t *options = json_object_get(report, "options"), *from = json_object_get(report, "source");
+    json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source->log.format)));
+    report_put(options, "min_items", o->min_items);
+    json_t *files = report_object(from, "files");
+    put_stream_hash(files, &source->log);
+    put_stream_hash(files, &source->items);
+    return report;
+}
+
+// ---- counts ----
+
+static void add_dropped(json_t *report, const Split *s, const Interactions *x, const FilterCounts *f) {
+    json_t *dropped = report_object(report, "dropped"), *o = report_object(dropped, "interactions");
+    report_put(o, "bad_line", x->bad_lines);
+    report_put(o, "unknown_item", x->unknown_item);
+    report_put(o, "untitled_item", x->untitled[TITLE_NONE] + x->untitled[TITLE_CONTROL]);
+    report_put(o, "title_rules", x->untitled[TITLE_MARKUP] + x->untitled[TITLE_SHORT] + x->untitled[TITLE_LONG]);
+    report_put(o, "low_rating", x->low_rating);
+    report_put(o, "outside_window", x->outside_window + f->outside_window);
+    report_put(o, "too_few", f->too_few);
+    o = report_object(dropped, "items");
+    int64_t unusable = 0;
+    report_put(o, "bad_line", x->bad_item_lines);
+    for (int fault = TITLE_GOOD + 1; fault < TITLE_FAULTS; fault++) {
+        report_put(o, titles_fault_name[fault], x->items_untitled[fault]);
+        unusable += x->items_untitled[fault];
+    }
+    report_put(o, "not_left", x->items.n - s->items - unusable);
+    o = report_object(dropped, "users");
+    report_put(o, "not_left", x->users.n - s->users);
+    report_put(o, "without_row", s->users_without_row);
+}
+
+static void add_counts(json_t *report, const Split *s, const Interactions *x, const FilterCounts *f) {
+    int64_t rows[SPLITS];
+    for (int i = 0; i < SPLITS; i++) rows[i] = (int64_t)(s->begin[i + 1] - s->begin[i]);
+    json_t *o = report_object(report, "read");
+    report_put(o, "interactions", x->lines);
+    report_put(o, "users", x->users.n);
+    report_put(o, "items", x->items.n);
+    json_object_set_new(o, "ratings", json_boolean(x->has_rating));
+    json_object_set_new(o, "times", json_boolean(x->has_time));
+    add_dropped(report, s, x, f);
+    o = report_object(report, "counts");
+    report_put(o, "users", s->users);
+    report_put(o, "items", s->items);
+    report_put(o, "interactions", (int64_t)s->events);
+    report_put_splits(o, "rows", rows, SPLIT_TRAIN);
+}
+
+static void put_date(json_t *o, const char *name, int64_t seconds) {
+    char text[32];
+    struct tm d;
+    time_t t = (time_t)seconds;
+    if (gmtime_r(&t, &d) && strftime(text, sizeof text, "%Y-%m-%d", &d)) json_object_set_new(o, name, json_string(text));
+}
+
+// The days (UTC) of the first and the last interaction that is left.
+static void add_window(json_t *report, const Split *s, const Interactions *x, const FilterCounts *f) {
+    json_t *o = report_object(report, "window");
+    int64_t first = INT64_MAX, last = 0;
+    for (size_t i = 0; i < s->events; i++) {
+        int64_t t = s->event[i].timestamp;
+        if (t < first) first = t;
+        if (t > last) last = t;
+    }
+    if (f->from) put_date(o, "from", f->from);
+    if (!x->has_time || !s->events) return;
+    put_date(o, "first", first / x->ticks);
+    put_date(o, "last", last / x->ticks);
+}
+
+static void add_statistics(json_t *report, const Split *s, const Interactions *x) {
+    SplitStatistics t;
+    split_statistics(&t, s, x);
+    json_t *o = report_object(report, "repeated");
+    report_put(o, "titles", t.repeated_titles);
+    report_put(o, "items_of_these", t.repeated_title_items);
+    report_put(o, "user_item_pairs", t.repeated_pairs);
+    o = report_object(report, "ties");
+    json_object_set_new(o, "rule", json_string("order of the log"));
+    report_put_splits(o, "rows", t.tied_rows, SPLIT_TRAIN);
+    report_put(o, "users_in_last_two", t.last_two_tied);
+    json_object_set_new(o, "valid_begins_inside", json_boolean(t.cut_tied[SPLIT_VALID]));
+    json_object_set_new(o, "test_begins_inside", json_boolean(t.cut_tied[SPLIT_TEST]));
+    o = report_object(report, "cold");
+    report_put_splits(o, "rows", t.cold_rows, SPLIT_VALID);
+    report_put_splits(o, "items", t.cold_items, SPLIT_VALID);
+    o = report_object(report, "leakage");
+    report_put(o, "train_rows_after_first_test", t.late_train_rows);
+    json_object_set_new(o, "share", json_real((double)t.late_train_rows / (double)s->begin[SPLIT_VALID]));
+}
+
+void report_add(json_t *report, const Split *s, const Interactions *x, const FilterCounts *f) {
+    add_counts(report, s, x, f);
+    add_window(report, s, x, f);
+    add_statistics(report, s, x);
+}
+
+// ---- the log ----
+
+void report_log(const json_t *report) {
+    static const char *const keys[] = {"read", "window", "dropped", "counts", "repeated", "ties", "cold"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *value = json_object_get(report, keys[i]);
+        char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+        if (text) log_info("%s: %s", keys[i], text);
+        free(text);
+    }
+    double late = json_number_value(json_object_get(json_object_get(report, "leakage"), "share"));
+    const char *split = json_string_value(json_object_get(json_object_get(report, "options"), "split"));
+    if (late > 0)
+        log_warn("%.1f %% of the training rows are later than the first test target (split \"%s\")", 100 * late,
+                 split ? split : "as it came");
+}

@@ -1,0 +1,178 @@
+#include "data/republish.h"
+#include "base/arena.h"
+#include "base/log.h"
+#include "data/columns.h"
+#include "data/dataset.h"
+#include "data/intern.h"
+#include "data/output.h"
+#include "data/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Republish {
+    const PrepareOptions *o;
+    const Source *source;
+    Items items;
+    Intern users;
+    char *in_train; // (items.n)
+    int64_t *train_time; // (rows[SPLIT_TRAIN])
+    size_t train_cap;
+    int64_t first_test;
+    int64_t rows[SPLITS], bad[SPLITS], cold_rows[SPLITS], tied_rows[SPLITS], unordered, retitled;
+    unsigned present;
+    json_t *hashes;
+} Republish;
+
+// The item of info.txt, or -1.
+static int find_item(Republish *p, int64_t id, const char *title) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)id);
+    int item = items_by_id(&p->items, text);
+    if (item >= 0) p->retitled += strcmp(p->items.title[item], title) != 0;
+    return item;
+}
+
+static void keep_train_time(Republish *p, int64_t timestamp) {
+    size_t n = (size_t)p->rows[SPLIT_TRAIN];
+    if (n == p->train_cap) {
+        p->train_cap = n ? n * 2 : 1024;
+        p->train_time = mem_realloc(p->train_time, p->train_cap, sizeof *p->train_time);
+    }
+    p->train_time[n] = timestamp;
+}
+
+// Counts the row; -1 where it names an item that info.txt has not.
+static int count_row(Republish *p, const ColumnsRow *row, int split) {
+    int target = find_item(p, row->item, row->title);
+    if (target < 0) return -1;
+    for (int i = 0; i < row->n; i++) {
+        int item = find_item(p, row->history_item[i], row->history_title[i]);
+        if (item < 0) return -1;
+        if (split == SPLIT_TRAIN) p->in_train[item] = 1;
+    }
+    if (split == SPLIT_TRAIN) {
+        p->in_train[target] = 1;
+        keep_train_time(p, row->timestamp);
+    }
+    if (split == SPLIT_TEST && row->timestamp < p->first_test) p->first_test = row->timestamp;
+    p->cold_rows[split] += !p->in_train[target];
+    p->rows[split]++;
+    intern_put(&p->users, row->user, strlen(row->user));
+    const int64_t *times = row->history_timestamp;
+    if (!times) return 0;
+    p->tied_rows[split] += times[row->n - 1] == row->timestamp;
+    int ordered = times[row->n - 1] <= row->timestamp;
+    for (int i = 1; i < row->n; i++) ordered &= times[i - 1] <= times[i];
+    p->unordered += !ordered;
+    return 0;
+}
+
+static int copy_rows(Republish *p, ColumnsReader *r, OutFile *out, int split, const char *path, Err *err) {
+    BadLines bad = {.name = path, .strict = p->o->strict};
+    ColumnsRow row;
+    Str text = {0};
+    Err why = {0};
+    int status;
+    columns_put_header(&text, r->present);
+    while ((status = columns_next(r, &row, &why)) != 0) {
+        if (status < 0 || (status == COLUMNS_BAD && lines_bad(&bad, &why, &why))) break;
+        if (status == COLUMNS_BAD) continue;
+        if (count_row(p, &row, split)) {
+            status = err_set(&why, ERR_DATA, "%s: line %lld: an item that is not in info.txt", path,
+                             (long long)r->csv.record_line);
+            break;
+        }
+        columns_put_row(&text, &row, r->present);
+        outfile_write(out, text.data, text.len);
+        str_clear(&text);
+    }
+    if (status == 0) outfile_write(out, text.data, text.len); // the header of a file without rows
+    if (status && err) *err = why;
+    lines_bad_total(&bad);
+    p->bad[split] = bad.count;
+    str_free(&text);
+    return status ? -1 : 0;
+}
+
+static int copy_split(Republish *p, Output *out, int split, Err *err) {
+    MapFile file;
+    ColumnsReader r;
+    char hex[33], *path = file_join(p->source->log.path, output_name[split]);
+    int status = mapfile_open(&file, path, 0, err);
+    if (status == 0) {
+        status = columns_open(&r, file.data, file.bytes, path, err);
+        if (status == 0) status = copy_rows(p, &r, &out->file[split], split, path, err);
+        file_hash_bytes(hex, file.data, file.bytes);
+        report_put_hash(p->hashes, path, hex);
+        columns_close(&r);
+    }
+    mapfile_close(&file);
+    free(path);
+    return status;
+}
+
+static json_t *make_report(Republish *p) {
+    json_t *report = report_new(p->o, p->source), *o;
+    int64_t late = 0;
+    json_object_set(json_object_get(report, "source"), "files", p->hashes);
+    o = report_object(report, "counts");
+    report_put(o, "users", p->users.n);
+    report_put(o, "items", p->items.n);
+    report_put_splits(o, "rows", p->rows, SPLIT_TRAIN);
+    report_put_splits(report_object(report, "dropped"), "bad_rows", p->bad, SPLIT_TRAIN);
+    o = report_object(report, "kept");
+    report_put(o, "out_of_order", p->unordered);
+    report_put(o, "other_titles", p->retitled);
+    report_put_splits(report_object(report, "ties"), "rows", p->tied_rows, SPLIT_TRAIN);
+    if (!(p->present & 1u << SPLIT_TRAIN)) return report;
+    report_put_splits(report_object(report, "cold"), "rows", p->cold_rows, SPLIT_VALID);
+    for (int64_t i = 0; i < p->rows[SPLIT_TRAIN]; i++) late += p->train_time[i] > p->first_test;
+    o = report_object(report, "leakage");
+    report_put(o, "train_rows_after_first_test", late);
+    json_object_set_new(o, "share", json_real(p->rows[SPLIT_TRAIN] ? (double)late / (double)p->rows[SPLIT_TRAIN] : 0));
+    return report;
+}
+
+static int copy_files(Republish *p, json_t **report, Err *err) {
+    Output out;
+    int status = output_open(&out, p->o->out, p->present | 1u << OUTPUT_INFO, err);
+    for (int split = 0; split < SPLITS && status == 0; split++)
+        if (p->present & 1u << split) status = copy_split(p, &out, split, err);
+    if (status == 0) {
+        for (int i = 0; i < p->items.n; i++)
+            outfile_printf(&out.file[OUTPUT_INFO], "%s\t%s\n", p->items.title[i], p->items.id[i]);
+        *report = make_report(p);
+        report_log(*report);
+        status = output_commit(&out, *report, err);
+    }
+    output_close(&out);
+    return status;
+}
+
+int republish(const PrepareOptions *o, const Source *source, json_t **report, Err *err) {
+    Republish p = {.o = o, .source = source, .first_test = INT64_MAX, .hashes = json_object()};
+    json_t *made = NULL;
+    char hex[33], *info = file_join(source->log.path, output_name[OUTPUT_INFO]);
+    int status = items_open(&p.items, info, err);
+    if (status == 0) status = file_hash(hex, info, err);
+    if (status == 0) {
+        report_put_hash(p.hashes, info, hex);
+        p.in_train = mem_zalloc((size_t)p.items.n, 1);
+        for (int split = 0; split < SPLITS; split++) {
+            char *path = file_join(source->log.path, output_name[split]);
+            p.present |= (unsigned)file_exists(path) << split;
+            if (!file_exists(path)) log_warn("%s: not there; the folder that is written has none either", path);
+            free(path);
+        }
+        status = copy_files(&p, &made, err);
+    }
+    if (status == 0 && report) *report = json_incref(made);
+    json_decref(made);
+    json_decref(p.hashes);
+    intern_free(&p.users);
+    items_free(&p.items);
+    free(p.in_train), free(p.train_time), free(info);
+    return status;
+}

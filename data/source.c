@@ -1,0 +1,264 @@
+#include "data/source.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <fnmatch.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct Candidate {
+    char *path;
+    const RecordsFormat *format;
+    RecordsRole role;
+} Candidate;
+
+typedef struct Folder {
+    const char *path;
+    Candidate *file; // (n): what is known among its files, by name
+    int n;
+} Folder;
+
+static const char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+// ---- what lies in a folder ----
+
+static int sniff_stream(Candidate *c, Stream *stream, const char *const column[RECORD_FIELDS], Err *err) {
+    const char *head;
+    size_t bytes;
+    if (stream_peek(stream, &head, &bytes, err)) return -1;
+    return records_sniff(&c->format, &c->role, column, head, bytes);
+}
+
+static int is_regular(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+// A file that cannot be read is none that is known.
+static void folder_look(Folder *f, const char *name, const char *const column[RECORD_FIELDS]) {
+    Candidate c = {.path = file_join(f->path, name)};
+    Stream *stream = is_regular(c.path) ? stream_open(c.path, NULL) : NULL;
+    if (stream && sniff_stream(&c, stream, column, NULL) == 1) {
+        f->file = mem_realloc(f->file, (size_t)f->n + 1, sizeof *f->file);
+        f->file[f->n++] = c;
+    } else {
+        free(c.path);
+    }
+    stream_close(stream);
+}
+
+static int folder_open(Folder *f, const char *path, const char *const column[RECORD_FIELDS], Err *err) {
+    struct dirent **entry;
+    *f = (Folder){.path = path};
+    int n = scandir(path, &entry, NULL, alphasort);
+    if (n < 0) return err_errno(err, "%s", path);
+    for (int i = 0; i < n; i++) {
+        if (entry[i]->d_name[0] != '.') folder_look(f, entry[i]->d_name, column);
+        free(entry[i]);
+    }
+    free(entry);
+    return 0;
+}
+
+static void folder_close(Folder *f) {
+    for (int i = 0; i < f->n; i++) free(f->file[i].path);
+    free(f->file);
+}
+
+// ---- choosing ----
+
+static int is_well_known(const char *name, RecordsRole role) {
+    static const char *const known[RECORDS_ROLES][5] = {
+        {"u.data", "ratings.dat", "ratings.csv", "interactions.*", NULL}, {"u.item", "movies.dat", "movies.csv", "items.*", NULL}};
+    for (int i = 0; known[role][i]; i++)
+        if (fnmatch(known[role][i], name, 0) == 0) return 1;
+    return 0;
+}
+
+// movies.item beside movies.inter, meta_Games.json.gz beside Games_5.json.gz.
+static int is_named_like(const char *items, const char *log) {
+    if (strncmp(items, "meta_", 5) == 0) items += 5;
+    size_t n = strcspn(items, ".");
+    return n > 0 && strncmp(items, log, n) == 0;
+}
+
+typedef int (*Preference)(const Candidate *c, const void *context);
+
+static int has_role(const Candidate *c, const void *role) {
+    return c->role == *(const RecordsRole *)role;
+}
+static int has_format(const Candidate *c, const void *format) {
+    return !format || c->format == format;
+}
+static int is_known(const Candidate *c, const void *unused) {
+    (void)unused;
+    return is_well_known(name_of(c->path), c->role);
+}
+static int is_like(const Candidate *c, const void *log_path) {
+    return is_named_like(name_of(c->path), name_of(log_path));
+}
+static int is_another(const Candidate *c, const void *path) {
+    return strcmp(c->path, path) != 0;
+}
+
+// Strikes out (path to the end of the list) what the preference does not take; where it takes none, all stay unless `must`.
+static void narrow(Folder *f, Preference takes, const void *context, int must) {
+    int taken = 0;
+    for (int i = 0; i < f->n; i++) {
+        if (!takes(&f->file[i], context)) continue;
+        Candidate c = f->file[i];
+        f->file[i] = f->file[taken];
+        f->file[taken++] = c;
+    }
+    if (!taken && !must) return;
+    for (int i = taken; i < f->n; i++) free(f->file[i].path);
+    f->n = taken;
+}
+
+static int take_one(SourceFile *out, const Folder *f, const char *what, const char *option, Err *err) {
+    if (f->n > 1)
+        return err_set(err, ERR_DATA, "%s: several %s (%.60s, %.60s%s); name one with %s", f->path, what,
+                       name_of(f->file[0].path), name_of(f->file[1].path), f->n > 2 ? ", ..." : "", option);
+    if (f->n == 1) *out = (SourceFile){mem_strndup(f->file[0].path, strlen(f->file[0].path)), f->file[0].format, NULL};
+    return 0;
+}
+
+// ---- the log ----
+
+static int log_in_folder(Source *s, const char *folder, const RecordsFormat *format, const char *const column[RECORD_FIELDS],
+                         Err *err) {
+    static const RecordsRole role = RECORDS_LOG;
+    const RecordsFormat *published = records_format("latentr3");
+    Folder f;
+    if (folder_open(&f, folder, column, err)) return -1;
+    narrow(&f, has_role, &role, 1);
+    if (format) narrow(&f, has_format, format, 1);
+    narrow(&f, is_known, NULL, 0);
+    int all_published = f.n > 0;
+    for (int i = 0; i < f.n; i++) all_published &= f.file[i].format == published;
+    int status = 0;
+    if (all_published)
+        s->log = (SourceFile){mem_strndup(folder, strlen(folder)), published, NULL};
+    else
+        status = take_one(&s->log, &f, "logs", "--data", err);
+    if (status == 0 && !s->log.path)
+        status = err_set(err, ERR_DATA, "%s: no interaction log%s%s was found; name the file, and its --format", folder,
+                         format ? " of the format " : "", format ? format->name : "");
+    folder_close(&f);
+    return status;
+}
+
+static char *folder_of(const char *path) {
+    char *copy = mem_strndup(path, strlen(path)), *out;
+    const char *folder = dirname(copy);
+    out = mem_strndup(folder, strlen(folder));
+    free(copy);
+    return out;
+}
+
+static int log_named(Source *s, const char *path, const RecordsFormat *format, const char *const column[RECORD_FIELDS],
+                     Err *err) {
+    Candidate c = {.format = format};
+    s->log.path = mem_strndup(path, strlen(path));
+    s->log.stream = stream_open(path, err);
+    if (!s->log.stream) return -1;
+    int known = format ? 1 : sniff_stream(&c, s->log.stream, column, err);
+    if (known < 0) return -1;
+    if (!known)
+        return err_set(err, ERR_DATA, "%s: no format that is known; --format says which (" RECORDS_FORMATS ")", path);
+    if (c.role == RECORDS_ITEMS) return err_set(err, ERR_DATA, "%s: a file of items (%s), not a log", path, c.format->name);
+    s->log.format = c.format;
+    if (c.format != records_format("latentr3")) return 0;
+    stream_close(s->log.stream);
+    s->log.stream = NULL;
+    char *folder = folder_of(path);
+    free(s->log.path);
+    s->log.path = folder;
+    return 0;
+}
+
+// ---- the items ----
+
+static int items_named(Source *s, const char *path, const char *const column[RECORD_FIELDS], Err *err) {
+    Candidate c = {0};
+    s->items.path = mem_strndup(path, strlen(path));
+    s->items.stream = stream_open(path, err);
+    int known = s->items.stream ? sniff_stream(&c, s->items.stream, column, err) : -1;
+    if (known < 0) return err_prefix(err, "the items' titles");
+    s->items.format = known && c.role == RECORDS_ITEMS ? c.format : s->log.format;
+    if (s->items.format->shape[RECORDS_ITEMS].kind != RECORDS_NONE) return 0;
+    return err_set(err, ERR_DATA, "%s: no file of items that is known", path);
+}
+
+static int items_beside(Source *s, const char *const column[RECORD_FIELDS], Err *err) {
+    static const RecordsRole role = RECORDS_ITEMS;
+    const RecordsShape *log = &s->log.format->shape[RECORDS_LOG];
+    int optional = log->kind == RECORDS_SEQUENCES || log->name[RECORD_TITLE];
+    char *folder = folder_of(s->log.path);
+    Folder f;
+    int status = folder_open(&f, folder, column, err);
+    if (status == 0) {
+        narrow(&f, has_role, &role, 1);
+        narrow(&f, is_another, s->log.path, 1);
+        narrow(&f, has_format, s->log.format, 0);
+        narrow(&f, is_like, s->log.path, 0);
+        narrow(&f, is_known, NULL, 0);
+        status = take_one(&s->items, &f, "files of items", "--items", err);
+        if (status == 0 && !s->items.path && !optional)
+            status = err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
+        folder_close(&f);
+    }
+    free(folder);
+    return status;
+}
+
+// ---- together ----
+
+static char *folder_name(const char *path, int is_folder) {
+    char *real = realpath(path, NULL), *copy = real ? real : mem_strndup(path, strlen(path));
+    const char *name = basename(is_folder ? copy : dirname(copy));
+    char *out = mem_strndup(name, strlen(name));
+    free(copy);
+    return out;
+}
+
+static void set_category(Source *s, int is_folder) {
+    s->category = folder_name(s->log.path, is_folder);
+    int movies = s->log.format->category || strncmp(s->category, "ml-", 3) == 0;
+    if (!movies) return;
+    free(s->category);
+    s->category = mem_strndup("movie", 5);
+}
+
+static int open_stream(SourceFile *f, Err *err) {
+    if (f->path && !f->stream) f->stream = stream_open(f->path, err);
+    return !f->path || f->stream ? 0 : -1;
+}
+
+int source_open(Source *s, const char *input, const char *items, const RecordsFormat *format,
+                const char *const column[RECORD_FIELDS], Err *err) {
+    *s = (Source){0};
+    if (!file_exists(input)) return err_set(err, ERR_IO, "%s: no such file or folder", input);
+    if (file_is_folder(input) ? log_in_folder(s, input, format, column, err) : log_named(s, input, format, column, err))
+        return -1;
+    int published = s->log.format == records_format("latentr3");
+    set_category(s, published);
+    log_info("%s: %s%s", s->log.path, s->log.format->name, format ? " (as --format says)" : "");
+    if (published) return 0;
+    if (items ? items_named(s, items, column, err) : items_beside(s, column, err)) return -1;
+    if (s->items.path) log_info("%s: %s, the items", s->items.path, s->items.format->name);
+    return open_stream(&s->log, err) || open_stream(&s->items, err) ? -1 : 0;
+}
+
+void source_close(Source *s) {
+    stream_close(s->log.stream), stream_close(s->items.stream);
+    free(s->log.path), free(s->items.path), free(s->category);
+    *s = (Source){0};
+}

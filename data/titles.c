@@ -1,0 +1,46 @@
+#include "data/titles.h"
+#include "base/utf8.h"
+#include "data/dataset.h"
+
+#include <string.h>
+
+enum { WORDS_LIMIT = 20 };
+
+const char *const titles_fault_name[TITLE_FAULTS] = {"good",      "untitled",       "markup",
+                                                     "one_letter", "over_20_words", "control_bytes"};
+
+static void strip(Str *s, char c) {
+    size_t begin = 0;
+    while (begin < s->len && s->data[begin] == c) begin++;
+    while (s->len > begin && s->data[s->len - 1] == c) s->len--;
+    memmove(s->data, s->data + begin, s->len -= begin);
+    s->data[s->len] = 0;
+}
+
+static void unescape(Str *out, const char *s, size_t n) {
+    str_clear(out);
+    for (size_t i = 0; i < n; i++) {
+        int quot = n - i >= 6 && memcmp(s + i, "&quot;", 6) == 0, amp = n - i >= 5 && memcmp(s + i, "&amp;", 5) == 0;
+        str_append(out, quot ? "\"" : amp ? "&" : s + i, 1);
+        i += quot ? 5 : amp ? 4 : 0;
+    }
+}
+
+// Two blanks side by side have an empty word between them, as in Python's split(" ").
+static int words(const Str *s) {
+    int n = 1;
+    for (size_t i = 0; i < s->len; i++) n += s->data[i] == ' ';
+    return n;
+}
+
+TitleFault titles_clean(Str *out, const char *s, size_t n, int published) {
+    uint32_t letter;
+    unescape(out, s, n);
+    strip(out, ' ');
+    strip(out, '"');
+    if (out->len == 0) return TITLE_NONE;
+    if (published && memmem(s, n, "<span id", 8)) return TITLE_MARKUP;
+    if (published && utf8_next(out->data, out->len, &letter) == out->len) return TITLE_SHORT;
+    if (published && words(out) > WORDS_LIMIT) return TITLE_LONG;
+    return items_title_fault(out->data, out->len) ? TITLE_CONTROL : TITLE_GOOD;
+}
