@@ -213,11 +213,8 @@ static int read_records(Reading *r, const char *(*fault_of)(Reading *), int64_t 
 }
 
 static Reading reading(Interactions *x, Records *r, const InteractionsOptions *o) {
-    return (Reading){.x = x,
-                     .r = r,
-                     .o = o,
-                     .bad = {.name = r->lines.name, .strict = o->strict},
-                     .latest = (double)time(NULL) + 24 * 3600};
+    return (Reading){
+        .x = x, .r = r, .o = o, .bad = {.name = r->lines.name, .strict = o->strict}, .latest = (double)time(NULL) + 24 * 3600};
 }
 
 static int read_items(Interactions *x, Records *items, const InteractionsOptions *o, Err *err) {

@@ -18,11 +18,11 @@ typedef struct Event {
 _Static_assert(sizeof(Event) == 16, "an interaction takes 16 bytes");
 
 typedef struct Interactions {
-    Intern users, items;     // ids as the files have them; users in the order of the log, items in that of the item file
-    Intern titles, ratings;  // ratings: as they are written
-    double *rating;          // (ratings.n)
-    int32_t *title;          // (items.n): number in `titles`, or -1 where the item has none that can be used
-    Event *event;            // (n): in the order of the log
+    Intern users, items;    // ids as the files have them; users in the order of the log, items in that of the item file
+    Intern titles, ratings; // ratings: as they are written
+    double *rating;         // (ratings.n)
+    int32_t *title;         // (items.n): number in `titles`, or -1 where the item has none that can be used
+    Event *event;           // (n): in the order of the log
     size_t n, cap, items_cap, ratings_cap;
     int has_rating, has_time; // without times the order of the log is that of time: timestamps are 1, 2, 3, ...
     int ticks;                // a second: 1, or 1000 where the log has milliseconds

@@ -29,8 +29,9 @@ static int parse_date(int64_t *seconds, const char *text, const char *option, Er
     struct tm d = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
     if (fields == 3 && end == 10 && text[10] == 0 && strspn(text, "0123456789-") == 10 && year >= 1970) {
         *seconds = (int64_t)timegm(&d);
-        if (*seconds == 0) *seconds = 1;                                    // 0 means "off"
-        if (d.tm_mon == month - 1 && d.tm_mday == day && year < 2100) return 0; // timegm takes the 31st of June for the 1st of July
+        if (*seconds == 0) *seconds = 1; // 0 means "off"
+        if (d.tm_mon == month - 1 && d.tm_mday == day && year < 2100)
+            return 0; // timegm takes the 31st of June for the 1st of July
     }
     return err_set(err, ERR_USAGE, "%s \"%.32s\": a date of the form 2017-10-01, from 1970 to 2099, is expected", option, text);
 }
@@ -50,8 +51,7 @@ static int is_leave_one_out(const PrepareOptions *o) {
 
 static int check_window(const PrepareOptions *o, int64_t *from, int64_t *until, Err *err) {
     if (parse_date(from, o->from, "from", err) || parse_date(until, o->until, "until", err)) return -1;
-    if (*from && *until && *from >= *until)
-        return err_set(err, ERR_USAGE, "from %s is not before until %s", o->from, o->until);
+    if (*from && *until && *from >= *until) return err_set(err, ERR_USAGE, "from %s is not before until %s", o->from, o->until);
     if (o->min_items < 0) return err_set(err, ERR_USAGE, "least number of items %d: it is 0 or more", o->min_items);
     if (o->min_items && !*from)
         return err_set(err, ERR_USAGE, "a least number of items moves the window's beginning: say where it begins (from)");

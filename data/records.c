@@ -19,7 +19,7 @@ enum { LATIN1_LIMIT = 256 << 20 };
 #define NAMED(kind_)                                                                                                           \
     {                                                                                                                          \
         {.kind = (kind_), .name = {USERS, ITEMS, TIMES, STARS, TITLES}}, {                                                     \
-            .kind = (kind_), .name = {[RECORD_ITEM] = ITEMS, [RECORD_TITLE] = TITLES }                                         \
+            .kind = (kind_), .name = { [RECORD_ITEM] = ITEMS, [RECORD_TITLE] = TITLES }                                        \
         }                                                                                                                      \
     }
 

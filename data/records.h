@@ -63,7 +63,7 @@ typedef struct Records {
     Csv csv;
     Str joined;           // CSV: a record of several lines
     Str whole, converted; // a small file as it was, and in UTF-8
-    const char *rest; // of a sequence
+    const char *rest;     // of a sequence
 } Records;
 
 // column[f] is the name of a field as the user gave it, or NULL; with it the others are found by themselves all the same.

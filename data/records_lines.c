@@ -37,8 +37,8 @@ static int check_names(const Records *r, Err *err) {
     if (l->n == LINES_FIELDS) return records_refuse(r, "more than 63 fields", err);
     for (int i = 0; i < l->n; i++) {
         if (r->shape->kind == RECORDS_TYPED && !is_typed(l->field[i], l->field_len[i]))
-            return records_refuse(
-                r, "the header is not name:type between tabs, with token, token_seq, float or float_seq", err);
+            return records_refuse(r, "the header is not name:type between tabs, with token, token_seq, float or float_seq",
+                                  err);
         for (int k = 0; k < i; k++)
             if (name_length(r, k) == name_length(r, i) && memcmp(l->field[k], l->field[i], name_length(r, i)) == 0)
                 return records_refuse(r, "a field of the header stands twice", err);
@@ -83,7 +83,8 @@ static void cut_colons(Records *r) {
 static const char *count_fault(const Records *r) {
     const Lines *l = &r->lines;
     if (l->n == r->fields) return NULL;
-    if (l->n == 1 && memmem(l->text, l->len, "::", 2)) return "fields between '::' as in MovieLens-1M; tabs or '|' are expected here";
+    if (l->n == 1 && memmem(l->text, l->len, "::", 2))
+        return "fields between '::' as in MovieLens-1M; tabs or '|' are expected here";
     if (l->n == 1 && r->shape->kind == RECORDS_COLONS && memchr(l->text, '|', l->len))
         return "fields between '|' as in MovieLens-100K; '::' is expected here";
     return l->n < r->fields ? "too few fields" : "too many fields";

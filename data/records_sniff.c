@@ -61,13 +61,12 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
     static const struct {
         const char *format;
         RecordsRole role;
-    } order[] = {{"amazon-2018", RECORDS_LOG},   {"amazon-2023", RECORDS_LOG},   {"jsonl", RECORDS_LOG},
-                 {"amazon-2018", RECORDS_ITEMS}, {"amazon-2023", RECORDS_ITEMS}, {"jsonl", RECORDS_ITEMS},
-                 {"ml-1m", RECORDS_LOG},         {"ml-1m", RECORDS_ITEMS},       {"recbole", RECORDS_LOG},
-                 {"recbole", RECORDS_ITEMS},     {"ml-100k", RECORDS_LOG},       {"ml-100k", RECORDS_ITEMS},
-                 {"ml-csv", RECORDS_LOG},        {"ml-csv", RECORDS_ITEMS},      {"tsv", RECORDS_LOG},
-                 {"csv", RECORDS_LOG},           {"tsv", RECORDS_ITEMS},         {"csv", RECORDS_ITEMS},
-                 {"sequences", RECORDS_LOG}};
+    } order[] = {
+        {"amazon-2018", RECORDS_LOG},   {"amazon-2023", RECORDS_LOG}, {"jsonl", RECORDS_LOG},    {"amazon-2018", RECORDS_ITEMS},
+        {"amazon-2023", RECORDS_ITEMS}, {"jsonl", RECORDS_ITEMS},     {"ml-1m", RECORDS_LOG},    {"ml-1m", RECORDS_ITEMS},
+        {"recbole", RECORDS_LOG},       {"recbole", RECORDS_ITEMS},   {"ml-100k", RECORDS_LOG},  {"ml-100k", RECORDS_ITEMS},
+        {"ml-csv", RECORDS_LOG},        {"ml-csv", RECORDS_ITEMS},    {"tsv", RECORDS_LOG},      {"csv", RECORDS_LOG},
+        {"tsv", RECORDS_ITEMS},         {"csv", RECORDS_ITEMS},       {"sequences", RECORDS_LOG}};
     bytes = whole_lines(head, bytes);
     if (bytes && is_published(head, bytes)) {
         *format = records_format("latentr3");

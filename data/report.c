@@ -39,11 +39,10 @@ static void put_stream_hash(json_t *o, const SourceFile *f) {
 }
 
 json_t *report_new(const PrepareOptions *o, const Source *source) {
-    json_t *report =
-        json_pack("{s:s, s:i, s:s, s:{s:s}, s:{s:i, s:i, s:f, s:s, s:b}}", "format", DATASET_FORMAT, "version", DATASET_VERSION,
-                  "category", o->category ? o->category : source->category, "source", "format", source->log.format->name,
-                  "options", "k_core", o->k_core, "history", o->history, "min_rating", o->min_rating, "split", o->split,
-                  "strict", o->strict != 0);
+    json_t *report = json_pack("{s:s, s:i, s:s, s:{s:s}, s:{s:i, s:i, s:f, s:s, s:b}}", "format", DATASET_FORMAT, "version",
+                               DATASET_VERSION, "category", o->category ? o->category : source->category, "source", "format",
+                               source->log.format->name, "options", "k_core", o->k_core, "history", o->history, "min_rating",
+                               o->min_rating, "split", o->split, "strict", o->strict != 0);
     CHECK(report);
     json_t *options = json_object_get(report, "options"), *from = json_object_get(report, "source");
     json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source->log.format)));

@@ -16,7 +16,7 @@ typedef struct Republish {
     const Source *source;
     Items items;
     Intern users;
-    char *in_train; // (items.n)
+    char *in_train;      // (items.n)
     int64_t *train_time; // (rows[SPLIT_TRAIN])
     size_t train_cap;
     int64_t first_test;
@@ -80,8 +80,8 @@ static int copy_rows(Republish *p, ColumnsReader *r, OutFile *out, int split, co
         if (status < 0 || (status == COLUMNS_BAD && lines_bad(&bad, &why, &why))) break;
         if (status == COLUMNS_BAD) continue;
         if (count_row(p, &row, split)) {
-            status = err_set(&why, ERR_DATA, "%s: line %lld: an item that is not in info.txt", path,
-                             (long long)r->csv.record_line);
+            status =
+                err_set(&why, ERR_DATA, "%s: line %lld: an item that is not in info.txt", path, (long long)r->csv.record_line);
             break;
         }
         columns_put_row(&text, &row, r->present);

@@ -75,8 +75,8 @@ static void folder_close(Folder *f) {
 // ---- choosing ----
 
 static int is_well_known(const char *name, RecordsRole role) {
-    static const char *const known[RECORDS_ROLES][5] = {
-        {"u.data", "ratings.dat", "ratings.csv", "interactions.*", NULL}, {"u.item", "movies.dat", "movies.csv", "items.*", NULL}};
+    static const char *const known[RECORDS_ROLES][5] = {{"u.data", "ratings.dat", "ratings.csv", "interactions.*", NULL},
+                                                        {"u.item", "movies.dat", "movies.csv", "items.*", NULL}};
     for (int i = 0; known[role][i]; i++)
         if (fnmatch(known[role][i], name, 0) == 0) return 1;
     return 0;
@@ -171,8 +171,7 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
     if (!s->log.stream) return -1;
     int known = format ? 1 : sniff_stream(&c, s->log.stream, column, err);
     if (known < 0) return -1;
-    if (!known)
-        return err_set(err, ERR_DATA, "%s: no format that is known; --format says which (" RECORDS_FORMATS ")", path);
+    if (!known) return err_set(err, ERR_DATA, "%s: no format that is known; --format says which (" RECORDS_FORMATS ")", path);
     if (c.role == RECORDS_ITEMS) return err_set(err, ERR_DATA, "%s: a file of items (%s), not a log", path, c.format->name);
     s->log.format = c.format;
     if (c.format != records_format("latentr3")) return 0;

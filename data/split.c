@@ -10,7 +10,8 @@ typedef int64_t (*KeyOf)(const void *context, uint32_t i);
 
 // Sorts order[0..n) by key, from `least` to `most`; what has the same key stays in order. Digit after digit from the lowest,
 // so its cost does not depend on how the log was sorted. spare: (n).
-static void sort_stably(uint32_t *order, uint32_t *spare, size_t n, KeyOf key, const void *context, int64_t least, int64_t most) {
+static void sort_stably(uint32_t *order, uint32_t *spare, size_t n, KeyOf key, const void *context, int64_t least,
+                        int64_t most) {
     enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
     size_t place[DIGITS + 1];
     uint32_t *from = order, *to = spare;

@@ -6,7 +6,7 @@
 
 enum { WORDS_LIMIT = 20 };
 
-const char *const titles_fault_name[TITLE_FAULTS] = {"good",      "untitled",       "markup",
+const char *const titles_fault_name[TITLE_FAULTS] = {"good",       "untitled",      "markup",
                                                      "one_letter", "over_20_words", "control_bytes"};
 
 static void strip(Str *s, char c) {

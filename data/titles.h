@@ -7,10 +7,10 @@
 typedef enum TitleFault {
     TITLE_GOOD,
     TITLE_NONE,
-    TITLE_MARKUP,   // holds "<span id": a piece of the page, not a title
-    TITLE_SHORT,    // one character
-    TITLE_LONG,     // over 20 words between blanks
-    TITLE_CONTROL,  // control bytes, or over 64 KiB: it cannot stand in info.txt
+    TITLE_MARKUP,  // holds "<span id": a piece of the page, not a title
+    TITLE_SHORT,   // one character
+    TITLE_LONG,    // over 20 words between blanks
+    TITLE_CONTROL, // control bytes, or over 64 KiB: it cannot stand in info.txt
     TITLE_FAULTS
 } TitleFault;
 

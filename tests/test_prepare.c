@@ -42,8 +42,8 @@ static void takes(Interactions *x, const char *format, const char *log, const ch
     if (read_bytes(x, format, log, strlen(log), item, strlen(item), strict, &err)) fail_msg("%s", err.message);
 }
 
-static void refuses_bytes(const char *format, const char *log, size_t log_bytes, const char *item, size_t item_bytes, int strict,
-                          const char *part) {
+static void refuses_bytes(const char *format, const char *log, size_t log_bytes, const char *item, size_t item_bytes,
+                          int strict, const char *part) {
     Interactions x;
     Err err = {0};
     assert_int_equal(read_bytes(&x, format, log, log_bytes, item, item_bytes, strict, &err), -1);
