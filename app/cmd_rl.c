@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+static AdvantageScope scope_of(const char *name) {
+    return !strcmp(name, "batch") ? ADVANTAGE_BATCH : !strcmp(name, "group") ? ADVANTAGE_GROUP : ADVANTAGE_GROUP_MEAN;
+}
+
 static int rl_run(Training *t, Err *err) {
     const Options *o = t->o;
     const int thoughts = t->model.llm.config.thoughts;
@@ -19,7 +23,7 @@ static int rl_run(Training *t, Err *err) {
                          .method = {.samples = o->samples,
                                     .sigma = o->sigma,
                                     .sigma_relative = o->sigma_relative,
-                                    .scope = strcmp(o->advantage, "group") ? ADVANTAGE_BATCH : ADVANTAGE_GROUP,
+                                    .scope = scope_of(o->advantage),
                                     .window = o->advantage_window,
                                     .epsilon_low = o->epsilon_low,
                                     .epsilon_high = o->epsilon_high,

@@ -117,7 +117,7 @@ static const OptionRow table[] = {
     {"samples", CMD_RL | CMD_BENCH, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
     {"sigma", CMD_RL | CMD_BENCH, KIND_REAL, AT(sigma), "1.5", "X", 0, 1e6, "standard deviation of the noise"},
     {"sigma-relative", CMD_RL, KIND_FLAG, AT(sigma_relative), NULL, NULL, 0, 0, "--sigma counts in root mean squares of the thought"},
-    {"advantage", CMD_RL, KIND_CHOICE, AT(advantage), "batch", "batch|group", 0, 0, "against the batch's noiseless mean, or the group's mean and deviation"},
+    {"advantage", CMD_RL, KIND_CHOICE, AT(advantage), "batch", "batch|group|group-mean", 0, 0, "against the batch's noiseless mean, the group's mean and deviation, or its mean alone"},
     {"advantage-window", CMD_RL, KIND_INT, AT(advantage_window), "0", "N", 0, 1 << 20, "prompts that share a mean; 0: the whole update"},
     {"epsilon-low", CMD_RL, KIND_REAL, AT(epsilon_low), "0.2", "X", 0, 1, "the ratio is clipped below 1 - X"},
     {"epsilon-high", CMD_RL, KIND_REAL, AT(epsilon_high), "0.28", "X", 0, 1000, "the ratio is clipped above 1 + X"},

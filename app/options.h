@@ -76,7 +76,7 @@ struct Options {
     // rl
     int samples, sigma_relative, advantage_window, eval_rows;
     double sigma, epsilon_low, epsilon_high, beta;
-    const char *advantage; // "batch", "group"
+    const char *advantage; // "batch", "group", "group-mean"
 
     // recommending
     int beams, k, exclude_seen;

@@ -230,7 +230,7 @@ static void check_rewards(const Surrogate *s, const double *reward) {
             golden_close(reward[r * K + k], want[r * K + k], -1e-5 * want[r * K + k], "reward", r * K + k);
         }
     RlMethod m = {.samples = K, .scope = s->c->scope, .window = s->c->window};
-    rl_advantages(&m, want, PROMPTS, advantage);
+    advantage_of(m.scope, m.window, want, PROMPTS, m.samples, advantage);
     for (int i = 0; i < PROMPTS * K; i++) golden_close(s->advantage[i], advantage[i], 1e-4, "advantage", i);
 }
 

@@ -196,7 +196,7 @@ static void constant_rewards(void **state) {
         for (int window = 0; window < 3; window++) {
             m.scope = scope, m.window = window;
             for (int i = 0; i < 24; i++) reward[i] = -1234.5678;
-            rl_advantages(&m, reward, 6, advantage);
+            advantage_of(m.scope, m.window, reward, 6, m.samples, advantage);
             for (int i = 0; i < 24; i++) golden_close(advantage[i], 0, 1e-6, "advantage of a constant", i);
         }
 }

@@ -79,28 +79,7 @@ static void relative_noise_is_shared(void **state) {
     golden_close_all(&g);
 }
 
-static void advantages_by_hand(void **state) {
-    (void)state;
-    // Two prompts, rewards 0..3 and 100..103: the baseline is the mean of the two leading ones, 50.
-    const double reward[8] = {0, 1, 2, 3, 100, 101, 102, 103};
-    double a[8], norm = 0;
-    RlMethod m = {.samples = 4, .scope = ADVANTAGE_BATCH};
-    for (int i = 0; i < 8; i++) norm += (reward[i] - 50) * (reward[i] - 50);
-    rl_advantages(&m, reward, 2, a);
-    for (int i = 0; i < 8; i++) golden_close(a[i], (reward[i] - 50) / (sqrt(norm) + 1e-6), 1e-12, "batch advantage", i);
-    m.window = 1; // each prompt by itself: baseline its own un-noised sample
-    rl_advantages(&m, reward, 2, a);
-    for (int i = 0; i < 8; i++) golden_close(a[i], (i % 4) / (sqrt(14) + 1e-6), 1e-12, "window advantage", i);
-    m.scope = ADVANTAGE_GROUP;
-    rl_advantages(&m, reward, 2, a);
-    for (int i = 0; i < 8; i++) golden_close(a[i], (i % 4 - 1.5) / (sqrt(5.0 / 3) + 1e-4), 1e-12, "group advantage", i);
-    const double equal[4] = {-2, -2, -2, -2};
-    rl_advantages(&m, equal, 1, a);
-    for (int i = 0; i < 4; i++) assert_true(a[i] == 0);
-}
-
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(advantages_by_hand), cmocka_unit_test(gradients_match),
-                                       cmocka_unit_test(relative_noise_is_shared)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_match), cmocka_unit_test(relative_noise_is_shared)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,45 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double norm_of(const double *x, int n) {
-    double s = 0;
-    for (int i = 0; i < n; i++) s += x[i] * x[i];
-    return sqrt(s);
-}
-
-static double mean_of(const double *x, int n, int stride) {
-    double s = 0;
-    for (int i = 0; i < n; i++) s += x[(size_t)i * (size_t)stride];
-    return s / n;
-}
-
-static double std_of(const double *x, int n) { // n - 1, as torch.std
-    double mean = mean_of(x, n, 1), s = 0;
-    for (int i = 0; i < n; i++) s += (x[i] - mean) * (x[i] - mean);
-    return n > 1 ? sqrt(s / (n - 1)) : 0;
-}
-
-void rl_advantages(const RlMethod *m, const double *reward, int B, double *advantage) {
-    const int K = m->samples;
-    if (m->scope == ADVANTAGE_GROUP) {
-        for (int b = 0; b < B; b++) {
-            const double *r = reward + (size_t)b * (size_t)K;
-            double mean = mean_of(r, K, 1), std = std_of(r, K);
-            for (int k = 0; k < K; k++) advantage[(size_t)b * (size_t)K + (size_t)k] = (r[k] - mean) / (std + 1e-4);
-        }
-        return;
-    }
-    const int window = m->window > 0 ? m->window : B;
-    for (int first = 0; first < B; first += window) {
-        int n = B - first < window ? B - first : window;
-        const double *r = reward + (size_t)first * (size_t)K;
-        double *a = advantage + (size_t)first * (size_t)K, clean = mean_of(r, n, K); // the un-noised sample leads each group
-        for (int i = 0; i < n * K; i++) a[i] = r[i] - clean;
-        double norm = norm_of(a, n * K);
-        for (int i = 0; i < n * K; i++) a[i] /= norm + 1e-6;
-    }
-}
-
 typedef struct Update { // one update, in the session's host arena
     Session *s;
     const Examples *e;
@@ -217,37 +178,40 @@ static void reference_pass(Update *u, const float *noise, const float *reference
     session_reset(u->s, mark);
 }
 
-// dr of prompt b: the sum over its samples, weighted where the samples' gradients were taken for an advantage of 1.
-static void combine(Update *u, const double *weight, float *out) {
+// dr of prompt b: the sum over its samples, weighted where the samples' gradients were taken for an advantage of 1. A sample
+// without a finite reward has no part in it, unless all are so: then nothing is left to learn from and the update is refused.
+static void combine(Update *u, const double *reward, const double *advantage, int weighted, float *out) {
     const size_t D = (size_t)u->D;
     memset(out, 0, (size_t)u->n * D * sizeof(float));
     for (int b = 0; b < u->n; b++)
         for (int k = 0; k < u->K; k++) {
             const size_t i = (size_t)b * (size_t)u->K + (size_t)k;
-            const float w = weight ? (float)weight[i] : 1.0f;
+            const float w = weighted ? (float)advantage[i] : 1.0f;
+            if (!isfinite(reward[i]) && isfinite(advantage[i])) continue;
             for (size_t d = 0; d < D; d++) out[(size_t)b * D + d] += w * u->dr[i * D + d];
         }
 }
 
 static RlFigures figures_of(const Update *u, const double *reward, const double *advantage) {
     const int n = u->n, K = u->K;
-    RlFigures f = {.reward_mean = mean_of(reward, n * K, 1),
-                   .reward_clean = mean_of(reward, n, K),
-                   .reward_std = std_of(reward, n * K),
-                   .advantage_norm = norm_of(advantage, n * K)};
-    double *mean = mem_alloc((size_t)n, sizeof *mean), all = 0, between = 0, center = mean_of(advantage, n * K, 1), norms = 0;
+    RlFigures f = {.reward_mean = advantage_mean(reward, n * K, 1),
+                   .reward_clean = advantage_mean(reward, n, K),
+                   .reward_std = advantage_std(reward, n * K),
+                   .advantage_norm = advantage_norm(advantage, n * K)};
+    double *mean = mem_alloc((size_t)n, sizeof *mean), all = 0, between = 0, center = advantage_mean(advantage, n * K, 1),
+           norms = 0;
     for (int b = 0; b < n; b++) {
         const double *a = advantage + (size_t)b * (size_t)K;
-        mean[b] = mean_of(reward + (size_t)b * (size_t)K, K, 1);
-        f.spread_within += std_of(reward + (size_t)b * (size_t)K, K) / n;
-        double group = mean_of(a, K, 1) - center, squares = 0;
+        mean[b] = advantage_mean(reward + (size_t)b * (size_t)K, K, 1);
+        f.spread_within += advantage_std(reward + (size_t)b * (size_t)K, K) / n;
+        double group = advantage_mean(a, K, 1) - center, squares = 0;
         between += K * group * group;
         for (int k = 0; k < K; k++) all += (a[k] - center) * (a[k] - center);
         const float *r = u->r + (size_t)b * (size_t)K * (size_t)u->D;
         for (int d = 0; d < u->D; d++) squares += (double)r[d] * (double)r[d];
         norms += sqrt(squares);
     }
-    f.spread_between = std_of(mean, n);
+    f.spread_between = advantage_std(mean, n);
     f.advantage_between = all > 0 ? between / all : 0;
     f.thought_norm = norms / n;
     free(mean);
@@ -270,7 +234,7 @@ RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int 
     if (once) token_gradients(&u, NULL, &kl);
     suffixes(&u, &t, u.logprob, once ? u.dlogprob : NULL);
     rewards_of(&u, R);
-    rl_advantages(m, R, n, A);
+    advantage_of(m->scope, m->window, R, n, m->samples, A);
     RlFigures f = figures_of(&u, R, A);
     if (once)
         for (size_t i = 0; i < samples; i++) f.loss -= A[i] / (double)samples;
@@ -280,7 +244,7 @@ RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int 
     if (train) {
         float *dr_host = ARENA_NEW(&s->host, float, (size_t)n *(size_t)u.D);
         float *dr = ARENA_NEW(&s->device, float, (size_t)n *(size_t)u.D); // (n, D)
-        combine(&u, once ? A : NULL, dr_host);
+        combine(&u, R, A, once, dr_host);
         ops_upload(s->ops, dr, dr_host, (size_t)n * (size_t)u.D * sizeof(float));
         think_backward(s, &t, dr);
     }
@@ -345,7 +309,7 @@ int rl_train(Session *s, const Examples *train, const Examples *valid, const RlO
     const size_t latent = m->params.begin[PARAMS_LATENT], count = m->params.begin[PARAMS_LATENT + 1] - latent;
     if (count == 0)
         return err_set(err, ERR_USAGE, "rl trains LatentRATT, and this model has none (--thoughts 0 or --thought hidden)");
-    if (o->method.scope == ADVANTAGE_GROUP && o->method.samples < 2)
+    if (o->method.scope != ADVANTAGE_BATCH && o->method.samples < 2)
         return err_set(err, ERR_USAGE, "--advantage group needs --samples of at least 2");
     Rl t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;

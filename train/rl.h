@@ -5,22 +5,18 @@
 #ifndef TRAIN_RL_H
 #define TRAIN_RL_H
 
+#include "train/advantage.h"
 #include "train/sft.h"
 
-typedef enum AdvantageScope { ADVANTAGE_BATCH, ADVANTAGE_GROUP } AdvantageScope;
-
 typedef struct RlMethod {
-    int samples;                      // K, the un-noised one included
-    double sigma;                     // standard deviation of the noise
-    int sigma_relative;               // in units of the thought's root mean square, taken for each prompt
-    AdvantageScope scope;             // group: (R - mean) / (std + 1e-4), plain GRPO
+    int samples;        // K, the un-noised one included
+    double sigma;       // standard deviation of the noise
+    int sigma_relative; // in units of the thought's root mean square, taken for each prompt
+    AdvantageScope scope;
     int window;                       // prompts that share a baseline and a norm; 0: the whole update
     double epsilon_low, epsilon_high; // clip of the policy ratio; with one update a batch the ratio is 1 and it never acts
     double beta;                      // weight of the KL to the policy before RL; 0: none
 } RlMethod;
-
-// advantage (B, K) from reward (B, K). The norm of the batch scope runs over all entries of the window.
-void rl_advantages(const RlMethod *m, const double *reward, int B, double *advantage);
 
 typedef struct RlFigures { // of one update
     double loss, kl;

@@ -1,0 +1,58 @@
+#include "train/advantage.h"
+
+#include <math.h>
+#include <stddef.h>
+
+double advantage_mean(const double *x, int n, int stride) {
+    double sum = 0;
+    int finite = 0;
+    for (int i = 0; i < n; i++) {
+        double value = x[(size_t)i * (size_t)stride];
+        if (isfinite(value)) sum += value, finite++;
+    }
+    return finite ? sum / finite : 0;
+}
+
+double advantage_std(const double *x, int n) {
+    double mean = advantage_mean(x, n, 1), squares = 0;
+    int finite = 0;
+    for (int i = 0; i < n; i++)
+        if (isfinite(x[i])) squares += (x[i] - mean) * (x[i] - mean), finite++;
+    return finite > 1 ? sqrt(squares / (finite - 1)) : 0;
+}
+
+double advantage_norm(const double *x, int n) {
+    double squares = 0;
+    for (int i = 0; i < n; i++)
+        if (isfinite(x[i])) squares += x[i] * x[i];
+    return sqrt(squares);
+}
+
+// (x - center) / divisor
+static void scaled(const double *x, int n, double center, double divisor, double *out) {
+    for (int i = 0; i < n; i++) out[i] = isfinite(x[i]) ? (x[i] - center) / divisor : 0;
+}
+
+static void batch_advantage(const double *reward, int B, int K, double *advantage) {
+    scaled(reward, B * K, advantage_mean(reward, B, K), 1, advantage);
+    scaled(advantage, B * K, 0, advantage_norm(advantage, B * K) + 1e-6, advantage);
+}
+
+void advantage_of(AdvantageScope scope, int window, const double *reward, int B, int K, double *advantage) {
+    int finite = 0;
+    for (int i = 0; i < B * K; i++) finite += isfinite(reward[i]) != 0;
+    if (finite == 0) {
+        for (int i = 0; i < B * K; i++) advantage[i] = NAN;
+        return;
+    }
+    const int groups = scope != ADVANTAGE_BATCH ? 1 : window > 0 ? window : B;
+    for (int first = 0; first < B; first += groups) {
+        const int n = B - first < groups ? B - first : groups;
+        const double *r = reward + (size_t)first * (size_t)K;
+        double *a = advantage + (size_t)first * (size_t)K;
+        if (scope == ADVANTAGE_BATCH)
+            batch_advantage(r, n, K, a);
+        else
+            scaled(r, K, advantage_mean(r, K, 1), scope == ADVANTAGE_GROUP ? advantage_std(r, K) + 1e-4 : 1, a);
+    }
+}
