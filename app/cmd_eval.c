@@ -55,8 +55,27 @@ static void print_table(const Evaluation *e) {
     print_line("MRR", column, columns, mrr_of, 0);
 }
 
+// HR at the largest K of the rows apart, and of another evaluation's.
+static void print_slices(const Evaluation *e, int k) {
+    static const char *const name[SLICES] = {"all",       "in train",  "not in train", "popular",   "unpopular",
+                                             "1st fifth", "2nd fifth", "3rd fifth",    "4th fifth", "last fifth"};
+    const int against = e->slice[SLICE_ALL].gain.rows > 0;
+    if (e->slice[SLICE_ALL].interactions == 0 && !against) return;
+    while (against && k > 0 && metric_k[k] > e->slice[SLICE_ALL].gain.list) k--;
+    printf("%-16s  %8s  %8s  %8s%s\n", "rows by target", "items", "rows", "HR",
+           against ? "     other      gain  95 % interval" : "");
+    for (int i = against ? SLICE_ALL : SLICE_WARM; i < SLICES; i++) {
+        const Slice *s = &e->slice[i];
+        const Metric gain = s->gain.hit[k];
+        if (!s->metrics.rows) continue;
+        printf("%-16s  %8d  %8d  %8.4f", name[i], s->items, s->metrics.rows, s->metrics.hit[k].value);
+        if (against) printf("  %8.4f  %+8.4f  %+.4f .. %+.4f", s->other.hit[k].value, gain.value, gain.low, gain.high);
+        putchar('\n');
+    }
+    printf("(HR@%d; fifths of the interactions of the train rows, the most popular items first)\n", metric_k[k]);
+}
+
 static void print_report(const Evaluation *e, const BeamStats *beams, const Options *o) {
-    const Metrics *warm = &e->warm, *cold = &e->cold;
     int k = 0; // the largest K given
     while (k + 1 < METRIC_KS && metric_k[k + 1] <= e->list) k++;
     printf("%s: %d rows of %d users", o->split, e->rows, e->users);
@@ -65,9 +84,7 @@ static void print_report(const Evaluation *e, const BeamStats *beams, const Opti
     printf("\n\n");
     print_table(e);
     putchar('\n');
-    if (warm->rows)
-        printf("HR@%d of %d targets that occur in the train rows: %.4f\n", metric_k[k], warm->rows, warm->hit[k].value);
-    if (cold->rows) printf("HR@%d of %d targets that do not: %.4f\n", metric_k[k], cold->rows, cold->hit[k].value);
+    print_slices(e, k);
     if (e->outside) printf("%d targets are not in the catalogue\n", e->outside);
     if (e->short_lists) printf("%d rows have fewer than %d items\n", e->short_lists, e->list);
 }
@@ -85,8 +102,11 @@ static int eval_rows(Use *u, const Options *o, const Rows *rows, Err *err) {
     Ranker ranker;
     Evaluation e;
     if (use_train(u, err) || use_ranker(u, o, o->beams, o->batch < rows->n ? o->batch : rows->n, &ranker, err)) return -1;
-    EvaluateOptions options = {
-        .resamples = EVAL_RESAMPLES, .seed = (uint64_t)o->seed, .results = o->results, .exclude_seen = o->exclude_seen};
+    EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
+                               .seed = (uint64_t)o->seed,
+                               .results = {o->results, o->trec_run, o->trec_qrels},
+                               .against = o->against,
+                               .exclude_seen = o->exclude_seen};
     if (evaluate_rows(&e, &ranker, rows, &u->train, &options, err)) return -1;
     if (o->json) {
         json_t *json = evaluate_to_json(&e);

@@ -48,10 +48,11 @@ struct Options {
 
     // files
     const char *model, *data, *out, *config;
-    const char *index;    // built catalogue; or NULL
-    const char *results;  // eval: one JSON line a row; or NULL
-    const char *split;    // "train", "valid", "test"; prepare: "time", "leave-one-out"
-    const char *category; // phrase of the prompt; NULL: the data folder's
+    const char *index;                           // built catalogue; or NULL
+    const char *results;                         // eval: one JSON line a row; or NULL
+    const char *against, *trec_run, *trec_qrels; // eval
+    const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
+    const char *category;                        // phrase of the prompt; NULL: the data folder's
     int strict, force, json;
     int max_rows; // 0: all
     int sample;   // rows drawn from those; 0: all

@@ -1,6 +1,5 @@
 #include "rec/evaluate.h"
 #include "base/arena.h"
-#include "base/file.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -9,32 +8,9 @@
 typedef struct Ranks { // (rows) each; 0: a miss
     int *match[MATCHES];
     int *user;
+    int *other; // of another evaluation, by title; or NULL
+    int other_list;
 } Ranks;
-
-static void write_result(OutFile *f, const Items *items, const Row *row, int number, const int rank[MATCHES],
-                         const Recommendation *item, int n, Str *line) {
-    const char *name[MATCHES] = {"rank", "rank_item"};
-    str_clear(line);
-    str_printf(line, "{\"row\": %d, \"target\": ", number);
-    str_json(line, row->target_title, strlen(row->target_title));
-    for (int by = 0; by < MATCHES; by++) {
-        if (rank[by])
-            str_printf(line, ", \"%s\": %d", name[by], rank[by]);
-        else
-            str_printf(line, ", \"%s\": null", name[by]);
-    }
-    str_puts(line, ", \"items\": [");
-    for (int i = 0; i < n; i++) {
-        const char *id = items->id[item[i].item], *title = items->title[item[i].item];
-        str_puts(line, i ? ", {\"id\": " : "{\"id\": ");
-        str_json(line, id, strlen(id));
-        str_puts(line, ", \"title\": ");
-        str_json(line, title, strlen(title));
-        str_printf(line, ", \"score\": %.6g}", (double)item[i].score);
-    }
-    str_puts(line, "]}\n");
-    outfile_write(f, line->data, line->len);
-}
 
 // Places of the target in a list: by title among the distinct titles before it, by item as it stands.
 static void find_target(const Items *items, const int *title_of, const Row *row, const Recommendation *item, int n,
@@ -56,11 +32,10 @@ typedef struct Measure { // one recommender over all rows
     const Rows *rows;
     Ranks *ranks;
     const int *title_of;  // (items): the first with the same title
-    OutFile *results;     // or NULL
+    Results *results;     // or NULL
     History *history;     // of the users of one group, as all below
     Recommendation *item; // (users, k)
     int *found;
-    Str line;
 } Measure;
 
 static int measure_group(Measure *m, int first, int n, Err *err) {
@@ -75,7 +50,7 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
         find_target(r->items, m->title_of, row, item, m->found[i], rank);
         for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
         if (m->e) m->e->short_lists += m->found[i] < r->k;
-        if (m->results) write_result(m->results, r->items, row, first + i, rank, item, m->found[i], &m->line);
+        if (m->results) results_row(m->results, row, first + i, rank, item, m->found[i]);
     }
     return 0;
 }
@@ -97,7 +72,6 @@ static int measure_rows(Measure *m, Err *err) {
     }
     if (m->e) progress_finish(&progress);
     free(m->history), free(m->item), free(m->found);
-    str_free(&m->line);
     return failed;
 }
 
@@ -124,18 +98,20 @@ static int measure_baselines(Evaluation *e, const Baseline *b, const Measure *mo
     return 0;
 }
 
-// Rows whose target occurs in the train rows, and the others.
-static void evaluate_warmth(Evaluation *e, const Baseline *b, const Rows *rows, const Ranks *ranks) {
-    int *rank = mem_alloc((size_t)rows->n, sizeof(int));
-    for (int cold = 0; cold < 2; cold++) {
-        int n = 0;
-        for (int i = 0; i < rows->n; i++) {
-            int title = items_by_title(b->items, rows->row[i].target_title);
-            if ((title < 0 || b->count[title] == 0) == cold) rank[n++] = ranks->match[MATCH_TITLE][i];
-        }
-        if (n > 0) metrics_from_ranks(cold ? &e->cold : &e->warm, rank, NULL, n, e->list, 0, 0);
-    }
-    free(rank);
+// The model's rows apart, and beside another evaluation's.
+static void measure_slices(Evaluation *e, const Baseline *b, const Rows *rows, const EvaluateOptions *o, const Ranks *ranks) {
+    Slices s;
+    const SlicesRanks r = {.rank = ranks->match[MATCH_TITLE],
+                           .other = ranks->other,
+                           .user = ranks->user,
+                           .list = e->list,
+                           .other_list = ranks->other_list,
+                           .resamples = o->resamples,
+                           .seed = o->seed};
+    slices_open(&s, b);
+    slices_measure(&s, rows, &r);
+    memcpy(e->slice, s.slice, sizeof e->slice);
+    slices_close(&s);
 }
 
 static int compare_baselines(Evaluation *e, const Measure *model, const Rows *train, const EvaluateOptions *o, Err *err) {
@@ -147,7 +123,7 @@ static int compare_baselines(Evaluation *e, const Measure *model, const Rows *tr
         Baseline b;
         baseline_open(&b, model->r->items, train ? train : &none, (MatchBy)by);
         failed = measure_baselines(e, &b, model, o, &ranks, err);
-        if (by == MATCH_TITLE && b.events > 0) evaluate_warmth(e, &b, model->rows, model->ranks);
+        if (by == MATCH_TITLE) measure_slices(e, &b, model->rows, o, model->ranks);
         baseline_close(&b);
     }
     for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
@@ -167,22 +143,31 @@ static int evaluate_all(Measure *m, const Rows *train, const EvaluateOptions *o,
     return compare_baselines(e, m, train, o, err);
 }
 
-int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
-    *e = (Evaluation){.rows = rows->n, .list = r->k};
-    if (rows->n < 1) return err_set(err, ERR_DATA, "%s: no rows to evaluate", rows->name);
-    OutFile results;
-    if (o->results && outfile_open(&results, o->results, err)) return -1;
-    Ranks ranks = {.user = mem_alloc((size_t)rows->n, sizeof(int))};
-    for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc((size_t)rows->n, sizeof(int));
+static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,
+                         Ranks *ranks, Err *err) {
+    Results results;
+    if (o->against && results_read(o->against, rows, ranks->other, &ranks->other_list, err)) return -1;
+    if (results_open(&results, r->items, &o->results, err)) return -1;
     int *title_of = mem_alloc((size_t)r->items->n, sizeof *title_of);
     for (int i = 0; i < r->items->n; i++) title_of[i] = items_title_group(r->items, i);
-    Measure m = {.e = e, .r = r, .rows = rows, .ranks = &ranks, .title_of = title_of, .results = o->results ? &results : NULL};
+    Measure m = {.e = e, .r = r, .rows = rows, .ranks = ranks, .title_of = title_of, .results = &results};
     int failed = evaluate_all(&m, train, o, err);
-    if (o->results && !failed) failed = outfile_commit(&results, err);
-    if (o->results && failed) outfile_abandon(&results);
-    free(ranks.user), free(title_of);
-    for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
+    if (!failed) failed = results_commit(&results, err);
+    results_abandon(&results);
+    free(title_of);
     return failed ? -1 : 0;
+}
+
+int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
+    const size_t n = (size_t)rows->n;
+    *e = (Evaluation){.rows = rows->n, .list = r->k};
+    if (rows->n < 1) return err_set(err, ERR_DATA, "%s: no rows to evaluate", rows->name);
+    Ranks ranks = {.user = mem_alloc(n, sizeof(int)), .other = o->against ? mem_alloc(n, sizeof(int)) : NULL};
+    for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc(n, sizeof(int));
+    int failed = evaluate_into(e, r, rows, train, o, &ranks, err);
+    free(ranks.user), free(ranks.other);
+    for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
+    return failed;
 }
 
 // ---- report ----------------------------------------------------------------------------------------------------------
@@ -190,12 +175,6 @@ int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *
 static json_t *by_title_and_item(const Metrics m[MATCHES]) {
     json_t *json = metrics_to_json(&m[MATCH_TITLE]);
     json_object_set_new(json, "item", metrics_to_json(&m[MATCH_ITEM]));
-    return json;
-}
-
-static json_t *some_rows(const Metrics *m) {
-    json_t *json = m->rows ? metrics_to_json(m) : json_object();
-    json_object_set_new(json, "rows", json_integer(m->rows));
     return json;
 }
 
@@ -209,10 +188,8 @@ json_t *evaluate_to_json(const Evaluation *e) {
         if (e->baseline[kind][MATCH_TITLE].rows)
             json_object_set_new(baselines, baseline_key[kind], by_title_and_item(e->baseline[kind]));
     json_object_set_new(json, "baselines", baselines);
-    if (e->warm.rows + e->cold.rows) {
-        json_object_set_new(json, "warm", some_rows(&e->warm));
-        json_object_set_new(json, "cold", some_rows(&e->cold));
-    }
+    slices_to_json(json, e->slice);
+    if (e->slice[SLICE_ALL].gain.rows) json_object_set_new(json, "against", slices_gain_to_json(e->slice));
     json_object_set_new(json, "targets_outside", json_integer(e->outside));
     json_object_set_new(json, "short_lists", json_integer(e->short_lists));
     json_object_set_new(json, "seconds", json_real(e->seconds));

@@ -2,23 +2,23 @@
 #ifndef REC_EVALUATE_H
 #define REC_EVALUATE_H
 
-#include "rec/baseline.h"
-#include "rec/metrics.h"
-#include "rec/ranker.h"
+#include "rec/results.h"
+#include "rec/slices.h"
 
 typedef struct EvaluateOptions {
     int resamples; // of the intervals; 0: none
     uint64_t seed;
-    const char *results; // file to write, one JSON line a row; or NULL
-    int exclude_seen;    // what the ranker was told: the baselines do the same
+    ResultsPaths results; // files to write
+    const char *against;  // lines that another evaluation of the same rows wrote; or NULL
+    int exclude_seen;     // what the ranker was told: the baselines do the same
 } EvaluateOptions;
 
 typedef struct Evaluation {
     int rows, users;
     int list;                             // items asked for: no K above it is given
     Metrics match[MATCHES];               // of the model
+    Slice slice[SLICES];                  // of the model, by title
     Metrics baseline[BASELINES][MATCHES]; // rows 0: needs train rows, and there are none. Random: what is expected
-    Metrics warm, cold;                   // by title: targets that occur in the train rows, and others; rows may be 0
     int outside;                          // targets that are not in the catalogue, or removed from it: always a miss
     int short_lists;                      // rows with fewer than `list` items
     double seconds;                       // of recommending
@@ -27,7 +27,8 @@ typedef struct Evaluation {
 // train may be NULL or empty. All rows count; ERR_DATA where there are none. An item counts under the first with its title.
 int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err);
 
-// {"rows": N, "title": {...}, "item": {...}, "baselines": {"popularity": {by title..., "item": {...}}, ...}, "warm": ..}
+// {"rows": N, "title": {...}, "item": {...}, "baselines": {"popularity": {by title..., "item": {...}}, ...}, "warm": .., ...,
+// "against": {...}}
 json_t *evaluate_to_json(const Evaluation *e);
 
 #endif

@@ -18,15 +18,15 @@ static Metric *metric_at(Metrics *m, int i) {
     return i < METRIC_KS ? &m->hit[i] : i < 2 * METRIC_KS ? &m->ndcg[i - METRIC_KS] : &m->mrr;
 }
 
-static void gains_add_rank(Gains *g, int rank, int list) {
-    g->rows += 1;
+// weight -1: taken away.
+static void gains_add_rank(Gains *g, int rank, int list, double weight) {
     if (rank < 1 || rank > list) return;
     for (int k = 0; k < METRIC_KS; k++) {
         if (rank > metric_k[k]) continue;
-        g->of[k] += 1;
-        g->of[METRIC_KS + k] += 1 / log2(rank + 1.0);
+        g->of[k] += weight;
+        g->of[METRIC_KS + k] += weight / log2(rank + 1.0);
     }
-    g->of[GAINS - 1] += 1.0 / rank;
+    g->of[GAINS - 1] += weight / rank;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -62,7 +62,9 @@ static void bootstrap(Metrics *m, const Gains *user, int users, uint64_t seed) {
     free(mean);
 }
 
-void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed) {
+// other may be NULL.
+static void from_ranks(Metrics *m, const int *rank, const int *other, const int *user, int rows, int list, int resamples,
+                       uint64_t seed) {
     CHECK(rows > 0 && list > 0 && resamples >= 0);
     *m = (Metrics){.rows = rows, .list = list, .resamples = resamples};
     int users = rows;
@@ -72,8 +74,12 @@ void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, 
     }
     Gains total = {0}, *each = mem_zalloc((size_t)users, sizeof *each);
     for (int i = 0; i < rows; i++) {
-        gains_add_rank(&total, rank[i], list);
-        gains_add_rank(&each[user ? user[i] : i], rank[i], list);
+        Gains *of[2] = {&total, &each[user ? user[i] : i]};
+        for (int j = 0; j < 2; j++) {
+            of[j]->rows += 1;
+            gains_add_rank(of[j], rank[i], list, 1);
+            if (other) gains_add_rank(of[j], other[i], list, -1);
+        }
     }
     for (int k = 0; k < METRIC_KS; k++) m->hits[k] = (int64_t)total.of[k];
     for (int j = 0; j < GAINS; j++) {
@@ -84,33 +90,60 @@ void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, 
     free(each);
 }
 
+void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed) {
+    from_ranks(m, rank, NULL, user, rows, list, resamples, seed);
+}
+
+void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *user, int rows, int list, int resamples,
+                     uint64_t seed) {
+    from_ranks(m, rank, other, user, rows, list, resamples, seed);
+}
+
 void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list) {
     CHECK(candidates > 0 && rows > 0 && list > 0);
     *m = (Metrics){.rows = rows, .list = list};
     Gains sum = {0};
-    for (int rank = 1; rank <= list && rank <= candidates; rank++) gains_add_rank(&sum, rank, list);
+    for (int rank = 1; rank <= list && rank <= candidates; rank++) gains_add_rank(&sum, rank, list, 1);
     for (int j = 0; j < GAINS; j++) {
         Metric *x = metric_at(m, j);
         x->value = x->low = x->high = sum.of[j] / (double)candidates;
     }
 }
 
+// The name of metric j, or NULL where K is above the list's length.
+static const char *metric_name(const Metrics *m, int j, char name[16]) {
+    if (j == GAINS - 1) return "MRR";
+    if (metric_k[j % METRIC_KS] > m->list) return NULL;
+    snprintf(name, 16, "%s@%d", j < METRIC_KS ? "HR" : "NDCG", metric_k[j % METRIC_KS]);
+    return name;
+}
+
 json_t *metrics_to_json(const Metrics *m) {
     json_t *json = json_object(), *interval = json_object();
-    const char *family[2] = {"HR", "NDCG"};
+    char text[16];
     for (int j = 0; j < GAINS; j++) {
         const Metric *x = metric_at((Metrics *)m, j);
-        char name[16] = "MRR";
-        if (j < 2 * METRIC_KS) {
-            if (metric_k[j % METRIC_KS] > m->list) continue;
-            snprintf(name, sizeof name, "%s@%d", family[j / METRIC_KS], metric_k[j % METRIC_KS]);
-        }
+        const char *name = metric_name(m, j, text);
+        if (!name) continue;
         json_object_set_new(json, name, json_real(x->value));
-        if (m->resamples > 0) json_object_set_new(interval, name, json_pack("[f, f]", x->low, x->high));
+        json_object_set_new(interval, name, json_pack("[f, f]", x->low, x->high));
     }
-    if (m->resamples > 0)
-        json_object_set_new(json, "interval", interval);
-    else
-        json_decref(interval);
+    if (m->resamples > 0) json_object_set(json, "interval", interval);
+    json_decref(interval);
+    return json;
+}
+
+json_t *metrics_gain_to_json(const Metrics *gain, const Metrics *other) {
+    json_t *json = json_object();
+    char text[16];
+    for (int j = 0; j < GAINS; j++) {
+        const Metric *x = metric_at((Metrics *)gain, j), *before = metric_at((Metrics *)other, j);
+        const char *name = metric_name(gain, j, text);
+        if (!name) continue;
+        json_t *one = json_pack("{s:f, s:f}", "other", before->value, "gain", x->value);
+        json_object_set_new(one, "relative", before->value > 0 ? json_real(x->value / before->value) : json_null());
+        if (gain->resamples > 0) json_object_set_new(one, "interval", json_pack("[f, f]", x->low, x->high));
+        json_object_set_new(json, name, one);
+    }
     return json;
 }

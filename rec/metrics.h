@@ -23,9 +23,15 @@ typedef struct Metrics {
 // MRR = 1 / rank within the list. Intervals: percentiles over `resamples` draws of users with all their rows; user (rows)
 // numbers them from 0, NULL: every row is a user of its own. The same ranks and seed give the same intervals. rows >= 1.
 void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed);
+// The same of the difference between two rankings of the same rows, `rank` minus `other`: both see the same draws of users, so
+// what is hard for both cancels (a paired bootstrap).
+void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *user, int rows, int list, int resamples,
+                     uint64_t seed);
 // What a list in random order scores on average, the target among `candidates` equally likely ones. No intervals.
 void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list);
 // {"HR@1": .., "NDCG@10": .., "MRR": .., "interval": {"HR@10": [low, high], ...}}, K up to the list's length.
 json_t *metrics_to_json(const Metrics *m);
+// {"HR@10": {"other": x, "gain": x, "relative": gain / other or null, "interval": of the gain}, ...}
+json_t *metrics_gain_to_json(const Metrics *gain, const Metrics *other);
 
 #endif

@@ -122,6 +122,43 @@ static void test_interval(void **state) {
     assert_true(wider > 2.5 && wider < 4);
 }
 
+// Two rankings that share what is hard: the paired interval of their difference is narrow, and covers it.
+static void test_gain(void **state) {
+    (void)state;
+    enum { N = 500 };
+    int covered = 0, rank[N], other[N];
+    for (uint64_t round = 0; round < 100; round++) {
+        for (int i = 0; i < N; i++) {
+            double hard = rng_uniform(round, RNG_SYNTHETIC, (uint64_t)i),
+                   luck = rng_uniform(round, RNG_SYNTHETIC, N + (uint64_t)i);
+            other[i] = hard < .4;
+            rank[i] = hard < .4 ? luck < .95 : luck < .1; // .38 + .06 against .4
+        }
+        Metrics a, b, gain;
+        metrics_from_ranks(&a, rank, NULL, N, 10, 200, 1);
+        metrics_from_ranks(&b, other, NULL, N, 10, 200, 1);
+        metrics_of_gain(&gain, rank, other, NULL, N, 10, 200, 1);
+        for (int k = 0; k < METRIC_KS; k++) assert_near(gain.ndcg[k].value, a.ndcg[k].value - b.ndcg[k].value, 1e-15);
+        assert_near(gain.mrr.value, a.mrr.value - b.mrr.value, 1e-15);
+        assert_int_equal(gain.hits[0], a.hits[0] - b.hits[0]);
+        assert_true(gain.hit[0].high - gain.hit[0].low < .7 * (a.hit[0].high - a.hit[0].low));
+        covered += gain.hit[0].low <= .04 && .04 <= gain.hit[0].high;
+    }
+    assert_in_range(covered, 87, 100);
+    Metrics none, same;
+    metrics_of_gain(&none, rank, rank, NULL, N, 10, 100, 1);
+    assert_true(none.hit[0].value == 0 && none.hit[0].low == 0 && none.hit[0].high == 0 && none.mrr.high == 0);
+    const int mine[] = {1, 2, 0, 0}, theirs[] = {1, 0, 0, 0};
+    metrics_of_gain(&none, mine, theirs, NULL, 4, 10, 0, 1);
+    metrics_from_ranks(&same, theirs, NULL, 4, 10, 0, 1);
+    json_t *json = metrics_gain_to_json(&none, &same), *hit = json_object_get(json, "HR@3");
+    assert_near(json_number_value(json_object_get(hit, "gain")), .25, 0);
+    assert_near(json_number_value(json_object_get(hit, "other")), .25, 0);
+    assert_near(json_number_value(json_object_get(hit, "relative")), 1, 0);
+    assert_null(json_object_get(json, "HR@20"));
+    json_decref(json);
+}
+
 static void test_json(void **state) {
     (void)state;
     int rank[4] = {1, 0, 7, 2};
@@ -145,6 +182,6 @@ static void test_json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_oracle),
                                        cmocka_unit_test(test_chance), cmocka_unit_test(test_interval),
-                                       cmocka_unit_test(test_json)};
+                                       cmocka_unit_test(test_gain),   cmocka_unit_test(test_json)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

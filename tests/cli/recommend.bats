@@ -82,6 +82,22 @@ use() {
     jq -e --arg t "$title" '(.items | length) == 3 and all(.items[]; .title != $t and .score > 0)' "$TMP/json"
 }
 
+@test "eval: held against another model, slice by slice; files for trec_eval" {
+    "$LATENTR3" eval --model item-knn --data "$WORLD/data" --results "$TMP/knn" --json 2>/dev/null >"$TMP/knn.json"
+    "$LATENTR3" eval --model popularity --data "$WORLD/data" --against "$TMP/knn" --trec-run "$TMP/run" --trec-qrels "$TMP/qrels" \
+        --json 2>/dev/null >"$TMP/json"
+    jq -e --slurpfile o "$TMP/knn.json" 'def near(a; b): a - b | fabs < 1e-8;
+        near(.against["HR@10"].other; $o[0].title["HR@10"]) and near(.against["HR@10"].gain; .title["HR@10"] - $o[0].title["HR@10"])
+        and near(.against.popular.MRR.other; $o[0].popular.MRR) and (.against.unpopular["HR@10"].interval | length == 2)
+        and ([.buckets[].rows] | add) == .rows and .warm.rows + .cold.rows == .rows and (.against.buckets | length) == 5' "$TMP/json"
+    # HR@10 out of the two files.
+    hits=$(awk 'NR == FNR {want[$1] = $3; next} want[$1] == $3 && $4 <= 10' "$TMP/qrels" "$TMP/run" | wc -l)
+    jq -e --argjson h "$hits" '.rows * .title["HR@10"] | round == $h' "$TMP/json"
+    "$LATENTR3" eval --model popularity --data "$WORLD/data" --against "$TMP/knn" 2>/dev/null | grep -q '^last fifth '
+    export LATENTR3_LOG=error
+    refuses 3 "*knn*more than the 20 rows*" "$LATENTR3" eval --model popularity --data "$WORLD/data" --max-rows 20 --against "$TMP/knn"
+}
+
 @test "eval: refusals" {
     export LATENTR3_LOG=error
     refuses 4 '*nowhere*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/nowhere/r"

@@ -1,0 +1,145 @@
+#include "rec/results.h"
+#include "base/json.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum { LINES, RUN, QRELS };
+
+int results_open(Results *r, const Items *items, const ResultsPaths *paths, Err *err) {
+    const char *const path[RESULTS_FILES] = {paths->lines, paths->trec_run, paths->trec_qrels};
+    *r = (Results){.items = items};
+    for (int i = 0; i < RESULTS_FILES; i++) {
+        if (path[i] && outfile_open(&r->file[i], path[i], err)) {
+            results_abandon(r);
+            return -1;
+        }
+        r->open[i] = path[i] != NULL;
+    }
+    return 0;
+}
+
+int results_commit(Results *r, Err *err) {
+    int failed = 0;
+    for (int i = 0; i < RESULTS_FILES; i++) {
+        if (r->open[i] && !failed) failed = outfile_commit(&r->file[i], err);
+        else if (r->open[i]) outfile_abandon(&r->file[i]);
+        r->open[i] = 0;
+    }
+    str_free(&r->line);
+    return failed;
+}
+
+void results_abandon(Results *r) {
+    for (int i = 0; i < RESULTS_FILES; i++) {
+        if (r->open[i]) outfile_abandon(&r->file[i]);
+        r->open[i] = 0;
+    }
+    str_free(&r->line);
+}
+
+// ---- writing -----------------------------------------------------------------------------------------------------------
+
+static void put_text(Str *line, const char *before, const char *text) {
+    str_puts(line, before);
+    str_json(line, text, strlen(text));
+}
+
+static void put_line(Results *r, const Row *row, int number, const int rank[MATCHES], const Recommendation *item, int n) {
+    static const char *const name[MATCHES] = {"rank", "rank_item"};
+    Str *line = &r->line;
+    str_clear(line);
+    str_printf(line, "{\"row\": %d", number);
+    put_text(line, ", \"user\": ", row->user);
+    put_text(line, ", \"target\": ", row->target_title);
+    put_text(line, ", \"target_id\": ", row->target_id);
+    for (int by = 0; by < MATCHES; by++) {
+        if (rank[by])
+            str_printf(line, ", \"%s\": %d", name[by], rank[by]);
+        else
+            str_printf(line, ", \"%s\": null", name[by]);
+    }
+    str_puts(line, ", \"items\": [");
+    for (int i = 0; i < n; i++) {
+        put_text(line, i ? ", {\"id\": " : "{\"id\": ", r->items->id[item[i].item]);
+        put_text(line, ", \"title\": ", r->items->title[item[i].item]);
+        str_printf(line, ", \"score\": %.6g}", (double)item[i].score);
+    }
+    str_puts(line, "]}\n");
+    outfile_write(&r->file[LINES], line->data, line->len);
+}
+
+static void put_run(Results *r, int number, const Recommendation *item, int n) {
+    const Items *items = r->items;
+    for (int i = 0, rank = 1; i < n; i++) {
+        int title = items_title_group(items, item[i].item), again = 0;
+        for (int j = 0; j < i && !again; j++) again = items_title_group(items, item[j].item) == title;
+        if (again) continue;
+        outfile_printf(&r->file[RUN], "%d Q0 %s %d %d latentr3\n", number, items->id[title], rank, n - rank + 1);
+        rank++;
+    }
+}
+
+void results_row(Results *r, const Row *row, int number, const int rank[MATCHES], const Recommendation *item, int n) {
+    int title = items_by_title(r->items, row->target_title);
+    if (r->open[LINES]) put_line(r, row, number, rank, item, n);
+    if (r->open[RUN]) put_run(r, number, item, n);
+    if (r->open[QRELS])
+        outfile_printf(&r->file[QRELS], "%d 0 %s 1\n", number, title < 0 ? row->target_id : r->items->id[title]);
+}
+
+// ---- reading -----------------------------------------------------------------------------------------------------------
+
+// Whether a member that is there is the text it should be.
+static int same(const json_t *line, const char *name, const char *text) {
+    const char *other = json_string_value(json_object_get(line, name));
+    return !other || !strcmp(other, text);
+}
+
+static int read_line(const json_t *line, const Row *row, int number, int *rank, int *list) {
+    const json_t *r = json_object_get(line, "rank"), *items = json_object_get(line, "items");
+    const json_t *n = json_object_get(line, "row");
+    if (!json_is_integer(n) || json_integer_value(n) != number || !json_is_string(json_object_get(line, "target"))) return -1;
+    if (!same(line, "target", row->target_title) || !same(line, "target_id", row->target_id) || !same(line, "user", row->user))
+        return -1;
+    const size_t have = json_array_size(items);
+    const json_int_t at = json_integer_value(r);
+    if (!json_is_array(items) || have > INT_MAX || !(json_is_null(r) || json_is_integer(r))) return -1;
+    if (json_is_integer(r) && (at < 1 || (size_t)at > have)) return -1;
+    *rank = (int)at;
+    if ((int)have > *list) *list = (int)have;
+    return 0;
+}
+
+int results_parse(const char *data, size_t bytes, const char *name, const Rows *rows, int *rank, int *list, Err *err) {
+    size_t at = 0;
+    int i = 0;
+    *list = 0;
+    for (; at < bytes; i++) {
+        const char *end = memchr(data + at, '\n', bytes - at);
+        const size_t len = end ? (size_t)(end - data) - at : bytes - at;
+        if (i == rows->n)
+            return err_set(err, ERR_DATA, "%s: more than the %d rows of this evaluation", name, rows->n);
+        json_t *line = json_parse(data + at, len, name, err);
+        if (!line) return err_prefix(err, "line %d", i + 1);
+        int failed = read_line(line, &rows->row[i], i, &rank[i], list);
+        json_decref(line);
+        if (failed)
+            return err_set(err, ERR_DATA,
+                           "%s: line %d: not a result of the same row (row %d of user %.64s, target \"%.200s\"); --against "
+                           "needs the --results of the same data, --split, --max-rows and --sample",
+                           name, i + 1, i, rows->row[i].user, rows->row[i].target_title);
+        at += len + 1;
+    }
+    if (i < rows->n) return err_set(err, ERR_DATA, "%s: %d rows, this evaluation has %d", name, i, rows->n);
+    if (*list == 0) return err_set(err, ERR_DATA, "%s: all lists are empty", name);
+    return 0;
+}
+
+int results_read(const char *path, const Rows *rows, int *rank, int *list, Err *err) {
+    MapFile file;
+    if (mapfile_open(&file, path, 0, err)) return -1;
+    int status = results_parse(file.data, file.bytes, path, rows, rank, list, err);
+    mapfile_close(&file);
+    return status;
+}

@@ -1,0 +1,34 @@
+// What an evaluation leaves row by row: JSON lines, which another evaluation can be held against, and files for trec_eval.
+#ifndef REC_RESULTS_H
+#define REC_RESULTS_H
+
+#include "base/file.h"
+#include "base/vec.h"
+#include "rec/baseline.h"
+
+typedef struct ResultsPaths { // each may be NULL
+    const char *lines;        // {"row", "user", "target", "target_id", "rank", "rank_item", "items": [{"id", "title", "score"}, ...]}
+    const char *trec_run;     // "row Q0 id rank score latentr3": score falls with the rank, so that no tie changes the order
+    const char *trec_qrels;   // "row 0 id 1". Ids in both: of the first item with the title, so the metrics are those by title
+} ResultsPaths;
+
+enum { RESULTS_FILES = 3 };
+typedef struct Results {
+    const Items *items;
+    OutFile file[RESULTS_FILES];
+    int open[RESULTS_FILES];
+    Str line;
+} Results;
+
+int results_open(Results *r, const Items *items, const ResultsPaths *paths, Err *err);
+// item (n): the list of row `number`; rank: where its target stands, 0 for a miss.
+void results_row(Results *r, const Row *row, int number, const int rank[MATCHES], const Recommendation *item, int n);
+int results_commit(Results *r, Err *err); // closes in either case: all files appear, or those that can
+void results_abandon(Results *r);         // closes and removes; harmless after a commit
+
+// The ranks by title of another evaluation's lines: rank (rows->n), 0 for a miss; *list: items of its longest list.
+// ERR_DATA naming the line where they are not of the same rows.
+int results_read(const char *path, const Rows *rows, int *rank, int *list, Err *err);
+int results_parse(const char *data, size_t bytes, const char *name, const Rows *rows, int *rank, int *list, Err *err);
+
+#endif
