@@ -11,6 +11,7 @@ int cmd_convert(const Options *o, Err *err);
 int cmd_inspect(const Options *o, Err *err);
 int cmd_tokenize(const Options *o, Err *err);
 int cmd_sft(const Options *o, Err *err);
+int cmd_sasrec(const Options *o, Err *err);
 int cmd_rl(const Options *o, Err *err);
 int cmd_eval(const Options *o, Err *err);
 int cmd_recommend(const Options *o, Err *err);

@@ -15,6 +15,7 @@ static const Command commands[] = {
     {"tokenize", "lines of text in, JSON lists of token ids out", CMD_TOKENIZE, NULL, cmd_tokenize},
     {"sft", "supervised fine-tuning: language model and latent layer", CMD_SFT, NULL, cmd_sft},
     {"rl", "reinforcement learning of the latent layer (LR-GRPO)", CMD_RL, NULL, cmd_rl},
+    {"sasrec", "train a conventional sequential recommender", CMD_SASREC, NULL, cmd_sasrec},
     {"eval", "hit rate and NDCG over the whole catalogue, with baselines", CMD_EVAL, NULL, cmd_eval},
     {"recommend", "the next items for a history", CMD_RECOMMEND, NULL, cmd_recommend},
     {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},

@@ -1,5 +1,6 @@
 // Opening and saving a model with its tokenizer. See model_io.h; the rules are those of the method's section 1.
 #include "app/model_io.h"
+#include "app/sasrec_model.h"
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/log.h"
@@ -218,7 +219,7 @@ static void say_not_used(const WeightsSource *s) {
     str_free(&list);
 }
 
-static int open_ops(Ops **ops, const Options *o, Err *err) {
+int model_io_ops(Ops **ops, const Options *o, Err *err) {
     int bf16 = o->dtype && (!strcmp(o->dtype, "bf16") || (!strcmp(o->dtype, "auto") && ops_has_bf16()));
     return ops_open(ops, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
 }
@@ -240,7 +241,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     if (!m->tokenizer_config || choose_style(m, &c, o, category, err)) return -1;
     choose_thoughts(&c, s, o);
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
-    if (open_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
+    if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
     const size_t memory = o->command->bit == CMD_CONVERT ? 1 : 0; // nothing will be multiplied: no copies for the kernels
@@ -249,6 +250,11 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
 
 int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err) {
     *m = (OpenModel){.path = mem_strndup(o->model, strlen(o->model))};
+    if (sasrec_model_is(o->model)) {
+        if (sasrec_model_open(m, o, err) == 0) return 0;
+        model_io_close(m);
+        return -1;
+    }
     if (weights_open(&m->source, o->model, err)) {
         model_io_close(m);
         return -1;
@@ -271,7 +277,7 @@ void model_io_close(OpenModel *m) {
     if (m->ops) ops_close(m->ops);
     weights_close(&m->source);
     if (m->tokenizer) tokenizer_close(m->tokenizer);
-    json_decref(m->tokenizer_config);
+    json_decref(m->tokenizer_config), json_decref(m->items);
     free(m->path);
     *m = (OpenModel){0};
 }
@@ -307,7 +313,9 @@ static json_t *special_tokens_map(const json_t *config) {
 }
 
 int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *err) {
-    if (file_make_folder(folder, err) || weights_save(&m->llm, folder, type, err)) return -1;
+    if (file_make_folder(folder, err)) return -1;
+    if (m->items) return sasrec_model_save(m, folder, type, err);
+    if (weights_save(&m->llm, folder, type, err)) return -1;
     char *path = file_join(folder, "tokenizer.json");
     int status = tokenizer_save(m->tokenizer, path, err);
     free(path);

@@ -15,6 +15,7 @@ typedef struct OpenModel {
     Llm llm; // llm.config.thoughts, .thought_window, .thought_hidden: what counts, options included
     Tokenizer *tokenizer;
     PromptStyle style; // category belongs to the caller
+    json_t *items;     // a SASRec has these ids of its items in place of a tokenizer (sasrec_model.h); else NULL
     int had_latent;    // LatentRATT was in the file (else it is initialised from --seed)
     char *path;
     json_t *tokenizer_config; // tokenizer_config.json as it will be saved
@@ -25,8 +26,12 @@ typedef struct OpenModel {
 // <|Thought|> is added as the last id where it is missing, and the embedding sized to the tokenizer. category must outlive `m`.
 // Options that the command has not, or were not given, leave what was saved with the model; a model that says nothing has
 // one thought where LatentRATT is in the file and none else.
+// A SASRec's folder is opened for the commands that know what to do with it.
 int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err);
 void model_io_close(OpenModel *m);
+
+// The backend by --dtype and --threads.
+int model_io_ops(Ops **ops, const Options *o, Err *err);
 
 // Only the tokenizer of a model folder or GGUF, as it is in the file.
 int model_io_tokenizer(Tokenizer **t, const char *path, Err *err);

@@ -31,9 +31,10 @@ static const char REQUIRED[] = "";
 #define AT(field) offsetof(Options, field)
 enum {
     TRAIN = CMD_SFT | CMD_RL,
+    LEARN = TRAIN | CMD_SASREC,
     RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
     USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
-    ALL = (CMD_CATALOG << 1) - 1
+    ALL = (CMD_SASREC << 1) - 1
 };
 
 // clang-format off
@@ -43,10 +44,10 @@ static const OptionRow table[] = {
     {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | CMD_SCORE | CMD_BENCH, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
     {"model", CMD_INSPECT, KIND_TEXT, AT(model), NULL, "PATH", 0, 0, "model folder or GGUF file to describe"},
     {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
-    {"data", TRAIN | USE | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
+    {"data", LEARN | USE | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
     {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
-    {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
-    {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | TRAIN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
+    {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
+    {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
     {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
@@ -57,8 +58,8 @@ static const OptionRow table[] = {
     {"trec-qrels", CMD_EVAL, KIND_TEXT, AT(trec_qrels), NULL, "FILE", 0, 0, "write the targets as trec_eval reads them"},
     {"category", TRAIN | USE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given"},
     {"category", CMD_PREPARE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; \"movie\" for MovieLens, else the folder's name"},
-    {"strict", CMD_PREPARE | TRAIN | USE, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
-    {"max-rows", TRAIN, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N training rows; 0: all"},
+    {"strict", CMD_PREPARE | LEARN | USE, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
+    {"max-rows", LEARN, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N training rows; 0: all"},
     {"max-rows", CMD_EVAL | CMD_SCORE, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N rows; 0: all"},
     {"sample", TRAIN, KIND_INT, AT(sample), "0", "N", 0, 1e9, "train on N rows drawn by --seed from those; 0: all"},
     {"sample", CMD_EVAL | CMD_SCORE, KIND_INT, AT(sample), "0", "N", 0, 1e9, "use N rows drawn from those, the same for every model; 0: all"},
@@ -81,40 +82,49 @@ static const OptionRow table[] = {
     {"min-rating", CMD_PREPARE, KIND_REAL, AT(min_rating), "0", "X", 0, 1000, "drop lower ratings; 0: off"},
 
     // model
-    {"dtype", TRAIN | USE, KIND_CHOICE, AT(dtype), "auto", "auto|f32|bf16", 0, 0, "type of the matrix products; auto: bf16 where the machine has it"},
+    {"dtype", LEARN | USE, KIND_CHOICE, AT(dtype), "auto", "auto|f32|bf16", 0, 0, "type of the matrix products; auto: bf16 where the machine has it"},
     {"dtype", CMD_CONVERT, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the file"},
-    {"save-dtype", TRAIN, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the saved model"},
+    {"save-dtype", LEARN, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the saved model"},
     {"add-thought", CMD_CONVERT, KIND_FLAG, AT(add_thought), NULL, NULL, 0, 0, "add <|Thought|> and a fresh LatentRATT"},
     {"bos", CMD_CONVERT | TRAIN | USE, KIND_CHOICE, AT(bos), "auto", "auto|yes|no", 0, 0, "begin the prompt with BOS; auto: as the model says"},
     {"thoughts", CMD_SFT, KIND_INT, AT(thoughts), "1", "N", 0, CONFIG_THOUGHTS, "thought tokens; 0: none (BIGRec)"},
     {"thoughts", CMD_RL | USE, KIND_INT, AT(thoughts), NULL, "N", 0, CONFIG_THOUGHTS, "thought tokens; as saved with the model where not given"},
+    {"thoughts", CMD_SASREC, KIND_INT, AT(thoughts), "0", "N", 0, CONFIG_THOUGHTS, "thoughts before each prediction"},
     {"thought-window", CMD_SFT, KIND_INT, AT(thought_window), "0", "N", 0, 1e6, "last positions that LatentRATT sees; 0: the whole prompt"},
     {"thought-window", CMD_RL | USE, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees; as saved where not given"},
-    {"thought", CMD_SFT, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself"},
+    {"thought", CMD_SFT | CMD_SASREC, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself"},
     {"thought", USE, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved where not given"},
-    {"threads", TRAIN | USE, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
-    {"seed", TRAIN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
+    {"threads", LEARN | USE, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
+    {"seed", LEARN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
 
     // training
     {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
     {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
+    {"batch", CMD_SASREC, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "sequences an update"},
     {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
+    {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},
     {"micro-rows", CMD_BENCH, KIND_INT, AT(micro_rows), NULL, "N", 1, 1 << 20, "tokens that run through the network together; as sft and rl have it"},
     {"lr", CMD_SFT, KIND_REAL, AT(lr), "3e-4", "X", 1e-9, 1, "learning rate"},
     {"lr", CMD_RL, KIND_REAL, AT(lr), "1e-4", "X", 1e-9, 1, "learning rate"},
+    {"lr", CMD_SASREC, KIND_REAL, AT(lr), "1e-3", "X", 1e-9, 1, "learning rate"},
     {"lr-schedule", CMD_SFT, KIND_CHOICE, AT(lr_schedule), "linear", "linear|cosine|constant", 0, 0, "after the warm-up"},
     {"lr-schedule", CMD_RL, KIND_CHOICE, AT(lr_schedule), "cosine", "linear|cosine|constant", 0, 0, "after the warm-up"},
+    {"lr-schedule", CMD_SASREC, KIND_CHOICE, AT(lr_schedule), "linear", "linear|cosine|constant", 0, 0, "after the warm-up"},
     {"warmup", CMD_SFT, KIND_INT, AT(warmup), "20", "N", 0, 1e6, "steps of linear warm-up"},
     {"warmup", CMD_RL, KIND_INT, AT(warmup), "200", "N", 0, 1e6, "steps of linear warm-up"},
+    {"warmup", CMD_SASREC, KIND_INT, AT(warmup), "100", "N", 0, 1e6, "steps of linear warm-up"},
     {"epochs", CMD_SFT, KIND_INT, AT(epochs), "3", "N", 1, 10000, "passes over the training rows"},
     {"epochs", CMD_RL, KIND_INT, AT(epochs), "1", "N", 1, 10000, "passes over the training rows"},
-    {"max-steps", TRAIN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N updates; 0: no limit"},
-    {"clip", TRAIN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
+    {"epochs", CMD_SASREC, KIND_INT, AT(epochs), "60", "N", 1, 10000, "passes over the training sequences"},
+    {"max-steps", LEARN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N updates; 0: no limit"},
+    {"clip", LEARN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
     {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},
+    {"valid-rows", CMD_SASREC, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "validation rows that decide which model is kept; 0: all"},
     {"patience", CMD_SFT, KIND_INT, AT(patience), "1", "N", 1, 1000, "stop after N validations without a better loss"},
-    {"no-early-stop", CMD_SFT, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
+    {"patience", CMD_SASREC, KIND_INT, AT(patience), "10", "N", 1, 1000, "stop after N validations without a better model"},
+    {"no-early-stop", CMD_SFT | CMD_SASREC, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
 
     // rl
     {"samples", CMD_RL | CMD_BENCH, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
@@ -126,6 +136,17 @@ static const OptionRow table[] = {
     {"epsilon-high", CMD_RL, KIND_REAL, AT(epsilon_high), "0.28", "X", 0, 1000, "the ratio is clipped above 1 + X"},
     {"beta", CMD_RL, KIND_REAL, AT(beta), "0", "X", 0, 1000, "weight of the KL divergence to the model as it came"},
     {"eval-rows", CMD_RL, KIND_INT, AT(eval_rows), "1000", "N", 1, 1e9, "validation rows that decide which model is kept"},
+
+    // sasrec
+    {"loss", CMD_SASREC, KIND_CHOICE, AT(loss), "ce", "ce|bce", 0, 0, "cross-entropy over all items, or binary with --negatives"},
+    {"negatives", CMD_SASREC, KIND_INT, AT(negatives), "1", "N", 1, 1024, "items drawn against each true one (--loss bce)"},
+    {"max-length", CMD_SASREC, KIND_INT, AT(max_length), "200", "N", 1, 16384, "last items of a sequence"},
+    {"width", CMD_SASREC, KIND_INT, AT(width), "64", "D", 2, 4096, "of the item embeddings and hidden states"},
+    {"layers", CMD_SASREC, KIND_INT, AT(layers), "2", "L", 1, 64, "blocks"},
+    {"heads", CMD_SASREC, KIND_INT, AT(heads), "1", "H", 1, 64, "attention heads"},
+    {"feed-forward", CMD_SASREC, KIND_INT, AT(feed_forward), "0", "F", 0, 16384, "width of the feed-forward; 0: that of the embeddings"},
+    {"activation", CMD_SASREC, KIND_CHOICE, AT(activation), "relu", "relu|gelu", 0, 0, "of the feed-forward"},
+    {"dropout", CMD_SASREC, KIND_REAL, AT(dropout), "0.2", "X", 0, 0.9, "share of values that fall out in training"},
 
     // recommending
     {"beams", RANK, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},

@@ -21,7 +21,8 @@ enum {
     CMD_SCORE = 1 << 8,
     CMD_SYNTH = 1 << 9,
     CMD_BENCH = 1 << 10,
-    CMD_CATALOG = 1 << 11
+    CMD_CATALOG = 1 << 11,
+    CMD_SASREC = 1 << 12
 };
 
 typedef struct Options Options;
@@ -33,7 +34,7 @@ typedef struct Command {
     int (*run)(const Options *o, Err *err); // cmd_NAME
 } Command;
 
-enum { OPTIONS_MAX = 96 };
+enum { OPTIONS_MAX = 160 };
 
 typedef struct TextList { // of an option that may be given several times
     const char **text;    // (n)
@@ -78,6 +79,11 @@ struct Options {
     int samples, sigma_relative, advantage_window, eval_rows;
     double sigma, epsilon_low, epsilon_high, beta;
     const char *advantage; // "batch", "group", "group-mean"
+
+    // sasrec
+    const char *loss, *activation; // "ce", "bce"; "relu", "gelu"
+    int negatives, max_length, width, layers, heads, feed_forward; // feed_forward 0: the width
+    double dropout;
 
     // recommending
     int beams, k, exclude_seen;

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// In the order they are opened, so that closing can begin anywhere.
-enum { OPENED_DATA = 1, OPENED_MODEL, OPENED_TRAIN, OPENED_VALID, OPENED_SESSION, OPENED_RUN };
-
 static int read_split(Training *t, Rows *rows, Examples *e, const char *split, int max_rows, int sample, uint64_t seed,
                       Err *err) {
     const Options *o = t->o;
@@ -41,36 +38,30 @@ static int check_splits(const Dataset *d, Err *err) {
     return strcmp(hash[0], hash[1]) ? 0 : err_set(err, ERR_USAGE, "%s: train.csv and valid.csv are the same file", d->folder);
 }
 
-int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
+int training_data(Training *t, const Options *o, Err *err) {
     *t = (Training){.o = o};
-    if (options_check_out(o, o->model, err)) return -1;
-    if (dataset_open(&t->data, o->data, o->category, err)) return -1;
+    if (options_check_out(o, o->model, err) || dataset_open(&t->data, o->data, o->category, err)) return -1;
     t->data.strict = o->strict;
-    t->opened = OPENED_DATA;
-    if (check_splits(&t->data, err)) return -1;
-    if (model_io_open(&t->model, o, t->data.category, err)) return -1;
-    t->opened = OPENED_MODEL;
+    return check_splits(&t->data, err);
+}
+
+int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
+    if (training_data(t, o, err) || model_io_open(&t->model, o, t->data.category, err)) return -1;
     if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, (uint64_t)o->seed, err)) return -1;
-    t->opened = OPENED_TRAIN;
-    if (read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, ROWS_SAMPLE_SEED, err)) return -1;
-    t->opened = OPENED_VALID;
-    return 0;
+    return read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, ROWS_SAMPLE_SEED, err);
 }
 
 int training_session(Training *t, int slots, Err *err) {
     if (session_init(&t->session, &t->model.llm, slots, err)) return -1;
-    t->opened = OPENED_SESSION;
-    if (run_open(&t->run, t->o, &t->model, &t->data, err)) return -1;
-    t->opened = OPENED_RUN;
-    return 0;
+    return run_open(&t->run, t->o, &t->model, &t->data, err);
 }
 
 void training_close(Training *t) {
-    if (t->opened >= OPENED_SESSION) session_free(&t->session);
-    if (t->opened >= OPENED_VALID) examples_free(&t->valid), rows_free(&t->valid_rows);
-    if (t->opened >= OPENED_TRAIN) examples_free(&t->train), rows_free(&t->train_rows);
-    if (t->opened >= OPENED_MODEL) model_io_close(&t->model);
-    if (t->opened >= OPENED_DATA) dataset_close(&t->data);
+    session_free(&t->session);
+    examples_free(&t->valid), rows_free(&t->valid_rows);
+    examples_free(&t->train), rows_free(&t->train_rows);
+    model_io_close(&t->model);
+    dataset_close(&t->data);
 }
 
 static void training_event(void *context, const json_t *event) {

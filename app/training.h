@@ -15,13 +15,15 @@ typedef struct Training {
     Examples train, valid;
     Session session;
     Run run;
-    int opened; // how many of the above are open, in this order
 } Training;
 
-// valid_rows: of the validation loss, 0 for all. slots: positions the session must hold, from the examples.
+// The data folder alone; refuses an --out that may not be written, and a validation that is the training data.
+int training_data(Training *t, const Options *o, Err *err);
+
+// The data, the model and the examples. valid_rows: of the validation loss, 0 for all. slots: positions the session must hold, from the examples.
 int training_open(Training *t, const Options *o, int valid_rows, Err *err);
 int training_session(Training *t, int slots, Err *err);
-// Closes all that is open. Safe after a training_open that failed.
+// Closes all that is open; what is zeroed is not.
 void training_close(Training *t);
 
 // The options of the loop, with callbacks that log into the run folder and save the model there.

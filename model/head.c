@@ -9,6 +9,13 @@ static act *hidden_of(Session *s, const int32_t *slot_device, int M) {
     return h;
 }
 
+// s->dh at the slots += dh (M, D).
+static void add_to_slots(Session *s, const int32_t *slot, const float *dh, int M) {
+    int32_t *row = ARENA_NEW(&s->host, int32_t, M);
+    for (int m = 0; m < M; m++) row[m] = slot[m] - s->grad_slot0;
+    op_rows_scatter_add(s->ops, s->dh, dh, session_upload(s, row, (size_t)M), M, s->llm->config.D);
+}
+
 // Logits of a chunk, and back at once: they are too large to keep (V floats a row).
 static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, int M, float *logprob, const float *dlogprob) {
     const int D = s->llm->config.D, V = s->llm->config.V;
@@ -30,9 +37,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
         op_linear_backward_input(ops, dh, DTYPE_F32, dlogits, &s->llm->head, M);
         float *dw = llm_gradient(s->llm, s->llm->head.w);
         if (dw) op_linear_backward_weight(ops, dw, NULL, dlogits, h, M, V, D);
-        int32_t *row = ARENA_NEW(&s->host, int32_t, M);
-        for (int m = 0; m < M; m++) row[m] = slot[m] - s->grad_slot0;
-        op_rows_scatter_add(ops, s->dh, dh, session_upload(s, row, (size_t)M), M, D);
+        add_to_slots(s, slot, dh, M);
     }
     arena_reset(&s->device, mark);
 }
@@ -42,6 +47,34 @@ void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M,
     size_t mark = arena_mark(&s->host);
     for (int m = 0; m < M; m += chunk)
         head_chunk(s, slot + m, target + m, M - m < chunk ? M - m : chunk, logprob + m, dlogprob ? dlogprob + m : NULL);
+    arena_reset(&s->host, mark);
+}
+
+static void binary_chunk(Session *s, const int32_t *slot, const int32_t *id, int M, int C, float *loss, float weight) {
+    const int D = s->llm->config.D;
+    const size_t n = (size_t)M * (size_t)C, mark = arena_mark(&s->device);
+    const float *table = s->llm->head.w;
+    Ops *ops = s->ops;
+    int32_t *ids = session_upload(s, id, n);
+    act *h = hidden_of(s, session_upload(s, slot, (size_t)M), M);
+    float *logits = ARENA_NEW(&s->device, float, n), *dlogits = weight != 0 ? ARENA_NEW(&s->device, float, n) : NULL,
+          *sums = ARENA_NEW(&s->device, float, M);
+    op_sampled_forward(ops, logits, h, table, ids, M, C, D);
+    op_binary(ops, sums, dlogits, logits, M, C, weight);
+    ops_download(ops, loss, sums, (size_t)M * sizeof(float));
+    if (dlogits) {
+        float *dh = ARENA_NEW(&s->device, float, (size_t)M *(size_t)D);
+        op_sampled_backward(ops, dh, llm_gradient(s->llm, table), dlogits, h, table, ids, M, C, D);
+        add_to_slots(s, slot, dh, M);
+    }
+    arena_reset(&s->device, mark);
+}
+
+void head_binary(Session *s, const int32_t *slot, const int32_t *id, int M, int C, float *loss, float weight) {
+    const int chunk = 2048;
+    const size_t mark = arena_mark(&s->host);
+    for (int m = 0; m < M; m += chunk)
+        binary_chunk(s, slot + m, id + (size_t)m * (size_t)C, M - m < chunk ? M - m : chunk, C, loss + m, weight);
     arena_reset(&s->host, mark);
 }
 

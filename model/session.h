@@ -119,6 +119,10 @@ static inline int session_last(const Session *s, int node) {
 // sum dlogprob . logprob goes back at once: s->dh at the slots +=, and the head's weights where the backbone trains.
 void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M, float *logprob, const float *dlogprob);
 
+// Binary cross-entropy over C items for each slot: id (M, C) host, the first column the true one. loss (M, host). With a
+// weight that is not 0 the gradient of weight times the sum goes back at once, as above.
+void head_binary(Session *s, const int32_t *slot, const int32_t *id, int M, int C, float *loss, float weight);
+
 // For beams: logits of M slots stay on the device until the session is reset; pick reads log-probabilities of chosen
 // (row, token) pairs, log-softmax over the whole vocabulary.
 typedef struct HeadRows {

@@ -95,7 +95,7 @@ static int check_tensors(const WeightsSource *s, Err *err) {
     ModelConfig c = s->config;
     Params params;
     if (s->has_latent) { // even where it will not be used
-        c.thoughts = 1;
+        if (!c.thoughts) c.thoughts = 1;
         c.thought_hidden = 0;
     }
     params_init(&params, &c);
@@ -332,9 +332,9 @@ int weights_save(const Llm *m, const char *folder, TensorType type, Err *err) {
     char *tensors = file_join(folder, "model.safetensors"), *config = file_join(folder, "config.json");
     char *generation = file_join(folder, "generation_config.json");
     json_t *json = config_to_json(&m->config, type == TENSOR_BF16 ? "bfloat16" : "float32");
-    int status =
-        save_tensors(m, tensors, type, err) || save_generation(&m->config, generation, err) || json_save(config, json, err) ? -1
-                                                                                                                            : 0;
+    int status = save_tensors(m, tensors, type, err);
+    if (status == 0 && m->config.family != FAMILY_SASREC) status = save_generation(&m->config, generation, err);
+    if (status == 0) status = json_save(config, json, err);
     json_decref(json);
     free(tensors), free(config), free(generation);
     return status;

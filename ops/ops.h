@@ -191,6 +191,15 @@ void op_logprob_backward(Ops *ops, act *dlogits, const float *logits, const floa
 void op_logprob_pick(Ops *ops, float *out, const float *logits, const float *lse, const int32_t *row, const int32_t *token,
                      size_t n, int V);
 
+// logits (M, C) = h (M, D) . table (V, D) rows id (M, C).
+void op_sampled_forward(Ops *ops, float *logits, const act *h, const float *table, const int32_t *id, int M, int C, int D);
+// dh (M, D) (=);  dtable (V, D) += or NULL.
+void op_sampled_backward(Ops *ops, float *dh, float *dtable, const float *dlogits, const act *h, const float *table,
+                         const int32_t *id, int M, int C, int D);
+// loss (M) = -log sigmoid(logits[m, 0]) - sum over the other columns of log(1 - sigmoid);  dlogits (M, C) (=) weight times
+// its gradient, or NULL.
+void op_binary(Ops *ops, float *loss, float *dlogits, const float *logits, int M, int C, float weight);
+
 // ---- optimizer ----------------------------------------------------------------------------------------------------
 
 // Decoupled weight decay, bias correction for `step` = 1, 2, ...; g is multiplied by g_scale first.  Loshchilov & Hutter 2019.

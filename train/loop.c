@@ -42,7 +42,8 @@ static int validate(Loop *l, int64_t step, Err *err) {
     if (step == 0) l->report->first_loss = loss;
     emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss",
                       isfinite(loss) ? json_real(loss) : json_null(), "best", step == 0 ? l->stage->keep_first : best));
-    log_info("%s: step %lld: validation loss %.4f%s", l->stage->name, (long long)step, loss, best && step ? " (best)" : "");
+    log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step,
+             l->stage->figure ? l->stage->figure : "loss", loss, best && step ? " (best)" : "");
     if (step == 0) return l->stage->keep_first ? keep(l, loss, 0, err) : 0;
     if (best) return keep(l, loss, step, err);
     l->waited++;

@@ -42,6 +42,7 @@ typedef struct LoopStage {
     // One update on examples index[0..n); fills `event` with its figures (loss, norm, ...). Returns 1 where refused.
     int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
     double (*validate)(void *stage); // validation loss (lower is better)
+    const char *figure;              // what `validate` gives where that is no loss, or NULL
     int keep_first;                  // the model as it came competes too (RL), and is saved before the first step
 } LoopStage;
 int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, const Session *s, int examples, LoopReport *report,

@@ -30,12 +30,12 @@ void op_activation_backward(Ops *ops, act *dx, const act *dout, const act *x, Ac
     }
 }
 
-// One block of random bits serves eight values.
+// One block of random bits serves eight values, and a kernel makes eight of them at a time.
 void op_dropout(Ops *ops, void *x, Dtype type, const Dropout *d, uint64_t stream, int N, int D) {
     const size_t width = (size_t)D, row_bytes = width * dtype_bytes(type);
     const uint32_t least = (uint32_t)(d->rate * 65536.0f + 0.5f);
     const float scale = 65536.0f / (float)(65536 - least);
-    const uint64_t blocks = (width + 7) / 8;
+    const uint64_t blocks = (width + 63) / 64 * 8;
     PARALLEL_FOR((size_t)N * width)
     for (int n = 0; n < N; n++) {
         Arena *a = &ops->own[omp_get_thread_num()];

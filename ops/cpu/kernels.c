@@ -199,10 +199,11 @@ static void activation_backward(float *restrict dx, const float *restrict dout, 
     }
 }
 
-// base/rng.h's rng_block, several blocks at a time.
-static void dropout(float *x, size_t n, uint32_t least, float scale_by, uint64_t seed, uint64_t stream, uint64_t first) {
-    enum { BLOCKS = 16, VALUES = 8 };
-    for (size_t at = 0; at < n; at += BLOCKS * VALUES, first += BLOCKS) {
+// base/rng.h's rng_block, eight blocks at a time: value i of 64 has half i / 8 of block i % 8.
+static void dropout(float *restrict x, size_t n, uint32_t least, float scale_by, uint64_t seed, uint64_t stream,
+                    uint64_t first) {
+    enum { BLOCKS = 8, HALVES = 8 };
+    for (size_t at = 0; at < n; at += BLOCKS * HALVES, first += BLOCKS) {
         uint32_t r[4][BLOCKS];
         SIMD for (int b = 0; b < BLOCKS; b++) {
             const uint64_t index = first + (uint64_t)b;
@@ -215,11 +216,12 @@ static void dropout(float *x, size_t n, uint32_t least, float scale_by, uint64_t
             }
             r[0][b] = c0, r[1][b] = c1, r[2][b] = c2, r[3][b] = c3;
         }
-        const size_t left = n - at < BLOCKS * VALUES ? n - at : BLOCKS * VALUES;
-        for (size_t i = 0; i < left; i++) {
-            const uint32_t bits = r[i / 2 % 4][i / VALUES] >> 16 * (i % 2) & 0xffffu;
-            x[at + i] = bits < least ? 0 : x[at + i] * scale_by;
-        }
+        float keep[HALVES * BLOCKS]; // 0 or the scale
+        for (int half = 0; half < HALVES; half++)
+            SIMD for (int b = 0; b < BLOCKS; b++) keep[half * BLOCKS + b] =
+                (r[half / 2][b] >> 16 * (half % 2) & 0xffffu) < least ? 0 : scale_by;
+        const size_t left = n - at < HALVES * BLOCKS ? n - at : HALVES * BLOCKS;
+        SIMD for (size_t i = 0; i < left; i++) x[at + i] = keep[i] == 0 ? 0 : x[at + i] * keep[i];
     }
 }
 

@@ -27,8 +27,8 @@ typedef struct Kernels {
     void (*shift)(float *x, float a, size_t n);                                // x += a
     void (*activation)(float *out, const float *x, size_t n, Activation kind); // not ACTIVATION_SWIGLU
     void (*activation_backward)(float *dx, const float *dout, const float *x, size_t n, Activation kind);
-    // x kept and times `scale` where its 16 random bits are at least `least`, else 0. Value i has bits from block
-    // first + i / 8 of (seed, stream).
+    // x kept and times `scale` where its 16 random bits are at least `least`, else 0. Value i of each 64 has half
+    // i / 8 of block i % 8 of (seed, stream, first ...), eight blocks for each 64 values.
     void (*dropout)(float *x, size_t n, uint32_t least, float scale, uint64_t seed, uint64_t stream, uint64_t first);
     void (*swiglu)(float *out, const float *gate, const float *up, size_t n);
     void (*swiglu_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up, size_t n);

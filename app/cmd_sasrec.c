@@ -1,0 +1,89 @@
+// latentr3 sasrec: train SASRec on users' whole sequences.
+#include "app/commands.h"
+#include "app/sasrec_model.h"
+#include "app/training.h"
+#include "base/log.h"
+#include "data/sequences.h"
+#include "train/sasrec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Work {
+    Training t; // its Examples stay empty
+    Sequences sequences;
+    SasrecExample *example[2]; // of train and valid
+    SasrecExamples train, valid;
+} Work;
+
+// The last items of a sequence whose first n items count: at most `most` of them to predict from, and what is predicted.
+static SasrecExample example_of(const Ints *sequence, int n, int most) {
+    const int skip = n > most + 1 ? n - most - 1 : 0;
+    return (SasrecExample){sequence->data + skip, n - skip, sequence->data, (int)sequence->len};
+}
+
+static void add_example(SasrecExamples *e, SasrecExample *to, SasrecExample x) {
+    to[e->n++] = x;
+    if (x.n > e->longest) e->longest = x.n;
+}
+
+// The sequences of train.csv; and those of the validation rows, whose targets are the last items. Pointers are taken when
+// all sequences are there.
+static int make_examples(Work *w, Err *err) {
+    Training *t = &w->t;
+    const int most = t->o->max_length;
+    sequences_add(&w->sequences, &t->data.items, &t->train_rows, NULL);
+    const int n = w->sequences.n;
+    int *len = mem_alloc((size_t)n + 1, sizeof *len);
+    for (int i = 0; i < n; i++) len[i] = (int)w->sequences.item[i].len;
+    SequencePlace *place = mem_alloc((size_t)t->valid_rows.n + 1, sizeof *place);
+    sequences_add(&w->sequences, &t->data.items, &t->valid_rows, place);
+    w->train.example = w->example[0] = mem_alloc((size_t)n + 1, sizeof(SasrecExample));
+    w->valid.example = w->example[1] = mem_alloc((size_t)t->valid_rows.n + 1, sizeof(SasrecExample));
+    int64_t predictions = 0;
+    for (int i = 0; i < n; i++) {
+        const SasrecExample x = example_of(&w->sequences.item[i], len[i], most);
+        add_example(&w->train, w->example[0], x);
+        predictions += x.n - 1;
+    }
+    for (int r = 0; r < t->valid_rows.n; r++)
+        add_example(&w->valid, w->example[1],
+                    example_of(&w->sequences.item[place[r].sequence], place[r].n + 1, most));
+    free(len), free(place);
+    log_info("train: %d sequences of %d users, %lld predictions, longest %d; valid: %d rows; %lld rows do not go on with "
+             "their user's sequence",
+             w->train.n, w->sequences.users.n, (long long)predictions, w->train.longest - 1, w->valid.n,
+             (long long)w->sequences.broken);
+    return w->train.n && w->valid.n ? 0 : err_set(err, ERR_DATA, "%s: train.csv or valid.csv holds no rows", t->o->data);
+}
+
+static int sasrec_run(Work *w, Err *err) {
+    Training *t = &w->t;
+    const Options *o = t->o;
+    if (dataset_rows(&t->data, &t->train_rows, "train", o->max_rows, err) ||
+        dataset_rows(&t->data, &t->valid_rows, "valid", 0, err))
+        return -1;
+    rows_sample(&t->valid_rows, o->valid_rows, ROWS_SAMPLE_SEED);
+    if (sasrec_model_new(&t->model, o, &t->data.items, err) || make_examples(w, err)) return -1;
+    const int train = sasrec_slots(&w->train, o->micro_rows), valid = sasrec_slots(&w->valid, o->micro_rows);
+    if (training_session(t, train > valid ? train : valid, err)) return -1;
+    const SasrecOptions options = {.loop = training_loop(t),
+                                   .optimizer = training_optimizer(o),
+                                   .method = {.loss = strcmp(o->loss, "bce") ? SASREC_CROSS_ENTROPY : SASREC_BINARY,
+                                              .negatives = o->negatives,
+                                              .dropout = (float)o->dropout,
+                                              .seed = (uint64_t)o->seed}};
+    LoopReport report;
+    if (sasrec_train(&t->session, &w->train, &w->valid, &options, &report, err)) return -1;
+    return training_finish(t, "sasrec", &report, err);
+}
+
+int cmd_sasrec(const Options *o, Err *err) {
+    Work w = {0};
+    int status = training_data(&w.t, o, err);
+    if (status == 0) status = sasrec_run(&w, err);
+    free(w.example[0]), free(w.example[1]);
+    sequences_free(&w.sequences);
+    training_close(&w.t);
+    return status;
+}

@@ -1,0 +1,108 @@
+#include "app/sasrec_model.h"
+#include "base/arena.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ITEMS_BYTES = 256 << 20, CONFIG_BYTES = 1 << 20 };
+
+int sasrec_model_is(const char *path) {
+    if (!file_is_folder(path)) return 0;
+    char *config = file_join(path, "config.json");
+    json_t *json = file_exists(config) ? json_read(config, CONFIG_BYTES, NULL) : NULL;
+    const char *type = json_string_value(json_object_get(json, "model_type"));
+    const int is = type && !strcmp(type, "sasrec");
+    json_decref(json);
+    free(config);
+    return is;
+}
+
+static int open_network(OpenModel *m, const Options *o, const ModelConfig *c, Err *err) {
+    if (config_check(c, m->path, err) || model_io_ops(&m->ops, o, err)) return -1;
+    return llm_init(&m->llm, m->ops, c, c->max_positions + c->thoughts, err);
+}
+
+int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *err) {
+    *m = (OpenModel){.path = mem_strndup("the new SASRec", 14)};
+    if (o->width % o->heads)
+        return err_set(err, ERR_USAGE, "--width %d does not divide by --heads %d", o->width, o->heads);
+    ModelConfig c = config_sasrec(items->n);
+    c.L = o->layers;
+    c.D = o->width;
+    c.H = c.G = o->heads;
+    c.K = o->width / o->heads;
+    c.F = o->feed_forward ? o->feed_forward : o->width;
+    c.max_positions = o->max_length;
+    if (!strcmp(o->activation, "gelu")) c.activation = ACTIVATION_GELU;
+    c.thoughts = o->thoughts;
+    c.thought_hidden = !strcmp(o->thought, "hidden");
+    if (open_network(m, o, &c, err)) {
+        model_io_close(m);
+        return -1;
+    }
+    llm_init_random(&m->llm, (uint64_t)o->seed);
+    m->had_latent = 1;
+    m->items = json_array();
+    for (int i = 0; i < items->n; i++) json_array_append_new(m->items, json_string(items->id[i]));
+    log_info("SASRec: %d layers, width %d, %d heads, %d items, %d positions, %d thought%s, %s", c.L, c.D, c.H, c.V,
+             c.max_positions, c.thoughts, c.thoughts == 1 ? "" : "s", ops_description(m->ops));
+    return 0;
+}
+
+static int read_items(OpenModel *m, const char *folder, int V, Err *err) {
+    char *path = file_join(folder, "items.json");
+    size_t i;
+    json_t *id;
+    int status = (m->items = json_read(path, ITEMS_BYTES, err)) ? 0 : -1;
+    if (status == 0 && (!json_is_array(m->items) || json_array_size(m->items) != (size_t)V))
+        status = err_set(err, ERR_DATA, "%s: not a list of %d ids, as many as the model has items", path, V);
+    if (status == 0)
+        json_array_foreach(m->items, i, id) if (status == 0 && !json_is_string(id)) status =
+            err_set(err, ERR_DATA, "%s: entry %zu is no string", path, i);
+    free(path);
+    return status;
+}
+
+static int open_saved(OpenModel *m, const Options *o, Err *err) {
+    ModelConfig *c = &m->source.config;
+    if (weights_open(&m->source, o->model, err)) return -1;
+    if ((o->thoughts >= 0 && o->thoughts != c->thoughts) ||
+        (o->thought && c->thoughts && strcmp(o->thought, c->thought_hidden ? "hidden" : "ratt")))
+        return err_set(err, ERR_USAGE, "%s was trained with %d thoughts (%s), and runs as it was trained", o->model, c->thoughts,
+                       c->thought_hidden ? "hidden" : "ratt");
+    m->had_latent = m->source.has_latent;
+    return read_items(m, o->model, c->V, err) || open_network(m, o, c, err) || weights_load(&m->llm, &m->source, err) ? -1 : 0;
+}
+
+int sasrec_model_open(OpenModel *m, const Options *o, Err *err) {
+    const int uses = CMD_EVAL | CMD_RECOMMEND | CMD_RL;
+    if (!(o->command->bit & uses))
+        return err_set(err, ERR_USAGE, "%s is a SASRec: %s works on language models", o->model, o->command->name);
+    if (open_saved(m, o, err)) return -1;
+    weights_close(&m->source);
+    const ModelConfig *c = &m->llm.config;
+    log_info("SASRec %s: %d layers, width %d, %d items, %d thought%s, %s", m->path, c->L, c->D, c->V, c->thoughts,
+             c->thoughts == 1 ? "" : "s", ops_description(m->ops));
+    return 0;
+}
+
+int sasrec_model_save(const OpenModel *m, const char *folder, TensorType type, Err *err) {
+    if (weights_save(&m->llm, folder, type, err)) return -1;
+    char *path = file_join(folder, "items.json");
+    int status = json_save(path, m->items, err);
+    free(path);
+    return status;
+}
+
+int32_t *sasrec_model_tokens(const OpenModel *m, const Items *items) {
+    int32_t *token = mem_alloc((size_t)items->n, sizeof *token);
+    for (int i = 0; i < items->n; i++) token[i] = -1;
+    size_t t;
+    json_t *id;
+    json_array_foreach(m->items, t, id) {
+        const int item = items_by_id(items, json_string_value(id));
+        if (item >= 0) token[item] = (int32_t)t;
+    }
+    return token;
+}

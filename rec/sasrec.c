@@ -1,0 +1,137 @@
+#include "rec/sasrec.h"
+#include "model/think.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+int sasrec_ranker_open(SasrecRanker *r, Llm *llm, const Items *items, const int32_t *token, int users, int k, int exclude_seen,
+                       Err *err) {
+    *r = (SasrecRanker){.items = items, .token = token, .users = users, .k = k, .exclude_seen = exclude_seen};
+    const int64_t slots = (int64_t)users * (llm->config.max_positions + llm->config.thoughts);
+    if (slots > INT32_MAX) return err_set(err, ERR_USAGE, "%d users at a time need too many positions", users);
+    return session_init(&r->session, llm, (int)slots, err);
+}
+
+void sasrec_ranker_close(SasrecRanker *r) {
+    session_free(&r->session);
+    *r = (SasrecRanker){0};
+}
+
+static int item_of(const SasrecRanker *r, const History *h, int i) {
+    return h->item_id ? items_by_id(r->items, h->item_id[i]) : items_by_title(r->items, h->title[i]);
+}
+
+// The last items that the model knows, as its tokens.
+static ThinkPrompt prompt_of(SasrecRanker *r, const History *h) {
+    const int most = r->session.llm->config.max_positions;
+    int32_t *ids = ARENA_NEW(&r->session.host, int32_t, most + 1);
+    int n = 0;
+    for (int i = h->n - 1; i >= 0 && n < most; i--) {
+        const int item = item_of(r, h, i);
+        if (item >= 0 && r->token[item] >= 0) ids[n++] = r->token[item];
+    }
+    for (int i = 0; i < n / 2; i++) { // oldest first
+        const int32_t swap = ids[i];
+        ids[i] = ids[n - 1 - i];
+        ids[n - 1 - i] = swap;
+    }
+    return (ThinkPrompt){ids, n, 0};
+}
+
+// The slots behind which the next item is predicted, for B prompts that are not empty: their last ones, or those of the last
+// thoughts.
+static int32_t *predicting_slots(Session *s, const ThinkPrompt *prompt, int B) {
+    const Ints no_instruction = {0};
+    const int32_t given = -1;
+    int32_t *slot = ARENA_NEW(&s->host, int32_t, B);
+    Think t;
+    think_forward(s, &t, -1, &no_instruction, prompt, B, NULL, NULL, THINK_FORWARD, 0);
+    if (t.r) {
+        Segment g;
+        segment_begin(s, &g, B, B);
+        for (int b = 0; b < B; b++) t.node[b] = segment_add(s, &g, t.node[b], &given, 1);
+        segment_forward(s, &g, t.r, 0);
+    }
+    for (int b = 0; b < B; b++) slot[b] = session_last(s, t.node[b]);
+    return slot;
+}
+
+static int spread(const SasrecRanker *r, const float *logits, float lse, float *score, Err *err) {
+    for (int i = 0; i < r->items->n; i++) {
+        const int known = r->token[i] >= 0 && !r->items->removed[i];
+        score[i] = known ? logits[r->token[i]] - lse : -INFINITY;
+        if (known && !isfinite(score[i])) return err_set(err, ERR_DATA, "the score of item %s is not finite", r->items->id[i]);
+    }
+    return 0;
+}
+
+int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *score, Err *err) {
+    Session *s = &r->session;
+    const size_t V = (size_t)s->llm->config.V, n = (size_t)r->items->n;
+    const SessionMark mark = session_mark(s);
+    CHECK(users <= r->users);
+    ThinkPrompt *prompt = ARENA_NEW(&s->host, ThinkPrompt, users);
+    int *user = ARENA_NEW(&s->host, int, users), B = 0;
+    for (int u = 0; u < users; u++) {
+        prompt[B] = prompt_of(r, &h[u]);
+        if (prompt[B].len > 0) user[B++] = u;
+        for (size_t i = 0; i < n; i++) score[(size_t)u * n + i] = r->token[i] >= 0 && !r->items->removed[i] ? 0 : -INFINITY;
+    }
+    int status = 0;
+    if (B > 0) {
+        HeadRows rows;
+        head_rows(s, &rows, predicting_slots(s, prompt, B), B);
+        float *logits = ARENA_NEW(&s->host, float, (size_t)B *V), *lse = ARENA_NEW(&s->host, float, B);
+        ops_download(s->ops, logits, rows.logits, (size_t)B * V * sizeof(float));
+        ops_download(s->ops, lse, rows.lse, (size_t)B * sizeof(float));
+        for (int b = 0; b < B && status == 0; b++)
+            status = spread(r, logits + (size_t)b * V, lse[b], score + (size_t)user[b] * n, err);
+    }
+    session_reset(s, mark);
+    return status;
+}
+
+static int rank_score(void *self, const History *h, int users, float *score, Err *err) {
+    return sasrec_ranker_scores(self, h, users, score, err);
+}
+
+// The k best of score (n), by insertion: a list is short beside the catalogue. Returns how many are above -inf.
+static int best_items(const float *score, int n, int k, Recommendation *out) {
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+        if (score[i] == -INFINITY || (found == k && !(score[i] > out[k - 1].score))) continue;
+        int at = found < k ? found++ : k - 1;
+        for (; at > 0 && score[i] > out[at - 1].score; at--) out[at] = out[at - 1];
+        out[at] = (Recommendation){i, score[i]};
+    }
+    return found;
+}
+
+static int knows_any(const SasrecRanker *r, const History *h) {
+    for (int i = 0; i < h->n; i++) {
+        const int item = item_of(r, h, i);
+        if (item >= 0 && r->token[item] >= 0) return 1;
+    }
+    return 0;
+}
+
+static int rank_list(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    SasrecRanker *r = self;
+    const size_t n = (size_t)r->items->n;
+    float *score = mem_alloc((size_t)users * n, sizeof *score);
+    const int status = sasrec_ranker_scores(r, h, users, score, err);
+    for (int u = 0; u < users && status == 0; u++) {
+        float *mine = score + (size_t)u * n;
+        for (int i = 0; i < h[u].n && r->exclude_seen; i++) {
+            const int item = item_of(r, &h[u], i);
+            if (item >= 0) mine[item] = -INFINITY;
+        }
+        found[u] = knows_any(r, &h[u]) ? best_items(mine, (int)n, r->k, out + (size_t)u * (size_t)r->k) : 0;
+    }
+    free(score);
+    return status;
+}
+
+Ranker sasrec_ranker(SasrecRanker *r) {
+    return (Ranker){.self = r, .items = r->items, .users = r->users, .k = r->k, .rank = rank_list, .score = rank_score};
+}

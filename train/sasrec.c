@@ -1,0 +1,218 @@
+#include "train/sasrec.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct Micro { // one micro-batch, in the session's host arena
+    const SasrecExample *example;
+    const uint32_t *index; // (n) of the examples
+    int n, rows;
+    int32_t *slot, *target; // (rows)
+    float *loss, *weight;   // (rows)
+} Micro;
+
+static const SasrecExample *example_of(const Micro *m, int b) {
+    return &m->example[m->index[b]];
+}
+
+static Micro micro_new(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
+    Micro m = {.example = e->example, .index = index, .n = n};
+    for (int b = 0; b < n; b++) m.rows += example_of(&m, b)->n - 1;
+    m.slot = ARENA_NEW(&s->host, int32_t, m.rows);
+    m.target = ARENA_NEW(&s->host, int32_t, m.rows);
+    m.loss = ARENA_NEW(&s->host, float, m.rows);
+    m.weight = ARENA_NEW(&s->host, float, m.rows);
+    return m;
+}
+
+// The chain of each example's items but the last; every row predicts the item after it.
+static void micro_chains(Session *s, Micro *m, Segment *g) {
+    segment_begin(s, g, m->n, m->rows);
+    for (int b = 0, row = 0; b < m->n; b++) {
+        const SasrecExample *x = example_of(m, b);
+        const int node = segment_add(s, g, -1, x->item, x->n - 1);
+        s->node[node].sequence = (int)m->index[b];
+        for (int i = 1; i < x->n; i++, row++) {
+            m->slot[row] = session_slot(s, node, i - 1);
+            m->target[row] = x->item[i];
+        }
+    }
+}
+
+// ---- the losses -----------------------------------------------------------------------------------------------------
+
+static void cross_entropy(Session *s, Micro *m, double weight) {
+    for (int i = 0; i < m->rows; i++) m->weight[i] = (float)-weight; // the loss is minus the log-probability
+    head_logprob(s, m->slot, m->target, m->rows, m->loss, m->weight);
+    for (int i = 0; i < m->rows; i++) m->loss[i] = -m->loss[i];
+}
+
+// An item that is not marked as seen; after a few draws any (a user may have met nearly all).
+static int32_t draw_negative(const unsigned char *seen, int V, uint64_t seed, uint64_t stream, uint64_t index) {
+    enum { DRAWS = 64 };
+    int32_t item = 0;
+    for (uint64_t draw = 0; draw < DRAWS; draw++) {
+        item = (int32_t)rng_below(seed, stream, index * DRAWS + draw, (uint64_t)V);
+        if (!seen[item]) break;
+    }
+    return item;
+}
+
+static void binary(Session *s, Micro *m, const SasrecMethod *method, int64_t step, double weight) {
+    const int C = 1 + method->negatives, V = s->llm->config.V;
+    const uint64_t stream = RNG_NEGATIVE + ((uint64_t)step << 8), positions = (uint64_t)s->llm->config.max_positions;
+    int32_t *id = ARENA_NEW(&s->host, int32_t, (size_t)m->rows *(size_t)C);
+    unsigned char *seen = mem_zalloc((size_t)V, 1);
+    for (int b = 0, row = 0; b < m->n; b++) {
+        const SasrecExample *x = example_of(m, b);
+        for (int i = 0; i < x->seen_n; i++) seen[x->seen[i]] = 1;
+        for (int i = 1; i < x->n; i++, row++) {
+            const uint64_t place = (uint64_t)m->index[b] * positions + (uint64_t)i;
+            id[(size_t)row * (size_t)C] = m->target[row];
+            for (int c = 1; c < C; c++)
+                id[(size_t)row * (size_t)C + (size_t)c] =
+                    draw_negative(seen, V, method->seed, stream, place * (uint64_t)C + (uint64_t)c);
+        }
+        for (int i = 0; i < x->seen_n; i++) seen[x->seen[i]] = 0;
+    }
+    free(seen);
+    head_binary(s, m->slot, id, m->rows, C, m->loss, (float)weight);
+}
+
+// ---- one update -----------------------------------------------------------------------------------------------------
+
+static double micro_run(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *method,
+                        int64_t step, double weight) {
+    const SessionMark mark = session_mark(s);
+    Micro m = micro_new(s, e, index, n);
+    Segment chains;
+    session_want_gradients(s, m.rows);
+    micro_chains(s, &m, &chains);
+    s->dropout = (Dropout){.rate = method->dropout, .seed = method->seed};
+    s->dropout_step = (uint64_t)step;
+    segment_forward(s, &chains, NULL, 1);
+    if (method->loss == SASREC_BINARY)
+        binary(s, &m, method, step, weight);
+    else
+        cross_entropy(s, &m, weight);
+    segment_backward(s, &chains, NULL);
+    s->dropout = (Dropout){0};
+    double loss = 0;
+    for (int i = 0; i < m.rows; i++) loss += (double)m.loss[i];
+    session_reset(s, mark);
+    return loss;
+}
+
+// How many of index[0 .. n) make a micro-batch.
+static int micro_size(const SasrecExamples *e, const uint32_t *index, int n, int micro_rows) {
+    int size = 0;
+    for (int rows = 0; size < n; size++) {
+        rows += e->example[index[size]].n;
+        if (rows > micro_rows && size > 0) break;
+    }
+    return size;
+}
+
+double sasrec_update(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *m, int64_t step,
+                     int micro_rows, int64_t *predictions) {
+    int64_t all = 0;
+    double loss = 0;
+    for (int i = 0; i < n; i++) all += e->example[index[i]].n - 1;
+    for (int first = 0, size; first < n; first += size) {
+        size = micro_size(e, index + first, n - first, micro_rows);
+        loss += micro_run(s, e, index + first, size, m, step, 1.0 / (double)all);
+    }
+    if (predictions) *predictions = all;
+    return loss;
+}
+
+// ---- validation -----------------------------------------------------------------------------------------------------
+
+static double ndcg_of(const float *score, int V, int target) {
+    int above = 0, equal = 0;
+    for (int v = 0; v < V; v++) above += score[v] > score[target], equal += score[v] == score[target];
+    const double rank = 1 + above + 0.5 * (equal - 1);
+    return equal && rank <= 10 ? 1 / log2(rank + 1) : 0; // a score that is no number equals nothing
+}
+
+// Summed NDCG@10 of the last items of a few examples.
+static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
+    const int V = s->llm->config.V;
+    const SessionMark mark = session_mark(s);
+    Micro m = micro_new(s, e, index, n);
+    Segment chains;
+    micro_chains(s, &m, &chains);
+    segment_forward(s, &chains, NULL, 0);
+    int32_t *last = ARENA_NEW(&s->host, int32_t, n);
+    for (int b = 0; b < n; b++) last[b] = session_last(s, chains.first_node + b);
+    HeadRows rows;
+    head_rows(s, &rows, last, n);
+    float *score = ARENA_NEW(&s->host, float, (size_t)n *(size_t)V);
+    ops_download(s->ops, score, rows.logits, (size_t)n * (size_t)V * sizeof(float));
+    double sum = 0;
+    for (int b = 0; b < n; b++) {
+        const SasrecExample *x = example_of(&m, b);
+        sum += ndcg_of(score + (size_t)b * (size_t)V, V, x->item[x->n - 1]);
+    }
+    session_reset(s, mark);
+    return sum;
+}
+
+double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows) {
+    uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
+    for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
+    double sum = 0;
+    for (int first = 0, size; first < e->n; first += size) {
+        size = micro_size(e, all + first, e->n - first, micro_rows);
+        sum += ndcg_micro(s, e, all + first, size);
+    }
+    free(all);
+    return sum / e->n;
+}
+
+// ---- training -------------------------------------------------------------------------------------------------------
+
+typedef struct Sasrec {
+    Session *s;
+    const SasrecExamples *train, *valid;
+    const SasrecOptions *o;
+    Optimizer optimizer;
+} Sasrec;
+
+static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event) {
+    Sasrec *t = stage;
+    int64_t predictions;
+    const double loss =
+        sasrec_update(t->s, t->train, index, n, &t->o->method, t->optimizer.step, t->o->loop.micro_rows, &predictions);
+    const OptimizerStep step = optimizer_update(&t->optimizer);
+    json_object_set_new(event, "loss", json_real(loss / (double)predictions));
+    json_object_set_new(event, "predictions", json_integer(predictions));
+    json_object_set_new(event, "learning_rate", json_real(step.rate));
+    json_object_set_new(event, "gradient_norm", json_real(step.norm));
+    json_object_set_new(event, "refused", json_boolean(step.refused));
+    return step.refused;
+}
+
+static double sasrec_validate(void *stage) {
+    Sasrec *t = stage;
+    return 1 - sasrec_ndcg(t->s, t->valid, t->o->loop.micro_rows);
+}
+
+int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *valid, const SasrecOptions *o,
+                 LoopReport *report, Err *err) {
+    static const LoopStage stage = {
+        .name = "sasrec", .figure = "1 - NDCG@10", .update = sasrec_step, .validate = sasrec_validate};
+    Sasrec t = {.s = s, .train = train, .valid = valid, .o = o};
+    OptimizerOptions optimizer = o->optimizer;
+    optimizer.steps = loop_steps(&o->loop, train->n);
+    if (llm_train(s->llm, TRAIN_BACKBONE | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err))
+        return -1;
+    int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
+    optimizer_free(&t.optimizer);
+    return status;
+}
+
+int sasrec_slots(const SasrecExamples *e, int micro_rows) {
+    return e->longest > micro_rows ? e->longest : micro_rows;
+}
