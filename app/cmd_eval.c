@@ -98,10 +98,12 @@ static void add_beams(json_t *json, const Options *o, const BeamStats *beams) {
     json_object_set_new(json, "beam_rows", json_integer(beams->rows));
 }
 
-static int eval_rows(Use *u, const Options *o, const Rows *rows, Err *err) {
+static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     Ranker ranker;
     Evaluation e;
-    if (use_train(u, err) || use_ranker(u, o, o->beams, o->batch < rows->n ? o->batch : rows->n, &ranker, err)) return -1;
+    if (use_train(u, err) || use_histories(u, rows, o->split, err) ||
+        use_ranker(u, o, o->beams, o->batch < rows->n ? o->batch : rows->n, &ranker, err))
+        return -1;
     EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
                                .seed = (uint64_t)o->seed,
                                .results = {o->results, o->trec_run, o->trec_qrels},

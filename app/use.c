@@ -1,9 +1,12 @@
 #include "app/use.h"
+#include "app/sasrec_model.h"
+#include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { OPENED_DATA = 1, OPENED_MODEL, OPENED_CATALOGUE, OPENED_RECOMMENDER };
 
@@ -60,6 +63,35 @@ static int use_baseline(Use *u, UseBaseline *x, BaselineRanker options, Ranker *
     return 0;
 }
 
+static int use_sasrec(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
+    UseSasrec *x = &u->sasrec;
+    int unknown = 0;
+    x->token = sasrec_model_tokens(&u->model, &u->data.items);
+    for (int i = 0; i < u->data.items.n; i++) unknown += x->token[i] < 0;
+    if (unknown) log_warn("%d of %d items are not in the model: they are never recommended", unknown, u->data.items.n);
+    if (sasrec_ranker_open(&x->ranker, &u->model.llm, &u->data.items, x->token, users, k, o->exclude_seen, err)) return -1;
+    *r = sasrec_ranker(&x->ranker);
+    return 0;
+}
+
+int use_histories(Use *u, Rows *rows, const char *split, Err *err) {
+    Sequences *s = &u->sasrec.sequences;
+    Rows valid = {0};
+    if (!u->model.items) return 0;
+    if (use_train(u, err) || (!strcmp(split, "test") && dataset_rows(&u->data, &valid, "valid", 0, err))) return -1;
+    if (strcmp(split, "train")) sequences_add(s, &u->data.items, &u->train, NULL);
+    sequences_add(s, &u->data.items, &valid, NULL);
+    s->broken = 0;
+    SequencePlace *place = mem_alloc((size_t)rows->n + 1, sizeof *place);
+    sequences_add(s, &u->data.items, rows, place);
+    sequences_into_rows(s, &u->data.items, rows, place, u->model.llm.config.max_positions);
+    if (s->broken)
+        log_info("%lld rows do not go on with what is known of their user: they keep their own history", (long long)s->broken);
+    free(place);
+    rows_free(&valid);
+    return 0;
+}
+
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
     if (u->opened == OPENED_DATA) {
         const BaselineRanker options = {.kind = (BaselineKind)baseline_kind(o->model),
@@ -69,6 +101,7 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
                                         .seed = (uint64_t)o->seed};
         return use_baseline(u, &u->baseline, options, r, err);
     }
+    if (u->model.items) return use_sasrec(u, o, k, users, r, err);
     if (use_recommender(u, o, k, users, err)) return -1;
     *r = recommend_ranker(&u->recommender);
     return 0;
@@ -78,6 +111,9 @@ void use_close(Use *u) {
     baseline_ranker_free(&u->baseline.ranker);
     baseline_close(&u->baseline.counted);
     rows_free(&u->train);
+    sasrec_ranker_close(&u->sasrec.ranker);
+    sequences_free(&u->sasrec.sequences);
+    free(u->sasrec.token);
     if (u->opened >= OPENED_RECOMMENDER) recommend_close(&u->recommender);
     if (u->opened >= OPENED_CATALOGUE) catalogue_free(&u->catalogue);
     if (u->opened >= OPENED_MODEL) model_io_close(&u->model);

@@ -3,14 +3,21 @@
 #define APP_USE_H
 
 #include "app/model_io.h"
-#include "data/dataset.h"
+#include "data/sequences.h"
 #include "rec/baseline.h"
 #include "rec/recommend.h"
+#include "rec/sasrec.h"
 
 typedef struct UseBaseline {
     Baseline counted;
     BaselineRanker ranker;
 } UseBaseline;
+
+typedef struct UseSasrec {
+    int32_t *token; // (items): sasrec_model_tokens
+    SasrecRanker ranker;
+    Sequences sequences; // what use_histories made
+} UseSasrec;
 
 typedef struct Use {
     Dataset data;
@@ -18,6 +25,7 @@ typedef struct Use {
     Catalogue catalogue;
     Recommender recommender;
     int opened; // how many of the above are open, in this order
+    UseSasrec sasrec;
     Rows train; // use_train; and whether it was asked for
     int train_opened;
     UseBaseline baseline; // what stands in for the model
@@ -27,6 +35,9 @@ typedef struct Use {
 int use_open(Use *u, const Options *o, Err *err);
 // u->train: the train rows, read once; none, and a warning, where the folder has no train.csv.
 int use_train(Use *u, Err *err);
+// For a SASRec the histories of a split's rows become users' whole ones, from the rows of the splits before it: train.csv
+// and, for test, valid.csv. Everything else reads the rows as they are.
+int use_histories(Use *u, Rows *rows, const char *split, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
 // The catalogue's trie and a recommender of o->beams beams; k items for at most `users` users at a time.
