@@ -47,8 +47,7 @@ static int make_examples(Work *w, Err *err) {
         predictions += x.n - 1;
     }
     for (int r = 0; r < t->valid_rows.n; r++)
-        add_example(&w->valid, w->example[1],
-                    example_of(&w->sequences.item[place[r].sequence], place[r].n + 1, most));
+        add_example(&w->valid, w->example[1], example_of(&w->sequences.item[place[r].sequence], place[r].n + 1, most));
     free(len), free(place);
     log_info("train: %d sequences of %d users, %lld predictions, longest %d; valid: %d rows; %lld rows do not go on with "
              "their user's sequence",

@@ -81,7 +81,7 @@ struct Options {
     const char *advantage; // "batch", "group", "group-mean"
 
     // sasrec
-    const char *loss, *activation; // "ce", "bce"; "relu", "gelu"
+    const char *loss, *activation;                                 // "ce", "bce"; "relu", "gelu"
     int negatives, max_length, width, layers, heads, feed_forward; // feed_forward 0: the width
     double dropout;
 

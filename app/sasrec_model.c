@@ -25,8 +25,7 @@ static int open_network(OpenModel *m, const Options *o, const ModelConfig *c, Er
 
 int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *err) {
     *m = (OpenModel){.path = mem_strndup("the new SASRec", 14)};
-    if (o->width % o->heads)
-        return err_set(err, ERR_USAGE, "--width %d does not divide by --heads %d", o->width, o->heads);
+    if (o->width % o->heads) return err_set(err, ERR_USAGE, "--width %d does not divide by --heads %d", o->width, o->heads);
     ModelConfig c = config_sasrec(items->n);
     c.L = o->layers;
     c.D = o->width;
@@ -69,8 +68,8 @@ static int open_saved(OpenModel *m, const Options *o, Err *err) {
     if (weights_open(&m->source, o->model, err)) return -1;
     if ((o->thoughts >= 0 && o->thoughts != c->thoughts) ||
         (o->thought && c->thoughts && strcmp(o->thought, c->thought_hidden ? "hidden" : "ratt")))
-        return err_set(err, ERR_USAGE, "%s was trained with %d thoughts (%s), and runs as it was trained", o->model, c->thoughts,
-                       c->thought_hidden ? "hidden" : "ratt");
+        return err_set(err, ERR_USAGE, "%s was trained with %d thoughts (%s), and runs as it was trained", o->model,
+                       c->thoughts, c->thought_hidden ? "hidden" : "ratt");
     m->had_latent = m->source.has_latent;
     return read_items(m, o->model, c->V, err) || open_network(m, o, c, err) || weights_load(&m->llm, &m->source, err) ? -1 : 0;
 }

@@ -5,7 +5,6 @@
 #include "model/session.h"
 #include "rec/ranker.h"
 
-
 typedef struct SasrecRanker {
     Session session;
     const Items *items;   // borrowed

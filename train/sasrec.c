@@ -62,7 +62,7 @@ static int32_t draw_negative(const unsigned char *seen, int V, uint64_t seed, ui
 static void binary(Session *s, Micro *m, const SasrecMethod *method, int64_t step, double weight) {
     const int C = 1 + method->negatives, V = s->llm->config.V;
     const uint64_t stream = RNG_NEGATIVE + ((uint64_t)step << 8), positions = (uint64_t)s->llm->config.max_positions;
-    int32_t *id = ARENA_NEW(&s->host, int32_t, (size_t)m->rows *(size_t)C);
+    int32_t *id = ARENA_NEW(&s->host, int32_t, (size_t)m->rows * (size_t)C);
     unsigned char *seen = mem_zalloc((size_t)V, 1);
     for (int b = 0, row = 0; b < m->n; b++) {
         const SasrecExample *x = example_of(m, b);
