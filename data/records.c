@@ -61,9 +61,9 @@ static const RecordsFormat formats[] = {
      .shape = {{RECORDS_TYPED, .name = {"user_id", "item_id", "timestamp", "rating", NULL}},
                {RECORDS_TYPED, .name = {[RECORD_ITEM] = "item_id", [RECORD_TITLE] = "movie_title|title|name|*_title|*_name"}}},
      .ticks = 1},
-    {.name = "tsv", .shape = NAMED(RECORDS_HEADED)},
-    {.name = "csv", .shape = NAMED(RECORDS_CSV)},
-    {.name = "jsonl", .shape = NAMED(RECORDS_JSON)},
+    {.name = "tsv", .shape = NAMED(RECORDS_HEADED), .any_names = 1},
+    {.name = "csv", .shape = NAMED(RECORDS_CSV), .any_names = 1},
+    {.name = "jsonl", .shape = NAMED(RECORDS_JSON), .any_names = 1},
     {.name = "sequences", .shape = {{RECORDS_SEQUENCES, .at = {0, 1, -1, -1, -1}}}, .ticks = 1},
     {.name = "latentr3"}, // republish.c
 };
@@ -99,7 +99,7 @@ int records_refuse(const Records *r, const char *why, Err *err) {
 }
 
 int records_check_header(const Records *r, const char *const column[RECORD_FIELDS], Err *err) {
-    for (int f = 0; column && f < RECORD_FIELDS; f++) {
+    for (int f = 0; column && r->format->any_names && f < RECORD_FIELDS; f++) {
         int elsewhere = r->role == RECORDS_LOG && f == RECORD_TITLE; // in the file of items
         if (column[f] && r->shape->name[f] && r->at[f] < 0 && !elsewhere)
             return err_set(err, ERR_DATA, "%s: line %lld: no column %.64s", r->lines.name, (long long)r->lines.line, column[f]);

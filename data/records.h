@@ -40,6 +40,7 @@ typedef struct RecordsShape {
 typedef struct RecordsFormat {
     const char *name; // as --format has it
     RecordsShape shape[RECORDS_ROLES];
+    int any_names;                    // the user may name the columns
     int numbered;                     // ids are whole numbers from 1
     double least_rating, rating_step; // ratings are 1, 1 + step, ... 5, from `least`; step 0: any number
     int ticks;                        // of a time: 1 or 1000 a second; 0: the first record tells

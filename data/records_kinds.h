@@ -8,7 +8,8 @@ enum { RECORDS_NAME_LIMIT = 256 }; // bytes of a column's name
 
 // The names to look for: the user's where he gave one, else the shape's.
 static inline const char *records_names(const Records *r, const char *const column[RECORD_FIELDS], int field) {
-    return column && column[field] && r->shape->name[field] ? column[field] : r->shape->name[field];
+    int named = r->format->any_names && column && column[field] && r->shape->name[field];
+    return named ? column[field] : r->shape->name[field];
 }
 
 // What is_there says (not -1) of the first name of "a|b|*c" that it knows, or -1; suffix: the name only ends in it.

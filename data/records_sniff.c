@@ -22,7 +22,8 @@ static int plausible(const Records *r) {
     case RECORDS_CELLS:
     case RECORDS_COLONS:
         if (!is_number(&f[RECORD_ITEM])) return 0;
-        if (r->role == RECORDS_ITEMS) return f[RECORD_TITLE].n > 0;
+        if (r->role == RECORDS_ITEMS) // users.dat ends in a number, movies.dat in genres
+            return f[RECORD_TITLE].n > 0 && !is_number(&(RecordText){r->lines.field[2], r->lines.field_len[2]});
         return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_RATING]) && f[RECORD_RATING].n <= 3 &&
                is_number(&f[RECORD_TIME]) && csv_number(&time, f[RECORD_TIME].s, f[RECORD_TIME].n) && time.number > 1e8;
     case RECORDS_SEQUENCES: // numbers between blanks; between tabs they may be anything

@@ -141,8 +141,10 @@ static int copy_files(Republish *p, json_t **report, Err *err) {
     for (int split = 0; split < SPLITS && status == 0; split++)
         if (p->present & 1u << split) status = copy_split(p, &out, split, err);
     if (status == 0) {
-        for (int i = 0; i < p->items.n; i++)
-            outfile_printf(&out.file[OUTPUT_INFO], "%s\t%s\n", p->items.title[i], p->items.id[i]);
+        Str info = {0};
+        for (int i = 0; i < p->items.n; i++) items_put_line(&info, &p->items, i);
+        outfile_write(&out.file[OUTPUT_INFO], info.data, info.len);
+        str_free(&info);
         *report = make_report(p);
         report_log(*report);
         status = output_commit(&out, *report, err);

@@ -12,16 +12,16 @@
 #include "tests/guard.h"
 #include "tests/shared_data.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
+
+#include "tests/folder.h"
 
 static int read_bytes(Interactions *x, const char *format, const char *log, size_t log_bytes, const char *item,
                       size_t item_bytes, int strict, Err *err) {
@@ -469,32 +469,6 @@ static void test_one_large_user(void **state) {
 
 // ---- folders ----
 
-static char *folder_new(void) {
-    char path[] = "/tmp/latentr3-prepare-XXXXXX";
-    assert_non_null(mkdtemp(path));
-    return mem_strndup(path, strlen(path));
-}
-
-static void put(const char *folder, const char *name, const char *text, size_t bytes) {
-    char *path = file_join(folder, name);
-    Err err = {0};
-    if (file_write(path, text, bytes, &err)) fail_msg("%s", err.message);
-    free(path);
-}
-
-static void folder_remove(char *folder) { // with the files in it
-    DIR *dir = opendir(folder);
-    assert_non_null(dir);
-    for (struct dirent *e; (e = readdir(dir));) {
-        char *path = file_join(folder, e->d_name);
-        if (e->d_name[0] != '.') assert_int_equal(unlink(path), 0);
-        free(path);
-    }
-    closedir(dir);
-    assert_int_equal(rmdir(folder), 0);
-    free(folder);
-}
-
 static void expect_file(const char *folder, const char *name, const char *text) {
     char *path = file_join(folder, name);
     MapFile f;
@@ -539,8 +513,8 @@ static const char tiny_item[] =
 static void test_files(void **state) {
     (void)state;
     char *in = folder_new(), *out = folder_new();
-    put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
-    put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
+    folder_put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
+    folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     json_t *report;
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .category = "book"};
     run(&o, &report);
@@ -571,7 +545,7 @@ static void test_files(void **state) {
 
     // Again into the same folder: it is ours. Without ratings the log has two columns less.
     static const char unrated[] = "user_id:token\titem_id:token\ttimestamp:float\nu\ti1\t1\nu\ti2\t2\nu\ti1\t3\n";
-    put(in, "tiny.inter", unrated, sizeof unrated - 1);
+    folder_put(in, "tiny.inter", unrated, sizeof unrated - 1);
     o.category = NULL;
     run(&o, &report);
     expect_file(out, "train.csv", COLUMN_NAMES("") "u,['i1'],i2,[0],1,\"['It\\'s \"\"1\"\", \\\\']\",Two,[1],2\r\n");
@@ -587,9 +561,9 @@ static void test_refusals(void **state) {
     char *in = folder_new(), *out = folder_new(), *file = file_join(in, "tiny.inter"), *none = file_join(in, "none");
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
     refuses_run(o, ERR_DATA, "no interaction log was found");
-    put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
+    folder_put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
     refuses_run(o, ERR_IO, "the items' titles");
-    put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
+    folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     PrepareOptions bad = o;
     bad.k_core = -1, refuses_run(bad, ERR_USAGE, "k-core -1");
     bad = o, bad.history = 0, refuses_run(bad, ERR_USAGE, "history 0");
@@ -605,19 +579,19 @@ static void test_refusals(void **state) {
     bad = o, bad.out = file, refuses_run(bad, ERR_IO, "tiny.inter");
     bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (0 of 5 interactions");
     bad = o, bad.split = "leave-one-out", refuses_run(bad, ERR_DATA, "no row is left to train on");
-    put(out, "train.csv", "x", 1); // somebody's
+    folder_put(out, "train.csv", "x", 1); // somebody's
     refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
-    put(out, "dataset.json", "{}", 2);
+    folder_put(out, "dataset.json", "{}", 2);
     refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
     expect_file(out, "train.csv", "x");
     o.out = none;
-    put(in, "other.inter", tiny_log, sizeof tiny_log - 1);
+    folder_put(in, "other.inter", tiny_log, sizeof tiny_log - 1);
     refuses_run(o, ERR_DATA, "several logs (other.inter, tiny.inter); name one with --data");
     assert_false(file_exists(none));
     o.input = file; // named, it is found
     run(&o, NULL);
     o.strict = 1;
-    put(in, "tiny.inter", R_LOG "u\n", strlen(R_LOG) + 2);
+    folder_put(in, "tiny.inter", R_LOG "u\n", strlen(R_LOG) + 2);
     refuses_run(o, ERR_DATA, "tiny.inter: line 4: too few fields");
     free(file);
     folder_remove(none), folder_remove(in), folder_remove(out);
@@ -627,14 +601,14 @@ static void test_refusals(void **state) {
 static void test_leftovers(void **state) {
     (void)state;
     char *in = folder_new(), *out = folder_new();
-    put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
-    put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
+    folder_put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
+    folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
-    put(out, "a.tmp-1x", "x", 1);
+    folder_put(out, "a.tmp-1x", "x", 1);
     refuses_run(o, ERR_USAGE, "the folder is not empty");
     folder_remove(out);
     o.out = out = folder_new();
-    put(out, "train.csv.tmp-123", "x", 1);
+    folder_put(out, "train.csv.tmp-123", "x", 1);
     run(&o, NULL);
     folder_remove(in), folder_remove(out);
 }
@@ -718,8 +692,8 @@ static char *as_recbole(const char *movielens) {
     char *parent = folder_new(), *folder = file_join(parent, "ml-as-recbole"); // "ml-": the category is "movie"
     assert_int_equal(file_make_folder(folder, &err), 0);
     free(parent);
-    put(folder, "m.inter", inter.data, inter.len);
-    put(folder, "m.item", titles.data, titles.len);
+    folder_put(folder, "m.inter", inter.data, inter.len);
+    folder_put(folder, "m.item", titles.data, titles.len);
     mapfile_close(&data), mapfile_close(&item);
     str_free(&inter), str_free(&titles);
     free(data_path), free(item_path);

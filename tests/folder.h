@@ -1,0 +1,38 @@
+// Folders for a test's files. Include it behind <cmocka.h>.
+#ifndef TESTS_FOLDER_H
+#define TESTS_FOLDER_H
+
+#include "base/arena.h"
+#include "base/file.h"
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static inline char *folder_new(void) {
+    char path[] = "/tmp/latentr3-test-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    return mem_strndup(path, strlen(path));
+}
+
+static inline void folder_put(const char *folder, const char *name, const char *text, size_t bytes) {
+    char *path = file_join(folder, name);
+    Err err = {0};
+    if (file_write(path, text, bytes, &err)) fail_msg("%s", err.message);
+    free(path);
+}
+
+static inline void folder_remove(char *folder) { // with the files in it
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (struct dirent *e; (e = readdir(dir));) {
+        char *path = file_join(folder, e->d_name);
+        if (e->d_name[0] != '.') assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    closedir(dir);
+    assert_int_equal(rmdir(folder), 0);
+    free(folder);
+}
+
+#endif

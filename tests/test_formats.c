@@ -1,0 +1,464 @@
+// The formats of a log: what each reader takes and refuses, how a file is recognised, filters of titles and time, and the
+// published counts on real data.
+#include "base/log.h"
+#include "base/vec.h"
+#include "data/dataset.h"
+#include "data/filter.h"
+#include "data/interactions.h"
+#include "data/prepare.h"
+#include "tests/guard.h"
+#include "tests/shared_data.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "tests/folder.h"
+
+static const char *const no_columns[RECORD_FIELDS];
+
+static int read_text(Interactions *x, const char *format, const char *const column[RECORD_FIELDS], const char *log,
+                     const char *item, InteractionsOptions o, Err *err) {
+    const RecordsFormat *f = records_format(format);
+    Guard l = guard_copy(log, strlen(log)), i = guard_copy(item ? item : "", item ? strlen(item) : 0);
+    Records logs = {0}, items = {0};
+    *x = (Interactions){0};
+    int status = item ? records_open(&items, f, RECORDS_ITEMS, column, i.data, strlen(item), "the.item", err) : 0;
+    if (status == 0) status = records_open(&logs, f, RECORDS_LOG, column, l.data, strlen(log), "the.log", err);
+    if (status == 0) status = interactions_read(x, item ? &items : NULL, &logs, &o, err);
+    records_close(&items), records_close(&logs);
+    guard_close(&l), guard_close(&i);
+    return status;
+}
+
+// What was read, one event a line: user item time rating title.
+static void expect(const char *format, const char *const column[RECORD_FIELDS], const char *log, const char *item,
+                   InteractionsOptions o, const char *events) {
+    Interactions x;
+    Err err = {0};
+    Str text = {0};
+    if (read_text(&x, format, column, log, item, o, &err)) fail_msg("%s", err.message);
+    for (size_t i = 0; i < x.n; i++) {
+        const Event *e = &x.event[i];
+        str_printf(&text, "%s %s %lld", x.users.text[e->user], x.items.text[e->item], (long long)e->timestamp / x.ticks);
+        if (x.has_rating) str_printf(&text, " %g", x.rating[e->rating]);
+        str_printf(&text, " %s\n", x.titles.text[x.title[e->item]]);
+    }
+    assert_string_equal(text.data, events);
+    str_free(&text);
+    interactions_free(&x);
+}
+
+static void takes(const char *format, const char *log, const char *item, const char *events) {
+    expect(format, no_columns, log, item, (InteractionsOptions){.strict = 1}, events);
+}
+
+// A bad line behind good ones: passed over, an error when strict.
+static void bad_line(const char *format, const char *log, const char *item, const char *line, const char *why) {
+    Interactions x;
+    Err err = {0};
+    Str all = {0}, part = {0};
+    str_printf(&all, "%s%s\n", log, line);
+    if (read_text(&x, format, no_columns, all.data, item, (InteractionsOptions){0}, &err)) fail_msg("%s", err.message);
+    if (x.bad_lines != 1) fail_msg("%s: %lld bad lines", line, (long long)x.bad_lines);
+    interactions_free(&x);
+    assert_int_equal(read_text(&x, format, no_columns, all.data, item, (InteractionsOptions){.strict = 1}, &err), -1);
+    int number = 1; // of the line
+    for (const char *c = log; *c; c++) number += *c == '\n';
+    str_printf(&part, "the.log: line %d: ", number);
+    if (err.code != ERR_DATA || !strstr(err.message, why) || !strstr(err.message, part.data))
+        fail_msg("\"%s\" should say \"%s\" and \"%s\"", err.message, part.data, why);
+    interactions_free(&x);
+    str_free(&all), str_free(&part);
+}
+
+static void refuses(const char *format, const char *const column[RECORD_FIELDS], const char *log, const char *item,
+                    const char *why) {
+    Interactions x;
+    Err err = {0};
+    assert_int_equal(read_text(&x, format, column, log, item, (InteractionsOptions){0}, &err), -1);
+    if (err.code != ERR_DATA || !strstr(err.message, why)) fail_msg("\"%s\" should say \"%s\"", err.message, why);
+    interactions_free(&x);
+}
+
+// ---- Amazon ----
+
+#define A18_ITEMS "{\"asin\": \"B1\", \"title\": \"One &amp; two\"}\n{\"title\": \"Three four\", \"asin\": \"B2\", \"price\": []}\n"
+#define A18_LOG                                                                                                                \
+    "{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5.0, \"reviewText\": \"a \\\"b\\\"\", \"unixReviewTime\": 100}\n"  \
+    "{\"unixReviewTime\": 90, \"overall\": 3, \"asin\": \"B2\", \"reviewerID\": \"V\", \"image\": [\"x\"]}\n"
+
+static void test_amazon_2018(void **state) {
+    (void)state;
+    takes("amazon-2018", A18_LOG, A18_ITEMS, "U B1 100 5 One & two\nV B2 90 3 Three four\n");
+    takes("amazon-2018", "{\"reviewerID\":\"U\",\"asin\":\"B1\",\"unixReviewTime\":100}", A18_ITEMS, "U B1 100 One & two\n");
+    static const char *const bad[][2] = {
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\"}", "\"unixReviewTime\" is missing"},
+        {"{\"reviewerID\": \"U\", \"asin\": null, \"unixReviewTime\": 1}", "\"asin\" is missing"},
+        {"{\"reviewerID\": [\"U\"], \"asin\": \"B1\", \"unixReviewTime\": 1}", "\"reviewerID\" is no text"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"unixReviewTime\": \"5\"}", "\"unixReviewTime\" is no number"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1.5}", "a timestamp with a fraction"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1e400}", "not a plain number"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1419897600000}", "seconds since 1970"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"unixReviewTime\": 5}", "no rating, where others have one"},
+        {"{\"reviewerID\": \"\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 5}", "an empty id"},
+        {"{\"reviewerID\": \"U\\n\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 5}", "a control byte in an id"},
+        {"{'reviewerID': 'U', 'asin': 'B1'}", "byte 2 of the line: a single quote: this is Python"},
+        {"{\"reviewerID\": \"U\"", "the line ends inside the object"},
+        {"[]", "an array: one object a line"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) bad_line("amazon-2018", A18_LOG, A18_ITEMS, bad[i][0], bad[i][1]);
+    refuses("amazon-2018", no_columns, A18_LOG, "{\"asin\": \"B7\"}\n", "no interaction that can be used among 2");
+}
+
+static void test_amazon_2023(void **state) {
+    (void)state;
+    static const char items[] = "{\"main_category\": \"Games\", \"title\": \"One two\", \"parent_asin\": \"P1\"}\n";
+    // The title of a review is no item's; milliseconds order what lies in one second.
+    takes("amazon-2023",
+          "{\"rating\": 5.0, \"title\": \"Nice\", \"asin\": \"B1\", \"parent_asin\": \"P1\", \"user_id\": \"U\", \"timestamp\": "
+          "1588687728923}\n",
+          items, "U P1 1588687728 5 One two\n");
+}
+
+static void test_titles(void **state) {
+    (void)state;
+    static const char items[] = "{\"asin\": \"none\"}\n{\"asin\": \"empty\", \"title\": \" \\\"\\\" \"}\n"
+                                "{\"asin\": \"span\", \"title\": \"A <span id=\\\"x\\\"> b\"}\n{\"asin\": \"short\", \"title\": \"\\u00e9\"}\n"
+                                "{\"asin\": \"long\", \"title\": \"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21\"}\n"
+                                "{\"asin\": \"blanks\", \"title\": \"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19  20\"}\n"
+                                "{\"asin\": \"twenty\", \"title\": \" &quot;1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20&quot; \"}\n";
+    static const char *const ids[] = {"none", "empty", "span", "short", "long", "blanks", "twenty"};
+    Str log = {0};
+    for (int i = 0; i < 7; i++)
+        str_printf(&log, "{\"reviewerID\": \"U\", \"asin\": \"%s\", \"unixReviewTime\": %d}\n", ids[i], i + 1);
+    Interactions x;
+    Err err = {0};
+    InteractionsOptions o = {.strict = 1, .published_titles = 1};
+    if (read_text(&x, "amazon-2018", no_columns, log.data, items, o, &err)) fail_msg("%s", err.message);
+    assert_int_equal(x.n, 1);
+    assert_string_equal(x.titles.text[x.title[x.event[0].item]], "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20");
+    assert_true(x.untitled[TITLE_NONE] == 2 && x.untitled[TITLE_MARKUP] == 1 && x.untitled[TITLE_SHORT] == 1);
+    assert_true(x.untitled[TITLE_LONG] == 2 && x.items_untitled[TITLE_LONG] == 2 && x.users.n == 1);
+    interactions_free(&x);
+    o.published_titles = 0;
+    assert_int_equal(read_text(&x, "amazon-2018", no_columns, log.data, items, o, &err), 0);
+    assert_int_equal(x.n, 5);
+    interactions_free(&x);
+    str_free(&log);
+}
+
+// ---- MovieLens ----
+
+static void test_movielens(void **state) {
+    (void)state;
+    static const char movies[] = "1::Toy Story (1995)::Animation\r\n2::A::B :: C (1990)::Drama|War\n3::Mis\xe9rables::\n";
+    takes("ml-1m", "7::2::5::100\n7::3::3.5::90\r\n", movies, "7 2 100 5 A::B :: C (1990)\n7 3 90 3.5 Mis\xc3\xa9rables\n");
+    static const char *const bad[][2] = {{"7::2::5", "too few fields"},
+                                         {"7::2::5::100::", "too many fields"},
+                                         {"7|2|5|100", "fields between '|' as in MovieLens-100K"},
+                                         {"7::2::5.5::100", "a rating that is not 0.5, 1, 1.5, ... 5"},
+                                         {"7::2::0.3::100", "a rating that is not"},
+                                         {"0::2::5::100", "an id that is not a whole number"},
+                                         {"7::2::5::100.5", "not a whole number"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) bad_line("ml-1m", "7::2::5::100\n", movies, bad[i][0], bad[i][1]);
+
+    static const char csv[] = "movieId,title,genres\r\n1,\"Say \"\"x\"\", now (1995)\",A|B\r\n2,Two,C\r\n";
+    takes("ml-csv", "userId,movieId,rating,timestamp\r\n7,1,0.5,100\r\n7,2,5.0,90\r\n", csv,
+          "7 1 100 0.5 Say \"x\", now (1995)\n7 2 90 5 Two\n");
+    bad_line("ml-csv", "userId,movieId,rating,timestamp\n7,1,5,100\n", csv, "7,1,5", "3 fields where the header has 4");
+    refuses("ml-csv", no_columns, "userId,rating,timestamp\n7,5,100\n", csv, "no column of the user, or none of the item's id");
+    refuses("ml-csv", no_columns, "userId,movieId,rating,timestamp\n7,\"1,5,100\n", csv, "the quote is not closed");
+}
+
+// ---- columns ----
+
+static void test_columns(void **state) {
+    (void)state;
+    takes("tsv", "x\tuser\ttime\titem\n-\tu\t100\ta\n\tv\t90\tb\n", "name\titem\nOne\ta\nTwo\tb\n", "u a 100 One\nv b 90 Two\n");
+    takes("csv", "user_id,item_id,rating,timestamp\nu,a,4.5,100000000000\n", "item_id,title\na,\"One\"\n",
+          "u a 100000000 4.5 One\n"); // milliseconds by their size
+    takes("jsonl", "{\"user_id\": 7, \"item_id\": 5, \"timestamp\": 100}\n", "{\"item_id\": 5, \"title\": \"One\"}\n", "7 5 100 One\n");
+    takes("csv", "user,item,title\nu,a,\"One, more\"\nv,b,Two\nu,b,Two\n", NULL, "u a 1 One, more\nv b 2 Two\nu b 3 Two\n");
+    takes("csv", "user,item\nu,a\nv,b\n", NULL, "u a 1 a\nv b 2 b\n"); // ids for titles, the order of the log for times
+    static const char *const named[RECORD_FIELDS] = {"who", "what", "when", "stars", "label"};
+    InteractionsOptions strict = {.strict = 1};
+    expect("tsv", named, "user\twho\twhat\twhen\tstars\nx\tu\ta\t100\t2\n", "what\tlabel\ttitle\na\tOne\tNo\n", strict,
+           "u a 100 2 One\n");
+    expect("jsonl", named, "{\"who\": \"u\", \"what\": \"a\", \"when\": 100, \"stars\": 2}\n",
+           "{\"what\": \"a\", \"label\": \"One\"}\n", strict, "u a 100 2 One\n");
+    refuses("tsv", named, "user\twho\twhat\tstars\nx\tu\ta\t2\n", "what\tlabel\na\tOne\n", "the.log: line 1: no column when");
+    refuses("csv", named, "who,what,when,stars\nu,a,5,2\n", "what,title\na,One\n", "the.item: line 1: no column label");
+    refuses("tsv", no_columns, "user\tuser\titem\nu\tv\ta\n", NULL, "a field of the header stands twice");
+    refuses("csv", no_columns, "user,item,item\nu,v,a\n", NULL, "a field of the header stands twice");
+    refuses("tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL, "no column of the user");
+}
+
+static void test_sequences(void **state) {
+    (void)state;
+    takes("sequences", "u a b  a\nv\tb c\nu c\n", NULL, "u a 1 a\nu b 2 b\nu a 3 a\nv b 4 b\nv c 5 c\nu c 6 c\n");
+    bad_line("sequences", "1 5\n1 7\n", NULL, "2", "no item behind the user");
+}
+
+static void test_window(void **state) {
+    (void)state;
+    expect("csv", no_columns, "user,item,time\nu,a,100\nu,b,199\nu,c,200\nv,d,99\n", NULL,
+           (InteractionsOptions){.strict = 1, .from = 100, .until = 200}, "u a 100 a\nu b 199 b\n");
+    static const struct {
+        int64_t from, to;
+    } back[] = {{1506816000, 1498867200},  // 2017-10-01 to 2017-07-01
+                {1483228800, 1475280000},  // 2017-01-01 to 2016-10-01
+                {1590969599, 1583020799},  // 2020-05-31T23:59:59 to 2020-02-29T23:59:59
+                {1559260800, 1551312000}}; // 2019-05-31 to 2019-02-28
+    for (size_t i = 0; i < sizeof back / sizeof *back; i++)
+        assert_true(filter_months_back(back[i].from, 3) == back[i].to);
+}
+
+// The window moves back until the core has enough items, and no further; where there are never enough, to the beginning.
+static void test_min_items(void **state) {
+    (void)state;
+    const int64_t month = 1498867200; // 2017-07-01; items 0..9 are met twice a month, from January 2015 (one new a month) on
+    for (int least = 1; least <= 12; least++) {
+        Interactions x = {.ticks = 1, .has_time = 1};
+        for (int u = 0; u < 2; u++) intern_put(&x.users, &"uv"[u], 1);
+        for (int i = 0; i < 10; i++) intern_put(&x.items, &"0123456789"[i], 1);
+        x.event = mem_alloc(20, sizeof *x.event);
+        for (int i = 0; i < 10; i++)
+            for (int u = 0; u < 2; u++)
+                x.event[x.n++] = (Event){.user = u, .item = i, .timestamp = filter_months_back(month, i) + 1000};
+        FilterCounts c;
+        filter_apply(&c, &x, &(FilterOptions){1, 2, month, least});
+        int steps = least <= 1 ? 0 : (least + 1) / 3; // i months back lie in the window where i <= 3 steps
+        if (least > 10) steps = 3;
+        assert_true(c.from == filter_months_back(month, 3 * steps));
+        assert_int_equal(c.items, 3 * steps + 1);
+        assert_int_equal(x.n, 2 * c.items);
+        assert_int_equal(c.outside_window, 20 - 2 * c.items);
+        interactions_free(&x);
+    }
+}
+
+// ---- what a file is ----
+
+static void sniffs(const char *head, const char *format, RecordsRole role) {
+    const RecordsFormat *f = NULL;
+    RecordsRole r;
+    int known = records_sniff(&f, &r, no_columns, head, strlen(head));
+    if (known != (format != NULL) || (known && (strcmp(f->name, format) != 0 || r != role)))
+        fail_msg("%.60s: %s %d", head, known ? f->name : "unknown", known ? (int)r : 0);
+}
+
+static void test_sniff(void **state) {
+    (void)state;
+    sniffs(A18_LOG, "amazon-2018", RECORDS_LOG);
+    sniffs("broken\n" A18_LOG, "amazon-2018", RECORDS_LOG);
+    sniffs(A18_ITEMS, "amazon-2018", RECORDS_ITEMS);
+    sniffs("{\"rating\": 5.0, \"asin\": \"B\", \"parent_asin\": \"P\", \"user_id\": \"U\", \"timestamp\": 1588687728923}\n",
+           "amazon-2023", RECORDS_LOG);
+    sniffs("{\"title\": \"One\", \"parent_asin\": \"P1\"}\n", "amazon-2023", RECORDS_ITEMS);
+    sniffs("{\"user\": 1, \"item\": 2}\n", "jsonl", RECORDS_LOG);
+    sniffs("{\"item\": 2, \"name\": \"x\"}\n", "jsonl", RECORDS_ITEMS);
+    sniffs("1::1193::5::978300760\n", "ml-1m", RECORDS_LOG);
+    sniffs("1::Toy Story (1995)::Animation\n", "ml-1m", RECORDS_ITEMS);
+    sniffs("1::F::1::10::48067\n", NULL, RECORDS_LOG); // users.dat
+    sniffs("196\t242\t3\t881250949\n", "ml-100k", RECORDS_LOG);
+    sniffs("1|Toy Story (1995)|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n", "ml-100k", RECORDS_ITEMS);
+    sniffs("1|24|M|technician|85711\n", NULL, RECORDS_LOG); // u.user
+    sniffs("userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n", "ml-csv", RECORDS_LOG);
+    sniffs("movieId,title,genres\n1,Toy Story (1995),A\n", "ml-csv", RECORDS_ITEMS);
+    sniffs("user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ti\t4\t5\n", "recbole", RECORDS_LOG);
+    sniffs("item_id:token\ttitle:token_seq\ni\tOne\n", "recbole", RECORDS_ITEMS);
+    sniffs("user_id\titem_id\ttimestamp\n100\t2857\t978300019\n", "tsv", RECORDS_LOG);
+    sniffs("item_id\ttitle\n100\tToy Story\n", "tsv", RECORDS_ITEMS);
+    sniffs("user,item\nu,a\n", "csv", RECORDS_LOG);
+    sniffs("item,title\na,One\n", "csv", RECORDS_ITEMS);
+    sniffs("1 2 3\n4 5\n", "sequences", RECORDS_LOG);
+    sniffs("user_id,item_asins,history_item_title,item_title\n", "latentr3", RECORDS_LOG);
+    sniffs("", NULL, RECORDS_LOG);
+    sniffs("This is a text.\n", NULL, RECORDS_LOG);
+    sniffs("1\t2\t3\n", NULL, RECORDS_LOG); // numbers between tabs may be anything
+    static const char *const named[RECORD_FIELDS] = {"who", "what", NULL, NULL, NULL};
+    const RecordsFormat *f;
+    RecordsRole r;
+    static const char head[] = "who,what\nu,a\n";
+    assert_true(records_sniff(&f, &r, named, head, sizeof head - 1) && !strcmp(f->name, "csv") && r == RECORDS_LOG);
+    sniffs(head, NULL, RECORDS_LOG);
+}
+
+// ---- folders ----
+
+static void run(const PrepareOptions *o, json_t **report) {
+    Err err = {0};
+    if (prepare_run(o, report, &err)) fail_msg("%s", err.message);
+}
+
+static const char *source_format(const json_t *report) {
+    return json_string_value(json_object_get(json_object_get(report, "source"), "format"));
+}
+
+static long long count(const json_t *o, const char *a, const char *b, const char *c) {
+    const json_t *v = json_object_get(json_object_get(o, a), b);
+    if (c) v = json_object_get(v, c);
+    assert_true(json_is_integer(v));
+    return json_integer_value(v);
+}
+
+// Which of several files is taken, and a log through a pipe.
+static void test_choice(void **state) {
+    (void)state;
+    static const char ratings[] = "userId,movieId,rating,timestamp\n1,1,5,10\n1,2,5,20\n1,1,5,30\n",
+                      tags[] = "userId,movieId,tag,timestamp\n1,1,fun,10\n", movies[] = "movieId,title,genres\n1,One,A\n2,Two,B\n";
+    char *in = folder_new(), *out = folder_new();
+    folder_put(in, "ratings.csv", ratings, sizeof ratings - 1);
+    folder_put(in, "tags.csv", tags, sizeof tags - 1); // a log by its columns
+    folder_put(in, "movies.csv", movies, sizeof movies - 1);
+    folder_put(in, "README.txt", "Nothing\n", 8);
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1};
+    json_t *report;
+    run(&o, &report);
+    assert_string_equal(source_format(report), "ml-csv");
+    assert_string_equal(json_string_value(json_object_get(report, "category")), "movie");
+    assert_true(count(report, "counts", "interactions", NULL) == 3 && count(report, "counts", "rows", "train") == 1);
+    char *before = json_dumps(json_object_get(report, "files"), JSON_COMPACT);
+    json_decref(report);
+
+    char *items = file_join(in, "movies.csv"), *pipe = file_join(out, "pipe"), *elsewhere = folder_new(), command[512];
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    snprintf(command, sizeof command, "cat '%s/ratings.csv' >'%s' &", in, pipe);
+    assert_int_equal(system(command), 0);
+    o.input = pipe, o.items = items, o.out = elsewhere;
+    run(&o, &report);
+    char *piped = json_dumps(json_object_get(report, "files"), JSON_COMPACT);
+    assert_string_equal(piped, before);
+    json_decref(report);
+    Err err = {0};
+    o.input = items, o.out = elsewhere;
+    assert_int_equal(prepare_run(&o, NULL, &err), -1);
+    assert_non_null(strstr(err.message, "a file of items (ml-csv), not a log"));
+    free(before), free(piped), free(items), free(pipe);
+    folder_remove(in), folder_remove(out), folder_remove(elsewhere);
+}
+
+static void refuses_run(PrepareOptions o, int code, const char *part) {
+    Err err = {0};
+    assert_int_equal(prepare_run(&o, NULL, &err), -1);
+    if (err.code != code || !strstr(err.message, part)) fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
+}
+
+static void test_options(void **state) {
+    (void)state;
+    char *in = folder_new(), *out = folder_new(), *log = file_join(in, "log.txt");
+    folder_put(in, "log.txt", "1 5 6 7 5\n2 5 6 7 5\n", 20);
+    PrepareOptions o = {.input = log, .out = out, .history = 10, .split = "time"}, bad;
+    refuses_run(o, ERR_USAGE, "no times to split by");
+    o.split = "leave-one-out";
+    bad = o, bad.from = "2017-10-01", refuses_run(bad, ERR_DATA, "no interaction that can be used");
+    bad = o, bad.min_items = 3, refuses_run(bad, ERR_USAGE, "say where it begins");
+    bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before until");
+    bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings");
+    static const char *const dates[] = {"2017-10", "2017-13-01", "2017-02-29", "17-10-01", "2017-10-01x", " 2017-10-1", "1969-01-01", ""};
+    for (size_t i = 0; i < sizeof dates / sizeof *dates; i++)
+        bad = o, bad.from = dates[i], refuses_run(bad, ERR_USAGE, "a date of the form 2017-10-01");
+    json_t *report;
+    run(&o, &report);
+    assert_true(count(report, "counts", "rows", "test") == 2 && count(report, "counts", "items", NULL) == 3);
+    assert_string_equal(source_format(report), "sequences");
+    json_decref(report);
+    folder_put(in, "log.txt", "nothing\n", 8);
+    refuses_run(o, ERR_DATA, "no format that is known; --format says which (amazon-2018|");
+    free(log);
+    folder_remove(in), folder_remove(out);
+}
+
+// ---- real data ----
+
+static void expect_rows(const json_t *report, long long train, long long valid, long long test) {
+    assert_int_equal(count(report, "counts", "rows", "train"), train);
+    assert_int_equal(count(report, "counts", "rows", "valid"), valid);
+    assert_int_equal(count(report, "counts", "rows", "test"), test);
+}
+
+// The published rule; counts of an independent script.
+static void test_games(void **state) {
+    (void)state;
+    char *in = shared_data("games"), *out;
+    if (!in) skip();
+    out = folder_new();
+    json_t *report;
+    run(&(PrepareOptions){.input = in,
+                          .out = out,
+                          .from = "2017-10-01",
+                          .until = "2018-11-01",
+                          .min_items = 5000,
+                          .k_core = 5,
+                          .history = 10,
+                          .split = "time",
+                          .strict = 1},
+        &report);
+    assert_string_equal(source_format(report), "amazon-2018");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(report, "window"), "from")), "2015-04-01");
+    assert_int_equal(count(report, "counts", "users", NULL), 12886);
+    assert_int_equal(count(report, "counts", "items", NULL), 5146);
+    assert_int_equal(count(report, "counts", "interactions", NULL), 101747);
+    expect_rows(report, 71088, 8886, 8887);
+    json_decref(report);
+    folder_remove(out);
+    free(in);
+}
+
+static void test_movielens_1m(void **state) {
+    (void)state;
+    char *in = shared_data("ml-1m"), *out;
+    if (!in) skip();
+    out = folder_new();
+    json_t *report;
+    run(&(PrepareOptions){.input = in, .out = out, .k_core = 5, .history = 1, .split = "leave-one-out", .strict = 1}, &report);
+    assert_string_equal(source_format(report), "tsv");
+    assert_int_equal(count(report, "counts", "users", NULL), 6040);
+    assert_int_equal(count(report, "counts", "items", NULL), 3416);
+    expect_rows(report, 999611 - 3 * 6040, 6040, 6040);
+    assert_int_equal(count(report, "repeated", "titles", NULL), 36);
+    assert_int_equal(count(report, "ties", "users_in_last_two", NULL), 2544); // 42.1 %
+    json_decref(report);
+    folder_remove(out);
+    free(in);
+}
+
+// The published folder comes out as it went in, byte for byte; its train.csv is not there.
+static void test_published(void **state) {
+    (void)state;
+    static const char *const name[] = {"valid.csv", "test.csv", "info.txt"};
+    char *in = shared_data("d3-office"), *out;
+    if (!in) skip();
+    out = folder_new();
+    json_t *report;
+    run(&(PrepareOptions){.input = in, .out = out, .format = "latentr3", .history = 10, .split = "time", .strict = 1}, &report);
+    expect_rows(report, 0, 4866, 4866);
+    for (int i = 0; i < 3; i++) {
+        char *path = file_join(in, name[i]), hex[33];
+        assert_int_equal(file_hash(hex, path, NULL), 0);
+        assert_string_equal(json_string_value(json_object_get(json_object_get(report, "files"), name[i])), hex);
+        free(path);
+    }
+    char *train = file_join(out, "train.csv");
+    assert_false(file_exists(train));
+    json_decref(report);
+    free(train), free(in);
+    folder_remove(out);
+}
+
+int main(void) {
+    log_level = LOG_ERROR;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_amazon_2018), cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_movielens),   cmocka_unit_test(test_columns),     cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_window),      cmocka_unit_test(test_min_items),   cmocka_unit_test(test_sniff),
+        cmocka_unit_test(test_choice),      cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
+        cmocka_unit_test(test_movielens_1m), cmocka_unit_test(test_published),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
