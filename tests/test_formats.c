@@ -87,7 +87,8 @@ static void refuses(const char *format, const char *const column[RECORD_FIELDS],
 
 // ---- Amazon ----
 
-#define A18_ITEMS "{\"asin\": \"B1\", \"title\": \"One &amp; two\"}\n{\"title\": \"Three four\", \"asin\": \"B2\", \"price\": []}\n"
+#define A18_ITEMS                                                                                                              \
+    "{\"asin\": \"B1\", \"title\": \"One &amp; two\"}\n{\"title\": \"Three four\", \"asin\": \"B2\", \"price\": []}\n"
 #define A18_LOG                                                                                                                \
     "{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5.0, \"reviewText\": \"a \\\"b\\\"\", \"unixReviewTime\": 100}\n"  \
     "{\"unixReviewTime\": 90, \"overall\": 3, \"asin\": \"B2\", \"reviewerID\": \"V\", \"image\": [\"x\"]}\n"
@@ -119,19 +120,21 @@ static void test_amazon_2023(void **state) {
     (void)state;
     static const char items[] = "{\"main_category\": \"Games\", \"title\": \"One two\", \"parent_asin\": \"P1\"}\n";
     // The title of a review is no item's; milliseconds order what lies in one second.
-    takes("amazon-2023",
-          "{\"rating\": 5.0, \"title\": \"Nice\", \"asin\": \"B1\", \"parent_asin\": \"P1\", \"user_id\": \"U\", \"timestamp\": "
-          "1588687728923}\n",
-          items, "U P1 1588687728 5 One two\n");
+    takes(
+        "amazon-2023",
+        "{\"rating\": 5.0, \"title\": \"Nice\", \"asin\": \"B1\", \"parent_asin\": \"P1\", \"user_id\": \"U\", \"timestamp\": "
+        "1588687728923}\n",
+        items, "U P1 1588687728 5 One two\n");
 }
 
 static void test_titles(void **state) {
     (void)state;
-    static const char items[] = "{\"asin\": \"none\"}\n{\"asin\": \"empty\", \"title\": \" \\\"\\\" \"}\n"
-                                "{\"asin\": \"span\", \"title\": \"A <span id=\\\"x\\\"> b\"}\n{\"asin\": \"short\", \"title\": \"\\u00e9\"}\n"
-                                "{\"asin\": \"long\", \"title\": \"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21\"}\n"
-                                "{\"asin\": \"blanks\", \"title\": \"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19  20\"}\n"
-                                "{\"asin\": \"twenty\", \"title\": \" &quot;1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20&quot; \"}\n";
+    static const char items[] =
+        "{\"asin\": \"none\"}\n{\"asin\": \"empty\", \"title\": \" \\\"\\\" \"}\n"
+        "{\"asin\": \"span\", \"title\": \"A <span id=\\\"x\\\"> b\"}\n{\"asin\": \"short\", \"title\": \"\\u00e9\"}\n"
+        "{\"asin\": \"long\", \"title\": \"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21\"}\n"
+        "{\"asin\": \"blanks\", \"title\": \"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19  20\"}\n"
+        "{\"asin\": \"twenty\", \"title\": \" &quot;1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20&quot; \"}\n";
     static const char *const ids[] = {"none", "empty", "span", "short", "long", "blanks", "twenty"};
     Str log = {0};
     for (int i = 0; i < 7; i++)
@@ -179,10 +182,12 @@ static void test_movielens(void **state) {
 
 static void test_columns(void **state) {
     (void)state;
-    takes("tsv", "x\tuser\ttime\titem\n-\tu\t100\ta\n\tv\t90\tb\n", "name\titem\nOne\ta\nTwo\tb\n", "u a 100 One\nv b 90 Two\n");
+    takes("tsv", "x\tuser\ttime\titem\n-\tu\t100\ta\n\tv\t90\tb\n", "name\titem\nOne\ta\nTwo\tb\n",
+          "u a 100 One\nv b 90 Two\n");
     takes("csv", "user_id,item_id,rating,timestamp\nu,a,4.5,100000000000\n", "item_id,title\na,\"One\"\n",
           "u a 100000000 4.5 One\n"); // milliseconds by their size
-    takes("jsonl", "{\"user_id\": 7, \"item_id\": 5, \"timestamp\": 100}\n", "{\"item_id\": 5, \"title\": \"One\"}\n", "7 5 100 One\n");
+    takes("jsonl", "{\"user_id\": 7, \"item_id\": 5, \"timestamp\": 100}\n", "{\"item_id\": 5, \"title\": \"One\"}\n",
+          "7 5 100 One\n");
     takes("csv", "user,item,title\nu,a,\"One, more\"\nv,b,Two\nu,b,Two\n", NULL, "u a 1 One, more\nv b 2 Two\nu b 3 Two\n");
     takes("csv", "user,item\nu,a\nv,b\n", NULL, "u a 1 a\nv b 2 b\n"); // ids for titles, the order of the log for times
     static const char *const named[RECORD_FIELDS] = {"who", "what", "when", "stars", "label"};
@@ -214,8 +219,7 @@ static void test_window(void **state) {
                 {1483228800, 1475280000},  // 2017-01-01 to 2016-10-01
                 {1590969599, 1583020799},  // 2020-05-31T23:59:59 to 2020-02-29T23:59:59
                 {1559260800, 1551312000}}; // 2019-05-31 to 2019-02-28
-    for (size_t i = 0; i < sizeof back / sizeof *back; i++)
-        assert_true(filter_months_back(back[i].from, 3) == back[i].to);
+    for (size_t i = 0; i < sizeof back / sizeof *back; i++) assert_true(filter_months_back(back[i].from, 3) == back[i].to);
 }
 
 // The window moves back until the core has enough items, and no further; where there are never enough, to the beginning.
@@ -311,7 +315,8 @@ static long long count(const json_t *o, const char *a, const char *b, const char
 static void test_choice(void **state) {
     (void)state;
     static const char ratings[] = "userId,movieId,rating,timestamp\n1,1,5,10\n1,2,5,20\n1,1,5,30\n",
-                      tags[] = "userId,movieId,tag,timestamp\n1,1,fun,10\n", movies[] = "movieId,title,genres\n1,One,A\n2,Two,B\n";
+                      tags[] = "userId,movieId,tag,timestamp\n1,1,fun,10\n",
+                      movies[] = "movieId,title,genres\n1,One,A\n2,Two,B\n";
     char *in = folder_new(), *out = folder_new();
     folder_put(in, "ratings.csv", ratings, sizeof ratings - 1);
     folder_put(in, "tags.csv", tags, sizeof tags - 1); // a log by its columns
@@ -346,7 +351,8 @@ static void test_choice(void **state) {
 static void refuses_run(PrepareOptions o, int code, const char *part) {
     Err err = {0};
     assert_int_equal(prepare_run(&o, NULL, &err), -1);
-    if (err.code != code || !strstr(err.message, part)) fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
+    if (err.code != code || !strstr(err.message, part))
+        fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
 }
 
 static void test_options(void **state) {
@@ -360,7 +366,8 @@ static void test_options(void **state) {
     bad = o, bad.min_items = 3, refuses_run(bad, ERR_USAGE, "say where it begins");
     bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before until");
     bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings");
-    static const char *const dates[] = {"2017-10", "2017-13-01", "2017-02-29", "17-10-01", "2017-10-01x", " 2017-10-1", "1969-01-01", ""};
+    static const char *const dates[] = {"2017-10",     "2017-13-01", "2017-02-29", "17-10-01",
+                                        "2017-10-01x", " 2017-10-1", "1969-01-01", ""};
     for (size_t i = 0; i < sizeof dates / sizeof *dates; i++)
         bad = o, bad.from = dates[i], refuses_run(bad, ERR_USAGE, "a date of the form 2017-10-01");
     json_t *report;
@@ -454,10 +461,10 @@ static void test_published(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_amazon_2018), cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
-        cmocka_unit_test(test_movielens),   cmocka_unit_test(test_columns),     cmocka_unit_test(test_sequences),
-        cmocka_unit_test(test_window),      cmocka_unit_test(test_min_items),   cmocka_unit_test(test_sniff),
-        cmocka_unit_test(test_choice),      cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
+        cmocka_unit_test(test_amazon_2018),  cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_movielens),    cmocka_unit_test(test_columns),     cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_window),       cmocka_unit_test(test_min_items),   cmocka_unit_test(test_sniff),
+        cmocka_unit_test(test_choice),       cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
         cmocka_unit_test(test_movielens_1m), cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

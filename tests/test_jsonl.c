@@ -54,8 +54,8 @@ static void test_members(void **state) {
     takes("{\"\\u0061\":1,\"c\":\"\\ud800 \\u0000\"}", JSONL_NUMBER, "1", JSONL_ABSENT, NULL); // faults of texts nobody reads
     takes("{\"a\":\"\",\"b\":0}", JSONL_STRING, "", JSONL_NUMBER, "0");
     takes("{\"c\":1,\"c\":2}", JSONL_ABSENT, NULL, JSONL_ABSENT, NULL);
-    takes("{\"a\":\"twenty bytes and more, and no escape\"}", JSONL_STRING, "twenty bytes and more, and no escape", JSONL_ABSENT,
-          NULL);
+    takes("{\"a\":\"twenty bytes and more, and no escape\"}", JSONL_STRING, "twenty bytes and more, and no escape",
+          JSONL_ABSENT, NULL);
 }
 
 static void test_refusals(void **state) {
@@ -112,7 +112,8 @@ static int draw(Random *r, int n) {
 }
 
 static json_t *random_value(Random *r, int depth) {
-    static const char *const texts[] = {"", "a", "b", "x \" y", "\\", "\n\t", "\xc3\xa9", "\xf0\x9f\x98\x80", "long text of 40 letters, with nothing in it"};
+    static const char *const texts[] = {
+        "", "a", "b", "x \" y", "\\", "\n\t", "\xc3\xa9", "\xf0\x9f\x98\x80", "long text of 40 letters, with nothing in it"};
     json_t *v;
     switch (draw(r, depth ? 8 : 6)) {
     case 0: return json_integer(draw(r, 1000) - 500);
@@ -144,11 +145,11 @@ static void compare(const char *line, size_t n, int *taken) {
             fail_msg("%.*s: byte %zu: %s", (int)n, line, jsonl_byte(&j), fault);
         for (int i = 0; i < 2 && !fault; i++) {
             const json_t *value = json_object_get(json, names[i]);
-            JsonlKind kind = !value                    ? JSONL_ABSENT
-                             : json_is_null(value)     ? JSONL_NULL
-                             : json_is_string(value)   ? JSONL_STRING
-                             : json_is_number(value)   ? JSONL_NUMBER
-                                                       : JSONL_OTHER;
+            JsonlKind kind = !value                  ? JSONL_ABSENT
+                             : json_is_null(value)   ? JSONL_NULL
+                             : json_is_string(value) ? JSONL_STRING
+                             : json_is_number(value) ? JSONL_NUMBER
+                                                     : JSONL_OTHER;
             if (v[i].kind != kind) fail_msg("%.*s: %s is of kind %d, not %d", (int)n, line, names[i], v[i].kind, kind);
             if (kind == JSONL_STRING)
                 assert_true(v[i].len == json_string_length(value) && !memcmp(v[i].text, json_string_value(value), v[i].len));

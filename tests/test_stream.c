@@ -110,7 +110,8 @@ static void refuses(const char *bytes, size_t n, const char *part) {
     Err err = {0};
     assert_int_equal(read_back(bytes, n, &out, NULL, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
-    if (!strstr(err.message, part) || !strstr(err.message, "file: byte ")) fail_msg("\"%s\" should say \"%s\"", err.message, part);
+    if (!strstr(err.message, part) || !strstr(err.message, "file: byte "))
+        fail_msg("\"%s\" should say \"%s\"", err.message, part);
     str_free(&out);
 }
 

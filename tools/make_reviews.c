@@ -21,9 +21,10 @@ static uint64_t draw_low(uint64_t n, double power) {
     return (uint64_t)((double)n * pow((double)(draw() >> 11) * 0x1p-53, power));
 }
 
-static const char *const words[] = {"a",    "the",  "it",     "works", "great",  "with",  "my",      "old",   "radio", "cable",
-                                    "and",  "very", "good",   "for",   "price",  "not",   "bad",     "black", "case",  "charger",
-                                    "this", "is",   "bought", "two",   "months", "later", "returned", "fast",  "screen", "product"};
+static const char *const words[] = {"a",      "the",   "it",       "works",   "great",  "with",   "my",     "old",
+                                    "radio",  "cable", "and",      "very",    "good",   "for",    "price",  "not",
+                                    "bad",    "black", "case",     "charger", "this",   "is",     "bought", "two",
+                                    "months", "later", "returned", "fast",    "screen", "product"};
 
 static void put_words(int n) {
     for (int i = 0; i < n; i++) printf("%s%s", i ? " " : "", words[draw() % (sizeof words / sizeof *words)]);

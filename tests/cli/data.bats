@@ -39,6 +39,52 @@ make_logs() {
     diff -r "$TMP/a" "$TMP/b"
 }
 
+@test "prepare: the same log as TSV, CSV and JSON lines, plain and gzip, gives the same rows" {
+    make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
+    mkdir "$TMP/tsv" "$TMP/csv" "$TMP/jsonl"
+    sed -E '1s/:[a-z_]+//g' "$TMP/recbole/small.inter" | gzip >"$TMP/tsv/log.gz"
+    sed -E '1s/:[a-z_]+//g' "$TMP/recbole/small.item" >"$TMP/tsv/titles"
+    zcat "$TMP/tsv/log.gz" | tr '\t' , >"$TMP/csv/log"
+    tr '\t' , <"$TMP/tsv/titles" | gzip >"$TMP/csv/titles"
+    awk 'NR > 1 {printf "{\"user\": %s, \"asin\": \"%s\", \"stars\": %s, \"ts\": %s000}\n", $1, $2, $3, $4}' "$TMP/recbole/small.inter" >"$TMP/jsonl/log"
+    awk -F '\t' 'NR > 1 {printf "{\"asin\": \"%s\", \"title\": \"%s\"}\n", $1, $2}' "$TMP/recbole/small.item" >"$TMP/jsonl/titles"
+    for format in tsv csv jsonl; do
+        "$LATENTR3" prepare --data "$TMP/$format" --out "$TMP/$format.out" --json 2>"$TMP/said" |
+            jq -e --arg format "$format" '.source.format == $format and .counts.rows == {"train": 352, "valid": 44, "test": 44}
+                and .dropped.interactions.too_few == 0 and (.source.files | length) == 2 and (.files["test.csv"] | length) == 32'
+        grep -q "log.*: $format\$" "$TMP/said"
+        for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/$format.out/$file"; done
+    done
+    # A pipe, and the items named.
+    mkfifo "$TMP/pipe"
+    cat "$TMP/csv/log" >"$TMP/pipe" &
+    exits 0 "$LATENTR3" prepare --data "$TMP/pipe" --items "$TMP/tsv/titles" --out "$TMP/piped"
+    cmp "$TMP/a/train.csv" "$TMP/piped/train.csv"
+    # The folder that was written is itself an input.
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/again" --strict
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/again/$file"; done
+    jq -e '.leakage.train_rows_after_first_test == 0 and .cold.rows.test == 0' "$TMP/again/dataset.json"
+}
+
+@test "prepare: bad lines are named and counted, or refused" {
+    make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
+    printf '1\t2\n1\t2\tx\t880000000\n' >>"$TMP/recbole/small.inter"
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/b"
+    says '*small.inter: line 482: too few fields (line passed over)*small.inter: line 483: not a plain number*"bad_line":2*'
+    cmp "$TMP/a/train.csv" "$TMP/b/train.csv"
+    refuses 3 '*small.inter: line 482: too few fields' env LATENTR3_LOG=error "$LATENTR3" prepare --strict --data "$TMP/recbole" --out "$TMP/c"
+    [ ! -e "$TMP/c/train.csv" ]
+    gzip "$TMP/recbole/small.inter"
+    head -c 500 "$TMP/recbole/small.inter.gz" >"$TMP/recbole/small.inter"
+    rm "$TMP/recbole/small.inter.gz"
+    exits 3 "$LATENTR3" prepare --data "$TMP/recbole/small.inter" --format recbole --out "$TMP/c"
+    says '*byte 500 of the gzip file: the file is cut off*'
+    refuses 2 '*a date of the form 2017-10-01*' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --from 2017-10
+    refuses 2 '*say where it begins*' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --min-items 3
+}
+
 @test "prepare: what is refused" {
     make_logs
     refuses 4 '*' "$LATENTR3" prepare --data "$TMP/none" --out "$TMP/out"

@@ -150,3 +150,19 @@ title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
     refuses 2 '*same file*' "$LATENTR3" sft --model "$WORLD/world/model" --data "$TMP/data" --category movie --out "$TMP/out"
     [ ! -e "$TMP/out" ]
 }
+
+@test "sft and rl never open test.csv: with a pipe in its place they do the same" {
+    cp -r "$WORLD/world/data" "$TMP/blind"
+    rm "$TMP/blind/test.csv"
+    mkfifo "$TMP/blind/test.csv" # refused by whoever opens it
+    exits 4 "$LATENTR3" eval --model "$WORLD/sft" --data "$TMP/blind" --sample 5
+    for data in "$WORLD/world/data" "$TMP/blind"; do
+        exits 0 timeout 60 "$LATENTR3" sft --model "$WORLD/world/model" --data "$data" --out "$TMP/model" "${quick[@]}" --max-steps 1 --force
+        sha256sum <"$TMP/model/model.safetensors" >>"$TMP/sft"
+        exits 0 timeout 60 "$LATENTR3" rl --model "$WORLD/sft" --data "$data" --out "$TMP/model" --max-steps 1 --batch 4 --samples 2 \
+            --warmup 1 --eval-rows 5 --dtype f32 --threads 1 --force
+        sha256sum <"$TMP/model/model.safetensors" >>"$TMP/rl"
+    done
+    [ "$(sort -u "$TMP/sft" | wc -l)" -eq 1 ]
+    [ "$(sort -u "$TMP/rl" | wc -l)" -eq 1 ]
+}
