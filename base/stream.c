@@ -123,6 +123,7 @@ static void *run(void *argument) {
         int free_block = (s->first + s->filled) % BLOCKS, stop = s->stop;
         pthread_mutex_unlock(&s->lock);
         if (stop) break;
+        if (!s->block[free_block]) s->block[free_block] = mem_alloc(STREAM_BLOCK, 1); // small files need one
         size_t n;
         int failed = started ? next_block(s, s->block[free_block], &n) : first_block(s, s->block[free_block], &n);
         last = failed || n < STREAM_BLOCK;
@@ -160,7 +161,6 @@ Stream *stream_open(const char *path, Err *err) {
     s->hash = XXH3_createState();
     CHECK(s->hash);
     XXH3_128bits_reset(s->hash);
-    for (int i = 0; i < BLOCKS; i++) s->block[i] = mem_alloc(STREAM_BLOCK, 1);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     CHECK(pthread_create(&s->thread, NULL, run, s) == 0);
