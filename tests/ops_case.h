@@ -5,6 +5,7 @@
 //   the reference   elementwise 1e-5 + 1.3e-6 |want|; sums of products 2 sqrt(n) u sum|terms| for 99.9 % of the entries and
 //                   n u sum|terms| for all (u = 2^-24); values stored in bf16 1.6e-2 |want|. Inputs are rounded to their
 //                   type first, so in bf16 the float results are held to the float bounds: sums are not taken in bf16.
+//                   Where a factor of each term is rounded to bf16 on the way (`narrowed`), 2^-9 sum|terms| more.
 //   guards          words around every tensor, and inputs, stay as they were; what an op leaves alone keeps its bits
 //   =               outputs start as NaN; +=: outputs start with numbers; scratch memory starts as NaN
 //   bits            the same with any number of threads, and in 20 runs of 20
@@ -37,6 +38,7 @@ typedef struct Arg {
     int32_t *ids;       // (n) I32
     double terms;       // most terms of a sum; 0: elementwise
     int product;        // a matrix product: the bound of sums alone holds
+    int narrowed;       // one factor of each term is rounded to the compute type on the way
     char *dev;
     char *packed; // x or ids as the device holds them
     char *first;  // bytes of the first run
@@ -225,7 +227,8 @@ static inline void arg_check(const Case *c, const Config *config, const Arg *a) 
     size_t over = 0;
     for (size_t i = 0; i < a->n; i++) {
         double got = (double)arg_got(c, a, a->dev, i), want = a->want[i], difference = fabs(got - want),
-               bound = least + rounded * fabs(want), likely = bound + 2 * sqrt(a->terms) * u * a->mag[i],
+               half = a->narrowed && c->dtype == DTYPE_BF16 ? 0x1p-9 * a->mag[i] : 0,
+               bound = least + rounded * fabs(want) + half, likely = bound + 2 * sqrt(a->terms) * u * a->mag[i],
                worst = bound + (gamma > 2 * sqrt(a->terms) * u ? gamma : 2 * sqrt(a->terms) * u) * a->mag[i];
         if (a->role == INOUT && want == a->x[i] && got != want)
             case_fail(c, config, a, "[%zu]: changed from %.9g to %.9g", i, want, got);

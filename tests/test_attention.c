@@ -110,6 +110,13 @@ static double most(double a, double b) {
     return a > b ? a : b;
 }
 
+// A sum weighted by softmax weights or their gradients, which are rounded to the compute type before they multiply.
+static void sum_arg(Case *c, const char *name, Kind kind, Role role, size_t n, double terms) {
+    Arg *a = case_arg(c, name, kind, role, n, 1);
+    a->terms = terms;
+    a->narrowed = 1;
+}
+
 // ---- forward --------------------------------------------------------------------------------------------------------
 
 enum { F_Q, F_K, F_V, F_OUT, F_LSE };
@@ -117,7 +124,7 @@ enum { F_Q, F_K, F_V, F_OUT, F_LSE };
 static void forward_setup(Case *c) {
     Sizes s = cache_args(c);
     const double terms = most(s.keys, c->dim[K]) + 8;
-    case_arg(c, "out", ACT, OUT, (size_t)(s.N * c->dim[H] * c->dim[K]), 1)->terms = terms;
+    sum_arg(c, "out", ACT, OUT, (size_t)(s.N * c->dim[H] * c->dim[K]), terms);
     case_arg(c, "lse", F32, OUT, (size_t)(s.N * c->dim[H]), 1)->terms = terms;
 }
 
@@ -150,11 +157,11 @@ static void backward_setup(Case *c) {
     for (size_t i = 0; i < out->n; i++) out->x[i] = case_round(out->x[i], ACT, c->dtype);
     for (size_t i = 0; i < lse->n; i++) lse->x[i] = case_round(lse->x[i], F32, c->dtype);
     case_arg(c, "dout", ACT, IN, wide, 1);
-    case_arg(c, "dq", F32, OUT, wide, 1)->terms = terms;
+    sum_arg(c, "dq", F32, OUT, wide, terms);
     if (before_of(c) < 0) return;
     const size_t kept = (size_t)((s.S - before_of(c)) * c->dim[G] * c->dim[K]);
-    case_arg(c, "dk", F32, INOUT, kept, 1)->terms = terms;
-    case_arg(c, "dv", F32, INOUT, kept, 1)->terms = terms;
+    sum_arg(c, "dk", F32, INOUT, kept, terms);
+    sum_arg(c, "dv", F32, INOUT, kept, terms);
 }
 
 static void backward_run(Ops *ops, Case *c) {
@@ -215,6 +222,9 @@ static void attention_cases(void **state) {
         BOTH(1, 1, 576, 3, 1, 0, 2, 70, 0, 0),         // and at SmolLM2's width
         BOTH(1, 1, 48, 3, 1, 0, 1, 90, 0, 64),         // only the last keys wanted
         BOTH(4, 2, 16, 2, 40, 9, 1, 80, 1, 0, 12),     // scores far apart
+        BOTH(3, 1, 128, 1, 45, 70, 1, 9, 1, 0),        // two panels of columns
+        BOTH(4, 2, 7, 1, 21, 9, 1, 8, 1, 0),           // an odd head size
+        BOTH(4, 2, 22, 3, 13, 5, 2, 9, 1, 0),          // pairs that do not fill a vector
         BOTH(2, 1, 8, 0, 1, 3, 1, 5, 1, 0),            // nothing at all
     };
     CASES_RUN(shapes);

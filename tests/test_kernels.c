@@ -107,23 +107,23 @@ static void exponentials(const Kernels *k) {
     enum { N = 40001 };
     float *x = mem_alloc(N, 4), *e = mem_alloc(N, 4);
     for (int i = 0; i < N; i++) x[i] = -87.25f + (float)i * (87.25f + 87.75f) / (N - 1);
-    k->exp_sum(e, x, 0, N);
+    k->exp_sum(e, x, 0, 1, N);
     for (int i = 0; i < N; i++) {
         double want = exp((double)x[i]);
         near(k, "exp", N, (size_t)i, e[i], want, 4e-7 * want);
     }
     for (size_t n = 0; n <= LONGEST; n++) {
         double sum = 0;
-        float got = k->exp_sum(e, x + N / 2, 1.5f, n);
+        float got = k->exp_sum(e, x + N / 2, 1.5f, 0.75f, n);
         for (size_t i = 0; i < n; i++) sum += (double)e[i];
         near(k, "exp_sum", n, 0, got, sum, (double)n * u * sum);
     }
     const float far[] = {-88, -100, -1e4f, -1e30f, -INFINITY}; // a weight that is nothing beside others
-    k->exp_sum(e, far, 0, 5);
+    k->exp_sum(e, far, 0, 1, 5);
     for (int i = 0; i < 5; i++) assert_true(e[i] >= 0 && e[i] < 2e-38f);
-    assert_true(k->exp_sum(e, x, NAN, 3) != k->exp_sum(e, x, NAN, 3)); // NaN
+    assert_true(k->exp_sum(e, x, NAN, 1, 3) != k->exp_sum(e, x, NAN, 1, 3)); // NaN
     const float one[] = {0};
-    assert_true(k->exp_sum(e, one, 0, 1) == 1.0f);
+    assert_true(k->exp_sum(e, one, 0, 1, 1) == 1.0f);
     free(x), free(e);
 }
 

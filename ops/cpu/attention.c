@@ -6,19 +6,24 @@
 //              them, in order. So every sum has one owner and one order, whatever the number of threads; the price is
 //              that the scores are computed once more.
 // All H/G query heads that share a key/value head go together: a tile has up to 32 rows times H/G queries.
-#include "ops/cpu/cpu.h"
+#include "ops/cpu/panel.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 32, KEYS = 64, FEW = 8 };
+enum { ROWS = 32, KEYS = PANEL_KEYS, FEW = 8 };
 
 typedef struct Shape {
     Ops *ops;
     const AttnPlan *plan;
+    const Panels *panels;
     int H, G, K, rep;
     float scale;
 } Shape;
+
+static Shape shape_make(Ops *ops, const AttnPlan *plan, int H, int G, int K, float scale) {
+    return (Shape){ops, plan, panels_of(ops, K), H, G, K, H / G, scale};
+}
 
 typedef struct Tile { // rows [first, first + rows) of a block; or all rows of `blocks` blocks that follow each other
     int block, first, rows, blocks;
@@ -128,13 +133,13 @@ static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int group, int *n) {
     return tile;
 }
 
-// Rows of x (N, H K), f32 or act, of one tile and the heads of group g -> out (rows * rep, K), row-major by row then head.
-static void gather_queries(const Shape *s, float *out, const void *x, Dtype type, const Tile *t, int g) {
-    size_t K = (size_t)s->K, width = (size_t)s->H * K, n = (size_t)s->rep * K;
-    int row = s->plan->block[t->block].row + t->first;
+// Rows of x (N, H K) of one tile and the heads of group g -> out (rows * rep, K), row-major by row then head.
+static void gather_queries(const Shape *s, act *out, const act *x, const Tile *t, int g) {
+    const size_t n = (size_t)s->rep * (size_t)s->K, width = (size_t)s->G * n, bytes = dtype_bytes(s->ops->dtype);
+    const int row = s->plan->block[t->block].row + t->first;
     for (int i = 0; i < t->rows; i++)
-        s->ops->k->load(out + (size_t)i * n, (const char *)x + ((size_t)(row + i) * width + (size_t)g * n) * dtype_bytes(type),
-                        n, type);
+        memcpy((char *)out + (size_t)i * n * bytes, (const char *)x + ((size_t)(row + i) * width + (size_t)g * n) * bytes,
+               n * bytes);
 }
 
 static void scatter_queries(const Shape *s, void *x, Dtype type, const float *in, const Tile *t, int g) {
@@ -149,69 +154,77 @@ static const act *cache_row(const Shape *s, const act *cache, int slot, int g) {
     return act_row(s->ops, cache, (size_t)slot * (size_t)s->G + (size_t)g, (size_t)s->K);
 }
 
-// The keys (or values) of a round as f32 (KEYS, K).
-static void gather_keys(const Shape *s, float *out, const act *cache, const int *slot, int keys, int g) {
-    for (int j = 0; j < keys; j++)
-        s->ops->k->load(out + (size_t)j * (size_t)s->K, cache_row(s, cache, slot[j], g), (size_t)s->K, s->ops->dtype);
+static void cache_rows(const Shape *s, const act **row, const act *cache, const int *slot, int keys, int g) {
+    for (int j = 0; j < keys; j++) row[j] = cache_row(s, cache, slot[j], g);
 }
 
-typedef struct TileMemory {                 // of one thread; Q = rows * rep queries
-    float *q, *out, *dout, *dq;             // (Q, K)
-    float *score, *dscore;                  // (Q, KEYS)
-    float *rows, *rows2, *turned, *turned2; // (KEYS, K), (K, KEYS)
-    float *largest, *sum, *dot;             // (Q)
+typedef struct TileMemory {                         // of one thread; Q = rows * rep queries
+    act *q, *dout, *out_act;                        // (Q, K)
+    float *out, *dq;                                // (Q, K)
+    float *score, *dscore;                          // (Q, KEYS)
+    uint32_t *left, *right, *right2, *stack, *wide; // panels: (Q, KEYS), (KEYS, K), (KEYS, K), (Q, K), (Q, K)
+    float *scratch;                                 // (KEYS, K) of Panels.turn
+    float *largest, *sum, *dot;                     // (Q)
+    float *few;                                     // (FEW, K) queries as floats
+    const act **row;                                // (Q)
 } TileMemory;
 
 static TileMemory tile_memory(const Shape *s, Arena *a) {
-    size_t Q = (size_t)ROWS * (size_t)s->rep, K = (size_t)s->K;
-    TileMemory m = {.q = ARENA_NEW(a, float, Q *K),
-                    .out = ARENA_NEW(a, float, Q *K),
-                    .dout = ARENA_NEW(a, float, Q *K),
-                    .dq = ARENA_NEW(a, float, Q *K),
-                    .score = ARENA_NEW(a, float, Q *KEYS),
-                    .dscore = ARENA_NEW(a, float, Q *KEYS),
-                    .rows = ARENA_NEW(a, float, KEYS *K),
-                    .rows2 = ARENA_NEW(a, float, KEYS *K),
-                    .turned = ARENA_NEW(a, float, KEYS *K),
-                    .turned2 = ARENA_NEW(a, float, KEYS *K),
-                    .largest = ARENA_NEW(a, float, Q),
-                    .sum = ARENA_NEW(a, float, Q),
-                    .dot = ARENA_NEW(a, float, Q)};
-    return m;
+    const size_t Q = (size_t)ROWS * (size_t)s->rep, K = (size_t)s->K, bytes = dtype_bytes(s->ops->dtype);
+    return (TileMemory){.q = arena_get(a, Q * K, bytes),
+                        .dout = arena_get(a, Q * K, bytes),
+                        .out_act = arena_get(a, Q * K, bytes),
+                        .out = ARENA_NEW(a, float, Q *K),
+                        .dq = ARENA_NEW(a, float, Q *K),
+                        .score = ARENA_NEW(a, float, Q *KEYS),
+                        .dscore = ARENA_NEW(a, float, Q *KEYS),
+                        .left = ARENA_NEW(a, uint32_t, Q * KEYS),
+                        .right = ARENA_NEW(a, uint32_t, KEYS * K),
+                        .right2 = ARENA_NEW(a, uint32_t, KEYS * K),
+                        .stack = ARENA_NEW(a, uint32_t, Q * K),
+                        .wide = ARENA_NEW(a, uint32_t, Q * K),
+                        .scratch = ARENA_NEW(a, float, KEYS *K),
+                        .largest = ARENA_NEW(a, float, Q),
+                        .sum = ARENA_NEW(a, float, Q),
+                        .dot = ARENA_NEW(a, float, Q),
+                        .few = ARENA_NEW(a, float, FEW *K),
+                        .row = ARENA_NEW(a, const act *, Q > KEYS ? Q : KEYS)};
 }
 
 // score (Q, KEYS) = a (Q, K) times the rows of `cache` at the round's slots. For few queries each key is read once where it
 // lies; for many it is worth turning the keys first.
-static void tile_scores(const Shape *s, float *score, const float *a, int Q, const act *cache, const int *slot, int keys, int g,
-                        float *rows, float *turned) {
+static void tile_scores(const Shape *s, const TileMemory *m, float *score, const act *a, int Q, const act *cache,
+                        const KeyWalk *w, int g) {
     const Kernels *k = s->ops->k;
+    const size_t K = (size_t)s->K;
+    cache_rows(s, m->row, cache, w->slot, w->keys, g);
     if (Q < FEW) {
-        for (int j = 0; j < keys; j++) {
-            const act *key = cache_row(s, cache, slot[j], g);
-            for (int i = 0; i < Q; i++)
-                score[i * KEYS + j] = k->dot_act(a + (size_t)i * (size_t)s->K, key, (size_t)s->K, s->ops->dtype);
-        }
+        k->load(m->few, a, (size_t)Q * K, s->ops->dtype);
+        for (int j = 0; j < w->keys; j++)
+            for (int i = 0; i < Q; i++) score[i * KEYS + j] = k->dot_act(m->few + (size_t)i * K, m->row[j], K, s->ops->dtype);
         return;
     }
-    gather_keys(s, rows, cache, slot, keys, g);
-    k->transpose(turned, KEYS, rows, keys, s->K);
-    k->gemm(score, KEYS, a, s->K, 1, turned, KEYS, Q, KEYS, s->K, 0);
+    const Panels *p = s->panels;
+    p->turn(s->ops, m->right, m->row, w->keys, s->K, m->scratch);
+    p->product(s->ops, score, KEYS, p->rows(s->ops, m->wide, a, Q, s->K), s->K / p->step, 1, m->right, KEYS, Q, KEYS,
+               s->K / p->step, 0);
 }
 
-// out (Q, K) += weight (Q, keys) times the rows of `cache`.
-static void tile_combine(const Shape *s, float *out, const float *weight, int Q, const act *cache, const int *slot, int keys,
-                         int g, float *rows) {
-    const Kernels *k = s->ops->k;
+// out (Q, K) += weight (Q, KEYS) times the rows of `cache`.
+static void tile_combine(const Shape *s, const TileMemory *m, float *out, const float *weight, int Q, const act *cache,
+                         const KeyWalk *w, int g) {
+    const size_t K = (size_t)s->K;
+    cache_rows(s, m->row, cache, w->slot, w->keys, g);
     if (Q < FEW) {
-        for (int j = 0; j < keys; j++) {
-            const act *value = cache_row(s, cache, slot[j], g);
+        for (int j = 0; j < w->keys; j++)
             for (int i = 0; i < Q; i++)
-                k->axpy_act(out + (size_t)i * (size_t)s->K, weight[i * KEYS + j], value, (size_t)s->K, s->ops->dtype);
-        }
+                s->ops->k->axpy_act(out + (size_t)i * K, weight[i * KEYS + j], m->row[j], K, s->ops->dtype);
         return;
     }
-    gather_keys(s, rows, cache, slot, keys, g);
-    k->gemm(out, s->K, weight, KEYS, 1, rows, s->K, Q, s->K, keys, 1);
+    const Panels *p = s->panels;
+    p->stack(s->ops, m->right, m->row, w->keys, s->K);
+    p->product(s->ops, out, s->K, p->by_keys(s->ops, m->left, weight, Q), KEYS / p->step, 1, m->right, s->K, Q, s->K,
+               (w->keys + p->step - 1) / p->step, 1);
 }
 
 // Queries [from, from + Q) of a tile over the keys of a walk: running maximum, sum and weighted values. first: row of query
@@ -221,18 +234,19 @@ static void attend(const Shape *s, KeyWalk w, const TileMemory *m, int from, int
     const Kernels *k = s->ops->k;
     const size_t K = (size_t)s->K;
     while (walk_next(&w)) {
-        tile_scores(s, m->score, m->q + (size_t)from * K, Q, k_cache, w.slot, w.keys, g, m->rows, m->turned);
+        tile_scores(s, m, m->score, act_row(s->ops, m->q, (size_t)from, K), Q, k_cache, &w, g);
         for (int i = 0; i < Q; i++) {
             float *row = m->score + (size_t)i * KEYS, *largest = &m->largest[from + i], *sum = &m->sum[from + i];
             int seen = walk_seen(&w, first + i / s->rep);
             memset(row + seen, 0, (size_t)(KEYS - seen) * 4);
             if (!seen) continue;
-            float here = k->max(row, (size_t)seen), shift = *largest > here ? *largest : here, keep = expf(*largest - shift);
-            *sum = *sum * keep + k->exp_sum(row, row, shift, (size_t)seen);
+            float here = k->max(row, (size_t)seen), shift = *largest > here ? *largest : here,
+                  keep = expf((*largest - shift) * s->scale);
+            *sum = *sum * keep + k->exp_sum(row, row, shift, s->scale, (size_t)seen);
             if (keep != 1.0f) k->scale(m->out + (size_t)(from + i) * K, keep, K);
             *largest = shift;
         }
-        tile_combine(s, m->out + (size_t)from * K, m->score, Q, v_cache, w.slot, w.keys, g, m->rows);
+        tile_combine(s, m, m->out + (size_t)from * K, m->score, Q, v_cache, &w, g);
     }
 }
 
@@ -257,15 +271,15 @@ static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *
     size_t mark = arena_mark(a), K = (size_t)s->K;
     int Q = t->rows * s->rep;
     TileMemory m = tile_memory(s, a);
-    gather_queries(s, m.q, q, s->ops->dtype, t, g);
-    k->scale(m.q, s->scale, (size_t)Q * K);
+    gather_queries(s, m.q, q, t, g);
     memset(m.out, 0, (size_t)Q * K * 4);
     for (int i = 0; i < Q; i++) m.largest[i] = -INFINITY, m.sum[i] = 0;
     attend_tile(s, t, &m, g, k_cache, v_cache);
     int row = s->plan->block[t->block].row + t->first;
     for (int i = 0; i < Q; i++) {
         k->scale(m.out + (size_t)i * K, 1.0f / m.sum[i], K);
-        lse[(size_t)(row + i / s->rep) * (size_t)s->H + (size_t)(g * s->rep + i % s->rep)] = m.largest[i] + logf(m.sum[i]);
+        lse[(size_t)(row + i / s->rep) * (size_t)s->H + (size_t)(g * s->rep + i % s->rep)] =
+            s->scale * m.largest[i] + logf(m.sum[i]);
     }
     scatter_queries(s, out, s->ops->dtype, m.out, t, g);
     arena_reset(a, mark);
@@ -274,7 +288,7 @@ static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *
 void op_attention_forward(Ops *ops, act *out, float *lse, const act *q, const act *k_cache, const act *v_cache,
                           const AttnPlan *plan, int N, int H, int G, int K, float scale) {
     (void)N;
-    Shape s = {ops, plan, H, G, K, H / G, scale};
+    Shape s = shape_make(ops, plan, H, G, K, scale);
     size_t mark = arena_mark(&ops->shared);
     int tiles;
     Tile *tile = tiles_make(ops, plan, 1, &tiles);
@@ -287,16 +301,16 @@ typedef struct Back { // inputs of both backward walks
     const float *lse;
 } Back;
 
-// For the queries of a tile: q scaled, dout, and dot = dout . out of each query.
+// For the queries of a tile: q, dout, and dot = dout . out of each query.
 static void back_queries(const Shape *s, const Back *x, const Tile *t, int g, TileMemory *m) {
     size_t K = (size_t)s->K;
     int Q = t->rows * s->rep, row = s->plan->block[t->block].row + t->first;
-    gather_queries(s, m->q, x->q, s->ops->dtype, t, g);
-    s->ops->k->scale(m->q, s->scale, (size_t)Q * K);
-    gather_queries(s, m->dout, x->dout, s->ops->dtype, t, g);
-    gather_queries(s, m->out, x->out, s->ops->dtype, t, g);
+    gather_queries(s, m->q, x->q, t, g);
+    gather_queries(s, m->dout, x->dout, t, g);
+    gather_queries(s, m->out_act, x->out, t, g);
+    s->ops->k->load(m->out, m->out_act, (size_t)Q * K, s->ops->dtype);
     for (int i = 0; i < Q; i++) {
-        m->dot[i] = s->ops->k->dot(m->dout + (size_t)i * K, m->out + (size_t)i * K, K);
+        m->dot[i] = s->ops->k->dot_act(m->out + (size_t)i * K, act_row(s->ops, m->dout, (size_t)i, K), K, s->ops->dtype);
         m->largest[i] = x->lse[(size_t)(row + i / s->rep) * (size_t)s->H + (size_t)(g * s->rep + i % s->rep)];
     }
 }
@@ -306,7 +320,7 @@ static void back_scores(const Shape *s, TileMemory *m, int Q, int i, int seen, i
     const Kernels *k = s->ops->k;
     (void)Q;
     float *p = m->score + (size_t)i * KEYS, *d = m->dscore + (size_t)i * KEYS;
-    k->exp_sum(p, p, m->largest[i], (size_t)seen);
+    k->exp_sum(p, p, m->largest[i] / s->scale, s->scale, (size_t)seen); // m->largest is the log of the normalizer here
     for (int j = 0; j < seen; j++) d[j] = p[j] * (d[j] - m->dot[i]);
     for (int j = seen; j < KEYS; j++) p[j] = d[j] = 0;
     for (int j = 0; j < from; j++) p[j] = d[j] = 0;
@@ -321,10 +335,10 @@ static void backward_queries_tile(const Shape *s, const Back *x, const Tile *t, 
     memset(m.dq, 0, (size_t)Q * K * 4);
     KeyWalk w = walk_start(s->plan, t->block, 0, INT32_MAX, t->first + t->rows);
     while (walk_next(&w)) {
-        tile_scores(s, m.score, m.q, Q, x->k_cache, w.slot, w.keys, g, m.rows, m.turned);
-        tile_scores(s, m.dscore, m.dout, Q, x->v_cache, w.slot, w.keys, g, m.rows, m.turned);
+        tile_scores(s, &m, m.score, m.q, Q, x->k_cache, &w, g);
+        tile_scores(s, &m, m.dscore, m.dout, Q, x->v_cache, &w, g);
         for (int i = 0; i < Q; i++) back_scores(s, &m, Q, i, walk_seen(&w, t->first + i / s->rep), 0);
-        tile_combine(s, m.dq, m.dscore, Q, x->k_cache, w.slot, w.keys, g, m.rows);
+        tile_combine(s, &m, m.dq, m.dscore, Q, x->k_cache, &w, g);
     }
     s->ops->k->scale(m.dq, s->scale, (size_t)Q * K);
     scatter_queries(s, dq, DTYPE_F32, m.dq, t, g);
@@ -336,10 +350,22 @@ typedef struct Reader {
     int slot, len, block, own;
 } Reader;
 
+// sum (slots, K) += weight (Q, KEYS) transposed times x (Q, K).
+static void add_by_queries(const Shape *s, const TileMemory *m, float *sum, const float *weight, const act *x, int Q,
+                           int slots) {
+    const Panels *p = s->panels;
+    for (int i = 0; i < Q; i++) m->row[i] = act_row(s->ops, x, (size_t)i, (size_t)s->K);
+    p->stack(s->ops, m->stack, m->row, Q, s->K);
+    p->product(s->ops, sum, s->K, p->by_queries(s->ops, m->left, weight, Q), 1, KEYS, m->stack, s->K, slots, s->K,
+               (Q + p->step - 1) / p->step, 1);
+}
+
 // dk, dv of the slots [slot, slot + KEYS) that readers see, for group g.
 static void backward_keys_tile(const Shape *s, const Back *x, const Reader *reader, int readers, int slot, int slots, int g,
                                float *dk, float *dv, int grad_slot0) {
     const Kernels *k = s->ops->k;
+    const Panels *p = s->panels;
+    const int depth = s->K / p->step;
     Arena *a = &s->ops->own[omp_get_thread_num()];
     size_t mark = arena_mark(a), K = (size_t)s->K;
     TileMemory m = tile_memory(s, a);
@@ -347,10 +373,10 @@ static void backward_keys_tile(const Shape *s, const Back *x, const Reader *read
     memset(dk_sum, 0, KEYS * K * 4), memset(dv_sum, 0, KEYS * K * 4);
     int all[KEYS];
     for (int j = 0; j < slots; j++) all[j] = slot + j;
-    gather_keys(s, m.rows, x->k_cache, all, slots, g);
-    k->transpose(m.turned, KEYS, m.rows, slots, s->K);
-    gather_keys(s, m.rows, x->v_cache, all, slots, g);
-    k->transpose(m.turned2, KEYS, m.rows, slots, s->K);
+    cache_rows(s, m.row, x->k_cache, all, slots, g);
+    p->turn(s->ops, m.right, m.row, slots, s->K, m.scratch);
+    cache_rows(s, m.row, x->v_cache, all, slots, g);
+    p->turn(s->ops, m.right2, m.row, slots, s->K, m.scratch);
     for (int r = 0; r < readers; r++) {
         int begin = reader[r].slot > slot ? reader[r].slot : slot;
         int end = reader[r].slot + reader[r].len < slot + slots ? reader[r].slot + reader[r].len : slot + slots;
@@ -361,20 +387,22 @@ static void backward_keys_tile(const Shape *s, const Back *x, const Reader *read
             Tile t = {.block = reader[r].block, .first = first, .rows = rows - first < ROWS ? rows - first : ROWS, .blocks = 1};
             int Q = t.rows * s->rep;
             back_queries(s, x, &t, g, &m);
-            k->gemm(m.score, KEYS, m.q, s->K, 1, m.turned, KEYS, Q, KEYS, s->K, 0);
-            k->gemm(m.dscore, KEYS, m.dout, s->K, 1, m.turned2, KEYS, Q, KEYS, s->K, 0);
+            p->product(s->ops, m.score, KEYS, p->rows(s->ops, m.wide, m.q, Q, s->K), depth, 1, m.right, KEYS, Q, KEYS, depth,
+                       0);
+            p->product(s->ops, m.dscore, KEYS, p->rows(s->ops, m.wide, m.dout, Q, s->K), depth, 1, m.right2, KEYS, Q, KEYS,
+                       depth, 0);
             for (int i = 0; i < Q; i++) {
                 int last = reader[r].own ? reader[r].slot + first + i / s->rep + 1 : end; // causal: its own slot and before
                 if (last > end) last = end;
                 back_scores(s, &m, Q, i, last > begin ? last - slot : 0, begin - slot);
             }
-            k->gemm(dv_sum, s->K, m.score, 1, KEYS, m.dout, s->K, slots, s->K, Q, 1);
-            k->gemm(dk_sum, s->K, m.dscore, 1, KEYS, m.q, s->K, slots, s->K, Q, 1);
+            add_by_queries(s, &m, dv_sum, m.score, m.dout, Q, slots);
+            add_by_queries(s, &m, dk_sum, m.dscore, m.q, Q, slots);
         }
     }
     for (int j = 0; j < slots; j++) {
         size_t row = ((size_t)(slot + j - grad_slot0) * (size_t)s->G + (size_t)g) * K;
-        k->axpy(dk + row, 1.0f, dk_sum + (size_t)j * K, K);
+        k->axpy(dk + row, s->scale, dk_sum + (size_t)j * K, K);
         k->axpy(dv + row, 1.0f, dv_sum + (size_t)j * K, K);
     }
     arena_reset(a, mark);
@@ -435,7 +463,7 @@ void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act 
                            const act *q, const act *k_cache, const act *v_cache, const AttnPlan *plan, int grad_slot0, int N,
                            int H, int G, int K, float scale) {
     (void)N;
-    Shape s = {ops, plan, H, G, K, H / G, scale};
+    Shape s = shape_make(ops, plan, H, G, K, scale);
     Back x = {dout, out, q, k_cache, v_cache, lse};
     size_t mark = arena_mark(&ops->shared);
     int tiles;
@@ -459,7 +487,7 @@ void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act 
 
 void op_attention_weights(Ops *ops, float *const *weight, const act *q, const act *k_cache, const float *lse,
                           const AttnPlan *plan, int K, float scale) {
-    Shape s = {ops, plan, 1, 1, K, 1, scale};
+    Shape s = shape_make(ops, plan, 1, 1, K, scale);
     for (int b = 0; b < plan->blocks; b++) {
         size_t mark = arena_mark(&ops->shared);
         float *row = ARENA_NEW(&ops->shared, float, K), *to = weight[b];

@@ -126,10 +126,10 @@ static float max(const float *x, size_t n) {
     return m;
 }
 
-static float exp_sum(float *out, const float *x, float shift, size_t n) {
+static float exp_sum(float *out, const float *x, float shift, float by, size_t n) {
     float s = 0;
     SIMD_SUM_S for (size_t i = 0; i < n; i++) {
-        float e = exp_fast(x[i] - shift);
+        float e = exp_fast((x[i] - shift) * by);
         out[i] = e;
         s += e;
     }

@@ -15,8 +15,9 @@ typedef struct Kernels {
     void (*axpy_act)(float *y, float a, const act *x, size_t n, Dtype type);
     void (*scale)(float *x, float a, size_t n);
     double (*sum_squares)(const float *x, size_t n);
-    float (*max)(const float *x, size_t n);                              // NaN is passed over: exp_sum shows it
-    float (*exp_sum)(float *out, const float *x, float shift, size_t n); // out = exp(x - shift); returns the sum
+    float (*max)(const float *x, size_t n); // NaN is passed over: exp_sum shows it
+    // out = exp((x - shift) scale); returns the sum
+    float (*exp_sum)(float *out, const float *x, float shift, float scale, size_t n);
     // out = x * rstd * weight
     void (*norm_apply)(float *out, const float *x, const float *weight, float rstd, size_t n);
     // dx += rstd * (dout * weight - x * c) and dweight += dout * x * rstd (or NULL)

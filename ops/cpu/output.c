@@ -9,7 +9,7 @@ static float log_sum_exp(const Ops *ops, const float *logits, int V, float *stri
     float largest = ops->k->max(logits, (size_t)V);
     double sum = 0;
     for (int v = 0; v < V; v += strip)
-        sum += (double)ops->k->exp_sum(strip_memory, logits + v, largest, (size_t)(V - v < strip ? V - v : strip));
+        sum += (double)ops->k->exp_sum(strip_memory, logits + v, largest, 1.0f, (size_t)(V - v < strip ? V - v : strip));
     return largest + (float)log(sum);
 }
 
