@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/log.h"
+#include "model/adapter.h"
 #include "model/frozen.h"
 
 #include <stdlib.h>
@@ -195,6 +196,13 @@ static void choose_thoughts(ModelConfig *c, const WeightsSource *s, const Option
     if (o->thought) c->thought_hidden = !strcmp(o->thought, "hidden");
 }
 
+static int choose_adapters(ModelConfig *c, const Options *o, Err *err) {
+    if (o->lora_rank <= 0) return 0;
+    c->lora_rank = o->lora_rank;
+    c->lora_alpha = o->lora_alpha > 0 ? (float)o->lora_alpha : 2.0f * (float)o->lora_rank;
+    return adapter_targets(&c->lora_targets, o->lora_targets, err) ? err_prefix(err, "--lora-targets") : 0;
+}
+
 // A model without thoughts that is only used stays as it is: one more class would change its probabilities.
 static int wants_thought_token(const ModelConfig *c, const Options *o) {
     const int bit = o->command->bit;
@@ -227,6 +235,7 @@ int model_io_ops(Ops **ops, const Options *o, Err *err) {
 // All other commands leave the backbone as it is in the file. `bench sft` trains too, and the other benches measure what
 // their commands do.
 static int trains_backbone(const Options *o) {
+    if (o->lora_rank > 0) return 0;
     return o->command->bit == CMD_SFT || (o->command->bit == CMD_BENCH && o->operand && !strcmp(o->operand, "sft"));
 }
 
@@ -240,10 +249,12 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     m->tokenizer_config = read_tokenizer_config(s, m->tokenizer, err);
     if (!m->tokenizer_config || choose_style(m, &c, o, category, err)) return -1;
     choose_thoughts(&c, s, o);
+    if (choose_adapters(&c, o, err)) return -1;
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
     if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
+    llm_init_lora(&m->llm, (uint64_t)o->seed);
     const size_t memory = o->command->bit == CMD_CONVERT ? 1 : 0; // nothing will be multiplied: no copies for the kernels
     return trains_backbone(o) ? weights_load(&m->llm, s, err) : frozen_attach(&m->llm, s, memory, err);
 }

@@ -126,6 +126,10 @@ static const OptionRow table[] = {
     {"patience", CMD_SASREC, KIND_INT, AT(patience), "10", "N", 1, 1000, "stop after N validations without a better model"},
     {"no-early-stop", CMD_SFT | CMD_SASREC, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
 
+    {"lora-rank", CMD_SFT | CMD_BENCH, KIND_INT, AT(lora_rank), "0", "R", 0, 4096, "train adapters of this rank, the backbone frozen; 0: train all of it"},
+    {"lora-alpha", CMD_SFT | CMD_BENCH, KIND_REAL, AT(lora_alpha), "0", "X", 0, 1e6, "what adapters add is scaled by X / rank; 0: twice the rank"},
+    {"lora-targets", CMD_SFT | CMD_BENCH, KIND_TEXT, AT(lora_targets), "q,k,v,o,gate,up,down", "LIST", 0, 0, "linear layers that get adapters"},
+
     // rl
     {"samples", CMD_RL | CMD_BENCH, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
     {"sigma", CMD_RL | CMD_BENCH, KIND_REAL, AT(sigma), "1.5", "X", 0, 1e6, "standard deviation of the noise"},

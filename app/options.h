@@ -73,7 +73,10 @@ struct Options {
     int max_steps; // 0: no limit
     int epochs, warmup, micro_rows, patience, valid_rows, no_early_stop;
     double lr, clip;
-    const char *lr_schedule; // "linear", "cosine", "constant"
+    const char *lr_schedule;  // "linear", "cosine", "constant"
+    int lora_rank;            // 0: the whole model trains
+    double lora_alpha;        // 0: twice the rank
+    const char *lora_targets; // "q,k,v,o,gate,up,down", some of these
 
     // rl
     int samples, sigma_relative, advantage_window, eval_rows;

@@ -32,6 +32,10 @@ typedef struct ModelConfig {
     int thought_window; // 0: whole prompt
     int thought_hidden; // the last hidden state instead of LatentRATT
     int add_bos;        // -1: not said, 0 or 1
+    // low-rank adapters; not a part of config.json
+    int lora_rank;         // 0: none
+    unsigned lora_targets; // bit t: on params_target[t]
+    float lora_alpha;      // what they add is scaled by alpha / rank
 } ModelConfig;
 
 // Unknown architectures, and options that would change results, are refused by name.

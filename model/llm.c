@@ -85,6 +85,38 @@ static void bind_weights(Llm *m) {
     }
 }
 
+// The adapters of a matrix that is made of the targets [first, first + n), rows[i] rows of it each.
+static void bind_lora(Llm *m, int layer, Matrix *w, Lora *lora, int first, int n, const int *rows) {
+    const ModelConfig *c = &m->config;
+    *lora = (Lora){.scale = c->lora_alpha / (float)c->lora_rank};
+    for (int i = 0, row = 0; i < n; row += rows[i++]) {
+        char name[40];
+        if (!(c->lora_targets >> (first + i) & 1)) continue;
+        if (lora->parts == 0) {
+            snprintf(name, sizeof name, "%s.lora_A.weight", params_target[first + i]);
+            lora->down = matrix(m, layer_weight(m, layer, name), 0, w->I);
+        }
+        snprintf(name, sizeof name, "%s.lora_B.weight", params_target[first + i]);
+        lora->part[lora->parts++] = (LoraPart){layer_weight(m, layer, name), row, rows[i]};
+    }
+    if (lora->parts == 0) return;
+    lora->down.O = lora->parts * c->lora_rank;
+    ops_lora_bind(lora, w->O);
+    w->lora = lora;
+}
+
+static void bind_adapters(Llm *m) {
+    const ModelConfig *c = &m->config;
+    const int Q = c->H * c->K, KV = c->G * c->K, gated = c->activation == ACTIVATION_SWIGLU;
+    for (int l = 0; l < c->L; l++) {
+        LlmBlock *b = &m->block[l];
+        bind_lora(m, l, &b->qkv, &b->lora[0], 0, 3, (int[]){Q, KV, KV});
+        bind_lora(m, l, &b->out, &b->lora[1], 3, 1, (int[]){c->D});
+        bind_lora(m, l, &b->gate_up, &b->lora[2], gated ? 4 : 5, gated ? 2 : 1, (int[]){c->F, c->F});
+        bind_lora(m, l, &b->down, &b->lora[3], 6, 1, (int[]){c->D});
+    }
+}
+
 // Llama-3 scaling: long wavelengths are divided by the factor, short ones kept, those between blended.
 static float scaled_frequency(const ModelConfig *c, float frequency) {
     if (!(c->rope_factor > 0)) return frequency;
@@ -132,6 +164,7 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     arena_init(&m->arena, range, bytes, "the model's arena");
     m->w = ARENA_NEW(&m->arena, float, m->params.total);
     bind_weights(m);
+    if (c->lora_rank > 0) bind_adapters(m);
     if (c->learned_positions)
         m->rope = (Rope){.positions = positions, .K = c->K};
     else
@@ -183,15 +216,26 @@ static void upload_filled(Llm *m, const Param *p, float *host) {
     llm_changed(m, p->group);
 }
 
+// Uniform in +-bound, by the tensor's place in its group.
+static void fill_uniform(Llm *m, const Param *p, float bound, uint64_t seed, uint64_t stream) {
+    const size_t first = p->offset - m->params.begin[p->group];
+    float *host = mem_alloc(p->count, sizeof(float));
+    for (size_t j = 0; j < p->count; j++) host[j] = bound * (float)(2.0 * rng_uniform(seed, stream, first + j) - 1.0);
+    upload_filled(m, p, host);
+}
+
 void llm_init_latent(Llm *m, uint64_t seed) {
-    const float bound = 1.0f / sqrtf((float)m->config.D);
+    for (int i = 0; i < m->params.n; i++)
+        if (m->params.param[i].group == PARAMS_LATENT)
+            fill_uniform(m, &m->params.param[i], 1.0f / sqrtf((float)m->config.D), seed, RNG_INIT);
+}
+
+void llm_init_lora(Llm *m, uint64_t seed) {
     for (int i = 0; i < m->params.n; i++) {
         const Param *p = &m->params.param[i];
-        if (p->group != PARAMS_LATENT) continue;
-        float *host = mem_alloc(p->count, sizeof(float));
-        for (size_t j = 0; j < p->count; j++)
-            host[j] = bound * (float)(2.0 * rng_uniform(seed, RNG_INIT, p->offset - m->params.begin[PARAMS_LATENT] + j) - 1.0);
-        upload_filled(m, p, host);
+        if (p->group != PARAMS_LORA) continue;
+        const float bound = strstr(p->name, ".lora_A.") ? 1.0f / sqrtf((float)p->dims[1]) : 0.0f;
+        fill_uniform(m, p, bound, seed, RNG_ADAPTER);
     }
 }
 

@@ -20,6 +20,7 @@ typedef struct LlmBlock {   // one decoder layer; pointers into Llm.w
     const float *up_bias;   // (F)
     const float *down_bias; // (D)
     LlmNorm norm1, norm2;
+    Lora lora[4]; // of qkv, out, gate_up, down, where they have adapters
 } LlmBlock;
 
 typedef struct Llm {
@@ -64,6 +65,8 @@ float *llm_gradient(const Llm *m, const float *w);
 
 // LatentRATT as nn.Linear starts: uniform in +-1/sqrt(D), from `seed`.
 void llm_init_latent(Llm *m, uint64_t seed);
+// Adapters as PEFT starts them: A uniform in +-1/sqrt(I), from `seed`; B zero, so that they add nothing yet.
+void llm_init_lora(Llm *m, uint64_t seed);
 // All weights random (normal 0.02, norms 1), for tests and the offline demo.
 void llm_init_random(Llm *m, uint64_t seed);
 

@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN_FLOATS = 16, LAYER_PARAMS = 16, OTHER_PARAMS = 12 }; // 64 bytes, as the arena
+enum { ALIGN_FLOATS = 16, LAYER_PARAMS = 16 + 2 * PARAMS_TARGETS, OTHER_PARAMS = 12 }; // 64 bytes, as the arena
+
+const char *const params_target[PARAMS_TARGETS] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                   "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                   "mlp.down_proj"};
 
 // Where a tensor begins: at a multiple of ALIGN_FLOATS, or right behind the one before it, with which it makes one matrix.
 typedef enum Place { PADDED, ADJACENT } Place;
@@ -67,6 +71,21 @@ static void add_layer(Params *p, const ModelConfig *c, int i) {
     add_feed_forward(p, c, i);
 }
 
+// Adapters of the targets [first, first + n), which make one matrix for the kernels: so do their A.
+static void add_adapters(Params *p, const ModelConfig *c, int layer, int first, int n) {
+    const int Q = c->H * c->K, KV = c->G * c->K, R = c->lora_rank, O[] = {Q, KV, KV, c->D, c->F, c->F, c->D},
+              I[] = {c->D, c->D, c->D, Q, c->D, c->D, c->F};
+    Place place = PADDED;
+    for (int t = first; t < first + n; t++) {
+        if (!(c->lora_targets >> t & 1)) continue;
+        add(p, PARAMS_LORA, place, R, I[t], "model.layers.%d.%s.lora_A.weight", layer, params_target[t]);
+        place = ADJACENT;
+    }
+    for (int t = first; t < first + n; t++)
+        if (c->lora_targets >> t & 1)
+            add(p, PARAMS_LORA, PADDED, O[t], R, "model.layers.%d.%s.lora_B.weight", layer, params_target[t]);
+}
+
 static void end_group(Params *p, ParamGroup group) {
     CHECK(checked_align_up(&p->total, p->total, ALIGN_FLOATS) == 0);
     p->begin[group + 1] = p->total;
@@ -90,6 +109,13 @@ void params_init(Params *p, const ModelConfig *c) {
         }
     }
     end_group(p, PARAMS_LATENT);
+    const int gated = c->activation == ACTIVATION_SWIGLU;
+    for (int i = 0; i < c->L && c->lora_rank > 0; i++) {
+        add_adapters(p, c, i, 0, 3);
+        add_adapters(p, c, i, 3, 1);
+        add_adapters(p, c, i, gated ? 4 : 5, gated ? 2 : 1);
+        add_adapters(p, c, i, 6, 1);
+    }
     end_group(p, PARAMS_LORA);
     CHECK(p->total <= SIZE_MAX / sizeof(double)); // bytes of the block are computed without further checks
 }

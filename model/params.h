@@ -26,6 +26,11 @@ typedef struct Params {
 // Order within a layer: q, k, v adjacent (one matrix for the kernels), their biases adjacent, gate and up adjacent.
 void params_init(Params *p, const ModelConfig *c);
 void params_free(Params *p);
+
+// The linear layers of a decoder layer, by the bits of ModelConfig.lora_targets: "self_attn.q_proj", ... Their adapters are
+// named as PEFT names them, "model.layers.0.self_attn.q_proj.lora_A.weight" (R, I) and "... lora_B.weight" (O, R).
+enum { PARAMS_TARGETS = 7 };
+extern const char *const params_target[PARAMS_TARGETS];
 const Param *params_find(const Params *p, const char *name); // or NULL
 
 #endif

@@ -288,7 +288,7 @@ static void block_backward(Session *s, Segment *g, int l, BackScratch *t, float 
     SegmentActs *a = &g->acts[l];
     Ops *ops = s->ops;
     const Dtype type = ops_dtype(ops);
-    const int train = s->llm->train[PARAMS_BACKBONE];
+    const int train = llm_network_trains(s->llm);
     const size_t wide = (size_t)g->N * (size_t)c->D;
 
     op_to_act(ops, t->dy, dx, wide);

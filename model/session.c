@@ -114,4 +114,8 @@ int32_t *session_upload(Session *s, const int32_t *x, size_t n) {
 void session_weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {
     float *dw = llm_gradient(s->llm, w->w);
     if (dw) op_linear_backward_weight(s->ops, dw, llm_gradient(s->llm, bias), dy, x, N, w->O, w->I);
+    if (!w->lora || !s->llm->train[PARAMS_LORA]) return;
+    float *dup[LORA_PARTS];
+    for (int i = 0; i < w->lora->parts; i++) dup[i] = llm_gradient(s->llm, w->lora->part[i].b);
+    op_lora_backward_weight(s->ops, llm_gradient(s->llm, w->lora->down.w), dup, dy, x, w->lora, N);
 }

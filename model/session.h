@@ -102,7 +102,7 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record);
 void segment_backward(Session *s, Segment *g, float *dthought);
 // Host integers into the device arena.
 int32_t *session_upload(Session *s, const int32_t *x, size_t n);
-// Gradients of a linear layer's weight and bias (NULL: none), where their group trains.
+// Gradients of a linear layer's weight, bias (NULL: none) and adapters, where their group trains.
 void session_weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N);
 
 static inline int session_slot(const Session *s, int node, int index) {

@@ -1,5 +1,6 @@
 #include "model/weights.h"
 #include "base/arena.h"
+#include "model/adapter.h"
 #include "model/frozen.h"
 
 #include <stdio.h>
@@ -219,7 +220,7 @@ int weights_check(const Llm *m, const WeightsSource *s, Err *err) {
     for (int i = 0; i < m->params.n; i++) {
         const Param *p = &m->params.param[i];
         const Tensor *t = weights_find(s, p->name);
-        if (!t && p->group == PARAMS_LATENT) continue;
+        if (!t && p->group != PARAMS_BACKBONE) continue;
         if (!t || t->n_dims != p->n_dims || (t->dims[0] != p->dims[0] && !is_table(p->name)) ||
             (p->n_dims == 2 && t->dims[1] != p->dims[1]))
             return err_set(err, ERR_DATA, "%s: tensor \"%s\" is missing or has not the shape of this model", s->path, p->name);
@@ -251,14 +252,22 @@ int weights_load_small(Llm *m, const WeightsSource *s, Err *err) {
 
 // ---- saving -------------------------------------------------------------------------------------------------------
 
-// Values [at, at + n) of a parameter as f32. Of a frozen backbone's matrices, whole rows from the file.
+// Values [at, at + n) of a parameter as f32, whole rows; those of a frozen backbone's matrices come from the file. Adapters are
+// merged into the weights they belong to.
 static void param_values(const Llm *m, const Param *p, size_t at, size_t n, float *out) {
-    if (!m->frozen || p->group != PARAMS_BACKBONE || p->n_dims == 1) {
+    const size_t width = (size_t)p->dims[p->n_dims - 1];
+    if (!m->frozen || p->group != PARAMS_BACKBONE || p->n_dims == 1)
         ops_download(m->ops, out, m->w + p->offset + at, n * sizeof *out);
-        return;
-    }
-    const size_t width = (size_t)p->dims[1];
-    for (size_t i = 0; i < n; i += width) frozen_param_row(m, p, (at + i) / width, out + i);
+    else
+        for (size_t i = 0; i < n; i += width) frozen_param_row(m, p, (at + i) / width, out + i);
+    adapter_add(m, p, at / width, n / width, out);
+}
+
+// What a saved model holds: all but the adapters, which are merged.
+static int saved_params(const Llm *m) {
+    int n = 0;
+    while (n < m->params.n && m->params.param[n].group != PARAMS_LORA) n++;
+    return n;
 }
 
 // How many values of a parameter go through the stage at a time: whole rows.
@@ -290,13 +299,14 @@ static int save_param(Saver *s, const Param *p, Err *err) {
 
 static int save_begin(Saver *s, const char *path, Err *err) {
     const Params *p = &s->m->params;
-    Tensor *tensor = mem_zalloc((size_t)p->n, sizeof *tensor);
-    for (int i = 0; i < p->n; i++) {
+    const int n = saved_params(s->m);
+    Tensor *tensor = mem_zalloc((size_t)n, sizeof *tensor);
+    for (int i = 0; i < n; i++) {
         const Param *x = &p->param[i];
         tensor[i] = (Tensor){.name = x->name, .type = s->type, .n_dims = x->n_dims, .dims = {x->dims[0], x->dims[1]}};
     }
     json_t *metadata = json_pack("{s:s}", "format", "pt");
-    int status = safetensors_write_begin(&s->writer, path, tensor, p->n, metadata, err);
+    int status = safetensors_write_begin(&s->writer, path, tensor, n, metadata, err);
     json_decref(metadata);
     free(tensor);
     return status;
@@ -308,7 +318,7 @@ static int save_tensors(const Llm *m, const char *path, TensorType type, Err *er
     s.stage = mem_alloc(STAGE, sizeof *s.stage);
     s.half = mem_alloc(STAGE, sizeof *s.half);
     int status = 0;
-    for (int i = 0; i < m->params.n && status == 0; i++) status = save_param(&s, &m->params.param[i], err);
+    for (int i = 0; i < saved_params(m) && status == 0; i++) status = save_param(&s, &m->params.param[i], err);
     free(s.stage), free(s.half);
     if (status == 0) return safetensors_write_end(&s.writer, err);
     outfile_abandon(&s.writer.file);
@@ -344,7 +354,7 @@ void weights_hash(const Llm *m, char hex[33]) {
     XXH3_state_t *state = XXH3_createState();
     CHECK(state && XXH3_128bits_reset(state) == XXH_OK);
     float *stage = mem_alloc(STAGE, sizeof *stage);
-    for (int i = 0; i < m->params.n; i++) {
+    for (int i = 0; i < saved_params(m); i++) {
         const Param *p = &m->params.param[i];
         for (size_t at = 0, n; at < p->count; at += n) {
             const size_t step = param_step(p);

@@ -40,7 +40,8 @@ int weights_check(const Llm *m, const WeightsSource *s, Err *err);
 // As weights_load, but of the backbone only norms and biases.
 int weights_load_small(Llm *m, const WeightsSource *s, Err *err);
 
-// Write config.json, model.safetensors and generation_config.json into `folder` (which exists). type: F32 or BF16.
+// Write config.json, model.safetensors and generation_config.json into `folder` (which exists), adapters merged. type: F32 or
+// BF16.
 int weights_save(const Llm *m, const char *folder, TensorType type, Err *err);
 // 128-bit hash over all weights, 32 hexadecimal digits.
 void weights_hash(const Llm *m, char hex[33]);

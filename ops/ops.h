@@ -57,9 +57,27 @@ typedef struct Matrix {
     int stream;                // make the copy for each product and keep none: memory for time
     MatrixRead *read;          // NULL: the master counts
     const void *context;       // of `read`
-    struct MatrixCache *cache; // the backend's; NULL at first, released by ops_matrix_free
+    struct Lora *lora;         // added to every product with this weight, or NULL
+    struct MatrixCache *cache; // the backend's; NULL at first, released by ops_matrix_free, which releases those of `lora` too
 } Matrix;
 
+// A low-rank addition to a weight: y += scale (x A^T) B^T.  Hu et al. 2021. Where the weight is several matrices on top of
+// each other (q, k, v), those that have an addition have factors of their own, R the same for all.
+enum { LORA_PARTS = 3 };
+typedef struct LoraPart {
+    const float *b; // (rows, R), device
+    int row, rows;  // of the weight
+} LoraPart;
+typedef struct Lora {
+    Matrix down; // (parts R, I): the A of all parts
+    Matrix up;   // (O, parts R): their B, each in the rows of its part and columns of its own; zero elsewhere. Made from `part`
+    LoraPart part[LORA_PARTS];
+    int parts;
+    float scale;
+} Lora;
+
+// `up` from parts, down (whose version counts for both) and the number of the weight's rows. `l` may not move any more.
+void ops_lora_bind(Lora *l, int O);
 // Make the copy now rather than with the first product.
 void ops_matrix_prepare(Ops *ops, Matrix *m);
 void ops_matrix_free(Ops *ops, Matrix *m);
@@ -70,6 +88,8 @@ void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w,
 void op_linear_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Matrix *w, int N);
 // dw (O, I) += dy^T x;  dbias (O) += sum over rows of dy, or NULL.
 void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy, const act *x, int N, int O, int I);
+// ddown (parts R, I) += ; dup[part] (rows, R) += . dy (N, O) is the gradient of the whole product.
+void op_lora_backward_weight(Ops *ops, float *ddown, float *const *dup, const act *dy, const act *x, Lora *lora, int N);
 
 // ---- rows ---------------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ static inline void golden_fill(Llm *m, const Safetensors *f) {
         ops_upload(m->ops, m->w + p->offset, host, p->count * sizeof(float));
         free(host);
     }
-    llm_changed(m, PARAMS_BACKBONE), llm_changed(m, PARAMS_LATENT);
+    for (int g = 0; g < PARAM_GROUPS; g++) llm_changed(m, g);
 }
 
 static inline void golden_load_file(Llm *m, const char *folder, const char *name) {
@@ -98,7 +98,9 @@ static inline void golden_free_examples(Golden *g) {
     examples_free(&g->examples);
 }
 
-static inline void golden_open_threads(Golden *g, const char *folder, Dtype dtype, int thoughts, int share, int threads) {
+// lora_rank > 0: with adapters on all layers, which add nothing yet.
+static inline void golden_open_lora(Golden *g, const char *folder, Dtype dtype, int thoughts, int share, int threads,
+                                    int lora_rank, double lora_alpha) {
     Err err = {0};
     memset(g, 0, sizeof *g);
     g->folder = folder;
@@ -112,12 +114,18 @@ static inline void golden_open_threads(Golden *g, const char *folder, Dtype dtyp
     OK(config_from_json(&config, config_json, config_path, &err));
     json_decref(config_json);
     config.thoughts = thoughts;
+    config.lora_rank = lora_rank, config.lora_alpha = (float)lora_alpha, config.lora_targets = (1 << PARAMS_TARGETS) - 1;
     OK(ops_open(&g->ops, threads, dtype, &err));
     OK(llm_init(&g->llm, g->ops, &config, 1024, &err));
     golden_load_file(&g->llm, folder, "model.safetensors");
     golden_load_file(&g->llm, folder, "latentratt.safetensors");
+    llm_init_lora(&g->llm, 1);
     golden_examples(g, share);
     free(path), free(config_path), free(values);
+}
+
+static inline void golden_open_threads(Golden *g, const char *folder, Dtype dtype, int thoughts, int share, int threads) {
+    golden_open_lora(g, folder, dtype, thoughts, share, threads, 0, 0);
 }
 
 static inline void golden_open(Golden *g, const char *folder, Dtype dtype, int thoughts, int share) {

@@ -11,24 +11,50 @@
 typedef struct RefModel {
     ModelConfig c;
     const Params *params;
-    double *w; // (params->total), as Llm.w
+    double *w;      // (params->total), as Llm.w
+    double *merged; // the same with the adapters added to their weights (ref_model_merge); w itself where there are none
 } RefModel;
+
+// To be called when w has changed: merged = w, and W + alpha / R  B A for the weights that have adapters.
+static inline void ref_model_merge(const RefModel *r) {
+    if (r->merged == r->w) return;
+    memcpy(r->merged, r->w, r->params->total * sizeof(double));
+    for (int i = 0; i < r->params->n; i++) {
+        const Param *down = &r->params->param[i];
+        const char *at = strstr(down->name, ".lora_A.weight");
+        char name[96];
+        if (!at) continue;
+        snprintf(name, sizeof name, "%.*s.lora_B.weight", (int)(at - down->name), down->name);
+        const Param *up = params_find(r->params, name);
+        snprintf(name, sizeof name, "%.*s.weight", (int)(at - down->name), down->name);
+        double *weight = r->merged + params_find(r->params, name)->offset;
+        const int R = down->dims[0], I = down->dims[1];
+        for (int o = 0; o < up->dims[0]; o++)
+            for (int k = 0; k < R; k++)
+                for (int j = 0; j < I; j++)
+                    weight[o * I + j] += (double)r->c.lora_alpha / R * r->w[up->offset + (size_t)(o * R + k)] *
+                                         r->w[down->offset + (size_t)(k * I + j)];
+    }
+}
 
 static inline void ref_model_init(RefModel *r, const Llm *m) {
     float *host = mem_alloc(m->params.total, sizeof(float));
-    *r = (RefModel){m->config, &m->params, mem_alloc(m->params.total, sizeof(double))};
+    *r = (RefModel){m->config, &m->params, mem_alloc(m->params.total, sizeof(double)), NULL};
     ops_download(m->ops, host, m->w, m->params.total * sizeof(float));
     for (size_t i = 0; i < m->params.total; i++) r->w[i] = (double)host[i];
     free(host);
+    r->merged = m->config.lora_rank ? mem_alloc(m->params.total, sizeof(double)) : r->w;
+    ref_model_merge(r);
 }
 
 static inline void ref_model_free(RefModel *r) {
+    if (r->merged != r->w) free(r->merged);
     free(r->w);
 }
 
 static inline const double *ref_weight(const RefModel *m, const char *name) {
     const Param *p = params_find(m->params, name);
-    return p ? m->w + p->offset : NULL;
+    return p ? m->merged + p->offset : NULL;
 }
 
 static inline const double *ref_layer_weight(const RefModel *m, int layer, const char *name) {

@@ -12,6 +12,11 @@ typedef struct Method {
     int thoughts, window, hidden;
 } Method;
 
+typedef struct Adapters {
+    int rank;
+    unsigned targets;
+} Adapters;
+
 enum { PROMPTS = 3, PROMPT_MOST = 16, ANSWER_MOST = 5, SAMPLES_MOST = 4 };
 
 typedef struct Bench { // a tiny model, a few short rows, and the reference over the same weights
@@ -42,7 +47,18 @@ static void bench_rows(Bench *b) {
     }
 }
 
-static void bench_open(Bench *b, const char *folder, Method method) {
+// Adapters that add about a tenth of the weights: B is not zero, or A would have no gradient.
+static void bench_adapters(Bench *b) {
+    const size_t begin = b->llm.params.begin[PARAMS_LORA], count = b->llm.params.total - begin;
+    float *host = malloc((count + 1) * sizeof(float));
+    rng_normal(host, count, 29, 1, 0);
+    for (size_t i = 0; i < count; i++) host[i] *= 0.05f;
+    ops_upload(b->ops, b->llm.w + begin, host, count * sizeof(float));
+    llm_changed(&b->llm, PARAMS_LORA);
+    free(host);
+}
+
+static void bench_open(Bench *b, const char *folder, Method method, Adapters lora) {
     Err err = {0};
     memset(b, 0, sizeof *b);
     char *path = file_join(folder, "config.json");
@@ -52,10 +68,12 @@ static void bench_open(Bench *b, const char *folder, Method method) {
     json_decref(json);
     free(path);
     config.thoughts = method.thoughts, config.thought_window = method.window, config.thought_hidden = method.hidden;
+    config.lora_rank = lora.rank, config.lora_targets = lora.targets, config.lora_alpha = 5;
     OK(ops_open(&b->ops, 2, DTYPE_F32, &err));
     OK(llm_init(&b->llm, b->ops, &config, 64, &err));
     golden_load_file(&b->llm, folder, "model.safetensors");
     golden_load_file(&b->llm, folder, "latentratt.safetensors");
+    bench_adapters(b);
     OK(session_init(&b->s, &b->llm, 512, &err));
     bench_rows(b);
     ref_model_init(&b->ref, &b->llm);
@@ -77,10 +95,13 @@ static double along(Bench *b, Loss *loss, void *context, const Param *p, const d
     double *w = b->ref.w + p->offset, *was = malloc(p->count * sizeof(double)), above, below;
     memcpy(was, w, p->count * sizeof(double));
     for (size_t i = 0; i < p->count; i++) w[i] = was[i] + step * direction[i];
+    ref_model_merge(&b->ref);
     above = loss(context);
     for (size_t i = 0; i < p->count; i++) w[i] = was[i] - step * direction[i];
+    ref_model_merge(&b->ref);
     below = loss(context);
     memcpy(w, was, p->count * sizeof(double));
+    ref_model_merge(&b->ref);
     free(was);
     return (above - below) / (2 * step);
 }
@@ -134,16 +155,18 @@ static double sft_reference(void *context) {
     return loss / tokens;
 }
 
-static void check_sft(const char *folder, Method method) {
+static void check_sft(const char *folder, Method method, Adapters lora) {
     Err err = {0};
     Bench b;
-    bench_open(&b, folder, method);
-    OK(llm_train(&b.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    bench_open(&b, folder, method, lora);
+    OK(llm_train(&b.llm, (lora.rank ? TRAIN_LORA : TRAIN_BACKBONE) | TRAIN_LATENT, &err));
     int64_t tokens;
     double loss = sft_update(&b.s, &b.examples, b.index, PROMPTS, 1 << 20, 1, &tokens) / (double)tokens,
            want = sft_reference(&b);
     golden_close(loss, want, 1e-6 * want, "loss", method.thoughts);
-    assert_int_equal(check_tensors(&b, sft_reference, &b), b.llm.params.n);
+    int adapters = 0;
+    for (unsigned t = lora.targets; t; t &= t - 1) adapters += 2 * b.llm.config.L;
+    assert_int_equal(check_tensors(&b, sft_reference, &b), lora.rank ? adapters + (method.thoughts ? 6 : 0) : b.llm.params.n);
     bench_close(&b);
 }
 
@@ -152,7 +175,14 @@ static void sft_by_differences(void **state) {
     const Method method[] = {{0, 0, 0}, {1, 0, 0}, {2, 0, 0}, {3, 0, 0}, {1, 0, 1}, {2, 0, 1}, {1, 4, 0}, {3, 2, 0}};
     for (size_t i = 0; i < sizeof method / sizeof *method; i++)
         for (size_t f = 0; f < 2; f++)
-            if (i < 2 || f == i % 2) check_sft(folders[f], method[i]);
+            if (i < 2 || f == i % 2) check_sft(folders[f], method[i], (Adapters){0});
+}
+
+// Of adapters on all layers and on some, and of LatentRATT beside them: the rest has no gradient.
+static void lora_by_differences(void **state) {
+    (void)state;
+    const Adapters lora[] = {{3, 127}, {4, 127}, {1, 1 | 4}, {2, 2 | 32}}; // all; all; q, v; k, up
+    for (int i = 0; i < 4; i++) check_sft(folders[i % 2], (Method){i % 3, 0, 0}, lora[i]);
 }
 
 // ---- LR-GRPO --------------------------------------------------------------------------------------------------------
@@ -237,7 +267,7 @@ static void check_rewards(const Surrogate *s, const double *reward) {
 static void check_rl(const char *folder, const RlCase *c, int micro_rows) {
     Err err = {0};
     Bench b;
-    bench_open(&b, folder, c->method);
+    bench_open(&b, folder, c->method, (Adapters){0});
     OK(llm_train(&b.llm, TRAIN_LATENT, &err));
     const size_t begin = b.llm.params.begin[PARAMS_LATENT], count = b.llm.params.total - begin,
                  noises = (size_t)(PROMPTS * c->samples * b.llm.config.D);
@@ -292,7 +322,7 @@ static void thought_weights(void **state) {
     (void)state;
     for (int window = 0; window <= 5; window += 5) {
         Bench b;
-        bench_open(&b, folders[1], (Method){2, window, 0});
+        bench_open(&b, folders[1], (Method){2, window, 0}, (Adapters){0});
         const int D = b.llm.config.D;
         const SessionMark mark = session_mark(&b.s);
         ThinkPrompt prompt[PROMPTS];
@@ -320,7 +350,7 @@ static void thought_weights(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences), cmocka_unit_test(rl_by_differences),
-                                       cmocka_unit_test(thought_weights)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences), cmocka_unit_test(lora_by_differences),
+                                       cmocka_unit_test(rl_by_differences), cmocka_unit_test(thought_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,17 +12,30 @@ typedef struct Steps {
     float *before; // (params.total)
 } Steps;
 
-static void steps_open(Steps *t, const char *folder, int share) {
+// name: "steps", or "lora" for a model with the adapters of tools/make_lora.py.
+static void steps_open(Steps *t, const char *folder, const char *name, int share) {
     Err err = {0};
-    golden_open(&t->g, folder, DTYPE_F32, 1, share);
-    char *json = file_join(folder, "steps.json"), *values = file_join(folder, "steps.safetensors");
+    char json[256], values[256];
+    snprintf(json, sizeof json, "%s/%s.json", folder, name);
+    snprintf(values, sizeof values, "%s/%s.safetensors", folder, name);
     t->json = json_read(json, 0, &err);
     if (!t->json) fail_msg("%s", err.message);
     OK(safetensors_open(&t->values, values, &err));
+    golden_open_lora(&t->g, folder, DTYPE_F32, 1, share, 2, (int)json_integer_value(json_object_get(t->json, "rank")),
+                     json_number_value(json_object_get(t->json, "alpha")));
+    for (int i = 0; i < t->values.n; i++) {
+        const Tensor *first = &t->values.tensor[i];
+        if (strncmp(first->name, "init.", 5)) continue;
+        const Param *p = params_find(&t->g.llm.params, first->name + 5);
+        float *host = malloc(p->count * sizeof(float));
+        tensor_to_f32(host, first, 0, p->count);
+        ops_upload(t->g.ops, t->g.llm.w + p->offset, host, p->count * sizeof(float));
+        free(host);
+    }
+    llm_changed(&t->g.llm, PARAMS_LORA);
     OK(session_init(&t->s, &t->g.llm, 8192, &err));
     t->before = malloc(t->g.llm.params.total * sizeof(float));
     ops_download(t->g.ops, t->before, t->g.llm.w, t->g.llm.params.total * sizeof(float));
-    free(json), free(values);
 }
 
 static void steps_close(Steps *t) {
@@ -80,12 +93,25 @@ static void optimizer_open(Steps *t, Optimizer *o, const char *stage, Schedule s
     OK(optimizer_init(o, &t->g.llm, &options, &err));
 }
 
-static void check_sft(const char *folder, int share, int micro_rows) {
+// The groups that do not train keep their bits.
+static void check_frozen(const Steps *t) {
+    const Params *p = &t->g.llm.params;
+    for (int g = 0; g < PARAM_GROUPS; g++) {
+        if (t->g.llm.train[g]) continue;
+        const size_t bytes = (p->begin[g + 1] - p->begin[g]) * sizeof(float);
+        float *after = malloc(bytes + 1);
+        ops_download(t->g.ops, after, t->g.llm.w + p->begin[g], bytes);
+        assert_memory_equal(after, t->before + p->begin[g], bytes);
+        free(after);
+    }
+}
+
+static void check_sft(const char *folder, const char *name, unsigned groups, int share, int micro_rows) {
     Err err = {0};
     Steps t;
     Optimizer o;
-    steps_open(&t, folder, share);
-    OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    steps_open(&t, folder, name, share);
+    OK(llm_train(&t.g.llm, groups, &err));
     optimizer_open(&t, &o, "sft", SCHEDULE_LINEAR);
     for (int step = 0; step < o.options.steps; step++) {
         int64_t tokens;
@@ -95,22 +121,30 @@ static void check_sft(const char *folder, int share, int micro_rows) {
         golden_close(loss, want, 1e-4 * want, "loss", step);
         golden_close(s.norm, norm, 1e-3 * norm, "norm", step);
     }
-    for (int i = 0; i < t.g.llm.params.n; i++) check_tensor(&t, "sft", &t.g.llm.params.param[i]);
+    for (int i = 0; i < t.g.llm.params.n; i++)
+        if (t.g.llm.train[t.g.llm.params.param[i].group]) check_tensor(&t, "sft", &t.g.llm.params.param[i]);
+    check_frozen(&t);
     optimizer_free(&o);
     steps_close(&t);
 }
 
 static void sft_steps(void **state) {
     (void)state;
-    check_sft(folders[0], 1, 1 << 20);
-    check_sft(folders[1], 0, 300);
+    check_sft(folders[0], "steps", TRAIN_BACKBONE | TRAIN_LATENT, 1, 1 << 20);
+    check_sft(folders[1], "steps", TRAIN_BACKBONE | TRAIN_LATENT, 0, 300);
+}
+
+static void lora_steps(void **state) {
+    (void)state;
+    check_sft(folders[0], "lora", TRAIN_LORA | TRAIN_LATENT, 1, 300);
+    check_sft(folders[1], "lora", TRAIN_LORA | TRAIN_LATENT, 0, 1 << 20);
 }
 
 static void check_rl(const char *folder, int share, int micro_rows) {
     Err err = {0};
     Steps t;
     Optimizer o;
-    steps_open(&t, folder, share);
+    steps_open(&t, folder, "steps", share);
     OK(llm_train(&t.g.llm, TRAIN_LATENT, &err));
     optimizer_open(&t, &o, "rl", SCHEDULE_COSINE);
     const Tensor *noise = safetensors_find(&t.values, "rl.noise"); // (steps, rows, samples, D)
@@ -134,11 +168,8 @@ static void check_rl(const char *folder, int share, int micro_rows) {
         const Param *p = &t.g.llm.params.param[i];
         if (p->group == PARAMS_LATENT) check_tensor(&t, "rl", p);
     }
-    const size_t frozen = t.g.llm.params.begin[PARAMS_LATENT] * sizeof(float);
-    float *after = malloc(frozen);
-    ops_download(t.g.ops, after, t.g.llm.w, frozen);
-    assert_int_equal(memcmp(after, t.before, frozen), 0);
-    free(z), free(after);
+    check_frozen(&t);
+    free(z);
     optimizer_free(&o);
     steps_close(&t);
 }
@@ -150,6 +181,6 @@ static void rl_steps(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_steps), cmocka_unit_test(rl_steps)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_steps), cmocka_unit_test(lora_steps), cmocka_unit_test(rl_steps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,8 +148,8 @@ int sft_train(Session *s, const Examples *train, const Examples *valid, const Sf
     Sft t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n);
-    if (llm_train(s->llm, TRAIN_BACKBONE | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err))
-        return -1;
+    const unsigned network = s->llm->config.lora_rank > 0 ? TRAIN_LORA : TRAIN_BACKBONE;
+    if (llm_train(s->llm, network | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
     int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
     optimizer_free(&t.optimizer);
     return status;

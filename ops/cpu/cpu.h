@@ -23,6 +23,13 @@ struct Ops {
 int linear_open(Ops *ops, Err *err);
 void linear_close(Ops *ops);
 
+// The products of ops.h without their low-rank addition; `add`: y += and dx +=.
+void linear_forward(Ops *ops, void *y, Dtype y_type, int add, const act *x, Matrix *w, const float *bias, int N);
+void linear_backward_input(Ops *ops, void *dx, Dtype dx_type, int add, const act *dy, Matrix *w, int N);
+// The low-rank addition itself (lora.c): y (N, O) += and dx (N, I) += .
+void lora_forward(Ops *ops, void *y, Dtype y_type, const act *x, Lora *l, int N);
+void lora_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Lora *l, int N);
+
 // Address of row n of a tensor of activations with D columns.
 static inline act *act_row(const Ops *ops, const act *x, size_t n, size_t D) {
     return (char *)x + n * D * dtype_bytes(ops->dtype);

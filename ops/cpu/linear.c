@@ -18,8 +18,8 @@ static void dnnl_check(dnnl_status_t status, const char *call) {
 enum { FORWARD = 0, BACKWARD_INPUT = 1, BACKWARD_WEIGHT = 2 };
 enum { ARG_SRC, ARG_WEIGHTS, ARG_DST, ARG_BIAS, ARG_SCRATCH, ARGS };
 
-typedef struct Product { // a primitive for one shape: dst (M, N) = src (M, K) weights (K, N)
-    int kind, M, N, K, bias;
+typedef struct Product { // a primitive for one shape: dst (M, N) = or += src (M, K) weights (K, N)
+    int kind, M, N, K, bias, add;
     Dtype dst_type;
     dnnl_primitive_t primitive;
     dnnl_memory_t memory[ARGS];
@@ -82,7 +82,10 @@ void linear_close(Ops *ops) {
 }
 
 void ops_matrix_free(Ops *ops, Matrix *m) {
-    (void)ops;
+    if (m->lora) {
+        ops_matrix_free(ops, &m->lora->down);
+        ops_matrix_free(ops, &m->lora->up);
+    }
     if (!m->cache) return;
     for (int i = 0; i < 2; i++) free(m->cache->packed[i].data);
     free(m->cache);
@@ -245,13 +248,13 @@ void ops_matrix_prepare(Ops *ops, Matrix *m) {
 
 static Product *product_find(LinearState *s, const Product *key, unsigned *bucket) {
     uint64_t h = (uint64_t)key->kind;
-    const int fields[] = {key->M, key->N, key->K, key->bias, (int)key->dst_type};
+    const int fields[] = {key->M, key->N, key->K, key->bias, key->add, (int)key->dst_type};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         h = (h ^ (uint64_t)fields[i]) * 0x9E3779B97F4A7C15ull, h ^= h >> 29;
     *bucket = (unsigned)(h % BUCKETS);
     for (Product *p = s->bucket[*bucket]; p; p = p->next)
         if (p->kind == key->kind && p->M == key->M && p->N == key->N && p->K == key->K && p->bias == key->bias &&
-            p->dst_type == key->dst_type)
+            p->add == key->add && p->dst_type == key->dst_type)
             return p;
     return NULL;
 }
@@ -266,7 +269,7 @@ static Product *product_get(Ops *ops, const Product *key, const dnnl_memory_desc
     p = mem_alloc(1, sizeof *p);
     *p = *key;
     dnnl_memory_desc_t bias = plain(dnnl_f32, 1, key->N, key->N, 1);
-    dnnl_primitive_desc_t pd = product_desc(s, src, weights, key->bias ? &bias : NULL, dst, key->kind == BACKWARD_WEIGHT);
+    dnnl_primitive_desc_t pd = product_desc(s, src, weights, key->bias ? &bias : NULL, dst, key->add);
     const dnnl_memory_desc_t *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     p->scratch_bytes = dnnl_memory_desc_get_size(scratch);
     p->memory[ARG_SRC] = memory_for(s, src);
@@ -299,26 +302,36 @@ static void product_run(Ops *ops, Product *p, const void *src, const void *weigh
     arena_reset(&ops->shared, mark);
 }
 
-void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w, const float *bias, int N) {
-    if (N == 0) return;
+void linear_forward(Ops *ops, void *y, Dtype y_type, int add, const act *x, Matrix *w, const float *bias, int N) {
     size_t mark = arena_mark(&ops->shared);
     const void *weights = packed_forward(ops, w);
     dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->I, w->I, 1), dst = plain(dnnl_type(y_type), N, w->O, w->O, 1);
-    Product key = {.kind = FORWARD, .M = N, .N = w->O, .K = w->I, .bias = bias != NULL, .dst_type = y_type};
+    Product key = {.kind = FORWARD, .M = N, .N = w->O, .K = w->I, .bias = bias != NULL, .add = add, .dst_type = y_type};
     Product *p = product_get(ops, &key, &src, &w->cache->packed[FORWARD].desc, &dst);
     product_run(ops, p, x, weights, y, bias);
     arena_reset(&ops->shared, mark);
 }
 
-void op_linear_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Matrix *w, int N) {
+void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w, const float *bias, int N) {
     if (N == 0) return;
+    linear_forward(ops, y, y_type, 0, x, w, bias, N);
+    if (w->lora) lora_forward(ops, y, y_type, x, w->lora, N);
+}
+
+void linear_backward_input(Ops *ops, void *dx, Dtype dx_type, int add, const act *dy, Matrix *w, int N) {
     size_t mark = arena_mark(&ops->shared);
     const void *weights = packed_backward(ops, w);
     dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->O, w->O, 1), dst = plain(dnnl_type(dx_type), N, w->I, w->I, 1);
-    Product key = {.kind = BACKWARD_INPUT, .M = N, .N = w->I, .K = w->O, .dst_type = dx_type};
+    Product key = {.kind = BACKWARD_INPUT, .M = N, .N = w->I, .K = w->O, .add = add, .dst_type = dx_type};
     Product *p = product_get(ops, &key, &src, &w->cache->packed[BACKWARD_INPUT].desc, &dst);
     product_run(ops, p, dy, weights, dx, NULL);
     arena_reset(&ops->shared, mark);
+}
+
+void op_linear_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Matrix *w, int N) {
+    if (N == 0) return;
+    linear_backward_input(ops, dx, dx_type, 0, dy, w, N);
+    if (w->lora) lora_backward_input(ops, dx, dx_type, dy, w->lora, N);
 }
 
 // Sum of rows, chunk by chunk in a fixed order.
@@ -347,7 +360,7 @@ void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy,
         int rows = N - n < SUM_ROWS ? N - n : SUM_ROWS;
         dnnl_memory_desc_t src = plain(type, O, rows, 1, O), weights = plain(type, rows, I, I, 1),
                            dst = plain(dnnl_f32, O, I, I, 1);
-        Product key = {.kind = BACKWARD_WEIGHT, .M = O, .N = I, .K = rows, .dst_type = DTYPE_F32};
+        Product key = {.kind = BACKWARD_WEIGHT, .M = O, .N = I, .K = rows, .add = 1, .dst_type = DTYPE_F32};
         Product *p = product_get(ops, &key, &src, &weights, &dst);
         product_run(ops, p, act_row(ops, dy, (size_t)n, (size_t)O), act_row(ops, x, (size_t)n, (size_t)I), dw, NULL);
     }

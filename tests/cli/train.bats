@@ -53,6 +53,17 @@ train() {
 END
 }
 
+@test "sft --lora-rank: adapters train, a plain model is saved" {
+    train sft lora --model "$WORLD/sft" "${quick[@]}" --max-steps 6 --lora-rank 4 --lora-targets q,v,down
+    jq -e '.validation_loss_kept < .validation_loss_before and .configuration["lora-rank"] == 4' "$TMP/lora/metrics.json"
+    differ "$WORLD/sft/model.safetensors" "$TMP/lora/model.safetensors"
+    "$LATENTR3" score --model "$TMP/lora" --data "$WORLD/world/data" --split valid --max-rows 4 --dtype f32
+    "$LATENTR3" inspect --json "$TMP/lora" >"$TMP/lora.json"
+    diff <(jq '[.tensors[].name]' "$TMP/lora.json") <("$LATENTR3" inspect --json "$WORLD/sft" | jq '[.tensors[].name]')
+    refuses 2 "*--lora-targets: 'head' is none of q, k, v, o, gate, up, down*" "$LATENTR3" sft --model "$WORLD/sft" \
+        --data "$WORLD/world/data" --out "$TMP/other" --lora-rank 4 --lora-targets q,head
+}
+
 @test "rl: only the latent layer changes, the better model is kept" {
     train rl rl --model "$WORLD/sft" --max-steps 3 --batch 8 --samples 4 --warmup 1 --lr 1e-2 --eval-rows 20 --dtype f32 --threads 1
     jq -se 'map(select(.event == "step")) | length == 3 and all(.reward_mean < 0 and .advantage_norm >= 0
