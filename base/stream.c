@@ -185,7 +185,7 @@ static int take(Stream *s, int hold, const char **data, size_t *bytes, Err *err)
         pthread_cond_broadcast(&s->changed);
     }
     int status = wait_filled(s, err);
-    *data = s->block[s->first];
+    *data = status == 1 ? s->block[s->first] : "";
     *bytes = status == 1 ? s->bytes[s->first] : 0;
     s->held = status == 1 && hold;
     pthread_mutex_unlock(&s->lock);
