@@ -190,7 +190,7 @@ static void activation(float *restrict out, const float *restrict x, size_t n, A
 static void activation_backward(float *restrict dx, const float *restrict dout, const float *restrict x, size_t n,
                                 Activation kind) {
     if (kind == ACTIVATION_RELU) {
-        SIMD for (size_t i = 0; i < n; i++) dx[i] = x[i] > 0 ? dout[i] : 0 * x[i];
+        SIMD for (size_t i = 0; i < n; i++) dx[i] = dout[i] * (x[i] > 0 ? 1.0f : 0 * x[i]);
         return;
     }
     SIMD for (size_t i = 0; i < n; i++) {

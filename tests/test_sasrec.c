@@ -1,0 +1,331 @@
+// SASRec against PyTorch's values (tools/make_sasrec.py), which runs each prefix of a sequence on its own: losses, every
+// gradient, optimizer steps. And what must not depend on how an update is divided.
+#include "golden.h"
+#include "train/sasrec.h"
+#include "train/sft.h"
+
+#include "base/rng.h"
+
+static const char folder[] = "tests/golden/tiny-sasrec";
+
+typedef struct Tiny {
+    Golden g; // no Examples
+    Session s;
+    SasrecExample example[8];
+    SasrecExamples examples;
+    uint32_t index[8];
+    int predictions;
+} Tiny;
+
+static int32_t *ints_of(json_t *list) {
+    int32_t *x = malloc(sizeof *x * (json_array_size(list) + 1));
+    for (size_t i = 0; i < json_array_size(list); i++) x[i] = (int32_t)json_integer_value(json_array_get(list, i));
+    return x;
+}
+
+static void tiny_open(Tiny *t, int thoughts, int hidden, Activation activation, int threads) {
+    Err err = {0};
+    memset(t, 0, sizeof *t);
+    Golden *g = &t->g;
+    g->folder = folder;
+    char *json = file_join(folder, "golden.json"), *values = file_join(folder, "golden.safetensors"),
+         *config_path = file_join(folder, "config.json");
+    json_t *config_json = json_read(config_path, 0, &err);
+    ModelConfig c;
+    OK(config_from_json(&c, config_json, config_path, &err));
+    json_decref(config_json);
+    if (!(g->json = json_read(json, 0, &err))) fail_msg("%s", err.message);
+    OK(safetensors_open(&g->values, values, &err));
+    const int trained = c.thoughts;
+    c.thoughts = thoughts, c.thought_hidden = hidden, c.activation = activation;
+    OK(ops_open(&g->ops, threads, DTYPE_F32, &err));
+    OK(llm_init(&g->llm, g->ops, &c, c.max_positions + trained, &err));
+    Safetensors f;
+    char *weights = file_join(folder, "model.safetensors");
+    OK(safetensors_open(&f, weights, &err));
+    for (int i = 0; i < g->llm.params.n; i++) { // with fewer thoughts the first rows of their table
+        const Param *p = &g->llm.params.param[i];
+        const Tensor *tensor = safetensors_find(&f, p->name);
+        assert_non_null(tensor);
+        assert_true(tensor->count >= p->count);
+        float *host = malloc(p->count * sizeof(float));
+        tensor_to_f32(host, tensor, 0, p->count);
+        ops_upload(g->ops, g->llm.w + p->offset, host, p->count * sizeof(float));
+        free(host);
+    }
+    safetensors_close(&f);
+    OK(session_init(&t->s, &g->llm, 512, &err));
+    json_t *sequences = json_object_get(g->json, "sequences");
+    t->examples = (SasrecExamples){.n = (int)json_array_size(sequences), .example = t->example};
+    for (int i = 0; i < t->examples.n; i++) {
+        json_t *items = json_array_get(sequences, (size_t)i);
+        const int32_t *item = ints_of(items);
+        const int n = (int)json_array_size(items);
+        t->example[i] = (SasrecExample){item, n, item, n};
+        t->index[i] = (uint32_t)i;
+        t->predictions += n - 1;
+        if (n > t->examples.longest) t->examples.longest = n;
+    }
+    free(json), free(values), free(config_path), free(weights);
+}
+
+static void tiny_close(Tiny *t) {
+    for (int i = 0; i < t->examples.n; i++) free((void *)t->example[i].item);
+    session_free(&t->s);
+    llm_free(&t->g.llm);
+    ops_close(t->g.ops);
+    safetensors_close(&t->g.values);
+    json_decref(t->g.json);
+}
+
+// Gradients of the case, within 1e-3 of each tensor's largest entry. A table for more thoughts than the case has is longer
+// there: the rest of its gradient is 0.
+static void check_case_gradients(const Tiny *t, const char *name) {
+    int compared = 0;
+    for (int i = 0; i < t->g.llm.params.n; i++) {
+        const Param *p = &t->g.llm.params.param[i];
+        char full[160];
+        snprintf(full, sizeof full, "%s.%s", name, p->name);
+        const Tensor *tensor = safetensors_find(&t->g.values, full);
+        if (!tensor) fail_msg("%s is missing", full);
+        float *want = malloc(tensor->count * sizeof(float)), *got = malloc(p->count * sizeof(float));
+        tensor_to_f32(want, tensor, 0, tensor->count);
+        ops_download(t->g.ops, got, t->g.llm.dw + p->offset, p->count * sizeof(float));
+        double largest = 0;
+        for (size_t j = 0; j < p->count; j++) largest = fmax(largest, fabs((double)want[j]));
+        for (size_t j = 0; j < p->count; j++) golden_close(got[j], want[j], 1e-3 * largest + 1e-7, full, (int)j);
+        free(want), free(got);
+        compared++;
+    }
+    assert_true(compared > 20);
+}
+
+// The binary loss over the file's negatives: the chains, the head and back as train/sasrec.c has them.
+static double binary_over(Tiny *t, const int32_t *negatives, int count) {
+    Session *s = &t->s;
+    const int C = 1 + count;
+    int32_t *slot = malloc(sizeof *slot * (size_t)t->predictions), *id = malloc(sizeof *id * (size_t)(t->predictions * C));
+    float *loss = malloc(sizeof *loss * (size_t)t->predictions);
+    Segment g;
+    session_want_gradients(s, t->predictions);
+    segment_begin(s, &g, t->examples.n, t->predictions);
+    for (int b = 0, row = 0; b < t->examples.n; b++) {
+        const SasrecExample *x = &t->example[b];
+        const int node = segment_add(s, &g, -1, x->item, x->n - 1);
+        for (int i = 1; i < x->n; i++, row++) {
+            slot[row] = session_slot(s, node, i - 1);
+            id[row * C] = x->item[i];
+            memcpy(id + row * C + 1, negatives + row * count, sizeof *id * (size_t)count);
+        }
+    }
+    segment_forward(s, &g, NULL, 1);
+    head_binary(s, slot, id, t->predictions, C, loss, 1.0f / (float)t->predictions);
+    segment_backward(s, &g, NULL);
+    double sum = 0;
+    for (int i = 0; i < t->predictions; i++) sum += (double)loss[i];
+    free(slot), free(id), free(loss);
+    return sum;
+}
+
+static Ints flat(json_t *lists) {
+    Ints all = {0};
+    size_t i;
+    json_t *list;
+    json_array_foreach(lists, i, list) {
+        int32_t *x = ints_of(list);
+        ints_append(&all, x, json_array_size(list));
+        free(x);
+    }
+    return all;
+}
+
+// Each prefix as a prompt of its own and the item behind it as its answer: so with thoughts.
+static double prefixes(Tiny *t, int micro_rows) {
+    Example *example = calloc((size_t)t->predictions, sizeof *example);
+    uint32_t *index = malloc(sizeof *index * (size_t)t->predictions);
+    Examples e = {.n = t->predictions, .example = example, .longest = t->examples.longest + 2};
+    for (int b = 0, row = 0; b < t->examples.n; b++)
+        for (int i = 1; i < t->example[b].n; i++, row++) {
+            example[row] =
+                (Example){.prompt = t->example[b].item, .prompt_len = i, .answer = t->example[b].item + i, .answer_len = 1};
+            index[row] = (uint32_t)row;
+        }
+    const double loss = sft_update(&t->s, &e, index, e.n, micro_rows, 1, NULL);
+    free(example), free(index);
+    return loss;
+}
+
+static void check_case(json_t *c, int micro_rows) {
+    Err err = {0};
+    Tiny t;
+    const char *name = json_string_value(json_object_get(c, "name"));
+    const int binary = !strcmp(json_string_value(json_object_get(c, "loss")), "bce");
+    tiny_open(&t, (int)json_integer_value(json_object_get(c, "thoughts")),
+              !strcmp(json_string_value(json_object_get(c, "thought")), "hidden"),
+              strcmp(json_string_value(json_object_get(c, "activation")), "relu") ? ACTIVATION_GELU : ACTIVATION_RELU, 2);
+    OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    const SasrecMethod method = {.loss = SASREC_CROSS_ENTROPY};
+    double loss;
+    if (binary) {
+        json_t *lists = json_object_get(t.g.json, "negatives");
+        Ints negatives = flat(lists);
+        loss = binary_over(&t, negatives.data, (int)json_array_size(json_array_get(lists, 0)));
+        ints_free(&negatives);
+    } else if (t.g.llm.config.thoughts) {
+        loss = prefixes(&t, micro_rows);
+    } else {
+        int64_t predictions;
+        loss = sasrec_update(&t.s, &t.examples, t.index, t.examples.n, &method, 0, micro_rows, &predictions);
+        assert_int_equal(predictions, t.predictions);
+    }
+    const double want = json_number_value(json_object_get(c, "value"));
+    golden_close(loss / t.predictions, want, 1e-4 * want, name, micro_rows);
+    check_case_gradients(&t, name);
+    tiny_close(&t);
+}
+
+static void values_and_gradients(void **state) {
+    (void)state;
+    Err err = {0};
+    json_t *json = json_read("tests/golden/tiny-sasrec/golden.json", 0, &err), *c;
+    if (!json) fail_msg("%s", err.message);
+    size_t i;
+    json_array_foreach(json_object_get(json, "cases"), i, c) {
+        check_case(c, 1);
+        check_case(c, 10);
+        check_case(c, 1 << 20);
+    }
+    json_decref(json);
+}
+
+static void steps_match(void **state) {
+    (void)state;
+    Err err = {0};
+    Tiny t;
+    Optimizer o;
+    tiny_open(&t, 0, 1, ACTIVATION_RELU, 2);
+    json_t *steps = json_object_get(t.g.json, "steps"), *losses = json_object_get(steps, "losses");
+    const OptimizerOptions options = {.lr = json_number_value(json_object_get(steps, "lr")),
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.999,
+                                      .eps = 1e-8,
+                                      .clip = json_number_value(json_object_get(steps, "clip")),
+                                      .schedule = SCHEDULE_LINEAR,
+                                      .warmup = json_integer_value(json_object_get(steps, "warmup")),
+                                      .steps = (int64_t)json_array_size(losses)};
+    const size_t total = t.g.llm.params.total;
+    float *before = malloc(total * sizeof(float)), *after = malloc(total * sizeof(float));
+    ops_download(t.g.ops, before, t.g.llm.w, total * sizeof(float));
+    OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    OK(optimizer_init(&o, &t.g.llm, &options, &err));
+    const SasrecMethod method = {.loss = SASREC_CROSS_ENTROPY};
+    for (int64_t step = 0; step < options.steps; step++) {
+        const double loss =
+                         sasrec_update(&t.s, &t.examples, t.index, t.examples.n, &method, step, 1 << 20, NULL) / t.predictions,
+                     want = json_number_value(json_array_get(losses, (size_t)step));
+        golden_close(loss, want, 1e-4 * want, "loss", (int)step);
+        assert_false(optimizer_update(&o).refused);
+    }
+    ops_download(t.g.ops, after, t.g.llm.w, total * sizeof(float));
+    for (int i = 0; i < t.g.llm.params.n; i++) {
+        const Param *p = &t.g.llm.params.param[i];
+        char full[160];
+        snprintf(full, sizeof full, "steps.%s", p->name);
+        const Tensor *tensor = safetensors_find(&t.g.values, full);
+        if (!tensor) fail_msg("%s is missing", full);
+        float *change = malloc(p->count * sizeof(float));
+        tensor_to_f32(change, tensor, 0, p->count);
+        // The gradient of a key's bias is nothing but rounding, and Adam makes steps of it all the same.
+        const double tolerance = strstr(p->name, "k_proj.bias") ? 0.1 : 1e-3;
+        for (size_t j = 0; j < p->count; j++)
+            golden_close((double)after[p->offset + j] - (double)before[p->offset + j], change[j], tolerance, full, (int)j);
+        free(change);
+    }
+    free(before), free(after);
+    optimizer_free(&o);
+    tiny_close(&t);
+}
+
+// With dropout and drawn negatives: the same examples in another order, in micro-batches, with other threads.
+static void random_update(const SasrecMethod *m, int reversed, int micro_rows, int threads, float *gradient, double *loss) {
+    Err err = {0};
+    Tiny t;
+    tiny_open(&t, 0, 0, ACTIVATION_RELU, threads);
+    if (reversed)
+        for (int i = 0; i < t.examples.n; i++) t.index[i] = (uint32_t)(t.examples.n - 1 - i);
+    OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    *loss = sasrec_update(&t.s, &t.examples, t.index, t.examples.n, m, 3, micro_rows, NULL);
+    ops_download(t.g.ops, gradient, t.g.llm.dw, t.g.llm.params.total * sizeof(float));
+    tiny_close(&t);
+}
+
+static double largest_difference(const float *a, const float *b, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+static void micro_batches_and_order(void **state) {
+    (void)state;
+    Tiny t;
+    tiny_open(&t, 0, 0, ACTIVATION_RELU, 1);
+    const size_t n = t.g.llm.params.total;
+    tiny_close(&t);
+    float *whole = calloc(n, sizeof(float)), *other = calloc(n, sizeof(float));
+    const SasrecMethod method[] = {{SASREC_CROSS_ENTROPY, 0, 0.3f, 5}, {SASREC_BINARY, 4, 0.3f, 5}};
+    double loss, same;
+    for (int i = 0; i < 2; i++) {
+        SasrecMethod m = method[i];
+        random_update(&m, 0, 1 << 20, 2, whole, &loss);
+        random_update(&m, 0, 1 << 20, 1, other, &same);
+        assert_memory_equal(whole, other, n * sizeof(float)); // any number of threads: the same bits
+        random_update(&m, 0, 1, 2, other, &same);
+        golden_close(same, loss, 1e-5 * loss, "micro-batches: loss", i);
+        golden_close(largest_difference(whole, other, n), 0, 1e-5, "micro-batches: gradient", i);
+        random_update(&m, 1, 9, 2, other, &same);
+        golden_close(largest_difference(whole, other, n), 0, 1e-5, "order: gradient", i);
+        m.seed++;
+        random_update(&m, 0, 1 << 20, 2, other, &same);
+        assert_true(largest_difference(whole, other, n) > 1e-3);
+    }
+    free(whole), free(other);
+}
+
+// All scores equal: the target's expected rank is the middle one, so NDCG@10 is 0 among 37; and with weights that favour it 1.
+static void ndcg_of_ties(void **state) {
+    (void)state;
+    Tiny t;
+    tiny_open(&t, 0, 0, ACTIVATION_RELU, 2);
+    const size_t D = (size_t)t.g.llm.config.D;
+    float zero[8] = {0};
+    assert_true(D == 8);
+    const double before = sasrec_ndcg(&t.s, &t.examples, 1 << 20);
+    golden_close(sasrec_ndcg(&t.s, &t.examples, 1), before, 1e-12, "micro-batches", 0);
+    ops_upload(t.g.ops, (float *)t.g.llm.norm.weight, zero, sizeof zero);
+    ops_upload(t.g.ops, (float *)t.g.llm.norm.bias, zero, sizeof zero);
+    golden_close(sasrec_ndcg(&t.s, &t.examples, 1 << 20), 0, 0, "ties", 0);
+    // The bias alone decides now: the item whose embedding it is has the highest score, where no other is longer that way.
+    const int target = t.example[0].item[t.example[0].n - 1];
+    float row[8];
+    ops_download(t.g.ops, row, (const float *)t.g.llm.embed + (size_t)target * D, sizeof row);
+    for (size_t d = 0; d < D; d++) row[d] *= 100;
+    ops_upload(t.g.ops, (float *)t.g.llm.embed + (size_t)target * D, row, sizeof row);
+    llm_changed(&t.g.llm, PARAMS_BACKBONE);
+    ops_upload(t.g.ops, (float *)t.g.llm.norm.bias, row, sizeof row);
+    const SasrecExamples first = {1, t.examples.longest, t.example};
+    golden_close(sasrec_ndcg(&t.s, &first, 1 << 20), 1, 0, "first", 0);
+    row[3] = NAN;
+    ops_upload(t.g.ops, (float *)t.g.llm.norm.bias, row, sizeof row);
+    golden_close(sasrec_ndcg(&t.s, &first, 1 << 20), 0, 0, "NaN", 0);
+    tiny_close(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_and_gradients),
+        cmocka_unit_test(steps_match),
+        cmocka_unit_test(micro_batches_and_order),
+        cmocka_unit_test(ndcg_of_ties),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
