@@ -26,16 +26,21 @@ static int recommend(Use *u, const Options *o, Err *err) {
     Ranker ranker;
     if (use_ranker(u, o, o->k, 1, &ranker, err)) return -1;
     const TextList *titles = &o->history;
-    History history = {.title = titles->text, .n = titles->n};
-    for (int i = 0; i < titles->n; i++)
-        if (items_by_title(&u->data.items, titles->text[i]) < 0)
+    const char **text = mem_zalloc((size_t)titles->n, sizeof *text);
+    History history = {.title = titles->text, .text = text, .n = titles->n};
+    for (int i = 0; i < titles->n; i++) {
+        int known = items_by_title(&u->data.items, titles->text[i]);
+        if (known >= 0)
+            text[i] = u->data.items.text[known];
+        else
             log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", titles->text[i]);
+    }
     if (titles->n > PROMPT_HISTORY) log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, titles->n);
     Recommendation *item = mem_alloc((size_t)o->k, sizeof *item);
     int found, status = ranker.rank(ranker.self, &history, 1, item, &found, err);
     if (status) err_prefix(err, "%s", o->model);
     if (status == 0) print_items(u, o, item, found);
-    free(item);
+    free(item), free(text);
     return status;
 }
 

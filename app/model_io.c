@@ -1,5 +1,6 @@
 // Opening and saving a model with its tokenizer. See model_io.h; the rules are those of the method's section 1.
 #include "app/model_io.h"
+#include "app/item_tokens.h"
 #include "app/sasrec_model.h"
 #include "base/arena.h"
 #include "base/checked.h"
@@ -139,12 +140,19 @@ static json_t *read_tokenizer_config(const WeightsSource *s, const Tokenizer *t,
     return config;
 }
 
-// <|Thought|> in the lists that transformers keeps beside tokenizer.json.
+// <|Thought|> in the lists that transformers keeps beside tokenizer.json. (Tokens that are not special need not be there.)
 static void announce_thought(json_t *config, int id) {
     char number[16];
     snprintf(number, sizeof number, "%d", id);
     json_t *added = json_object_get(config, "added_tokens_decoder"),
            *special = json_object_get(config, "additional_special_tokens");
+    const char *key;
+    void *next;
+    json_t *entry;
+    json_object_foreach_safe(added, next, key, entry) { // it may have had another id
+        const char *content = json_string_value(json_object_get(entry, "content"));
+        if (content && !strcmp(content, PROMPT_THOUGHT_TOKEN)) json_object_del(added, key);
+    }
     if (json_is_object(added))
         json_object_set_new(added, number,
                             json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", PROMPT_THOUGHT_TOKEN, "lstrip", 0,
@@ -172,7 +180,7 @@ static int token_id(const OpenModel *m, const char *key, int otherwise, int *id,
 }
 
 // Whether prompts begin with BOS: --bos, else what was saved with the model, else whether tokenizer_config.json has one.
-static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const char *category, Err *err) {
+static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const Dataset *d, Err *err) {
     int bos, eos, use = c->add_bos;
     if (token_id(m, "bos_token", c->bos_id, &bos, err) || token_id(m, "eos_token", c->eos_id, &eos, err)) return -1;
     if (use < 0) use = token_text(m->tokenizer_config, "bos_token") != NULL;
@@ -184,7 +192,11 @@ static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const ch
     c->add_bos = use;
     c->bos_id = bos;
     c->eos_id = eos; // what ends the answers that this model learns
-    m->style = (PromptStyle){.category = category, .bos_id = use ? bos : -1, .eos_id = eos};
+    m->style = (PromptStyle){.category = d ? d->category : NULL,
+                             .bos_id = use ? bos : -1,
+                             .eos_id = eos,
+                             .index_answers = c->item_text,
+                             .index_histories = c->item_text && !c->history_titles};
     return 0;
 }
 
@@ -201,6 +213,13 @@ static int choose_adapters(ModelConfig *c, const Options *o, Err *err) {
     c->lora_rank = o->lora_rank;
     c->lora_alpha = o->lora_alpha > 0 ? (float)o->lora_alpha : 2.0f * (float)o->lora_rank;
     return adapter_targets(&c->lora_targets, o->lora_targets, err) ? err_prefix(err, "--lora-targets") : 0;
+}
+
+static int choose_item_text(ModelConfig *c, const Options *o, Err *err) {
+    if (o->item_text) c->item_text = 1;
+    if (o->history_text) c->history_titles = !strcmp(o->history_text, "title");
+    if (o->history_text && !c->item_text) return err_set(err, ERR_USAGE, "--history-text says nothing without --item-text");
+    return 0;
 }
 
 // A model without thoughts that is only used stays as it is: one more class would change its probabilities.
@@ -239,7 +258,7 @@ static int trains_backbone(const Options *o) {
     return o->command->bit == CMD_SFT || (o->command->bit == CMD_BENCH && o->operand && !strcmp(o->operand, "sft"));
 }
 
-static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const char *category, Err *err) {
+static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const Dataset *d, Err *err) {
     ModelConfig c = s->config;
     int status = s->is_gguf ? gguf_tokenizer(&m->tokenizer, &s->gguf, err) : folder_tokenizer(&m->tokenizer, s->path, err);
     if (status) return -1;
@@ -247,19 +266,30 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
         return err_set(err, ERR_DATA, "%s: the tokenizer has %d ids, the embedding %d rows", m->path,
                        tokenizer_size(m->tokenizer), c.V);
     m->tokenizer_config = read_tokenizer_config(s, m->tokenizer, err);
-    if (!m->tokenizer_config || choose_style(m, &c, o, category, err)) return -1;
+    if (!m->tokenizer_config || choose_item_text(&c, o, err) || choose_style(m, &c, o, d, err)) return -1;
     choose_thoughts(&c, s, o);
     if (choose_adapters(&c, o, err)) return -1;
+    ItemTokens added = {0};
+    if (c.item_text && d && item_tokens_add(&added, m->tokenizer, &d->items, o->command->bit == CMD_SFT, m->path, err))
+        return -1;
+    if (added.n && !trains_backbone(o))
+        return err_set(err, ERR_USAGE,
+                       "adapters leave the embedding as it is: the %d new tokens of --item-text would never be learnt",
+                       added.n);
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
     if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
     llm_init_lora(&m->llm, (uint64_t)o->seed);
     const size_t memory = o->command->bit == CMD_CONVERT ? 1 : 0; // nothing will be multiplied: no copies for the kernels
-    return trains_backbone(o) ? weights_load(&m->llm, s, err) : frozen_attach(&m->llm, s, memory, err);
+    if (!trains_backbone(o)) return frozen_attach(&m->llm, s, memory, err);
+    if (weights_load(&m->llm, s, err)) return -1;
+    if (added.moved) llm_move_token(&m->llm, added.first, c.V - 1);
+    if (added.n) llm_init_tokens(&m->llm, added.first, added.n, (uint64_t)o->seed);
+    return 0;
 }
 
-int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err) {
+int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err) {
     *m = (OpenModel){.path = mem_strndup(o->model, strlen(o->model))};
     if (sasrec_model_is(o->model)) {
         if (sasrec_model_open(m, o, err) == 0) return 0;
@@ -271,7 +301,7 @@ int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err
         return -1;
     }
     say_not_used(&m->source);
-    int status = open_from(m, &m->source, o, category, err);
+    int status = open_from(m, &m->source, o, d, err);
     if (!m->llm.frozen) weights_close(&m->source);
     if (status) {
         model_io_close(m);

@@ -4,6 +4,7 @@
 #define APP_MODEL_IO_H
 
 #include "app/options.h"
+#include "data/dataset.h"
 #include "model/weights.h"
 #include "text/prompt.h"
 
@@ -22,12 +23,13 @@ typedef struct OpenModel {
     WeightsSource source;     // stays open where the backbone is frozen
 } OpenModel;
 
-// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought. For training and for thoughts
-// <|Thought|> is added as the last id where it is missing, and the embedding sized to the tokenizer. category must outlive `m`.
-// Options that the command has not, or were not given, leave what was saved with the model; a model that says nothing has
-// one thought where LatentRATT is in the file and none else.
+// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought, --item-text. For training and for
+// thoughts <|Thought|> is added as the last id where it is missing, before it for `sft` the pieces of the data's index texts,
+// and the embedding sized to the tokenizer. d (may be NULL: no prompts will be made) must outlive `m`. Options that the command
+// has not, or were not given, leave what was saved with the model; a model that says nothing has one thought where LatentRATT
+// is in the file and none else.
 // A SASRec's folder is opened for the commands that know what to do with it.
-int model_io_open(OpenModel *m, const Options *o, const char *category, Err *err);
+int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err);
 void model_io_close(OpenModel *m);
 
 // The backend by --dtype and --threads.

@@ -93,6 +93,8 @@ static const OptionRow table[] = {
     {"thought-window", CMD_RL | USE, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees; as saved where not given"},
     {"thought", CMD_SFT, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself"},
     {"thought", USE, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved where not given"},
+    {"item-text", CMD_SFT, KIND_FLAG, AT(item_text), NULL, NULL, 0, 0, "answers are the items' index texts, whose pieces <...> become tokens"},
+    {"history-text", CMD_SFT, KIND_CHOICE, AT(history_text), NULL, "title|index", 0, 0, "what histories hold with --item-text; index where not given"},
     {"threads", LEARN | USE, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
     {"seed", LEARN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
 

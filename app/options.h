@@ -65,6 +65,8 @@ struct Options {
     int64_t seed;
     int thoughts, thought_window; // -1: the model's
     const char *thought;          // "ratt", "hidden"; NULL: the model's
+    int item_text;                // sft
+    const char *history_text;     // "title", "index"; NULL: the model's
     const char *save_dtype;       // "f32", "bf16"
     int add_thought;              // convert
 

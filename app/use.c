@@ -16,7 +16,7 @@ int use_open(Use *u, const Options *o, Err *err) {
     u->data.strict = o->strict;
     u->opened = OPENED_DATA;
     if ((o->command->bit & (CMD_EVAL | CMD_RECOMMEND)) && baseline_kind(o->model) >= 0) return 0;
-    if (model_io_open(&u->model, o, u->data.category, err)) return -1;
+    if (model_io_open(&u->model, o, &u->data, err)) return -1;
     u->opened = OPENED_MODEL;
     if (u->model.llm.config.thoughts > 0 && !u->model.had_latent && !u->model.llm.config.thought_hidden)
         log_warn("%s has no LatentRATT: its thoughts come from random weights", o->model);

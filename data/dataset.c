@@ -139,6 +139,22 @@ static int check_rows(const Items *items, const Rows *rows, const char *path, Er
     return 0;
 }
 
+// The index texts of the rows' items; d->items outlives them.
+static void set_texts(const Items *items, Rows *rows) {
+    size_t n = 0;
+    int texts = 0;
+    for (int i = 0; i < items->n; i++) texts += items->text[i] != NULL;
+    for (int i = 0; i < rows->n; i++) n += (size_t)rows->row[i].n;
+    if (!texts) return;
+    const char **text = rows->text = mem_alloc(n, sizeof *text);
+    for (int i = 0; i < rows->n; i++) {
+        Row *row = &rows->row[i];
+        row->text = text;
+        for (int k = 0; k < row->n; k++) *text++ = items->text[items_by_id(items, row->item_id[k])];
+        row->target_text = items->text[items_by_id(items, row->target_id)];
+    }
+}
+
 int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, Err *err) {
     char name[16];
     if (strcmp(split, "train") != 0 && strcmp(split, "valid") != 0 && strcmp(split, "test") != 0)
@@ -149,7 +165,10 @@ int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, 
     int status = check_hash(d, name, path, err);
     if (status == 0) status = rows_open(rows, path, split, max_rows, d->strict, err);
     if (status == 0) status = check_rows(&d->items, rows, path, err);
-    if (status) rows_free(rows);
+    if (status)
+        rows_free(rows);
+    else
+        set_texts(&d->items, rows);
     free(path);
     return status;
 }

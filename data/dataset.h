@@ -49,6 +49,10 @@ typedef struct Row {
     int n;                      // history
     const char *const *title;   // (n)
     const char *const *item_id; // (n)
+    // Index texts of info.txt, set by dataset_rows: of the history (n), NULL for an item without; and of the target, or NULL.
+    // text is NULL where no item of the catalogue has one.
+    const char *const *text;
+    const char *target_text;
 } Row;
 
 typedef struct Rows {
@@ -56,6 +60,7 @@ typedef struct Rows {
     Row *row;
     char *name; // "valid"
     int64_t bad, unordered, repeated;
+    const char **text; // of all histories, or NULL
     struct RowsMemory *memory;
 } Rows;
 

@@ -12,10 +12,10 @@ typedef struct Place {
 static int example_make(Examples *e, Example *x, Place *place, const Row *row, const Tokenizer *t, const PromptStyle *style,
                         int thoughts, int limit_tokens, Err *err) {
     place->prompt = e->ids.len;
-    if (prompt_input(&e->ids, t, style, row->title, row->n, err)) return -1;
+    if (prompt_input(&e->ids, t, style, row->title, row->text, row->n, err)) return -1;
     int input_len = (int)(e->ids.len - place->prompt), instruction_len = (int)e->instruction.len;
     place->answer = e->ids.len;
-    if (prompt_answer(&e->ids, t, style, row->target_title, err)) return -1;
+    if (prompt_answer(&e->ids, t, style, row->target_title, row->target_text, err)) return -1;
     x->answer_len = (int)(e->ids.len - place->answer);
     int room = limit_tokens - thoughts - x->answer_len, cut = instruction_len + input_len - room;
     if (room < 1)

@@ -157,7 +157,7 @@ void rows_free(Rows *rows) {
         intern_free(&m->strings);
         free(m->title), free(m->item_id), free(m->hash);
     }
-    free(m), free(rows->row), free(rows->name);
+    free(m), free(rows->row), free(rows->name), free(rows->text);
     *rows = (Rows){0};
 }
 

@@ -32,6 +32,8 @@ typedef struct ModelConfig {
     int thought_window; // 0: whole prompt
     int thought_hidden; // the last hidden state instead of LatentRATT
     int add_bos;        // -1: not said, 0 or 1
+    int item_text;      // answers are the items' index texts
+    int history_titles; // with item_text: histories are titles all the same
     // low-rank adapters; not a part of config.json
     int lora_rank;         // 0: none
     unsigned lora_targets; // bit t: on params_target[t]

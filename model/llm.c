@@ -239,6 +239,60 @@ void llm_init_lora(Llm *m, uint64_t seed) {
     }
 }
 
+// The mean of the first `rows` rows of a table (D); returns the root mean square of what they differ from it.
+static double table_spread(const Llm *m, const Param *p, size_t rows, double *mean) {
+    enum { ROWS = 256 };
+    const size_t D = (size_t)p->dims[1];
+    double *squares = mem_zalloc(D, sizeof *squares), spread = 0;
+    float *host = mem_alloc(ROWS * D, sizeof *host);
+    for (size_t r = 0; r < rows; r += ROWS) {
+        const size_t n = rows - r < ROWS ? rows - r : ROWS;
+        ops_download(m->ops, host, m->w + p->offset + r * D, n * D * sizeof *host);
+        for (size_t i = 0; i < n * D; i++) mean[i % D] += (double)host[i], squares[i % D] += (double)host[i] * (double)host[i];
+    }
+    for (size_t d = 0; d < D; d++) {
+        mean[d] /= (double)rows;
+        spread += squares[d] / (double)rows - mean[d] * mean[d];
+    }
+    free(host), free(squares);
+    return spread > 0 ? sqrt(spread / (double)D) : 0;
+}
+
+// The embedding, and the head or NULL where it is tied.
+static const Param *token_table(const Llm *m, int i) {
+    return params_find(&m->params, i ? "lm_head.weight" : "model.embed_tokens.weight");
+}
+
+void llm_move_token(Llm *m, int from, int to) {
+    const size_t D = (size_t)m->config.D;
+    float *row = mem_alloc(D, sizeof *row);
+    for (int i = 0; i < 2 && token_table(m, i); i++) {
+        float *w = m->w + token_table(m, i)->offset;
+        ops_download(m->ops, row, w + (size_t)from * D, D * sizeof *row);
+        ops_upload(m->ops, w + (size_t)to * D, row, D * sizeof *row);
+    }
+    free(row);
+    llm_changed(m, PARAMS_BACKBONE);
+}
+
+void llm_init_tokens(Llm *m, int first, int n, uint64_t seed) {
+    const size_t D = (size_t)m->config.D;
+    float *row = mem_alloc(D, sizeof *row);
+    for (int i = 0; i < 2 && token_table(m, i); i++) {
+        const Param *p = token_table(m, i);
+        double *mean = mem_zalloc(D, sizeof *mean);
+        const double spread = table_spread(m, p, (size_t)first, mean);
+        for (size_t r = (size_t)first; r < (size_t)(first + n); r++) {
+            rng_normal(row, D, seed, RNG_INIT, (uint64_t)1 << 41 | (p->offset + r * D));
+            for (size_t d = 0; d < D; d++) row[d] = (float)(mean[d] + 0.1 * spread * (double)row[d]);
+            ops_upload(m->ops, m->w + p->offset + r * D, row, D * sizeof *row);
+        }
+        free(mean);
+    }
+    free(row);
+    llm_changed(m, PARAMS_BACKBONE);
+}
+
 void llm_init_random(Llm *m, uint64_t seed) {
     for (int i = 0; i < m->params.n; i++) {
         const Param *p = &m->params.param[i];

@@ -67,6 +67,12 @@ float *llm_gradient(const Llm *m, const float *w);
 void llm_init_latent(Llm *m, uint64_t seed);
 // Adapters as PEFT starts them: A uniform in +-1/sqrt(I), from `seed`; B zero, so that they add nothing yet.
 void llm_init_lora(Llm *m, uint64_t seed);
+// A token gets another id: its rows of the embedding, and of an untied head, become those of `to`.
+void llm_move_token(Llm *m, int from, int to);
+// The rows [first, first + n) of the embedding, and of an untied head: tokens that mean nothing yet. They lie around the mean
+// of the rows before them, at a tenth of those rows' spread, from `seed`: in the mean itself tokens that no row of train holds
+// would stay equal to each other for ever, and items that differ in those alone would tie.
+void llm_init_tokens(Llm *m, int first, int n, uint64_t seed);
 // All weights random (normal 0.02, norms 1), for tests and the offline demo.
 void llm_init_random(Llm *m, uint64_t seed);
 

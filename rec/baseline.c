@@ -214,7 +214,7 @@ Ranker baseline_ranker(BaselineRanker *r) {
         if (r->kind == BASELINE_POPULARITY) r->empty[i] = logf(1 + (float)b->count[i]);
         if (!is_candidate(b, i)) r->empty[i] = -INFINITY;
     }
-    return (Ranker){r, r->b->items, r->users, r->k, rank_users, score_users};
+    return (Ranker){.self = r, .items = r->b->items, .users = r->users, .k = r->k, .rank = rank_users, .score = score_users};
 }
 
 void baseline_ranker_free(BaselineRanker *r) {

@@ -10,7 +10,7 @@ static int encode_answers(Ints *ids, size_t *offset, int *item, const Items *ite
                           const PromptStyle *style, Err *err) {
     for (int i = 0, n = 0; i < items->n; i++) {
         if (items->removed[i]) continue;
-        if (prompt_answer(ids, t, style, items->title[i], err)) return err_prefix(err, "item %s", items->id[i]);
+        if (prompt_answer(ids, t, style, items->title[i], items->text[i], err)) return err_prefix(err, "item %s", items->id[i]);
         item[n] = i;
         offset[++n] = ids->len;
     }

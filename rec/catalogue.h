@@ -1,4 +1,5 @@
-// All items that may be recommended as answers: the trie of their titles, and which leaf each item has. Read-only once built;
+// All items that may be recommended as answers: the trie of their titles (or index texts, as the style
+// says), and which leaf each item has. Read-only once built;
 // sessions share it.
 #ifndef REC_CATALOGUE_H
 #define REC_CATALOGUE_H

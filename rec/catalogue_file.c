@@ -32,6 +32,11 @@ CatalogueKey catalogue_file_key(const Items *items, const Tokenizer *t, const Pr
     XXH3_state_t *x = XXH3_createState();
     CHECK(x && XXH3_128bits_reset(x) == XXH_OK);
     for (int i = 0; i < items->n; i++) XXH3_128bits_update(x, items->title[i], strlen(items->title[i]) + 1);
+    for (int i = 0; i < items->n && style->index_answers; i++)
+        if (items->text[i])
+            XXH3_128bits_update(x, items->text[i], strlen(items->text[i]) + 1);
+        else
+            XXH3_128bits_update(x, "", 1);
     XXH3_128bits_update(x, items->removed, (size_t)items->n);
     char tokenizer[33];
     tokenizer_hash(t, tokenizer);

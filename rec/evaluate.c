@@ -12,16 +12,21 @@ typedef struct Ranks { // (rows) each; 0: a miss
     int other_list;
 } Ranks;
 
-// Places of the target in a list: by title among the distinct titles before it, by item as it stands.
-static void find_target(const Items *items, const int *title_of, const Row *row, const Recommendation *item, int n,
+// Places of the target in a list: by title among the distinct titles before it, by item as it stands. Items of one index text
+// are the same title where the ranker does not tell them apart.
+static void find_target(const Ranker *r, const int *title_of, const Row *row, const Recommendation *item, int n,
                         int rank[MATCHES]) {
-    int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id), titles = 0;
+    const Items *items = r->items;
+    const int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
+    const char *text = r->by_text && number >= 0 ? items->text[number] : NULL;
+    int titles = 0;
     rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
     for (int i = 0; i < n; i++) {
         int again = 0;
         for (int j = 0; j < i && !again; j++) again = title_of[item[j].item] == title_of[item[i].item];
         titles += !again;
-        if (!again && title_of[item[i].item] == title) rank[MATCH_TITLE] = titles;
+        int same = title_of[item[i].item] == title || (text && items->text[item[i].item] == text); // each text is kept once
+        if (same && !rank[MATCH_TITLE]) rank[MATCH_TITLE] = titles;
         if (item[i].item == number && !rank[MATCH_ITEM]) rank[MATCH_ITEM] = i + 1;
     }
 }
@@ -47,7 +52,7 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
         const Recommendation *item = m->item + (size_t)i * (size_t)r->k;
         const Row *row = &m->rows->row[first + i];
         int rank[MATCHES];
-        find_target(r->items, m->title_of, row, item, m->found[i], rank);
+        find_target(r, m->title_of, row, item, m->found[i], rank);
         for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
         if (m->e) m->e->short_lists += m->found[i] < r->k;
         if (m->results) results_row(m->results, row, first + i, rank, item, m->found[i]);

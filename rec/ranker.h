@@ -8,6 +8,7 @@
 typedef struct History {
     const char *const *title;   // (n) oldest first
     const char *const *item_id; // (n), or NULL: the titles stand for the items
+    const char *const *text;    // (n) index texts, NULL for an item without; or NULL: no item has one
     int n;
     int number; // of the row or request; what is random about it depends on this alone, whatever the group
 } History;
@@ -22,6 +23,7 @@ typedef struct Ranker {
     const Items *items; // borrowed
     int users;          // most at a time
     int k;              // items of a list
+    int by_text;        // items with the same index text are not told apart
     // out (users, k) best first; found (users): how many of the k there are. ERR_DATA where a score is no finite number.
     int (*rank)(void *self, const History *h, int users, Recommendation *out, int *found, Err *err);
     // score (users, items->n) of every item, higher is better, -INFINITY: never listed; NULL where the recommender only
@@ -34,7 +36,7 @@ int ranker_best(const float *score, int n, int k, Recommendation *out, int *foun
 
 // The history of a row; borrowed from it.
 static inline History ranker_history(const Row *row, int number) {
-    return (History){row->title, row->item_id, row->n, number};
+    return (History){row->title, row->item_id, row->text, row->n, number};
 }
 
 #endif

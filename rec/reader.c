@@ -80,7 +80,7 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
         const History *h = &history[u];
         size_t begin = r->text.len;
         ints_append(&r->text, r->instruction.data, r->instruction.len);
-        if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->n, err)) {
+        if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->text, h->n, err)) {
             reader_end(r);
             return -1;
         }

@@ -18,13 +18,20 @@ void recommend_close(Recommender *r) {
     *r = (Recommender){0};
 }
 
-// Leaves of the titles that the user knows already.
+// The leaf of history entry i, or -1.
+static int leaf_of(const Catalogue *c, const History *h, int i) {
+    if (!h->item_id) return catalogue_leaf(c, h->title[i]);
+    int item = items_by_id(c->items, h->item_id[i]);
+    return item < 0 ? -1 : c->leaf[item];
+}
+
+// Leaves of the items that the user knows already.
 static BeamStart start_of(Recommender *r, const History *h, int node) {
     if (!r->o.exclude_seen) return (BeamStart){.node = node};
     int32_t *skip = ARENA_NEW(&r->reader.session.host, int32_t, h->n);
     int skips = 0;
     for (int i = 0; i < h->n; i++) {
-        int leaf = catalogue_leaf(r->catalogue, h->title[i]);
+        int leaf = leaf_of(r->catalogue, h, i);
         if (leaf >= 0) skip[skips++] = leaf;
     }
     return (BeamStart){node, skip, skips};
@@ -67,5 +74,10 @@ static int rank(void *self, const History *h, int users, Recommendation *out, in
 }
 
 Ranker recommend_ranker(Recommender *r) {
-    return (Ranker){.self = r, .items = r->catalogue->items, .users = r->o.users, .k = r->o.k, .rank = rank};
+    return (Ranker){.self = r,
+                    .items = r->catalogue->items,
+                    .users = r->o.users,
+                    .k = r->o.k,
+                    .by_text = r->reader.style.index_answers,
+                    .rank = rank};
 }

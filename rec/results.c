@@ -22,8 +22,10 @@ int results_open(Results *r, const Items *items, const ResultsPaths *paths, Err 
 int results_commit(Results *r, Err *err) {
     int failed = 0;
     for (int i = 0; i < RESULTS_FILES; i++) {
-        if (r->open[i] && !failed) failed = outfile_commit(&r->file[i], err);
-        else if (r->open[i]) outfile_abandon(&r->file[i]);
+        if (r->open[i] && !failed)
+            failed = outfile_commit(&r->file[i], err);
+        else if (r->open[i])
+            outfile_abandon(&r->file[i]);
         r->open[i] = 0;
     }
     str_free(&r->line);
@@ -118,8 +120,7 @@ int results_parse(const char *data, size_t bytes, const char *name, const Rows *
     for (; at < bytes; i++) {
         const char *end = memchr(data + at, '\n', bytes - at);
         const size_t len = end ? (size_t)(end - data) - at : bytes - at;
-        if (i == rows->n)
-            return err_set(err, ERR_DATA, "%s: more than the %d rows of this evaluation", name, rows->n);
+        if (i == rows->n) return err_set(err, ERR_DATA, "%s: more than the %d rows of this evaluation", name, rows->n);
         json_t *line = json_parse(data + at, len, name, err);
         if (!line) return err_prefix(err, "line %d", i + 1);
         int failed = read_line(line, &rows->row[i], i, &rank[i], list);

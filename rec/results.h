@@ -7,9 +7,9 @@
 #include "rec/baseline.h"
 
 typedef struct ResultsPaths { // each may be NULL
-    const char *lines;        // {"row", "user", "target", "target_id", "rank", "rank_item", "items": [{"id", "title", "score"}, ...]}
-    const char *trec_run;     // "row Q0 id rank score latentr3": score falls with the rank, so that no tie changes the order
-    const char *trec_qrels;   // "row 0 id 1". Ids in both: of the first item with the title, so the metrics are those by title
+    const char *lines; // {"row", "user", "target", "target_id", "rank", "rank_item", "items": [{"id", "title", "score"}, ...]}
+    const char *trec_run;   // "row Q0 id rank score latentr3": score falls with the rank, so that no tie changes the order
+    const char *trec_qrels; // "row 0 id 1". Ids in both: of the first item with the title, so the metrics are those by title
 } ResultsPaths;
 
 enum { RESULTS_FILES = 3 };

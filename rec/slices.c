@@ -94,7 +94,8 @@ static const char *const slice_name[SLICE_BUCKET] = {NULL, "warm", "cold", "popu
 
 static json_t *slice_to_json(const Slice *s, int gain) {
     const Metrics *m = gain ? &s->gain : &s->metrics;
-    json_t *json = json_pack("{s:i, s:i, s:I}", "rows", m->rows, "items", s->items, "interactions", (json_int_t)s->interactions);
+    json_t *json =
+        json_pack("{s:i, s:i, s:I}", "rows", m->rows, "items", s->items, "interactions", (json_int_t)s->interactions);
     json_t *values = !m->rows ? json_object() : gain ? metrics_gain_to_json(m, &s->other) : metrics_to_json(m);
     json_object_update(json, values);
     json_decref(values);

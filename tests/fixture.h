@@ -45,7 +45,8 @@ static inline void fixture_open(Fixture *f, const char *folder, int thoughts) {
     char *path = file_join(folder, "tokenizer.json");
     OK(tokenizer_open(&f->tokenizer, path, &err));
     free(path);
-    f->style = (PromptStyle){"office products", -1, f->g.llm.config.eos_id}; // their tokenizers name no BOS
+    f->style = (PromptStyle){
+        .category = "office products", .bos_id = -1, .eos_id = f->g.llm.config.eos_id}; // their tokenizers name no BOS
     fixture_items(&f->items, json_object_get(f->g.json, "catalogue"));
     OK(catalogue_build(&f->catalogue, &f->items, f->tokenizer, &f->style, &err));
     f->rows = (int)json_array_size(json_object_get(f->g.json, "rows"));

@@ -77,7 +77,7 @@ static void score_all(Fixture *f, int row, float length_penalty, double *score) 
     Ints ids = {0};
     size_t *offset = calloc((size_t)f->items.n + 1, sizeof *offset);
     for (int i = 0; i < f->items.n; i++) {
-        OK(prompt_answer(&ids, f->tokenizer, &f->style, f->items.title[i], &err));
+        OK(prompt_answer(&ids, f->tokenizer, &f->style, f->items.title[i], NULL, &err));
         offset[i + 1] = ids.len;
     }
     for (int i = 0; i < e.n; i++) {

@@ -51,7 +51,7 @@ static char *prepare(const char *split, int other) {
 }
 
 static Tokenizer *tokenizer;
-static const PromptStyle style = {"movie", -1, 0};
+static const PromptStyle style = {.category = "movie", .bos_id = -1};
 
 static Examples read_split(const char *folder, const char *split) {
     Dataset d;
@@ -98,7 +98,8 @@ static void same_examples(const Examples *a, const Examples *b) {
     for (int i = 0; i < a->n; i++) {
         assert_true(a->example[i].prompt - a->ids.data == b->example[i].prompt - b->ids.data);
         assert_true(a->example[i].answer - a->ids.data == b->example[i].answer - b->ids.data);
-        assert_true(a->example[i].prompt_len == b->example[i].prompt_len && a->example[i].answer_len == b->example[i].answer_len);
+        assert_true(a->example[i].prompt_len == b->example[i].prompt_len &&
+                    a->example[i].answer_len == b->example[i].answer_len);
     }
 }
 

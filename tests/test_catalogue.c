@@ -96,7 +96,7 @@ static void check_titles(const char *name, int skip, int field, const char *mode
         Catalogue c;
         fixture_items(&items, titles);
         OK(tokenizer_open(&t, tokenizer_path, &err));
-        PromptStyle style = {"item", -1, tokenizer_id(t, "<|endoftext|>")};
+        PromptStyle style = {.category = "item", .bos_id = -1, .eos_id = tokenizer_id(t, "<|endoftext|>")};
         OK(catalogue_build(&c, &items, t, &style, &err));
         Walk w = {.c = &c, .tokenizer = t, .met = calloc((size_t)c.trie.leaves, sizeof(int))};
         walk(&w, 0, 0);
@@ -134,7 +134,7 @@ static void test_awkward_titles(void **state) {
     Catalogue c;
     fixture_items(&items, titles);
     OK(tokenizer_open(&t, "tests/golden/tiny-llama/tokenizer.json", &err));
-    PromptStyle style = {"item", -1, tokenizer_id(t, "<|endoftext|>")};
+    PromptStyle style = {.category = "item", .bos_id = -1, .eos_id = tokenizer_id(t, "<|endoftext|>")};
     assert_true(style.eos_id >= 0);
     OK(catalogue_build(&c, &items, t, &style, &err));
     assert_int_equal(c.trie.leaves, 5);
@@ -211,7 +211,7 @@ static void test_file(void **state) {
     fixture_items(&items, titles);
     fixture_items(&other, others);
     OK(tokenizer_open(&t, "tests/golden/tiny-llama/tokenizer.json", &err));
-    PromptStyle style = {"item", -1, tokenizer_id(t, "<|endoftext|>")};
+    PromptStyle style = {.category = "item", .bos_id = -1, .eos_id = tokenizer_id(t, "<|endoftext|>")};
     char path[] = "/tmp/latentr3-catalogue-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -238,8 +238,43 @@ static void test_file(void **state) {
     json_decref(titles), json_decref(others);
 }
 
+// Index texts for titles: items that share one share a leaf, an item without one has its title.
+static void test_index_texts(void **state) {
+    (void)state;
+    Err err = {0};
+    static const char info[] = "Heat\t1\t<a_1><b_1>\nHeat\t2\t<a_1><b_2>\nUp\t3\t<a_1><b_2>\nBig\t4\nBig\t5\t<a_2><b_1>\n";
+    static const char *const added[] = {"<a_1>", "<b_1>", "<b_2>", "<a_2>"};
+    Items items;
+    Tokenizer *t;
+    Catalogue c;
+    OK(items_parse(&items, info, strlen(info), "info", &err));
+    OK(tokenizer_open(&t, "tests/golden/tiny-llama/tokenizer.json", &err));
+    OK(tokenizer_add_texts(t, added, 4, &err));
+    PromptStyle style = {.category = "item", .bos_id = -1, .eos_id = tokenizer_id(t, "<|endoftext|>"), .index_answers = 1};
+    OK(catalogue_build(&c, &items, t, &style, &err));
+    assert_int_equal(c.trie.leaves, 4);
+    assert_int_equal(c.leaf[1], c.leaf[2]);
+    assert_int_equal(c.trie.leaf_item[c.leaf[2]], 1);
+    assert_int_not_equal(c.leaf[0], c.leaf[1]);
+    assert_int_not_equal(c.leaf[3], c.leaf[4]);
+    Ints answer = {0};
+    OK(prompt_answer(&answer, t, &style, "Up", "<a_1><b_2>", &err));
+    assert_int_equal(trie_find(&c.trie, answer.data, answer.len), c.leaf[2]);
+    answer.len = 0;
+    style.index_answers = 0;
+    OK(prompt_answer(&answer, t, &style, "Big", NULL, &err));
+    assert_int_equal(trie_find(&c.trie, answer.data, answer.len), c.leaf[3]);
+    ints_free(&answer);
+    catalogue_free(&c);
+    OK(catalogue_build(&c, &items, t, &style, &err)); // by title again
+    assert_int_equal(c.trie.leaves, 3);
+    catalogue_free(&c);
+    tokenizer_close(t);
+    items_free(&items);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_awkward_titles), cmocka_unit_test(test_file),
-                                       cmocka_unit_test(test_real_titles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_awkward_titles), cmocka_unit_test(test_index_texts),
+                                       cmocka_unit_test(test_file), cmocka_unit_test(test_real_titles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

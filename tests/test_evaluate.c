@@ -183,6 +183,38 @@ static void test_thought_sources(void **state) {
     fixture_close(&c.f);
 }
 
+// The same list for everyone: items 2, 0.
+static int rank_fixed(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    (void)self, (void)h, (void)err;
+    for (int u = 0; u < users; u++) {
+        out[2 * u] = (Recommendation){2, 0};
+        out[2 * u + 1] = (Recommendation){0, -1};
+        found[u] = 2;
+    }
+    return 0;
+}
+
+// Items of one index text count as one where the ranker writes index texts, as those of one title do everywhere.
+static void test_index_texts(void **state) {
+    (void)state;
+    Err err = {0};
+    static const char info[] = "A\t1\t<x>\nB\t2\t<x>\nC\t3\nB\t4\t<y>\n";
+    const char *t_c[] = {"C"}, *i_c[] = {"3"};
+    Items items;
+    OK(items_parse(&items, info, strlen(info), "info", &err));
+    Row all[] = {row("u", t_c, i_c, 1, "B", "2"), row("v", t_c, i_c, 1, "A", "1"), row("w", t_c, i_c, 1, "B", "4")};
+    Rows rows = {.n = 3, .row = all, .name = "test"};
+    for (int by_text = 0; by_text < 2; by_text++) {
+        Ranker r = {.items = &items, .users = 2, .k = 2, .by_text = by_text, .rank = rank_fixed};
+        Evaluation e;
+        OK(evaluate_rows(&e, &r, &rows, NULL, &(EvaluateOptions){0}, &err));
+        assert_int_equal(e.match[MATCH_TITLE].hits[1], by_text ? 2 : 1); // of three
+        assert_int_equal(e.match[MATCH_ITEM].hits[1], 1);
+        assert_int_equal(e.match[MATCH_TITLE].hits[0], 0);
+    }
+    items_free(&items);
+}
+
 static void test_refused(void **state) {
     (void)state;
     Err err = {0};
@@ -214,6 +246,7 @@ static void test_refused(void **state) {
 int main(void) {
     log_level = LOG_WARN;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranks), cmocka_unit_test(test_report),
-                                       cmocka_unit_test(test_thought_sources), cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_thought_sources), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_index_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,8 +67,8 @@ static void test_slices(void **state) {
               gains[SLICES] = {0, 0, 0, -1, 1, 0, 0, -1, 1, 0};
     for (int i = 0; i < SLICES; i++) {
         assert_int_equal(s.slice[i].metrics.rows, rows[i]);
-        assert_int_equal(s.slice[i].metrics.hits[3], hits[i]);    // HR@10
-        assert_int_equal(s.slice[i].gain.hits[2], gains[i]);      // HR@5: the other's lists are that long
+        assert_int_equal(s.slice[i].metrics.hits[3], hits[i]); // HR@10
+        assert_int_equal(s.slice[i].gain.hits[2], gains[i]);   // HR@5: the other's lists are that long
         if (rows[i]) assert_int_equal(s.slice[i].gain.list, 5);
         assert_int_equal(s.slice[i].metrics.resamples, i == SLICE_ALL ? 50 : 0);
     }
@@ -139,7 +139,8 @@ static void test_results(void **state) {
     OK(results_read(path[0], &c.rows, again, &most, &err));
     assert_int_equal(most, 3);
     for (int i = 0; i < ROWS; i++) assert_int_equal(again[i], rank[i][MATCH_TITLE]);
-    assert_true(strstr(run, "0 Q0 100 1 3 latentr3\n0 Q0 102 2 2 latentr3\n0 Q0 103 3 1 latentr3\n1 Q0 100 1 1 latentr3\n") == run);
+    assert_true(strstr(run, "0 Q0 100 1 3 latentr3\n0 Q0 102 2 2 latentr3\n0 Q0 103 3 1 latentr3\n1 Q0 100 1 1 latentr3\n") ==
+                run);
     assert_true(strstr(qrels, "0 0 100 1\n1 0 101 1\n") == qrels);
 
     // Other rows: one more, one less, another target, user, order; and what is no result.

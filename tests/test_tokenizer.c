@@ -61,8 +61,9 @@ static void test_golden(void **state) {
                                  .eos_id = tokenizer_id(t, "<|endoftext|>")};
             Ints prompt = {0}, answer = {0};
             assert_int_equal(prompt_instruction(&prompt, t, &style, &err), 0);
-            assert_int_equal(prompt_input(&prompt, t, &style, title, n, &err), 0);
-            assert_int_equal(prompt_answer(&answer, t, &style, json_string_value(json_object_get(row, "target")), &err), 0);
+            assert_int_equal(prompt_input(&prompt, t, &style, title, NULL, n, &err), 0);
+            assert_int_equal(prompt_answer(&answer, t, &style, json_string_value(json_object_get(row, "target")), NULL, &err),
+                             0);
             expect_ids(&prompt, json_object_get(row, "prompt_ids"), "prompt_ids");
             expect_ids(&answer, json_object_get(row, "answer_ids"), "answer_ids");
             ints_free(&prompt), ints_free(&answer);
@@ -96,12 +97,103 @@ static void test_prompt_text(void **state) {
     assert_int_equal(ids.data[0], 1498);
     ids.len = 0;
     const char *rude = "a<|endoftext|>";
-    assert_int_equal(prompt_input(&ids, t, &style, &rude, 1, &err), 0);
-    assert_int_equal(prompt_answer(&ids, t, &style, rude, &err), 0);
+    assert_int_equal(prompt_input(&ids, t, &style, &rude, NULL, 1, &err), 0);
+    assert_int_equal(prompt_answer(&ids, t, &style, rude, NULL, &err), 0);
     for (size_t i = 0; i + 1 < ids.len; i++) assert_true(ids.data[i] < 1497); // a title cannot end an answer
     assert_int_equal(ids.data[ids.len - 1], 1497);
     ints_free(&ids);
     tokenizer_close(t);
+}
+
+static void expect_same_ids(const Ints *a, const Ints *b) {
+    assert_int_equal(a->len, b->len);
+    assert_memory_equal(a->data, b->data, a->len * sizeof *a->data);
+}
+
+// The pieces of index texts are single tokens, as `tokenizers` would cut the whole text; titles and special tokens stay text.
+static void test_index_texts(void **state) {
+    (void)state;
+    size_t at, len, from = 0;
+    static const char odd[] = "x<a><<b>c<>d<e f>><g";
+    static const char *const pieces[] = {"<a>", "<b>", "<e f>"};
+    for (int i = 0; i < 3; i++, from = at + len) {
+        len = prompt_piece(odd, from, &at);
+        assert_int_equal(len, strlen(pieces[i]));
+        assert_memory_equal(odd + at, pieces[i], len);
+    }
+    assert_int_equal(prompt_piece(odd, from, &at), 0);
+
+    for (int m = 0; m < 2; m++) {
+        Err err = {0};
+        Tokenizer *t = open_model(models[m]), *again;
+        assert_int_equal(tokenizer_drop_last(t, "<|endoftext|>"), 0);
+        assert_int_equal(tokenizer_drop_last(t, PROMPT_THOUGHT_TOKEN), 1);
+        assert_int_equal(tokenizer_id(t, PROMPT_THOUGHT_TOKEN), -1);
+        assert_int_equal(tokenizer_drop_last(t, PROMPT_THOUGHT_TOKEN), 0);
+        const int before = tokenizer_size(t);
+        const char *added[] = {"<a_1>", "<b_22>", "<a_2>", "<a_1>", "<é>"};
+        assert_int_equal(tokenizer_add_texts(t, added, 5, &err), 0);
+        assert_int_equal(tokenizer_size(t), before + 4);
+        for (int i = 0; i < 3; i++) assert_int_equal(tokenizer_text_token(t, added[i], strlen(added[i])), before + i);
+        assert_int_equal(tokenizer_add(t, PROMPT_THOUGHT_TOKEN, &err), before + 4);
+        assert_int_equal(tokenizer_text_token(t, PROMPT_THOUGHT_TOKEN, strlen(PROMPT_THOUGHT_TOKEN)), -1);
+        assert_int_equal(tokenizer_text_token(t, "<a_3>", 5), -1);
+
+        PromptStyle style = {.category = "movie", .bos_id = -1, .eos_id = tokenizer_id(t, "<|endoftext|>")};
+        const char *title[] = {"Heat <a_1>", "Up", "Big"}, *text[] = {"<a_1><b_22>", NULL, "no<a_3> <a_2>?<é>"};
+        Ints ids = {0}, whole = {0}, plain = {0};
+        style.index_histories = style.index_answers = 1;
+        assert_int_equal(prompt_input(&ids, t, &style, title, text, 3, &err), 0);
+        const char *named[] = {text[0], title[1], text[2]};
+        Str out = {0};
+        prompt_input_text(&out, "movie", named, 3);
+        assert_int_equal(tokenizer_encode(t, &whole, out.data, out.len, 1, &err), 0);
+        expect_same_ids(&ids, &whole);
+        ids.len = whole.len = out.len = 0;
+        assert_int_equal(prompt_answer(&ids, t, &style, title[2], text[2], &err), 0);
+        prompt_answer_text(&out, text[2]);
+        assert_int_equal(tokenizer_encode(t, &whole, out.data, out.len, 1, &err), 0);
+        ints_push(&whole, style.eos_id);
+        expect_same_ids(&ids, &whole);
+
+        // A title that spells a piece, and an index text that spells a special token.
+        ids.len = out.len = 0;
+        const char *rude = "a<|endoftext|><|Thought|>";
+        assert_int_equal(prompt_answer(&ids, t, &style, title[0], NULL, &err), 0);
+        assert_int_equal(prompt_answer(&ids, t, &style, title[0], rude, &err), 0);
+        prompt_answer_text(&out, title[0]);
+        assert_int_equal(tokenizer_encode(t, &plain, out.data, out.len, 0, &err), 0);
+        ints_push(&plain, style.eos_id);
+        out.len = 0;
+        prompt_answer_text(&out, rude);
+        assert_int_equal(tokenizer_encode(t, &plain, out.data, out.len, 0, &err), 0);
+        ints_push(&plain, style.eos_id);
+        expect_same_ids(&ids, &plain);
+
+        // Each of the two switches alone, and a catalogue without texts.
+        style.index_answers = 0;
+        ids.len = plain.len = 0;
+        assert_int_equal(prompt_answer(&ids, t, &style, title[1], text[0], &err), 0);
+        style.index_answers = 1, style.index_histories = 0;
+        assert_int_equal(prompt_input(&ids, t, &style, title, text, 3, &err), 0);
+        style.index_answers = 0, style.index_histories = 1;
+        assert_int_equal(prompt_answer(&plain, t, &style, title[1], NULL, &err), 0);
+        assert_int_equal(prompt_input(&plain, t, &style, title, NULL, 3, &err), 0);
+        expect_same_ids(&ids, &plain);
+
+        // Saved and opened again: the same ids, and the same kinds of tokens.
+        char path[] = "/tmp/latentr3-tokenizer-XXXXXX";
+        close(mkstemp(path));
+        assert_int_equal(tokenizer_save(t, path, &err), 0);
+        assert_int_equal(tokenizer_open(&again, path, &err), 0);
+        unlink(path);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(tokenizer_text_token(again, added[i], strlen(added[i])), tokenizer_id(t, added[i]));
+        assert_int_equal(tokenizer_text_token(again, PROMPT_THOUGHT_TOKEN, strlen(PROMPT_THOUGHT_TOKEN)), -1);
+        tokenizer_close(again), tokenizer_close(t);
+        ints_free(&ids), ints_free(&whole), ints_free(&plain);
+        str_free(&out);
+    }
 }
 
 static const char *const texts[] = {
@@ -445,7 +537,7 @@ int main(void) {
         cmocka_unit_test(test_golden),   cmocka_unit_test(test_prompt_text), cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_specials), cmocka_unit_test(test_not_utf8),    cmocka_unit_test(test_add_and_save),
         cmocka_unit_test(test_pieces),   cmocka_unit_test(test_bad_pieces),  cmocka_unit_test(test_large),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),  cmocka_unit_test(test_index_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

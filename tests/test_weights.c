@@ -186,6 +186,40 @@ static void test_vocabulary(void **state) {
 }
 
 // LatentRATT is taken where it is there and wanted, left alone where it is only wanted, ignored where it is only there.
+// New tokens lie around the mean of the old ones, a tenth of their spread away, each elsewhere; the old ones stay.
+static void test_new_tokens(void **state) {
+    (void)state;
+    enum { OLD = 30, NEW = 8 };
+    for (int tied = 0; tied < 2; tied++) {
+        ModelConfig c = small;
+        c.tied = tied;
+        Llm m = model_of(&c, 3), same = model_of(&c, 3);
+        const Param *p = params_find(&m.params, tied ? "model.embed_tokens.weight" : "lm_head.weight");
+        const size_t D = (size_t)c.D;
+        float *before = mem_alloc(p->count, sizeof *before), *after = mem_alloc(p->count, sizeof *after),
+              *again = mem_alloc(p->count, sizeof *again);
+        ops_download(ops, before, m.w + p->offset, p->count * sizeof *before);
+        llm_init_tokens(&m, OLD, NEW, 7), llm_init_tokens(&same, OLD, NEW, 7);
+        ops_download(ops, after, m.w + p->offset, p->count * sizeof *after);
+        ops_download(ops, again, same.w + p->offset, p->count * sizeof *again);
+        assert_memory_equal(after, again, p->count * sizeof *after);
+        assert_memory_equal(after, before, OLD * D * sizeof *after);
+        assert_memory_equal(after + (OLD + NEW) * D, before + (OLD + NEW) * D, (p->count - (OLD + NEW) * D) * sizeof *after);
+        double spread = 0, distance = 0;
+        for (size_t d = 0; d < D; d++) {
+            double mean = 0;
+            for (size_t r = 0; r < OLD; r++) mean += (double)before[r * D + d] / OLD;
+            for (size_t r = 0; r < OLD; r++) spread += pow((double)before[r * D + d] - mean, 2) / (OLD * (double)D);
+            for (size_t r = OLD; r < OLD + NEW; r++) distance += pow((double)after[r * D + d] - mean, 2) / (NEW * (double)D);
+        }
+        const double share = sqrt(distance / spread);
+        if (!(share > 0.08 && share < 0.12)) fail_msg("%g of the spread", share);
+        for (size_t r = OLD + 1; r < OLD + NEW; r++) assert_memory_not_equal(after + r * D, after + OLD * D, D * sizeof *after);
+        free(before), free(after), free(again);
+        llm_free(&m), llm_free(&same);
+    }
+}
+
 static void test_latent(void **state) {
     (void)state;
     ModelConfig with = small, without = small;
@@ -565,10 +599,19 @@ static void test_transformers_reads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),      cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_vocabulary),
-        cmocka_unit_test(test_latent),      cmocka_unit_test(test_wrong_tensors), cmocka_unit_test(test_wrong_folder),
-        cmocka_unit_test(test_other_model), cmocka_unit_test(test_other_model),   cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_gguf),        cmocka_unit_test(test_wrong_gguf),    cmocka_unit_test(test_transformers_reads),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_vocabulary),
+        cmocka_unit_test(test_new_tokens),
+        cmocka_unit_test(test_latent),
+        cmocka_unit_test(test_wrong_tensors),
+        cmocka_unit_test(test_wrong_folder),
+        cmocka_unit_test(test_other_model),
+        cmocka_unit_test(test_other_model),
+        cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_wrong_gguf),
+        cmocka_unit_test(test_transformers_reads),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

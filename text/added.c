@@ -17,6 +17,15 @@ int added_put(AddedSet *set, int32_t id, const char *text, size_t len, int flags
     return 0;
 }
 
+int added_drop(AddedSet *set, int32_t id) {
+    size_t i = 0;
+    while (i < set->n && set->token[i].id != id) i++;
+    if (i == set->n) return 0;
+    free(set->token[i].text);
+    set->token[i] = set->token[--set->n];
+    return 1;
+}
+
 static int compare(const void *a, const void *b) {
     const AddedToken *x = a, *y = b;
     int order = memcmp(x->text, y->text, x->len < y->len ? x->len : y->len);

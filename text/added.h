@@ -24,6 +24,8 @@ typedef struct AddedSet {
 int added_put(AddedSet *set, int32_t id, const char *text, size_t len, int flags, Err *err);
 int added_sort(AddedSet *set, Err *err); // after puts and before any look-up; two tokens of one text are refused
 
+int added_drop(AddedSet *set, int32_t id); // 1 where it was there; added_sort is due
+
 // Calls `sink` with the parts of a text in order: text between tokens (id -1), or a token (text NULL).
 typedef int (*AddedSink)(void *user, int32_t id, const char *text, size_t len, Err *err);
 int added_split(const AddedSet *set, PatternRun *run, const char *text, size_t len, AddedSink sink, void *user, Err *err);

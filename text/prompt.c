@@ -10,41 +10,102 @@ void prompt_instruction_text(Str *out, const char *category) {
                category, category);
 }
 
-void prompt_input_text(Str *out, const char *category, const char *const *title, int n) {
+static void input_head(Str *out, const char *category) {
     str_printf(out, "### User Input: \nThe user has palyed the following %ss before: ", category);
+}
+
+static void input_tail(Str *out) {
+    str_puts(out, "\n\n### Response: \n");
+}
+
+void prompt_input_text(Str *out, const char *category, const char *const *title, int n) {
+    input_head(out, category);
     for (int i = n > PROMPT_HISTORY ? n - PROMPT_HISTORY : 0, first = i; i < n; i++)
         str_printf(out, "%s\"%s\"", i > first ? ", " : "", title[i]);
-    str_puts(out, "\n\n### Response: \n");
+    input_tail(out);
 }
 
 void prompt_answer_text(Str *out, const char *title) {
     str_printf(out, "\"%s\"\n", title);
 }
 
-// The words of a piece are plain text throughout: a title that spells a special token must not become one.
-static int encode(Ints *ids, const Tokenizer *t, Str *text, Err *err) {
-    int status = tokenizer_encode(t, ids, text->data, text->len, 0, err);
-    str_free(text);
+size_t prompt_piece(const char *text, size_t from, size_t *begin) {
+    for (const char *at = text + from; (at = strchr(at, '<')); at++) {
+        size_t inside = strcspn(at + 1, "<>");
+        if (inside == 0 || at[1 + inside] != '>') continue;
+        *begin = (size_t)(at - text);
+        return inside + 2;
+    }
+    return 0;
+}
+
+// Text goes in piece by piece: `plain` is what has not been tokenized yet.
+typedef struct Encoder {
+    Ints *ids;
+    const Tokenizer *t;
+    Str plain;
+} Encoder;
+
+static int flush(Encoder *e, Err *err) {
+    int status = e->plain.len ? tokenizer_encode(e->t, e->ids, e->plain.data, e->plain.len, 0, err) : 0;
+    str_clear(&e->plain);
+    return status;
+}
+
+static int put_text(Encoder *e, const char *text, Err *err) {
+    size_t done = 0, at = 0, len;
+    for (size_t from = 0; (len = prompt_piece(text, from, &at)) > 0; from = at + len) {
+        int id = tokenizer_text_token(e->t, text + at, len);
+        if (id < 0) continue;
+        str_append(&e->plain, text + done, at - done);
+        if (flush(e, err)) return -1;
+        ints_push(e->ids, id);
+        done = at + len;
+    }
+    str_puts(&e->plain, text + done);
+    return 0;
+}
+
+static int put_item(Encoder *e, const char *title, const char *text, Err *err) {
+    str_puts(&e->plain, "\"");
+    if (!text) str_puts(&e->plain, title);
+    if (text && put_text(e, text, err)) return -1;
+    str_puts(&e->plain, "\"");
+    return 0;
+}
+
+static int finish(Encoder *e, int status, Err *err) {
+    if (status == 0) status = flush(e, err);
+    str_free(&e->plain);
     return status;
 }
 
 int prompt_instruction(Ints *ids, const Tokenizer *t, const PromptStyle *style, Err *err) {
-    Str text = {0};
-    prompt_instruction_text(&text, style->category);
+    Encoder e = {.ids = ids, .t = t};
+    prompt_instruction_text(&e.plain, style->category);
     if (style->bos_id >= 0) ints_push(ids, style->bos_id);
-    return encode(ids, t, &text, err);
+    return finish(&e, 0, err);
 }
 
-int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *const *title, int n, Err *err) {
-    Str text = {0};
-    prompt_input_text(&text, style->category, title, n);
-    return encode(ids, t, &text, err);
+int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *const *title, const char *const *text,
+                 int n, Err *err) {
+    Encoder e = {.ids = ids, .t = t};
+    const int first = n > PROMPT_HISTORY ? n - PROMPT_HISTORY : 0;
+    int status = 0;
+    input_head(&e.plain, style->category);
+    for (int i = first; i < n && status == 0; i++) {
+        if (i > first) str_puts(&e.plain, ", ");
+        status = put_item(&e, title[i], style->index_histories && text ? text[i] : NULL, err);
+    }
+    input_tail(&e.plain);
+    return finish(&e, status, err);
 }
 
-int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, Err *err) {
-    Str text = {0};
-    prompt_answer_text(&text, title);
-    if (encode(ids, t, &text, err)) return -1;
+int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, const char *text, Err *err) {
+    Encoder e = {.ids = ids, .t = t};
+    int status = put_item(&e, title, style->index_answers ? text : NULL, err);
+    str_puts(&e.plain, "\n");
+    if (finish(&e, status, err)) return -1;
     ints_push(ids, style->eos_id);
     return 0;
 }

@@ -12,6 +12,8 @@ typedef struct PromptStyle {
     const char *category; // e.g. "movie"
     int bos_id;           // -1: none; stands once at the very start, before the instruction
     int eos_id;           // ends an answer
+    // Where an item has an index text ("<a_12><b_7>"), it stands in answers, in histories, instead of the title.
+    int index_answers, index_histories;
 } PromptStyle;
 
 // The text of each piece, appended; the titles stand oldest first.
@@ -20,8 +22,15 @@ void prompt_input_text(Str *out, const char *category, const char *const *title,
 void prompt_answer_text(Str *out, const char *title);
 
 // Their ids, appended. The instruction begins with BOS where there is one. At most the last PROMPT_HISTORY titles are used.
+// text: of the items, NULL where one has none (or text itself NULL: none has). Its pieces are single tokens where the tokenizer
+// has them as added tokens that are not special; everything else in a prompt is plain text, a title that spells a token too.
 int prompt_instruction(Ints *ids, const Tokenizer *t, const PromptStyle *style, Err *err);
-int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *const *title, int n, Err *err);
-int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, Err *err);
+int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *const *title, const char *const *text,
+                 int n, Err *err);
+int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, const char *text, Err *err);
+
+// The next piece of an index text at or after `from`: "<", at least one character but < and >, and ">". Returns its length,
+// 0 where there is none; *begin: where it stands.
+size_t prompt_piece(const char *text, size_t from, size_t *begin);
 
 #endif

@@ -124,7 +124,17 @@ const char *tokenizer_token(const Tokenizer *t, int id) {
     return vocab_text(&t->vocab, id, NULL);
 }
 
-int tokenizer_add(Tokenizer *t, const char *token, Err *err) {
+int tokenizer_text_token(const Tokenizer *t, const char *text, size_t len) {
+    int32_t id = vocab_find(&t->vocab, text, len);
+    return (vocab_flags(&t->vocab, id) & (VOCAB_ADDED | VOCAB_SPECIAL)) == VOCAB_ADDED ? id : -1;
+}
+
+int tokenizer_is_added(const Tokenizer *t, const char *text, size_t len) {
+    return (vocab_flags(&t->vocab, vocab_find(&t->vocab, text, len)) & VOCAB_ADDED) != 0;
+}
+
+// added_sort is due behind it.
+static int add(Tokenizer *t, const char *token, int special, Err *err) {
     size_t len = strlen(token);
     int32_t id = vocab_find(&t->vocab, token, len);
     uint32_t flags = vocab_flags(&t->vocab, id);
@@ -135,21 +145,50 @@ int tokenizer_add(Tokenizer *t, const char *token, Err *err) {
     int is_new = id < 0;
     if (is_new) id = (int32_t)t->next_id;
     json_t *entry = json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (int)id, "content", token, "single_word", 0,
-                              "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+                              "lstrip", 0, "rstrip", 0, "normalized", 0, "special", special);
     if (!entry) return err_set(err, ERR_DATA, "cannot add a token that is no UTF-8");
-    if (added_put(&t->raw, id, token, len, ADDED_SPECIAL, err)) {
+    if (added_put(&t->raw, id, token, len, special ? ADDED_SPECIAL : 0, err)) {
         json_decref(entry);
         return -1;
     }
-    CHECK(added_sort(&t->raw, NULL) == 0);
     CHECK(json_array_append_new(json_object_get(t->frame, "added_tokens"), entry) == 0);
+    uint32_t added = VOCAB_ADDED | (special ? VOCAB_SPECIAL : 0);
     if (is_new) {
-        CHECK(vocab_put(&t->vocab, id, token, len, VOCAB_ADDED, NULL) == 0);
+        CHECK(vocab_put(&t->vocab, id, token, len, added, NULL) == 0);
         t->next_id++;
     } else {
-        t->vocab.token[id].flags |= VOCAB_ADDED;
+        t->vocab.token[id].flags |= added;
     }
     return id;
+}
+
+int tokenizer_add(Tokenizer *t, const char *token, Err *err) {
+    int id = add(t, token, 1, err);
+    CHECK(added_sort(&t->raw, NULL) == 0);
+    return id;
+}
+
+int tokenizer_add_texts(Tokenizer *t, const char *const *token, int n, Err *err) {
+    int failed = 0;
+    for (int i = 0; i < n && !failed; i++) failed = add(t, token[i], 0, err) < 0;
+    CHECK(added_sort(&t->raw, NULL) == 0);
+    return failed ? -1 : 0;
+}
+
+int tokenizer_drop_last(Tokenizer *t, const char *token) {
+    const int id = tokenizer_id(t, token);
+    const uint32_t flags = vocab_flags(&t->vocab, id);
+    if (!(flags & VOCAB_ADDED) || (flags & VOCAB_MODEL) || (size_t)id + 1 != t->vocab.size || t->next_id != t->vocab.size)
+        return 0;
+    vocab_drop_last(&t->vocab);
+    t->next_id--;
+    AddedSet *set = added_drop(&t->raw, id) ? &t->raw : &t->normalized;
+    if (set == &t->normalized) CHECK(added_drop(set, id));
+    CHECK(added_sort(set, NULL) == 0);
+    json_t *list = json_object_get(t->frame, "added_tokens");
+    for (size_t i = json_array_size(list); i-- > 0;)
+        if (json_integer_value(json_object_get(json_array_get(list, i), "id")) == id) json_array_remove(list, i);
+    return 1;
 }
 
 void tokenizer_hash(const Tokenizer *t, char hex[33]) {

@@ -1,6 +1,6 @@
 // Byte-level BPE as the `tokenizers` package runs it: normalizer, added tokens, pre-tokenizer patterns (pcre2), merges.
 // Read from tokenizer.json, or from the vocabulary a GGUF file carries; written back as tokenizer.json.
-// A tokenizer does not change after it is made, but for tokenizer_add; encoding is safe from several threads.
+// A tokenizer does not change after it is made, but for tokenizer_add and the like; encoding is safe from several threads.
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 
@@ -35,10 +35,17 @@ void tokenizer_decode(const Tokenizer *t, Str *text, const int32_t *ids, size_t 
 int tokenizer_size(const Tokenizer *t);                  // one more than the largest id
 int tokenizer_id(const Tokenizer *t, const char *token); // id of a token's text as it is written in the file, or -1
 const char *tokenizer_token(const Tokenizer *t, int id); // or NULL; borrowed until tokenizer_add or tokenizer_close
+// The id of an added token that is not special, or -1.
+int tokenizer_text_token(const Tokenizer *t, const char *text, size_t len);
+int tokenizer_is_added(const Tokenizer *t, const char *text, size_t len); // special or not
 // Add a special token as the last id (the one it already has, if it exists). Returns its id, or -1 with err.
 int tokenizer_add(Tokenizer *t, const char *token, Err *err);
+// Add tokens that are not special, in this order, behind the last id; those that are added tokens already are left as they are.
+int tokenizer_add_texts(Tokenizer *t, const char *const *token, int n, Err *err);
 // 128-bit hash of all that decides the ids of a text, 32 hexadecimal digits.
 void tokenizer_hash(const Tokenizer *t, char hex[33]);
+// Take an added token away where it is the last id: 1; else nothing changes: 0.
+int tokenizer_drop_last(Tokenizer *t, const char *token);
 // Write tokenizer.json so that `tokenizers` loads it and gives the same ids.
 int tokenizer_save(const Tokenizer *t, const char *path, Err *err);
 

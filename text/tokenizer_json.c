@@ -299,11 +299,12 @@ static int read_added_token(Tokenizer *t, const json_t *entry, Err *err) {
     if (json_integer_value(id_node) < 0 || (size_t)json_integer_value(id_node) != expected)
         return err_set(err, ERR_DATA, "\"%.60s\" has the id %lld, outside the vocabulary: `tokenizers` would give it %zu", text,
                        (long long)json_integer_value(id_node), expected);
+    const uint32_t added = VOCAB_ADDED | (flags & ADDED_SPECIAL ? VOCAB_SPECIAL : 0);
     if (known) {
-        t->vocab.token[id].flags |= VOCAB_ADDED;
+        t->vocab.token[id].flags |= added;
     } else {
         id = (int32_t)t->next_id++;
-        if (vocab_put(&t->vocab, id, text, len, VOCAB_ADDED, err)) return -1;
+        if (vocab_put(&t->vocab, id, text, len, added, err)) return -1;
     }
     if (!(flags & ADDED_NORMALIZED)) return added_put(&t->raw, id, text, len, flags, err);
     Str form = {0};

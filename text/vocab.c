@@ -15,15 +15,18 @@ static size_t find_slot(const Vocab *v, const char *text, size_t len) {
     return i;
 }
 
-static void grow_slots(Vocab *v) {
-    if (v->slots && v->count < v->slots / 2) return;
-    v->slots = v->slots ? 2 * v->slots : 1024;
+static void make_slots(Vocab *v, size_t slots) {
+    v->slots = slots;
     free(v->slot);
     v->slot = mem_zalloc(v->slots, sizeof *v->slot);
     for (size_t id = 0; id < v->size; id++) {
         const VocabToken *t = &v->token[id];
         if (t->flags) v->slot[find_slot(v, v->texts.data + t->at, t->len)] = (int32_t)id + 1;
     }
+}
+
+static void grow_slots(Vocab *v) {
+    if (!v->slots || v->count >= v->slots / 2) make_slots(v, v->slots ? 2 * v->slots : 1024);
 }
 
 static void grow_tokens(Vocab *v, size_t size) {
@@ -52,6 +55,14 @@ int vocab_put(Vocab *v, int32_t id, const char *text, size_t len, uint32_t flags
     str_append(&v->texts, text, len);
     str_append(&v->texts, "", 1);
     return 0;
+}
+
+void vocab_drop_last(Vocab *v) {
+    CHECK(v->size > 0);
+    v->token[v->size - 1].flags = 0; // its text stays where it is
+    v->count--;
+    while (v->size > 0 && !v->token[v->size - 1].flags) v->size--;
+    make_slots(v, v->slots);
 }
 
 int32_t vocab_find(const Vocab *v, const char *text, size_t len) {

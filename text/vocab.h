@@ -5,7 +5,8 @@
 #include "base/err.h"
 #include "base/vec.h"
 
-enum { VOCAB_MODEL = 1, VOCAB_ADDED = 2 }; // a token may be both: then the model's vocabulary lists an added token too
+// A token may be of the model and added: then the model's vocabulary lists an added token too.
+enum { VOCAB_MODEL = 1, VOCAB_ADDED = 2, VOCAB_SPECIAL = 4 };
 
 typedef struct VocabToken {
     size_t at; // in texts
@@ -25,6 +26,7 @@ typedef struct Vocab {
 
 // A text that has an id already, or an id that has a text already, is refused. Memory grows with `id`: the caller limits it.
 int vocab_put(Vocab *v, int32_t id, const char *text, size_t len, uint32_t flags, Err *err);
+void vocab_drop_last(Vocab *v);                                   // the token with the largest id
 int32_t vocab_find(const Vocab *v, const char *text, size_t len); // or -1
 uint32_t vocab_flags(const Vocab *v, int32_t id);                 // 0 where there is no such token
 const char *vocab_text(const Vocab *v, int32_t id, size_t *len);  // or NULL; NUL-terminated, borrowed until the next put

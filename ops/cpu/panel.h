@@ -22,8 +22,8 @@ typedef struct Panels {
     // ... and for a sum over queries, (ceil(Q/step), PANEL_KEYS).
     const uint32_t *(*by_queries)(const Ops *ops, uint32_t *out, const float *x, int Q);
     // c (M, N; ldc) (=, or += where add) a (M, P; element m*a_row + p*a_col) * b (P, N; ldb), P panel elements deep.
-    void (*product)(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb, int M,
-                    int N, int P, int add);
+    void (*product)(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb,
+                    int M, int N, int P, int add);
 } Panels;
 
 // Those for rows of K values in the compute type.

@@ -18,7 +18,8 @@ static inline void transpose16(uint32_t *out, int ld, __m512i r[16]) {
             r[i + 2 * h] = _mm512_unpacklo_epi64(t[i + h], t[i + h + 2]);
             r[i + 2 * h + 1] = _mm512_unpackhi_epi64(t[i + h], t[i + h + 2]);
         }
-    for (int i = 0; i < 4; i++) { // 128-bit quarters: rows 4q + i of the result lie in quarter q of r[i], r[i+4], r[i+8], r[i+12]
+    for (int i = 0; i < 4;
+         i++) { // 128-bit quarters: rows 4q + i of the result lie in quarter q of r[i], r[i+4], r[i+8], r[i+12]
         __m512i low0 = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88), low1 = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88),
                 high0 = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd), high1 = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
         _mm512_storeu_si512(out + (ptrdiff_t)i * ld, _mm512_shuffle_i32x4(low0, low1, 0x88));
@@ -78,7 +79,8 @@ static inline __m256i narrow(const float *x) { // to bf16, round to nearest even
 
 static const uint32_t *by_keys(const Ops *ops, uint32_t *out, const float *x, int Q) {
     (void)ops;
-    for (ptrdiff_t i = 0; i < (ptrdiff_t)Q * PANEL_KEYS; i += LANES) _mm256_storeu_si256((__m256i *)(void *)(out + i / 2), narrow(x + i));
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)Q * PANEL_KEYS; i += LANES)
+        _mm256_storeu_si256((__m256i *)(void *)(out + i / 2), narrow(x + i));
     return out;
 }
 
@@ -122,7 +124,8 @@ static inline __attribute__((always_inline)) void product_columns(float *c, int 
                                                                   int P, int add) {
     int m = 0;
     for (; m + TILE_ROWS <= M; m += TILE_ROWS)
-        product_tile(c + (ptrdiff_t)m * ldc, ldc, a + (ptrdiff_t)m * a_row, a_row, a_col, b, ldb, TILE_ROWS, vecs, mask, P, add);
+        product_tile(c + (ptrdiff_t)m * ldc, ldc, a + (ptrdiff_t)m * a_row, a_row, a_col, b, ldb, TILE_ROWS, vecs, mask, P,
+                     add);
     c += (ptrdiff_t)m * ldc, a += (ptrdiff_t)m * a_row;
     switch (M - m) {
     case 1: product_tile(c, ldc, a, a_row, a_col, b, ldb, 1, vecs, mask, P, add); break;
@@ -134,15 +137,15 @@ static inline __attribute__((always_inline)) void product_columns(float *c, int 
     }
 }
 
-static void product(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb, int M,
-                    int N, int P, int add) {
+static void product(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb,
+                    int M, int N, int P, int add) {
     (void)ops;
     int n = 0;
     for (; n + TILE_VECS * LANES <= N; n += TILE_VECS * LANES)
         product_columns(c + n, ldc, a, a_row, a_col, b + n, ldb, M, TILE_VECS, 0xffff, P, add);
     for (; n < N; n += LANES)
-        product_columns(c + n, ldc, a, a_row, a_col, b + n, ldb, M, 1, (__mmask16)(N - n < LANES ? (1u << (N - n)) - 1 : 0xffffu), P,
-                        add);
+        product_columns(c + n, ldc, a, a_row, a_col, b + n, ldb, M, 1,
+                        (__mmask16)(N - n < LANES ? (1u << (N - n)) - 1 : 0xffffu), P, add);
 }
 
 const Panels panels_bf16 = {2, turn, stack, rows, by_keys, by_queries, product};

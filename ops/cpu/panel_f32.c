@@ -23,8 +23,8 @@ static const uint32_t *as_it_is(const Ops *ops, uint32_t *out, const float *x, i
     return (const uint32_t *)(const void *)x;
 }
 
-static void product(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb, int M,
-                    int N, int P, int add) {
+static void product(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb,
+                    int M, int N, int P, int add) {
     ops->k->gemm(c, ldc, (const float *)(const void *)a, a_row, a_col, (const float *)(const void *)b, ldb, M, N, P, add);
 }
 

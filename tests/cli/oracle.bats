@@ -49,3 +49,19 @@ scored() {
     "$LATENTR3" rl --model "$TMP/sft" --data "$TMP/world/data" --out "$TMP/rl" --max-steps 2 --batch 8 --eval-rows 8 --save-dtype bf16
     scored "$TMP/rl"
 }
+
+@test "a model of index texts gives the same ids and log-probabilities in transformers" {
+    "$LATENTR3" synth --out "$TMP/world" --items 60 --rows 900
+    cut -f2 "$TMP/world/data/info.txt" | awk 'NR > 3 {printf "%s\t<a_%d><b_%d>%s\n", $1, $1 / 8, $1 % 8, NR % 5 ? "" : " é"}' >"$TMP/texts"
+    "$LATENTR3" catalog text --data "$TMP/world/data" --file "$TMP/texts"
+    for histories in index title; do
+        "$LATENTR3" sft --model "$TMP/world/model" --data "$TMP/world/data" --out "$TMP/$histories" --max-steps 3 --batch 16 \
+            --item-text --history-text $histories
+        scored "$TMP/$histories"
+    done
+    for model in tiny-llama tiny-qwen2; do
+        "$LATENTR3" sft --model "$GOLDEN/$model" --data "$TMP/world/data" --out "$TMP/$model" --max-steps 1 --batch 4 --max-rows 8 \
+            --valid-rows 8 --item-text
+        scored "$TMP/$model"
+    done
+}

@@ -55,7 +55,13 @@ def main(folder, data, split):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with open(f"{folder}/config.json", encoding="utf8") as f:
-        thoughts = json.load(f)["latentr3"]["thoughts"]
+        own = json.load(f)["latentr3"]
+    thoughts = own["thoughts"]
+    index = {}
+    if own.get("item_text"):
+        with open(f"{data}/info.txt", encoding="utf8") as f:
+            index = {fields[1]: fields[2] for fields in (line.rstrip("\n").split("\t") for line in f) if len(fields) > 2 and fields[2]}
+        assert index, "no index texts"
     with safe_open(f"{folder}/model.safetensors", "pt") as f:
         latent = {name: f.get_tensor(name).float() for name in f.keys() if name.startswith("attention.")}
     with open(f"{data}/dataset.json", encoding="utf8") as f:
@@ -66,9 +72,13 @@ def main(folder, data, split):
     worst = 0.0
     with open(f"{data}/{split}.csv", encoding="utf8", newline="") as f:
         for row, got in zip(csv.DictReader(f), scores):
-            titles = ", ".join(f'"{t}"' for t in ast.literal_eval(row["history_item_title"])[-10:])
+            history = list(zip(ast.literal_eval(row["history_item_title"]), ast.literal_eval(row["history_item_id"])))[-10:]
+            if own.get("history_titles"):
+                history = [(title, None) for title, _ in history]
+            titles = ", ".join(f'"{index.get(str(item), title)}"' for title, item in history)
+            target = index.get(row["item_id"], row["item_title"])
             prompt = bos + encode(INSTRUCTION.format(c=category)) + encode(INPUT.format(c=category, h=titles))
-            answer = encode(f'"{row["item_title"]}"\n') + [tokenizer.eos_token_id]
+            answer = encode(f'"{target}"\n') + [tokenizer.eos_token_id]
             wanted = answer_logprob(model, latent, thoughts, prompt, answer)
             assert got["tokens"] == len(answer), f"row {got['row']}: {got['tokens']} answer tokens, not {len(answer)}"
             difference = abs(got["logprob"] - wanted) / abs(wanted)
