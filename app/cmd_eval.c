@@ -3,6 +3,7 @@
 #include "app/use.h"
 #include "base/log.h"
 #include "rec/evaluate.h"
+#include "rec/protocol.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,7 @@ static void print_slices(const Evaluation *e, int k) {
 static void print_report(const Evaluation *e, const BeamStats *beams, const Options *o) {
     int k = 0; // the largest K given
     while (k + 1 < METRIC_KS && metric_k[k + 1] <= e->list) k++;
-    printf("%s: %d rows of %d users", o->split, e->rows, e->users);
+    printf("%s, %s ranking: %d rows of %d users", o->split, o->protocol, e->rows, e->users);
     if (beams->steps)
         printf(", %d beams, %.3f s a user (%lld model calls)", o->beams, e->seconds / e->rows, (long long)beams->steps);
     printf("\n\n");
@@ -104,15 +105,22 @@ static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     if (use_train(u, err) || use_histories(u, rows, o->split, err) ||
         use_ranker(u, o, o->beams, o->batch < rows->n ? o->batch : rows->n, &ranker, err))
         return -1;
+    ProtocolRanker among;
+    Protocol protocol = PROTOCOL_FULL;
+    while (strcmp(o->protocol, protocol_name[protocol])) protocol++;
+    const Ranker all = ranker;
+    if (protocol != PROTOCOL_FULL && protocol_ranker(&among, protocol, &all, rows, &u->train, &ranker, err)) return -1;
     EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
                                .seed = (uint64_t)o->seed,
                                .results = {o->results, o->trec_run, o->trec_qrels},
                                .against = o->against,
+                               .alone = protocol != PROTOCOL_FULL,
                                .exclude_seen = o->exclude_seen};
     if (evaluate_rows(&e, &ranker, rows, &u->train, &options, err)) return -1;
     if (o->json) {
         json_t *json = evaluate_to_json(&e);
         json_object_set_new(json, "split", json_string(o->split));
+        json_object_set_new(json, "protocol", json_string(o->protocol));
         add_beams(json, o, &u->recommender.stats);
         use_print(json);
         json_decref(json);

@@ -52,6 +52,7 @@ static const OptionRow table[] = {
     {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
     {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
+    {"protocol", CMD_EVAL, KIND_CHOICE, AT(protocol), "full", "full|uniform-100|popularity-100", 0, 0, "rank among all items, or among 100 drawn ones (models that score all items)"},
     {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
     {"against", CMD_EVAL, KIND_TEXT, AT(against), NULL, "FILE", 0, 0, "--results of another model on the same rows: print what is gained"},
     {"trec-run", CMD_EVAL, KIND_TEXT, AT(trec_run), NULL, "FILE", 0, 0, "write the lists as trec_eval reads them"},
@@ -158,7 +159,8 @@ static const OptionRow table[] = {
     {"length-penalty", RANK, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
     {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
-    {"history", CMD_RECOMMEND, KIND_LIST, AT(history), REQUIRED, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
+    {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
+    {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
     {"index", RANK, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
 
     // catalog
@@ -481,6 +483,8 @@ static int check_required(const Options *o, Err *err) {
 }
 
 static int check_together(const Options *o, Err *err) {
+    if ((o->command->bit & CMD_RECOMMEND) && !o->history.n == !o->history_id.n)
+        return err_set(err, ERR_USAGE, "recommend: --history is missing, or --history-id in its place (not both)");
     if ((o->command->bit & CMD_RECOMMEND) && o->k > o->beams)
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);

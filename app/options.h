@@ -50,6 +50,7 @@ struct Options {
     // files
     const char *model, *data, *out, *config;
     const char *index;                           // built catalogue; or NULL
+    const char *protocol;                        // eval: "full", "uniform-100", "popularity-100"
     const char *results;                         // eval: one JSON line a row; or NULL
     const char *against, *trec_run, *trec_qrels; // eval
     const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
@@ -93,7 +94,7 @@ struct Options {
     // recommending
     int beams, k, exclude_seen;
     double length_penalty;
-    TextList history;
+    TextList history, history_id;
 
     // prepare
     const char *format, *item_file, *title_rules, *from, *until;

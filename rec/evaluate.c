@@ -145,7 +145,7 @@ static int evaluate_all(Measure *m, const Rows *train, const EvaluateOptions *o,
     e->users = baseline_number_users(m->rows, m->ranks->user);
     for (int i = 0; i < e->rows; i++) e->outside += !items_offer(m->r->items, m->rows->row[i].target_title);
     for (int by = 0; by < MATCHES; by++) summarize(e, o, m->ranks, &e->match[by], (MatchBy)by);
-    return compare_baselines(e, m, train, o, err);
+    return o->alone ? 0 : compare_baselines(e, m, train, o, err);
 }
 
 static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,

@@ -10,6 +10,7 @@ typedef struct EvaluateOptions {
     uint64_t seed;
     ResultsPaths results; // files to write
     const char *against;  // lines that another evaluation of the same rows wrote; or NULL
+    int alone;            // no baselines and slices: they rank among all items
     int exclude_seen;     // what the ranker was told: the baselines do the same
 } EvaluateOptions;
 

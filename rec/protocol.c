@@ -1,0 +1,72 @@
+#include "rec/protocol.h"
+#include "base/arena.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+const char *const protocol_name[3] = {"full", "uniform-100", "popularity-100"};
+
+static int draw(const ProtocolRanker *p, uint64_t index) {
+    const uint64_t stream = RNG_SAMPLE | (uint64_t)p->protocol << 8;
+    if (p->protocol == PROTOCOL_UNIFORM) return (int)rng_below(ROWS_SAMPLE_SEED, stream, index, (uint64_t)p->inner.items->n);
+    const Row *row = &p->train->row[rng_below(ROWS_SAMPLE_SEED, stream, index, (uint64_t)p->train->n)];
+    return items_by_id(p->inner.items, row->target_id);
+}
+
+// Marks the candidates of a row in keep (items->n): 1; the items of its history, which are never drawn: 2.
+static void mark_candidates(const ProtocolRanker *p, int number, unsigned char *keep) {
+    enum { DRAWS = 64 * PROTOCOL_CANDIDATES }; // then there are hardly any left
+    const Items *items = p->inner.items;
+    const Row *row = &p->rows->row[number];
+    for (int i = 0; i < items->n; i++) keep[i] = items->removed[i] ? 2 : 0;
+    for (int h = 0; h < row->n; h++) {
+        const int item = items_by_id(items, row->item_id[h]);
+        if (item >= 0) keep[item] = 2;
+    }
+    const int target = items_by_id(items, row->target_id);
+    if (target >= 0) keep[target] = 1;
+    for (uint64_t i = 0, found = 0; i < DRAWS && found < PROTOCOL_CANDIDATES; i++) {
+        const int item = draw(p, (uint64_t)number * DRAWS + i);
+        if (item >= 0 && !keep[item]) keep[item] = 1, found++;
+    }
+}
+
+// The best k of the candidates, the lower item number first where scores are equal.
+static int best_candidates(const float *score, const unsigned char *keep, int n, int k, Recommendation *out) {
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+        if (keep[i] != 1 || score[i] == -INFINITY || (found == k && !(score[i] > out[k - 1].score))) continue;
+        int at = found < k ? found++ : k - 1;
+        for (; at > 0 && score[i] > out[at - 1].score; at--) out[at] = out[at - 1];
+        out[at] = (Recommendation){i, score[i]};
+    }
+    return found;
+}
+
+static int rank_candidates(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    const ProtocolRanker *p = self;
+    const size_t n = (size_t)p->inner.items->n;
+    float *score = mem_alloc((size_t)users * n, sizeof *score);
+    unsigned char *keep = mem_alloc(n, 1);
+    const int status = p->inner.score(p->inner.self, h, users, score, err);
+    for (int u = 0; u < users && status == 0; u++) {
+        mark_candidates(p, h[u].number, keep);
+        found[u] = best_candidates(score + (size_t)u * n, keep, (int)n, p->inner.k, out + (size_t)u * (size_t)p->inner.k);
+    }
+    free(score), free(keep);
+    return status;
+}
+
+int protocol_ranker(ProtocolRanker *p, Protocol protocol, const Ranker *inner, const Rows *rows, const Rows *train, Ranker *r,
+                    Err *err) {
+    *p = (ProtocolRanker){protocol, *inner, rows, train};
+    if (!inner->score)
+        return err_set(err, ERR_USAGE, "--protocol %s needs a score of every item, and this model only writes lists",
+                       protocol_name[protocol]);
+    if (protocol == PROTOCOL_POPULARITY && train->n == 0)
+        return err_set(err, ERR_DATA, "--protocol %s draws by the interactions of train.csv, and there are none",
+                       protocol_name[protocol]);
+    *r = (Ranker){.self = p, .items = inner->items, .users = inner->users, .k = inner->k, .rank = rank_candidates};
+    return 0;
+}
