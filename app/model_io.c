@@ -140,23 +140,40 @@ static json_t *read_tokenizer_config(const WeightsSource *s, const Tokenizer *t,
     return config;
 }
 
-// <|Thought|> in the lists that transformers keeps beside tokenizer.json. (Tokens that are not special need not be there.)
-static void announce_thought(json_t *config, int id) {
+static void list_token(json_t *decoder, int id, const char *text, int special) {
     char number[16];
     snprintf(number, sizeof number, "%d", id);
-    json_t *added = json_object_get(config, "added_tokens_decoder"),
+    json_object_set_new(decoder, number,
+                        json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", text, "lstrip", 0, "normalized", 0, "rstrip", 0,
+                                  "single_word", 0, "special", special));
+}
+
+// The pieces of index texts in the list that transformers keeps beside tokenizer.json: where there is one, some of its
+// tokenizers (Qwen2's) know no added tokens but those.
+static void announce_pieces(json_t *config, const Tokenizer *t) {
+    json_t *decoder = json_object_get(config, "added_tokens_decoder");
+    for (int id = 0; id < tokenizer_size(t) && json_is_object(decoder); id++) {
+        char number[16];
+        const char *text = tokenizer_token(t, id);
+        snprintf(number, sizeof number, "%d", id);
+        const char *listed = json_string_value(json_object_get(json_object_get(decoder, number), "content"));
+        if (!text || tokenizer_text_token(t, text, strlen(text)) < 0 || (listed && !strcmp(listed, text))) continue;
+        list_token(decoder, id, text, 0);
+    }
+}
+
+// <|Thought|> in the lists that transformers keeps beside tokenizer.json.
+static void announce_thought(json_t *config, int id) {
+    json_t *decoder = json_object_get(config, "added_tokens_decoder"),
            *special = json_object_get(config, "additional_special_tokens");
     const char *key;
     void *next;
     json_t *entry;
-    json_object_foreach_safe(added, next, key, entry) { // it may have had another id
+    json_object_foreach_safe(decoder, next, key, entry) { // it may have had another id
         const char *content = json_string_value(json_object_get(entry, "content"));
-        if (content && !strcmp(content, PROMPT_THOUGHT_TOKEN)) json_object_del(added, key);
+        if (content && !strcmp(content, PROMPT_THOUGHT_TOKEN)) json_object_del(decoder, key);
     }
-    if (json_is_object(added))
-        json_object_set_new(added, number,
-                            json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", PROMPT_THOUGHT_TOKEN, "lstrip", 0,
-                                      "normalized", 0, "rstrip", 0, "single_word", 0, "special", 1));
+    if (json_is_object(decoder)) list_token(decoder, id, PROMPT_THOUGHT_TOKEN, 1);
     if (!json_is_array(special)) {
         special = json_array();
         json_object_set_new(config, "additional_special_tokens", special);
@@ -272,6 +289,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     ItemTokens added = {0};
     if (c.item_text && d && item_tokens_add(&added, m->tokenizer, &d->items, o->command->bit == CMD_SFT, m->path, err))
         return -1;
+    if (c.item_text && d) announce_pieces(m->tokenizer_config, m->tokenizer);
     if (added.n && !trains_backbone(o))
         return err_set(err, ERR_USAGE,
                        "adapters leave the embedding as it is: the %d new tokens of --item-text would never be learnt",
