@@ -191,6 +191,14 @@ static void finish(Search *x, User *u, Candidate c, double divisor) {
     if (u->dones < W) u->dones++;
 }
 
+// What child c of `at`, one of n, adds to a beam's sum. -INFINITY: the guide leaves nothing below it.
+static double step_score(const Search *x, const User *u, int at, int c, int n, float logp) {
+    const double lm = n == 1 && x->o->skip_ghosts ? 0 : (double)logp, *mass = u->start->mass;
+    if (!mass) return lm;
+    const double g = (double)x->o->guidance, cf = n == 1 ? 0 : log(mass[c] / mass[at]);
+    return cf == -INFINITY ? cf : g * lm + (1 - g) * cf;
+}
+
 // One more token. Of the 2W best continuations, finished ones among the first W become results, unfinished ones live on.
 static void user_step(Search *x, User *u) {
     const Trie *t = x->t;
@@ -199,8 +207,11 @@ static void user_step(Search *x, User *u) {
     u->bests = 0;
     for (int b = 0; b < u->lives; b++) {
         const Beam *beam = &u->live[b];
-        for (int i = 0, n = trie_children(t, beam->at), first = trie_first(t, beam->at); i < n; i++)
-            offer(x, u, (Candidate){beam->total + (double)beam->logp[i], b, first + i});
+        for (int i = 0, n = trie_children(t, beam->at), first = trie_first(t, beam->at); i < n; i++) {
+            double step = step_score(x, u, beam->at, first + i, n, beam->logp[i]);
+            if (u->start->mass && step == -INFINITY) continue;
+            offer(x, u, (Candidate){beam->total + step, b, first + i});
+        }
     }
     int lives = 0;
     for (int rank = 0; rank < u->bests; rank++) {

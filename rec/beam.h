@@ -13,12 +13,16 @@ typedef struct BeamOptions {
     float length_penalty; // score = sum / length^penalty
     int chain_ahead;      // 0..BEAM_CHAIN_MAX: up to so many tokens of a chain of single children are run with the token
                           // before it. Changes the number of model calls, not the scores.
+    int skip_ghosts;      // the log-probability of a token that is the only child of its node is not added to the sum: the trie
+                          // leaves no choice there (D3's "ghost tokens"). The length counts it all the same
+    float guidance;       // weight of the model's log-probability where a start has `mass`: step = g lm + (1 - g) cf
 } BeamOptions;
 
 typedef struct BeamStart {
     int node;            // the answer begins after its last position (the thought's node, or the prompt's without thoughts)
     const int32_t *skip; // (skips): leaves that are not to be found, as if they were not in the trie
     int skips;
+    const double *mass; // (t->nodes) a collaborative model's probability below each node, rec/guide.h; NULL: no guidance
 } BeamStart;
 
 typedef struct BeamHit {

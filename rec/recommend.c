@@ -1,19 +1,31 @@
 #include "rec/recommend.h"
 
+static BeamOptions beam_options(const RecommendOptions *o) {
+    return (BeamOptions){.beams = o->beams,
+                         .length_penalty = o->length_penalty,
+                         .chain_ahead = o->chain_ahead,
+                         .skip_ghosts = o->skip_ghosts,
+                         .guidance = o->guidance};
+}
+
 int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,
                    const RecommendOptions *o, Err *err) {
     *r = (Recommender){.catalogue = catalogue, .o = *o};
     if (o->k < 1 || o->k > o->beams)
         return err_set(err, ERR_USAGE, "%d items are asked for, %d beams find at most as many as they are", o->k, o->beams);
-    BeamOptions beam = {o->beams, o->length_penalty, o->chain_ahead};
+    const BeamOptions beam = beam_options(o);
     size_t tail = beam_slots(&catalogue->trie, &beam, 1);
     if (tail > INT32_MAX)
         return err_set(err, ERR_USAGE, "%d beams of up to %d tokens need too many cache slots", o->beams,
                        catalogue->trie.longest);
-    return reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, catalogue->trie.longest, err);
+    if (reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, catalogue->trie.longest, err))
+        return -1;
+    if (o->guide) guide_open(&r->guide, o->guide, catalogue, o->users);
+    return 0;
 }
 
 void recommend_close(Recommender *r) {
+    guide_close(&r->guide);
     reader_close(&r->reader);
     *r = (Recommender){0};
 }
@@ -25,16 +37,17 @@ static int leaf_of(const Catalogue *c, const History *h, int i) {
     return item < 0 ? -1 : c->leaf[item];
 }
 
-// Leaves of the items that the user knows already.
-static BeamStart start_of(Recommender *r, const History *h, int node) {
-    if (!r->o.exclude_seen) return (BeamStart){.node = node};
+// Where the answer of user u begins, without the leaves of the items that are known already.
+static BeamStart start_of(Recommender *r, const History *h, int u, int node) {
+    BeamStart start = {.node = node, .mass = r->o.guide ? guide_mass(&r->guide, u) : NULL};
+    if (!r->o.exclude_seen) return start;
     int32_t *skip = ARENA_NEW(&r->reader.session.host, int32_t, h->n);
-    int skips = 0;
+    start.skip = skip;
     for (int i = 0; i < h->n; i++) {
         int leaf = leaf_of(r->catalogue, h, i);
-        if (leaf >= 0) skip[skips++] = leaf;
+        if (leaf >= 0) skip[start.skips++] = leaf;
     }
-    return (BeamStart){node, skip, skips};
+    return start;
 }
 
 void recommend_thought(Recommender *r, ThoughtSource source, uint64_t seed) {
@@ -45,15 +58,16 @@ void recommend_thought(Recommender *r, ThoughtSource source, uint64_t seed) {
 int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
     const RecommendOptions *o = &r->o;
     Arena *host = &r->reader.session.host;
-    const BeamOptions beam = {o->beams, o->length_penalty, o->chain_ahead};
+    const BeamOptions beam = beam_options(o);
     const int64_t illegal = r->stats.illegal;
     if (r->reader.source == THOUGHT_OTHER && users < 2)
         return err_set(err, ERR_USAGE, "another user's thought needs at least two users at a time");
+    if (o->guide && guide_users(&r->guide, history, users, o->exclude_seen, err)) return -1;
     int *node = ARENA_NEW(host, int, users);
     if (reader_histories(&r->reader, history, users, node, err)) return -1;
     BeamStart *start = ARENA_NEW(host, BeamStart, users);
     BeamHit *hit = ARENA_NEW(host, BeamHit, (size_t)users * (size_t)o->beams);
-    for (int u = 0; u < users; u++) start[u] = start_of(r, &history[u], node[u]);
+    for (int u = 0; u < users; u++) start[u] = start_of(r, &history[u], u, node[u]);
     beam_search(&r->reader.session, &r->catalogue->trie, &beam, start, users, hit, found, &r->stats);
     for (int u = 0; u < users; u++) {
         if (found[u] > o->k) found[u] = o->k;

@@ -4,6 +4,7 @@
 
 #include "rec/beam.h"
 #include "rec/catalogue.h"
+#include "rec/guide.h"
 #include "rec/reader.h"
 
 typedef struct RecommendOptions {
@@ -11,7 +12,10 @@ typedef struct RecommendOptions {
     int users;    // most at a time
     float length_penalty;
     int exclude_seen; // the titles of a user's history are not recommended
-    int chain_ahead;  // see rec/beam.h
+    int chain_ahead;  // see rec/beam.h, as the next one
+    int skip_ghosts;
+    const Ranker *guide; // borrowed, has `score`; NULL: the model answers alone
+    float guidance;      // weight of the model beside it
 } RecommendOptions;
 
 enum { RECOMMEND_CHAIN_AHEAD = 4 };
@@ -20,6 +24,7 @@ typedef struct Recommender {
     Reader reader; // the model's session; the instruction is computed once, when it opens
     const Catalogue *catalogue;
     RecommendOptions o;
+    Guide guide;     // where o.guide is set
     BeamStats stats; // of all searches so far
 } Recommender;
 

@@ -257,7 +257,8 @@ static void check_random(Fixture *f, Reader *r, uint64_t round) {
     Trie t;
     uint32_t draw[4];
     rng_block(draw, round, RNG_SYNTHETIC, 1 << 20);
-    BeamOptions o = {1 + (int)(draw[0] % 6), (float)(draw[1] % 5) * .5f, (int)(draw[2] % 3)};
+    BeamOptions o = {
+        .beams = 1 + (int)(draw[0] % 6), .length_penalty = (float)(draw[1] % 5) * .5f, .chain_ahead = (int)(draw[2] % 3)};
     BeamStats stats = {0};
     BeamHit hit[8];
     Hypothesis *want = calloc(32, sizeof *want);
@@ -366,14 +367,15 @@ static void test_skip(void **state) {
     int n = f.items.n, found, fewer, node;
     RecommendOptions o = options(n, 1, 1);
     Recommender r;
-    BeamOptions beam = {n, 1, 0};
+    BeamOptions beam = {.beams = n, .length_penalty = 1};
     BeamStats stats = {0};
     BeamHit *all = calloc((size_t)n, sizeof *all), *some = calloc((size_t)n, sizeof *some);
     OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
     OK(reader_histories(&r.reader, f.history, 1, &node, &err));
     beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){.node = node}, 1, all, &found, &stats);
     int32_t skip[3] = {all[0].leaf, all[7].leaf, all[n - 1].leaf};
-    beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){node, skip, 3}, 1, some, &fewer, &stats);
+    beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){.node = node, .skip = skip, .skips = 3}, 1, some,
+                &fewer, &stats);
     assert_int_equal(found, n);
     assert_int_equal(fewer, n - 3);
     for (int i = 0, j = 0; i < n; i++) {
