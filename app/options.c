@@ -157,6 +157,9 @@ static const OptionRow table[] = {
     // recommending
     {"beams", RANK, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
     {"length-penalty", RANK, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
+    {"ghost-tokens", RANK, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
+    {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
+    {"guidance-weight", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_weight), "0.5", "G", 0, 1, "step score = G * language model + (1 - G) * guide"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
     {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},

@@ -52,6 +52,9 @@ struct Options {
     const char *index;                           // built catalogue; or NULL
     const char *protocol;                        // eval: "full", "uniform-100", "popularity-100"
     const char *results;                         // eval: one JSON line a row; or NULL
+    const char *ghost_tokens;                    // "keep", "skip"
+    const char *guidance;                        // NULL: none
+    double guidance_weight;                      // of the language model
     const char *against, *trec_run, *trec_qrels; // eval
     const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
     const char *category;                        // phrase of the prompt; NULL: the data folder's

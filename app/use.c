@@ -23,26 +23,6 @@ int use_open(Use *u, const Options *o, Err *err) {
     return 0;
 }
 
-int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
-    double start = log_seconds();
-    if (catalogue_open(&u->catalogue, &u->data.items, u->model.tokenizer, &u->model.style, o->index, err)) return -1;
-    u->opened = OPENED_CATALOGUE;
-    const Trie *t = &u->catalogue.trie;
-    log_info("catalogue: %d items, %d titles, %d trie nodes (%.0f bytes an item), longest answer %d tokens, %.1f s",
-             u->data.items.n, t->leaves, t->nodes + t->tails, (double)trie_bytes(t) / u->data.items.n, t->longest,
-             log_seconds() - start);
-    RecommendOptions options = {.beams = o->beams,
-                                .k = k,
-                                .users = users,
-                                .length_penalty = (float)o->length_penalty,
-                                .exclude_seen = o->exclude_seen,
-                                .chain_ahead = RECOMMEND_CHAIN_AHEAD};
-    if (recommend_open(&u->recommender, &u->model.llm, u->model.tokenizer, &u->model.style, &u->catalogue, &options, err))
-        return -1;
-    u->opened = OPENED_RECOMMENDER;
-    return 0;
-}
-
 int use_train(Use *u, Err *err) {
     if (u->train_opened) return 0;
     char *path = file_join(u->data.folder, "train.csv");
@@ -63,14 +43,56 @@ static int use_baseline(Use *u, UseBaseline *x, BaselineRanker options, Ranker *
     return 0;
 }
 
-static int use_sasrec(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
-    UseSasrec *x = &u->sasrec;
+static int use_sasrec(Use *u, UseSasrec *x, OpenModel *m, int k, int users, int exclude_seen, Ranker *r, Err *err) {
     int unknown = 0;
-    x->token = sasrec_model_tokens(&u->model, &u->data.items);
+    x->token = sasrec_model_tokens(m, &u->data.items);
     for (int i = 0; i < u->data.items.n; i++) unknown += x->token[i] < 0;
-    if (unknown) log_warn("%d of %d items are not in the model: they are never recommended", unknown, u->data.items.n);
-    if (sasrec_ranker_open(&x->ranker, &u->model.llm, &u->data.items, x->token, users, k, o->exclude_seen, err)) return -1;
+    if (unknown) log_warn("%d of %d items are not in %s: it never recommends them", unknown, u->data.items.n, m->path);
+    if (sasrec_ranker_open(&x->ranker, &m->llm, &u->data.items, x->token, users, k, exclude_seen, err)) return -1;
     *r = sasrec_ranker(&x->ranker);
+    return 0;
+}
+
+static int use_guide(Use *u, const Options *o, int users, Err *err) {
+    UseGuide *g = &u->guide;
+    const int kind = baseline_kind(o->guidance);
+    if (kind >= 0) {
+        const BaselineRanker options = {.kind = (BaselineKind)kind, .users = users, .k = 1, .seed = (uint64_t)o->seed};
+        return use_baseline(u, &g->baseline, options, &g->ranker, err);
+    }
+    Options of_guide = *o;
+    of_guide.model = o->guidance;
+    of_guide.thoughts = of_guide.thought_window = -1;
+    of_guide.thought = NULL;
+    if (model_io_open(&g->model, &of_guide, &u->data, err)) return -1;
+    g->opened = 1;
+    if (!g->model.items)
+        return err_set(err, ERR_USAGE, "--guidance %.200s: neither a SASRec that `sasrec` made nor the name of a baseline",
+                       o->guidance);
+    return use_sasrec(u, &g->sasrec, &g->model, 1, users, 0, &g->ranker, err);
+}
+
+int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
+    double start = log_seconds();
+    if (o->guidance && use_guide(u, o, users, err)) return -1;
+    if (catalogue_open(&u->catalogue, &u->data.items, u->model.tokenizer, &u->model.style, o->index, err)) return -1;
+    u->opened = OPENED_CATALOGUE;
+    const Trie *t = &u->catalogue.trie;
+    log_info("catalogue: %d items, %d titles, %d trie nodes (%.0f bytes an item), longest answer %d tokens, %.1f s",
+             u->data.items.n, t->leaves, t->nodes + t->tails, (double)trie_bytes(t) / u->data.items.n, t->longest,
+             log_seconds() - start);
+    RecommendOptions options = {.beams = o->beams,
+                                .k = k,
+                                .users = users,
+                                .length_penalty = (float)o->length_penalty,
+                                .exclude_seen = o->exclude_seen,
+                                .chain_ahead = RECOMMEND_CHAIN_AHEAD,
+                                .skip_ghosts = !strcmp(o->ghost_tokens, "skip"),
+                                .guide = o->guidance ? &u->guide.ranker : NULL,
+                                .guidance = (float)o->guidance_weight};
+    if (recommend_open(&u->recommender, &u->model.llm, u->model.tokenizer, &u->model.style, &u->catalogue, &options, err))
+        return -1;
+    u->opened = OPENED_RECOMMENDER;
     return 0;
 }
 
@@ -93,6 +115,8 @@ int use_histories(Use *u, Rows *rows, const char *split, Err *err) {
 }
 
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
+    if (o->guidance && (u->opened == OPENED_DATA || u->model.items))
+        return err_set(err, ERR_USAGE, "--guidance goes with a language model, which %s is not", o->model);
     if (u->opened == OPENED_DATA) {
         const BaselineRanker options = {.kind = (BaselineKind)baseline_kind(o->model),
                                         .users = users,
@@ -101,10 +125,18 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
                                         .seed = (uint64_t)o->seed};
         return use_baseline(u, &u->baseline, options, r, err);
     }
-    if (u->model.items) return use_sasrec(u, o, k, users, r, err);
+    if (u->model.items) return use_sasrec(u, &u->sasrec, &u->model, k, users, o->exclude_seen, r, err);
     if (use_recommender(u, o, k, users, err)) return -1;
     *r = recommend_ranker(&u->recommender);
     return 0;
+}
+
+static void use_guide_close(UseGuide *g) {
+    baseline_ranker_free(&g->baseline.ranker);
+    baseline_close(&g->baseline.counted);
+    sasrec_ranker_close(&g->sasrec.ranker);
+    free(g->sasrec.token);
+    if (g->opened) model_io_close(&g->model);
 }
 
 void use_close(Use *u) {
@@ -114,6 +146,7 @@ void use_close(Use *u) {
     sasrec_ranker_close(&u->sasrec.ranker);
     sequences_free(&u->sasrec.sequences);
     free(u->sasrec.token);
+    use_guide_close(&u->guide);
     if (u->opened >= OPENED_RECOMMENDER) recommend_close(&u->recommender);
     if (u->opened >= OPENED_CATALOGUE) catalogue_free(&u->catalogue);
     if (u->opened >= OPENED_MODEL) model_io_close(&u->model);

@@ -19,6 +19,14 @@ typedef struct UseSasrec {
     Sequences sequences; // what use_histories made
 } UseSasrec;
 
+typedef struct UseGuide { // --guidance: a baseline, or a SASRec beside the model
+    Ranker ranker;
+    UseBaseline baseline;
+    UseSasrec sasrec;
+    OpenModel model;
+    int opened; // the model
+} UseGuide;
+
 typedef struct Use {
     Dataset data;
     OpenModel model;
@@ -29,6 +37,7 @@ typedef struct Use {
     Rows train; // use_train; and whether it was asked for
     int train_opened;
     UseBaseline baseline; // what stands in for the model
+    UseGuide guide;
 } Use;
 
 // Data and model. Where --model is the name of a baseline (rec/baseline.h), `eval` and `recommend` need no model.

@@ -42,7 +42,7 @@ static Answers answers_of(const Fixture *f) {
     Err err = {0};
     Answers a = {.offset = calloc((size_t)f->items.n + 1, sizeof *a.offset)};
     for (int i = 0; i < f->items.n; i++) {
-        OK(prompt_answer(&a.ids, f->tokenizer, &f->style, f->items.title[i], &err));
+        OK(prompt_answer(&a.ids, f->tokenizer, &f->style, f->items.title[i], NULL, &err));
         a.offset[i + 1] = a.ids.len;
     }
     return a;
@@ -181,7 +181,8 @@ static void test_exhaustive(void **state) {
     }
 }
 
-// ---- the same list, whatever the way -----------------------------------------------------------------------------------------
+// ---- the same list, whatever the way
+// -----------------------------------------------------------------------------------------
 
 enum { W = 7, USERS = 3 };
 

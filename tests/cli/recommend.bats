@@ -98,6 +98,19 @@ use() {
     refuses 3 "*knn*more than the 20 rows*" "$LATENTR3" eval --model popularity --data "$WORLD/data" --max-rows 20 --against "$TMP/knn"
 }
 
+@test "eval: a guide beside the model, and ghost tokens" {
+    use eval --json --max-rows 30 --length-penalty 0 >"$TMP/plain"
+    use eval --json --max-rows 30 --length-penalty 0 --guidance item-knn --guidance-weight 1 >"$TMP/one"
+    [ "$(jq -c '[.title, .item]' "$TMP/plain")" = "$(jq -c '[.title, .item]' "$TMP/one")" ] # the guide has no say
+    use eval --json --max-rows 30 --length-penalty 0 --guidance item-knn --guidance-weight 0.1 --ghost-tokens skip >"$TMP/guided"
+    jq -e --slurpfile p "$TMP/plain" '.title.MRR != $p[0].title.MRR and .illegal_beams == 0' "$TMP/guided"
+    title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
+    use recommend --history "$title" --guidance popularity --json | jq -e '.items | length == 10'
+    export LATENTR3_LOG=error
+    refuses 2 '*language model*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --guidance item-knn
+    refuses 2 '*--guidance*SASRec*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --guidance "$WORLD/model"
+}
+
 @test "eval: refusals" {
     export LATENTR3_LOG=error
     refuses 4 '*nowhere*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/nowhere/r"
