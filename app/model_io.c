@@ -217,12 +217,17 @@ static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const Da
     return 0;
 }
 
-static void choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options *o) {
+// As the options say, else as saved with the model. What sft trains has a thought where nothing else is said.
+static int choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options *o, Err *err) {
     if (!json_object_get(s->config_json, "latentr3")) c->thoughts = s->has_latent;
-    if (o->add_thought && !c->thoughts) c->thoughts = 1;
+    if ((o->add_thought || o->command->bit == CMD_SFT) && !c->thoughts) c->thoughts = 1;
     if (o->thoughts >= 0) c->thoughts = o->thoughts;
     if (o->thought_window >= 0) c->thought_window = o->thought_window;
     if (o->thought) c->thought_hidden = !strcmp(o->thought, "hidden");
+    if (o->answer_sees) c->answer_sees_thought = !strcmp(o->answer_sees, "thought");
+    if (c->answer_sees_thought && c->thoughts == 0)
+        return err_set(err, ERR_USAGE, "without a thought the answer must see the prompt: --answer-sees prompt");
+    return 0;
 }
 
 static int choose_adapters(ModelConfig *c, const Options *o, Err *err) {
@@ -284,8 +289,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
                        tokenizer_size(m->tokenizer), c.V);
     m->tokenizer_config = read_tokenizer_config(s, m->tokenizer, err);
     if (!m->tokenizer_config || choose_item_text(&c, o, err) || choose_style(m, &c, o, d, err)) return -1;
-    choose_thoughts(&c, s, o);
-    if (choose_adapters(&c, o, err)) return -1;
+    if (choose_thoughts(&c, s, o, err) || choose_adapters(&c, o, err)) return -1;
     ItemTokens added = {0};
     if (c.item_text && d && item_tokens_add(&added, m->tokenizer, &d->items, o->command->bit == CMD_SFT, m->path, err))
         return -1;

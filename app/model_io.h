@@ -13,7 +13,7 @@ enum { MODEL_IO_POSITIONS = PROMPT_RECOMMEND_TOKENS + 1536 };
 
 typedef struct OpenModel {
     Ops *ops;
-    Llm llm; // llm.config.thoughts, .thought_window, .thought_hidden: what counts, options included
+    Llm llm; // llm.config.thoughts, .thought_window, .thought_hidden, .answer_sees_thought: what counts, options included
     Tokenizer *tokenizer;
     PromptStyle style; // category belongs to the caller
     json_t *items;     // a SASRec has these ids of its items in place of a tokenizer (sasrec_model.h); else NULL
@@ -23,12 +23,12 @@ typedef struct OpenModel {
     WeightsSource source;     // stays open where the backbone is frozen
 } OpenModel;
 
-// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought, --item-text. For training and for
-// thoughts <|Thought|> is added as the last id where it is missing, before it for `sft` the pieces of the data's index texts,
-// and the embedding sized to the tokenizer. d (may be NULL: no prompts will be made) must outlive `m`. Options that the command
-// has not, or were not given, leave what was saved with the model; a model that says nothing has one thought where LatentRATT
-// is in the file and none else.
-// A SASRec's folder is opened for the commands that know what to do with it.
+// Opens o->model by --dtype, --threads, --bos, --thoughts, --thought-window, --thought, --answer-sees, --item-text. For
+// training and for thoughts <|Thought|> is added as the last id where it is missing, before it for `sft` the pieces of the
+// data's index texts, and the embedding sized to the tokenizer. d (may be NULL: no prompts will be made) must outlive `m`.
+// Options that the command has not, or were not given, leave what was saved with the model; a model that says nothing has one
+// thought where LatentRATT is in the file and none else. A SASRec's folder is opened for the commands that know what to do with
+// it.
 int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err);
 void model_io_close(OpenModel *m);
 

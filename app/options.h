@@ -71,6 +71,7 @@ struct Options {
     const char *thought;          // "ratt", "hidden"; NULL: the model's
     int item_text;                // sft
     const char *history_text;     // "title", "index"; NULL: the model's
+    const char *answer_sees;      // "prompt", "thought"; NULL: the model's
     const char *save_dtype;       // "f32", "bf16"
     int add_thought;              // convert
 

@@ -28,12 +28,13 @@ typedef struct ModelConfig {
     int rope_original_positions;
     int bos_id, eos_id; // -1: none
     // latentr3's own keys in config.json ("latentr3": {...}); defaults where absent
-    int thoughts;       // thought tokens, 0: none
-    int thought_window; // 0: whole prompt
-    int thought_hidden; // the last hidden state instead of LatentRATT
-    int add_bos;        // -1: not said, 0 or 1
-    int item_text;      // answers are the items' index texts
-    int history_titles; // with item_text: histories are titles all the same
+    int thoughts;            // thought tokens, 0: none
+    int thought_window;      // 0: whole prompt
+    int thought_hidden;      // the last hidden state instead of LatentRATT
+    int answer_sees_thought; // the answer attends to the thoughts alone, not to the prompt
+    int add_bos;             // -1: not said, 0 or 1
+    int item_text;           // answers are the items' index texts
+    int history_titles;      // with item_text: histories are titles all the same
     // low-rank adapters; not a part of config.json
     int lora_rank;         // 0: none
     unsigned lora_targets; // bit t: on params_target[t]

@@ -1,7 +1,5 @@
 #include "model/latent.h"
 
-#include <string.h>
-
 static size_t act_bytes(const Session *s) {
     return dtype_bytes(ops_dtype(s->ops));
 }
@@ -31,19 +29,14 @@ static void latent_keys(Session *s, LatentPass *p) {
 
 // Block b is the one query of timeline b; it reads the timeline's slots, or the last `window` of them.
 static AttnPlan latent_plan(Session *s, const int *node, int B) {
-    int most = 0, spans = 0, window = s->llm->config.thought_window;
+    int most = 0, spans = 0;
+    const int window = s->llm->config.thought_window;
     for (int b = 0; b < B; b++) most += session_depth(s, node[b]);
     AttnBlock *block = ARENA_NEW(&s->host, AttnBlock, B);
     Span *span = ARENA_NEW(&s->host, Span, most + 1);
     for (int b = 0; b < B; b++) {
-        int n = session_path(s, node[b], span + spans, most + 1 - spans),
-            drop = window ? session_length(s, node[b]) - window : 0;
-        Span *path = span + spans;
-        while (drop > 0 && n > 0 && drop >= path[0].len) { // whole spans in front of the window
-            drop -= path[0].len;
-            memmove(path, path + 1, (size_t)--n * sizeof *path);
-        }
-        if (drop > 0 && n > 0) path[0] = (Span){path[0].slot + drop, path[0].len - drop};
+        const int from = window ? session_length(s, node[b]) - window : 0;
+        const int n = session_path(s, node[b], from, span + spans, most + 1 - spans);
         block[b] = (AttnBlock){b, 1, -1, spans, n};
         spans += n;
     }

@@ -15,7 +15,10 @@ int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len)
     CHECK(parent < s->nodes && s->nodes == g->first_node + g->nodes); // one segment is built at a time
     KvNode *node = &s->node[s->nodes];
     *node = (KvNode){.parent = parent, .slot = s->slots_used, .len = len, .position = session_length(s, parent)};
-    if (parent >= 0) node->thoughts = s->node[parent].thoughts, node->sequence = s->node[parent].sequence;
+    if (parent >= 0) {
+        const KvNode *p = &s->node[parent];
+        node->thoughts = p->thoughts, node->sequence = p->sequence, node->sees_from = p->sees_from;
+    }
     CHECK(node->position + len <= s->llm->rope.positions);
     memcpy(g->ids + g->N, ids, (size_t)len * sizeof *ids);
     for (int i = 0; i < len; i++) node->thoughts += ids[i] < 0, g->given += ids[i] < 0;
@@ -25,7 +28,7 @@ int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len)
     return s->nodes++;
 }
 
-// One block a node: all slots of its ancestors, and its own causally.
+// One block a node: the slots of its ancestors that it sees, and its own causally.
 static void segment_plan(Session *s, Segment *g) {
     AttnBlock *block = ARENA_NEW(&s->host, AttnBlock, g->nodes);
     int most = 0, spans = 0, blocks = 0;
@@ -34,7 +37,7 @@ static void segment_plan(Session *s, Segment *g) {
     for (int i = 0; i < g->nodes; i++) {
         const KvNode *node = &s->node[g->first_node + i];
         if (node->len == 0) continue;
-        int n = session_path(s, node->parent, span + spans, most + 1 - spans);
+        int n = session_path(s, node->parent, node->sees_from, span + spans, most + 1 - spans);
         block[blocks++] = (AttnBlock){node->slot - g->slot0, node->len, node->slot, spans, n};
         spans += n;
     }

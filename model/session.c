@@ -78,18 +78,19 @@ void session_zero_gradients(Session *s, int from_slot) {
     ops_zero(s->ops, s->dh + skip * D, n * D * sizeof(float));
 }
 
-int session_path(const Session *s, int node, Span *span, int cap) {
+int session_path(const Session *s, int node, int from, Span *span, int cap) {
     int n = 0;
-    for (int at = node; at >= 0; at = s->node[at].parent) {
+    for (int at = node; at >= 0 && session_length(s, at) > from; at = s->node[at].parent) {
         const KvNode *k = &s->node[at];
         if (k->len == 0) continue;
-        if (n && span[n - 1].slot == k->slot + k->len) { // slots run on: one span
-            span[n - 1].slot = k->slot;
-            span[n - 1].len += k->len;
+        const int skip = from > k->position ? from - k->position : 0, slot = k->slot + skip, len = k->len - skip;
+        if (n && span[n - 1].slot == slot + len) { // slots run on: one span
+            span[n - 1].slot = slot;
+            span[n - 1].len += len;
             continue;
         }
         CHECK(n < cap);
-        span[n++] = (Span){k->slot, k->len};
+        span[n++] = (Span){slot, len};
     }
     for (int i = 0; i < n / 2; i++) { // oldest first
         Span swap = span[i];

@@ -1,7 +1,8 @@
 // One mutable timeline tree over a read-only model: the KV tree, segments of new positions run forward and backward, the
 // thought and the head. Owned by one thread.
 //
-// A node is a run of positions with a parent; its rows attend to all its ancestors' positions and causally to their own.
+// A node is a run of positions with a parent; its rows attend to all its ancestors' positions and causally to their own. A
+// node may see its path only from some position on; those behind it see no more.
 //   instruction -> prompt -> thought and answer          (SFT)
 //   instruction -> prompt -> K noisy thoughts and answers (RL)
 //   instruction -> prompt -> thought -> beams             (recommending)
@@ -16,9 +17,10 @@
 typedef struct KvNode {
     int parent; // -1: a root
     int slot, len;
-    int position; // of its first row
-    int thoughts; // rows on its path whose embedding is given
-    int sequence; // number that its dropout goes by; of a root 0 until the caller sets it, then its root's
+    int position;  // of its first row
+    int sees_from; // position that its rows' view of the path begins at; its parent's (a root: 0) until the caller sets it
+    int thoughts;  // rows on its path whose embedding is given
+    int sequence;  // number that its dropout goes by; of a root 0 until the caller sets it, then its root's
 } KvNode;
 
 typedef struct Session {
@@ -58,8 +60,9 @@ void session_reset(Session *s, SessionMark mark); // everything after the mark i
 void session_want_gradients(Session *s, int slots);
 void session_zero_gradients(Session *s, int from_slot); // of the slots from here on
 
-// The spans from the root to the end of `node`, oldest first, adjacent slots joined; returns how many (CHECKs the cap).
-int session_path(const Session *s, int node, Span *span, int cap);
+// The spans from position `from` on the path to the end of `node`, oldest first, adjacent slots joined; returns how many
+// (CHECKs the cap).
+int session_path(const Session *s, int node, int from, Span *span, int cap);
 int session_depth(const Session *s, int node); // nodes from the root to `node`, both counted
 static inline int session_length(const Session *s, int node) {
     return node < 0 ? 0 : s->node[node].position + s->node[node].len;

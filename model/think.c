@@ -12,38 +12,56 @@ static int any_shared(const ThinkPrompt *prompt, int B) {
     return 0;
 }
 
-static void think_prompts(Session *s, Think *t, const Ints *instruction, const ThinkPrompt *prompt, const ThinkPrompt *extra,
-                          int *extra_node, int record) {
+static void prompts_segment(Session *s, Think *t, const Ints *instruction, const ThinkPrompt *prompt, const ThinkPrompt *extra,
+                            int *extra_node, int record) {
     int rows = (int)instruction->len;
     for (int b = 0; b < t->B; b++) rows += prompt[b].len + (extra ? extra[b].len : 0);
     segment_begin(s, &t->prompts, 2 * t->B + 1, rows);
     if (t->root < 0 && any_shared(prompt, t->B))
         t->root = segment_add(s, &t->prompts, -1, instruction->data, (int)instruction->len);
     for (int b = 0; b < t->B; b++)
-        t->node[b] = segment_add(s, &t->prompts, prompt[b].shared ? t->root : -1, prompt[b].ids, prompt[b].len);
-    for (int b = 0; extra && b < t->B; b++) extra_node[b] = segment_add(s, &t->prompts, t->node[b], extra[b].ids, extra[b].len);
+        t->prompt[b] = segment_add(s, &t->prompts, prompt[b].shared ? t->root : -1, prompt[b].ids, prompt[b].len);
+    for (int b = 0; extra && b < t->B; b++)
+        extra_node[b] = segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len);
     segment_forward(s, &t->prompts, NULL, record);
+}
+
+void think_prompts(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+                   const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots) {
+    *t = (Think){.B = B, .thoughts = s->llm->config.thoughts, .root = root};
+    CHECK(t->thoughts <= CONFIG_THOUGHTS);
+    t->prompt = ARENA_NEW(&s->host, int, B);
+    t->node = ARENA_NEW(&s->host, int, B);
+    if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
+    prompts_segment(s, t, instruction, prompt, extra, extra_node, record == THINK_RECORD_ALL);
+}
+
+void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots) {
+    const int32_t given = -1;
+    if (record == THINK_RECORD_THOUGHTS) session_want_gradients(s, gradient_slots);
+    for (int b = 0; b < t->B; b++) t->node[b] = t->prompt[b];
+    for (int n = 0; n < t->thoughts; n++) {
+        if (n > 0) {
+            Segment *g = &t->thought[n - 1];
+            segment_begin(s, g, t->B, t->B);
+            for (int b = 0; b < t->B; b++) t->node[b] = segment_add(s, g, t->node[b], &given, 1);
+            segment_forward(s, g, t->r, record != THINK_FORWARD);
+        }
+        latent_forward(s, &t->pass[n], t->node, t->B);
+        t->r = t->pass[n].r;
+    }
 }
 
 void think_forward(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots) {
-    const int32_t given = -1;
-    *t = (Think){.B = B, .thoughts = s->llm->config.thoughts, .root = root};
-    CHECK(t->thoughts <= CONFIG_THOUGHTS);
-    t->node = ARENA_NEW(&s->host, int, B);
-    if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
-    think_prompts(s, t, instruction, prompt, extra, extra_node, record == THINK_RECORD_ALL);
-    if (record == THINK_RECORD_THOUGHTS) session_want_gradients(s, gradient_slots);
-    for (int n = 0; n < t->thoughts; n++) {
-        if (n > 0) {
-            Segment *g = &t->thought[n - 1];
-            segment_begin(s, g, B, B);
-            for (int b = 0; b < B; b++) t->node[b] = segment_add(s, g, t->node[b], &given, 1);
-            segment_forward(s, g, t->r, record != THINK_FORWARD);
-        }
-        latent_forward(s, &t->pass[n], t->node, B);
-        t->r = t->pass[n].r;
-    }
+    think_prompts(s, t, root, instruction, prompt, B, extra, extra_node, record, gradient_slots);
+    think_thoughts(s, t, record, gradient_slots);
+}
+
+int think_follow(Session *s, const Think *t, int b, Segment *g, const int32_t *ids, int len) {
+    int node = segment_add(s, g, t->node[b], ids, len);
+    if (s->llm->config.answer_sees_thought) s->node[node].sees_from = session_length(s, t->prompt[b]);
+    return node;
 }
 
 void think_backward(Session *s, Think *t, float *dr) {

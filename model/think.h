@@ -14,8 +14,9 @@ typedef struct ThinkPrompt {
 
 typedef struct Think {
     int B, thoughts;
-    int root;  // node of the instruction, or -1
-    int *node; // (B) host: the last node of each timeline so far
+    int root;    // node of the instruction, or -1
+    int *prompt; // (B) host: the last node of each prompt
+    int *node;   // (B) host: the last node of each timeline so far
     Segment prompts;
     LatentPass pass[CONFIG_THOUGHTS];
     Segment thought[CONFIG_THOUGHTS]; // thought n's row, for all but the last
@@ -35,6 +36,14 @@ int think_slots(const ThinkPrompt *prompt, int B, int instruction_len, int thoug
 // gradient_slots: what session_want_gradients is told, at the start (RECORD_ALL) or behind the prompts (RECORD_THOUGHTS).
 void think_forward(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
+// The two halves of think_forward. Where LatentRATT alone trains, the prompts are run once, and the thoughts again whenever
+// its weights are others: after a reset to a mark between the two.
+void think_prompts(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+                   const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
+void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots);
+// Adds the node of what follows timeline b, its last thought first (ids[0] < 0), to a segment. Where the answer sees the
+// thoughts alone, its path begins at the first thought.
+int think_follow(Session *s, const Think *t, int b, Segment *g, const int32_t *ids, int len);
 // dr (B, D) device: gradient of t->r; used as scratch. Goes back through all that was recorded.
 void think_backward(Session *s, Think *t, float *dr);
 

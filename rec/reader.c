@@ -125,7 +125,7 @@ static void prompts_forward(Reader *r, const ThinkPrompt *prompt, const int *num
         Segment g;
         if (r->source != THOUGHT_OWN) replace_thoughts(r, t.r, number, users);
         segment_begin(s, &g, users, users);
-        for (int u = 0; u < users; u++) node[u] = segment_add(s, &g, node[u], (const int32_t[]){-1}, 1);
+        for (int u = 0; u < users; u++) node[u] = think_follow(s, &t, u, &g, (const int32_t[]){-1}, 1);
         segment_forward(s, &g, t.r, 0);
     }
     reader_drop_scratch(s, begin);

@@ -86,7 +86,7 @@ static inline void ref_add(double *x, const double *y, size_t n) {
 }
 
 // One decoder layer: x (T, D) in place.
-static inline void ref_block(const RefModel *m, int l, RefBuffers *b, double *x, int T) {
+static inline void ref_block(const RefModel *m, int l, RefBuffers *b, double *x, int T, const AttnPlan *plan) {
     const ModelConfig *c = &m->c;
     const int Q = c->H * c->K, KV = c->G * c->K;
     const size_t wide = (size_t)T * (size_t)c->D;
@@ -105,9 +105,7 @@ static inline void ref_block(const RefModel *m, int l, RefBuffers *b, double *x,
                            ref_layer_weight(m, l, part[i].bias), T, part[i].O, c->D);
     ref_rotate_rows(b->q, T, c->H, c->K, (double)c->rope_base, 0);
     ref_rotate_rows(b->k, T, c->G, c->K, (double)c->rope_base, 0);
-    const AttnBlock block = {0, T, 0, 0, 0};
-    const AttnPlan plan = {&block, NULL, 1};
-    const RefAttention attention = {&plan, T, T, c->H, c->G, c->K, 1 / sqrt(c->K)};
+    const RefAttention attention = {plan, T, T, c->H, c->G, c->K, 1 / sqrt(c->K)};
     ref_attention_forward(&attention, b->attn, NULL, b->lse, NULL, b->q, b->k, b->v);
     ref_linear_forward(b->delta, NULL, b->attn, ref_layer_weight(m, l, "self_attn.o_proj.weight"), NULL, T, c->D, Q);
     ref_add(x, b->delta, wide);
@@ -121,8 +119,8 @@ static inline void ref_block(const RefModel *m, int l, RefBuffers *b, double *x,
     free(same);
 }
 
-// h (T, D) after the final norm, of a timeline with embeddings x (T, D).
-static inline void ref_hidden(const RefModel *m, double *h, const double *x, int T) {
+// h (T, D) after the final norm, of a timeline with embeddings x (T, D). Rows from `cut` on see none of those before `from`.
+static inline void ref_hidden_cut(const RefModel *m, double *h, const double *x, int T, int cut, int from) {
     const ModelConfig *c = &m->c;
     const size_t n = (size_t)T, sizes[] = {(size_t)c->D,          1,
                                            (size_t)(c->H * c->K), (size_t)(c->G * c->K),
@@ -133,10 +131,17 @@ static inline void ref_hidden(const RefModel *m, double *h, const double *x, int
     for (int i = 0; i < 10; i++) part[i] = malloc(n * sizes[i] * sizeof(double));
     RefBuffers b = {part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], part[9]};
     memcpy(stream, x, n * (size_t)c->D * sizeof(double));
-    for (int l = 0; l < c->L; l++) ref_block(m, l, &b, stream, T);
+    const Span between = {from, cut - from};
+    const AttnBlock block[2] = {{0, cut, 0, 0, 0}, {cut, T - cut, cut, 0, cut > from}};
+    const AttnPlan plan = {block, &between, cut < T ? 2 : 1};
+    for (int l = 0; l < c->L; l++) ref_block(m, l, &b, stream, T, &plan);
     ref_rmsnorm_forward(h, b.rstd, same, stream, NULL, ref_weight(m, "model.norm.weight"), T, c->D, (double)c->rms_eps);
     for (int i = 0; i < 10; i++) free(part[i]);
     free(stream), free(same);
+}
+
+static inline void ref_hidden(const RefModel *m, double *h, const double *x, int T) {
+    ref_hidden_cut(m, h, x, T, T, 0);
 }
 
 // The thought r (D) after a timeline with hidden states h (T, D): method, section 2. weight (T, or NULL) of each position.
@@ -192,7 +197,10 @@ static inline void ref_answer(const RefModel *m, double *logprob, const double *
     memcpy(all, x, (size_t)T * D * sizeof(double));
     if (noise) ref_add(all + (size_t)(T - 1) * D, noise, D);
     ref_embed_forward(all + (size_t)T * D, table, answer, A - 1, c->D);
-    ref_hidden(m, h, all, (int)rows);
+    if (c->answer_sees_thought)
+        ref_hidden_cut(m, h, all, (int)rows, T - 1, T - c->thoughts);
+    else
+        ref_hidden(m, h, all, (int)rows);
     for (int i = 0; i < A; i++) {
         ref_linear_forward(logits, NULL, h + (size_t)(T - 1 + i) * D, head, NULL, 1, c->V, c->D);
         ref_logprob(&logprob[i], &lse, logits, &answer[i], 1, c->V);

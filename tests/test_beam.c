@@ -131,6 +131,34 @@ static void test_exhaustive(void **state) {
     fixture_close(&f);
 }
 
+// An answer that sees the thoughts alone: beams find what scoring finds, and whose thought is zero gets everybody's list.
+static void test_answer_sees_thought(void **state) {
+    (void)state;
+    enum { W = 5, N = 3 };
+    Err err = {0};
+    Fixture f;
+    fixture_open(&f, folders[0], 2);
+    f.g.llm.config.answer_sees_thought = 1;
+    check_exhaustive(&f, 1, 1);
+    f.g.llm.config.thoughts = 1;
+    check_exhaustive(&f, 0, 0);
+    for (int alone = 0; alone < 2; alone++) {
+        const RecommendOptions o = options(W, 1, N);
+        Recommendation list[N * W];
+        Recommender r;
+        int found[N], same = 0;
+        f.g.llm.config.answer_sees_thought = alone;
+        OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+        recommend_thought(&r, THOUGHT_ZERO, 0);
+        OK(recommend_users(&r, f.history, N, list, found, &err));
+        for (int i = W; i < N * W; i++)
+            same += list[i].item == list[i % W].item && fabsf(list[i].score - list[i % W].score) < 1e-4f;
+        assert_true(alone ? same == (N - 1) * W : same < (N - 1) * W);
+        recommend_close(&r);
+    }
+    fixture_close(&f);
+}
+
 // ---- a literal search ------------------------------------------------------------------------------------------------
 
 // The reference's search, word by word: every hypothesis is run through the model from its first answer token at each step, and
@@ -437,8 +465,9 @@ static void test_long_history(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),       cmocka_unit_test(test_exhaustive),  cmocka_unit_test(test_literal),
-        cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead), cmocka_unit_test(test_together),
-        cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),        cmocka_unit_test(test_long_history)};
+        cmocka_unit_test(test_golden),      cmocka_unit_test(test_exhaustive),   cmocka_unit_test(test_answer_sees_thought),
+        cmocka_unit_test(test_literal),     cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead),
+        cmocka_unit_test(test_together),    cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),
+        cmocka_unit_test(test_long_history)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,7 +84,7 @@ static void suffixes_micro(Update *u, const Think *t, int first, int end, float 
         ids[0] = -1; // the thought, then the answer but its last token: A rows that predict the A tokens
         memcpy(ids + 1, x->answer, (size_t)(x->answer_len - 1) * sizeof *ids);
         for (int k = 0; k < u->K; k++) {
-            int node = segment_add(s, &g, t->node[b], ids, x->answer_len);
+            int node = think_follow(s, t, b, &g, ids, x->answer_len);
             for (int i = 0; i < x->answer_len; i++, at++) slot[at] = session_slot(s, node, i), target[at] = x->answer[i];
         }
     }

@@ -63,7 +63,7 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
                   train ? THINK_RECORD_ALL : THINK_FORWARD, rows);
     if (thoughts) {
         segment_begin(s, &answers, n, rows);
-        for (int b = 0; b < n; b++) m.answer_node[b] = segment_add(s, &answers, t.node[b], m.answer[b].ids, m.answer[b].len);
+        for (int b = 0; b < n; b++) m.answer_node[b] = think_follow(s, &t, b, &answers, m.answer[b].ids, m.answer[b].len);
         segment_forward(s, &answers, t.r, train);
     }
     for (int b = 0, at = 0; b < n; b++)

@@ -40,17 +40,22 @@ train() {
 }
 
 @test "sft: without a thought, with two, with the hidden state itself" {
-    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3'; do
+    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3' '--answer-sees thought'; do
         # shellcheck disable=SC2086
         train sft model --model "$WORLD/world/model" "${quick[@]}" --max-steps 2 $thoughts --force
         jq -c '.latentr3' "$TMP/model/config.json" >>"$TMP/saved"
     done
     diff "$TMP/saved" - <<'END'
-{"thoughts":0,"thought_window":0,"thought_hidden":false,"add_bos":false}
-{"thoughts":2,"thought_window":0,"thought_hidden":false,"add_bos":false}
-{"thoughts":1,"thought_window":0,"thought_hidden":true,"add_bos":false}
-{"thoughts":1,"thought_window":3,"thought_hidden":false,"add_bos":false}
+{"thoughts":0,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
+{"thoughts":2,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
+{"thoughts":1,"thought_window":0,"thought_hidden":true,"answer_sees_thought":false,"add_bos":false}
+{"thoughts":1,"thought_window":3,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
+{"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":true,"add_bos":false}
 END
+    # Training on keeps what was saved.
+    train sft again --model "$TMP/model" "${quick[@]}" --max-steps 1
+    jq -e '.latentr3.answer_sees_thought' "$TMP/again/config.json"
+    refuses 2 '*answer-sees*' "$LATENTR3" eval --model "$TMP/model" --data "$WORLD/world/data" --thoughts 0
 }
 
 @test "sft --lora-rank: adapters train, a plain model is saved" {
