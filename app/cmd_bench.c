@@ -54,6 +54,7 @@ static int open_examples(Bench *b, int rl, Err *err) {
     int slots = rl ? rl_slots(&b->examples, m->config.thoughts, o->batch, o->samples, micro_rows(o, rl))
                    : sft_slots(&b->examples, m->config.thoughts, micro_rows(o, rl));
     if (session_init(&b->session, m, slots, err)) return -1;
+    b->session.recompute = o->recompute;
     b->opened = OPENED_SESSION;
     return 0;
 }

@@ -53,6 +53,7 @@ int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
 
 int training_session(Training *t, int slots, Err *err) {
     if (session_init(&t->session, &t->model.llm, slots, err)) return -1;
+    t->session.recompute = t->o->recompute;
     return run_open(&t->run, t->o, &t->model, &t->data, err);
 }
 

@@ -175,9 +175,9 @@ static void drop(Session *s, const Segment *g, void *x, Dtype type, DropoutSite 
     op_dropout(s->ops, x, type, &d, RNG_DROPOUT | (uint64_t)(layer * 4 + (int)site) << 8 | s->dropout_step << 24, g->N, width);
 }
 
-// One decoder layer. x (N, D) comes in with `delta` of the layer before not yet added (NULL: nothing to add); a->x_in
-// receives the sum. Returns the residual stream, to which t->delta must still be added.
-static float *block_forward(Session *s, Segment *g, int l, SegmentActs *a, Scratch *t, float *x, const float *delta) {
+// One decoder layer up to its activation: all that its backward needs. x (N, D) comes in with `delta` of the layer before not
+// yet added (NULL: nothing to add); a->x_in receives the sum. Returns the residual stream between the halves.
+static float *block_acts(Session *s, Segment *g, int l, SegmentActs *a, Scratch *t, float *x, const float *delta) {
     const ModelConfig *c = &s->llm->config;
     LlmBlock *b = &s->llm->block[l];
     Ops *ops = s->ops;
@@ -192,9 +192,17 @@ static float *block_forward(Session *s, Segment *g, int l, SegmentActs *a, Scrat
     drop(s, g, t->delta, DTYPE_F32, DROPOUT_ATTENTION, l, c->D);
     norm_forward(s, t->normed, a->rstd2, x_mid, x_in, t->delta, b->norm2, g->N);
     op_linear_forward(ops, a->gate_up, type, t->normed, &b->gate_up, b->up_bias, g->N);
+    return x_mid;
+}
+
+// One decoder layer. Returns the residual stream, to which t->delta must still be added.
+static float *block_forward(Session *s, Segment *g, int l, SegmentActs *a, Scratch *t, float *x, const float *delta) {
+    const ModelConfig *c = &s->llm->config;
+    LlmBlock *b = &s->llm->block[l];
+    float *x_mid = block_acts(s, g, l, a, t, x, delta);
     activation_forward(s, t->hidden, a->gate_up, g->N);
-    drop(s, g, t->hidden, type, DROPOUT_HIDDEN, l, c->F);
-    op_linear_forward(ops, t->delta, DTYPE_F32, t->hidden, &b->down, b->down_bias, g->N);
+    drop(s, g, t->hidden, ops_dtype(s->ops), DROPOUT_HIDDEN, l, c->F);
+    op_linear_forward(s->ops, t->delta, DTYPE_F32, t->hidden, &b->down, b->down_bias, g->N);
     drop(s, g, t->delta, DTYPE_F32, DROPOUT_FEED_FORWARD, l, c->D);
     return x_mid;
 }
@@ -233,24 +241,25 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record) {
     g->record = record;
     size_t n = (size_t)g->N * (size_t)c->D, act_bytes = dtype_bytes(ops_dtype(ops));
     size_t mark = arena_mark(&s->device);
+    const int again = record && s->recompute;
+    g->acts = ARENA_NEW(&s->host, SegmentActs, c->L);
     if (record) {
-        g->acts = ARENA_NEW(&s->host, SegmentActs, c->L);
-        for (int l = 0; l < c->L; l++) g->acts[l] = acts_new(s, g->N, 1);
+        for (int l = 0; l < c->L; l++)
+            g->acts[l] = again ? (SegmentActs){.x_in = ARENA_NEW(&s->device, float, n)} : acts_new(s, g->N, 1);
         g->x_out = ARENA_NEW(&s->device, float, n);
         g->rstd_out = ARENA_NEW(&s->device, float, g->N);
         mark = arena_mark(&s->device);
     }
-    SegmentActs single = {0};
-    float *x_out = g->x_out, *rstd_out = g->rstd_out;
-    if (!record) {
-        single = acts_new(s, g->N, 0); // every layer writes over the one before
-        x_out = single.x_in;
-        rstd_out = single.rstd1;
-    }
+    SegmentActs single = {0}; // every layer writes over the one before
+    if (!record || again) single = acts_new(s, g->N, again);
     Scratch t = scratch_new(s, g->N);
     float *x = record ? g->acts[0].x_in : single.x_in;
     embed_rows(s, g, x, thought);
-    for (int l = 0; l < c->L; l++) x = block_forward(s, g, l, record ? &g->acts[l] : &single, &t, x, l ? t.delta : NULL);
+    for (int l = 0; l < c->L; l++) {
+        if (again) single.x_in = g->acts[l].x_in;
+        x = block_forward(s, g, l, record && !again ? &g->acts[l] : &single, &t, x, l ? t.delta : NULL);
+    }
+    float *x_out = record ? g->x_out : single.x_in, *rstd_out = record ? g->rstd_out : single.rstd1;
     act *h = (char *)s->h + (size_t)g->slot0 * (size_t)c->D * act_bytes;
     norm_forward(s, h, rstd_out, x_out, x, t.delta, s->llm->norm, g->N);
     arena_reset(&s->device, mark);
@@ -285,10 +294,9 @@ static BackScratch back_scratch_new(Session *s, int N) {
 }
 
 // Undoes block_forward, last line first. dx (N, D): gradient of the layer's output in, of its input out.
-static void block_backward(Session *s, Segment *g, int l, BackScratch *t, float *dx) {
+static void block_backward(Session *s, Segment *g, int l, const SegmentActs *a, BackScratch *t, float *dx) {
     const ModelConfig *c = &s->llm->config;
     LlmBlock *b = &s->llm->block[l];
-    SegmentActs *a = &g->acts[l];
     Ops *ops = s->ops;
     const Dtype type = ops_dtype(ops);
     const int train = llm_network_trains(s->llm);
@@ -333,9 +341,14 @@ void segment_backward(Session *s, Segment *g, float *dthought) {
     size_t mark = arena_mark(&s->device);
     float *dx = ARENA_NEW(&s->device, float, (size_t)g->N *(size_t)c->D);
     BackScratch t = back_scratch_new(s, g->N);
+    SegmentActs again = s->recompute ? acts_new(s, g->N, 1) : (SegmentActs){0};
+    Scratch forward = s->recompute ? scratch_new(s, g->N) : (Scratch){0};
     ops_zero(ops, dx, (size_t)g->N * (size_t)c->D * sizeof(float));
     norm_backward(s, dx, s->dh + (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->D, g->x_out, g->rstd_out, s->llm->norm, g->N);
-    for (int l = c->L - 1; l >= 0; l--) block_backward(s, g, l, &t, dx);
+    for (int l = c->L - 1; l >= 0; l--) {
+        if (s->recompute) block_acts(s, g, l, &again, &forward, g->acts[l].x_in, NULL); // writes the same keys and values
+        block_backward(s, g, l, s->recompute ? &again : &g->acts[l], &t, dx);
+    }
     embed_rows_backward(s, g, dx, dthought);
     arena_reset(&s->device, mark);
 }

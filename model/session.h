@@ -37,6 +37,7 @@ typedef struct Session {
     int grad_slot0, grad_slots; // gradients exist for these slots
     float **dk, **dv;           // (L) of (grad_slots, G K), NULL: no gradients
     float *dh;                  // (grad_slots, D)
+    int recompute;              // segments keep each layer's input alone and make the rest again going back: memory for time
     Dropout dropout;            // rate 0: none (set by training); key is made for each segment
     uint64_t dropout_step;      // update that the dropout belongs to
     int64_t tokens_run;         // rows that went forward, for rates
@@ -68,7 +69,7 @@ static inline int session_length(const Session *s, int node) {
     return node < 0 ? 0 : s->node[node].position + s->node[node].len;
 }
 
-typedef struct SegmentActs { // what a layer's backward needs; (N, .)
+typedef struct SegmentActs { // what a layer's backward needs; (N, .). With Session.recompute x_in alone is kept
     float *x_in, *x_mid;     // (N, D) residual stream before each half
     float *rstd1, *rstd2;    // (N)
     act *q, *attn;           // (N, H K)
