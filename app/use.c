@@ -106,7 +106,7 @@ int use_histories(Use *u, Rows *rows, const char *split, Err *err) {
     s->broken = 0;
     SequencePlace *place = mem_alloc((size_t)rows->n + 1, sizeof *place);
     sequences_add(s, &u->data.items, rows, place);
-    sequences_into_rows(s, &u->data.items, rows, place, u->model.llm.config.max_positions);
+    sequences_into_rows(s, &u->data.items, rows, place);
     if (s->broken)
         log_info("%lld rows do not go on with what is known of their user: they keep their own history", (long long)s->broken);
     free(place);

@@ -71,7 +71,7 @@ static const char **texts(const Ints *item, const char *const *of) {
     return text;
 }
 
-void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place, int most) {
+void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place) {
     CHECK(!s->title);
     s->title = mem_alloc((size_t)s->n + 1, sizeof *s->title);
     s->id = mem_alloc((size_t)s->n + 1, sizeof *s->id);
@@ -81,10 +81,9 @@ void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const Seq
     }
     for (int r = 0; r < rows->n; r++) {
         Row *row = &rows->row[r];
-        const SequencePlace at = place[r];
-        const int skip = at.n > most ? at.n - most : 0;
-        row->n = at.n - skip;
-        row->title = (const char *const *)s->title[at.sequence] + skip;
-        row->item_id = (const char *const *)s->id[at.sequence] + skip;
+        row->n = place[r].n;
+        row->title = s->title[place[r].sequence];
+        row->item_id = s->id[place[r].sequence];
+        row->text = NULL; // they belonged to the shorter history
     }
 }

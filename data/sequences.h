@@ -27,7 +27,7 @@ typedef struct SequencePlace {
 void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequencePlace *place);
 void sequences_free(Sequences *s);
 
-// The rows' histories become the rebuilt ones, at most `most` items of them. What they then point to belongs to `s`.
-void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place, int most);
+// The rows' histories become the rebuilt ones, whole, without index texts. What they then point to belongs to `s`.
+void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place);
 
 #endif

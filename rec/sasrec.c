@@ -95,18 +95,6 @@ static int rank_score(void *self, const History *h, int users, float *score, Err
     return sasrec_ranker_scores(self, h, users, score, err);
 }
 
-// The k best of score (n), by insertion: a list is short beside the catalogue. Returns how many are above -inf.
-static int best_items(const float *score, int n, int k, Recommendation *out) {
-    int found = 0;
-    for (int i = 0; i < n; i++) {
-        if (score[i] == -INFINITY || (found == k && !(score[i] > out[k - 1].score))) continue;
-        int at = found < k ? found++ : k - 1;
-        for (; at > 0 && score[i] > out[at - 1].score; at--) out[at] = out[at - 1];
-        out[at] = (Recommendation){i, score[i]};
-    }
-    return found;
-}
-
 static int knows_any(const SasrecRanker *r, const History *h) {
     for (int i = 0; i < h->n; i++) {
         const int item = item_of(r, h, i);
@@ -119,14 +107,15 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
     SasrecRanker *r = self;
     const size_t n = (size_t)r->items->n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
-    const int status = sasrec_ranker_scores(r, h, users, score, err);
+    int status = sasrec_ranker_scores(r, h, users, score, err);
     for (int u = 0; u < users && status == 0; u++) {
         float *mine = score + (size_t)u * n;
         for (int i = 0; i < h[u].n && r->exclude_seen; i++) {
             const int item = item_of(r, &h[u], i);
             if (item >= 0) mine[item] = -INFINITY;
         }
-        found[u] = knows_any(r, &h[u]) ? best_items(mine, (int)n, r->k, out + (size_t)u * (size_t)r->k) : 0;
+        found[u] = 0;
+        if (knows_any(r, &h[u])) status = ranker_best(mine, (int)n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err);
     }
     free(score);
     return status;

@@ -1,12 +1,10 @@
 // SASRec against PyTorch's values (tools/make_sasrec.py), which runs each prefix of a sequence on its own: losses, every
 // gradient, optimizer steps. And what must not depend on how an update is divided.
-#include "golden.h"
+#include "tiny_sasrec.h"
 #include "train/sasrec.h"
 #include "train/sft.h"
 
 #include "base/rng.h"
-
-static const char folder[] = "tests/golden/tiny-sasrec";
 
 typedef struct Tiny {
     Golden g; // no Examples
@@ -27,33 +25,7 @@ static void tiny_open(Tiny *t, int thoughts, int hidden, Activation activation, 
     Err err = {0};
     memset(t, 0, sizeof *t);
     Golden *g = &t->g;
-    g->folder = folder;
-    char *json = file_join(folder, "golden.json"), *values = file_join(folder, "golden.safetensors"),
-         *config_path = file_join(folder, "config.json");
-    json_t *config_json = json_read(config_path, 0, &err);
-    ModelConfig c;
-    OK(config_from_json(&c, config_json, config_path, &err));
-    json_decref(config_json);
-    if (!(g->json = json_read(json, 0, &err))) fail_msg("%s", err.message);
-    OK(safetensors_open(&g->values, values, &err));
-    const int trained = c.thoughts;
-    c.thoughts = thoughts, c.thought_hidden = hidden, c.activation = activation;
-    OK(ops_open(&g->ops, threads, DTYPE_F32, &err));
-    OK(llm_init(&g->llm, g->ops, &c, c.max_positions + trained, &err));
-    Safetensors f;
-    char *weights = file_join(folder, "model.safetensors");
-    OK(safetensors_open(&f, weights, &err));
-    for (int i = 0; i < g->llm.params.n; i++) { // with fewer thoughts the first rows of their table
-        const Param *p = &g->llm.params.param[i];
-        const Tensor *tensor = safetensors_find(&f, p->name);
-        assert_non_null(tensor);
-        assert_true(tensor->count >= p->count);
-        float *host = malloc(p->count * sizeof(float));
-        tensor_to_f32(host, tensor, 0, p->count);
-        ops_upload(g->ops, g->llm.w + p->offset, host, p->count * sizeof(float));
-        free(host);
-    }
-    safetensors_close(&f);
+    tiny_sasrec_open(g, thoughts, hidden, activation, threads);
     OK(session_init(&t->s, &g->llm, 512, &err));
     json_t *sequences = json_object_get(g->json, "sequences");
     t->examples = (SasrecExamples){.n = (int)json_array_size(sequences), .example = t->example};
@@ -66,16 +38,12 @@ static void tiny_open(Tiny *t, int thoughts, int hidden, Activation activation, 
         t->predictions += n - 1;
         if (n > t->examples.longest) t->examples.longest = n;
     }
-    free(json), free(values), free(config_path), free(weights);
 }
 
 static void tiny_close(Tiny *t) {
     for (int i = 0; i < t->examples.n; i++) free((void *)t->example[i].item);
     session_free(&t->s);
-    llm_free(&t->g.llm);
-    ops_close(t->g.ops);
-    safetensors_close(&t->g.values);
-    json_decref(t->g.json);
+    tiny_sasrec_close(&t->g);
 }
 
 // Gradients of the case, within 1e-3 of each tensor's largest entry. A table for more thoughts than the case has is longer

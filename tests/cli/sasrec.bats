@@ -1,0 +1,105 @@
+#!/usr/bin/env bats
+# sasrec, and what eval and recommend do with its models, over the world that synth makes.
+
+load common
+
+tiny=(--width 16 --feed-forward 16 --layers 1 --epochs 12 --warmup 10 --batch 16 --valid-rows 40 --dtype f32 --threads 1)
+
+setup_file() {
+    export WORLD=$BATS_FILE_TMPDIR/world
+    local program=${LATENTR3:-$BATS_TEST_DIRNAME/../../build/latentr3}
+    "$program" synth --items 150 --rows 1500 --out "$WORLD" 2>/dev/null
+    "$program" sasrec --data "$WORLD/data" --out "$WORLD/sasrec" "${tiny[@]}" 2>/dev/null
+}
+
+@test "sasrec: a model folder, with the configuration and a falling loss" {
+    items=$(wc -l <"$WORLD/data/info.txt")
+    jq -e --argjson n "$items" '.model_type == "sasrec" and .hidden_size == 16 and .vocab_size == $n and .latentr3.thoughts == 0' \
+        "$WORLD/sasrec/config.json"
+    jq -r '.[]' "$WORLD/sasrec/items.json" | cmp - <(cut -f2 "$WORLD/data/info.txt")
+    jq -e '.stage == "sasrec" and .steps > 0 and .validation_loss_kept < .validation_loss_before' "$WORLD/sasrec/metrics.json"
+    jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss and all(.[]; .refused == false)' "$WORLD/sasrec/log.jsonl"
+}
+
+@test "sasrec: the same seed gives the same bytes, micro-batches or not the same loss" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/again" "${tiny[@]}" 2>/dev/null
+    cmp "$WORLD/sasrec/model.safetensors" "$TMP/again/model.safetensors"
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/micro" "${tiny[@]}" --micro-rows 8 2>/dev/null
+    paste <(jq 'select(.predictions).loss' "$WORLD/sasrec/log.jsonl") <(jq 'select(.predictions).loss' "$TMP/micro/log.jsonl") |
+        awk '{ d = $1 - $2; if (!(d < 1e-3 && d > -1e-3)) exit 1 } END { exit NR == 0 }'
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/other" "${tiny[@]}" --seed 7 2>/dev/null
+    differ "$WORLD/sasrec/model.safetensors" "$TMP/other/model.safetensors"
+}
+
+@test "sasrec: the binary loss, and what does not go together" {
+    exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/bce" "${tiny[@]}" --loss bce --negatives 3
+    jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss' "$TMP/bce/log.jsonl"
+    refuses 2 '*--width 16 does not divide by --heads 3*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --width 16 --heads 3
+    refuses 2 '*SASRec*sft works on language models*' "$LATENTR3" sft --model "$WORLD/sasrec" --data "$WORLD/data" --out "$TMP/x"
+    [ ! -e "$TMP/x" ]
+}
+
+@test "eval of a SASRec: whole histories, none of them recommended with --exclude-seen" {
+    "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --results "$TMP/results" 2>/dev/null >"$TMP/json"
+    rows=$(tail -n +2 "$WORLD/data/test.csv" | wc -l)
+    jq -e --argjson rows "$rows" '.rows == $rows and .protocol == "full" and .title."HR@10" > 0' "$TMP/json"
+    for k in 1 10; do
+        jq -s --argjson k $k 'map(select(.rank != null and .rank <= $k)) | length' "$TMP/results" >"$TMP/hits"
+        jq --argjson k $k '.rows * .title["HR@\($k)"] | round' "$TMP/json" | cmp - "$TMP/hits"
+    done
+    # Each row's own history is a part of what is left out.
+    "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --exclude-seen --results "$TMP/unseen" 2>/dev/null >"$TMP/json"
+    python3 - "$WORLD/data" "$TMP/unseen" <<'PY'
+import ast, csv, json, sys
+seen = {}
+for split in ("train", "valid"):
+    for row in csv.DictReader(open(f"{sys.argv[1]}/{split}.csv", encoding="utf8")):
+        seen.setdefault(row["user_id"], set()).update([*map(str, ast.literal_eval(row["history_item_id"])), row["item_id"]])
+rows = list(csv.DictReader(open(f"{sys.argv[1]}/test.csv", encoding="utf8")))
+lists = [json.loads(line) for line in open(sys.argv[2], encoding="utf8")]
+assert len(rows) == len(lists) > 0
+long = 0
+for row, got in zip(rows, lists):
+    own = set(map(str, ast.literal_eval(row["history_item_id"])))
+    before = seen.setdefault(row["user_id"], set())
+    before |= own
+    assert not before & {item["id"] for item in got["items"]}, row
+    long += len(before) > len(own)
+    before.add(row["item_id"])
+assert long > 0  # histories longer than a row holds
+PY
+}
+
+@test "eval of a SASRec among sampled items" {
+    "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --protocol uniform-100 2>/dev/null >"$TMP/json"
+    jq -e '.protocol == "uniform-100" and .title."HR@10" > 0 and .baselines == {}' "$TMP/json"
+}
+
+@test "recommend with a SASRec: by title and by id the same, none of the history with --exclude-seen" {
+    id=$(head -1 "$WORLD/data/info.txt" | cut -f2)
+    title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
+    use=("$LATENTR3" recommend --model "$WORLD/sasrec" --data "$WORLD/data" --json)
+    "${use[@]}" --history "$title" 2>/dev/null >"$TMP/title"
+    "${use[@]}" --history-id "$id" 2>/dev/null | cmp - "$TMP/title"
+    jq -e '(.items | length) == 10 and ([.items[].score] | . == (sort | reverse))' "$TMP/title"
+    "${use[@]}" --history-id "$id" --exclude-seen 2>/dev/null | jq -e --arg id "$id" 'all(.items[]; .id != $id)'
+}
+
+@test "sasrec never opens test.csv: with a pipe in its place it does the same" {
+    cp -r "$WORLD/data" "$TMP/blind"
+    rm "$TMP/blind/test.csv"
+    mkfifo "$TMP/blind/test.csv" # refused by whoever opens it
+    exits 4 "$LATENTR3" eval --model "$WORLD/sasrec" --data "$TMP/blind"
+    exits 0 timeout 60 "$LATENTR3" sasrec --data "$TMP/blind" --out "$TMP/model" "${tiny[@]}"
+    cmp "$WORLD/sasrec/model.safetensors" "$TMP/model/model.safetensors"
+}
+
+@test "a SASRec's folder that is damaged is refused by name" {
+    cp -r "$WORLD/sasrec" "$TMP/bad"
+    echo '["1"]' >"$TMP/bad/items.json"
+    refuses 3 '*items.json: not a list of * ids*' "$LATENTR3" recommend --model "$TMP/bad" --data "$WORLD/data" --history-id 1
+    jq '.[3] = 7' "$WORLD/sasrec/items.json" >"$TMP/bad/items.json"
+    refuses 3 '*items.json: entry 3 is no string*' "$LATENTR3" recommend --model "$TMP/bad" --data "$WORLD/data" --history-id 1
+    rm "$TMP/bad/items.json"
+    refuses 4 '*items.json*' "$LATENTR3" recommend --model "$TMP/bad" --data "$WORLD/data" --history-id 1
+}
