@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "rec/evaluate.h"
 #include "rec/protocol.h"
+#include "rec/thought_test.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,18 +77,71 @@ static void print_slices(const Evaluation *e, int k) {
     printf("(HR@%d; fifths of the interactions of the train rows, the most popular items first)\n", metric_k[k]);
 }
 
-static void print_report(const Evaluation *e, const BeamStats *beams, const Options *o) {
-    int k = 0; // the largest K given
+static int largest_k(const Evaluation *e) {
+    int k = 0;
     while (k + 1 < METRIC_KS && metric_k[k + 1] <= e->list) k++;
+    return k;
+}
+
+static void print_report(const Evaluation *e, const BeamStats *beams, const Options *o) {
     printf("%s, %s ranking: %d rows of %d users", o->split, o->protocol, e->rows, e->users);
     if (beams->steps)
         printf(", %d beams, %.3f s a user (%lld model calls)", o->beams, e->seconds / e->rows, (long long)beams->steps);
     printf("\n\n");
     print_table(e);
     putchar('\n');
-    print_slices(e, k);
+    print_slices(e, largest_k(e));
     if (e->outside) printf("%d targets are not in the catalogue\n", e->outside);
     if (e->short_lists) printf("%d rows have fewer than %d items\n", e->short_lists, e->list);
+}
+
+// ---- the thought test --------------------------------------------------------------------------------------------------
+
+static void print_thoughts(const ThoughtTest *t, int k) {
+    static const char *const name[THOUGHT_SOURCES] = {"own", "another row's", "zero", "own and noise"};
+    printf("\n%-14s  %8s  %8s  %-18s  %6s%-2d  %8s  %-16s\n", "thought", "loss", "less own", "95 % interval", "HR@",
+           metric_k[k], "less own", "95 % interval");
+    for (int i = 0; i < THOUGHT_SOURCES; i++) {
+        const Metric *more = &t->loss_gain[i], *hit = &t->metrics[i].hit[k], *gain = &t->gain[i].hit[k];
+        printf("%-14s  %8.4f", name[i], t->loss[i].value);
+        if (i == THOUGHT_OWN)
+            printf("  %8s  %-18s  %8.4f\n", "", "", hit->value);
+        else
+            printf("  %+8.4f  %+.4f .. %+.4f  %8.4f  %+8.4f  %+.4f .. %+.4f\n", more->value, more->low, more->high, hit->value,
+                   gain->value, gain->low, gain->high);
+    }
+    if (t->same_user) printf("%d rows got the thought of another row of the same user\n", t->same_user);
+}
+
+static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
+    if (u->model.items || u->model.llm.config.thoughts == 0)
+        return err_set(err, ERR_USAGE, "--thought-test: %.200s has no thoughts", o->model);
+    return 0;
+}
+
+// own (rows, thoughts, D) and rank (rows): what the evaluation left.
+static int thought_test(Use *u, const Options *o, const Rows *rows, const Ranker *ranker, const float *own, const int *rank,
+                        ThoughtTest *t, Err *err) {
+    Reader scorer;
+    Examples examples;
+    const OpenModel *m = &u->model;
+    if (examples_make(&examples, rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err)) return -1;
+    int status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, ranker->users, err);
+    if (status == 0) {
+        const ThoughtTestRun run = {.rows = rows,
+                                    .ranker = ranker,
+                                    .reader = &u->recommender.reader,
+                                    .rank = rank,
+                                    .own = own,
+                                    .examples = &examples,
+                                    .scorer = &scorer,
+                                    .resamples = EVAL_RESAMPLES,
+                                    .seed = (uint64_t)o->seed};
+        status = thought_test_run(t, &run, err);
+        reader_close(&scorer);
+    }
+    examples_free(&examples);
+    return status;
 }
 
 // ---- the command -------------------------------------------------------------------------------------------------------
@@ -99,39 +153,74 @@ static void add_beams(json_t *json, const Options *o, const BeamStats *beams) {
     json_object_set_new(json, "beam_rows", json_integer(beams->rows));
 }
 
-static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
+typedef struct Eval {
+    Use *u;
+    const Options *o;
+    const Rows *rows;
     Ranker ranker;
+    ProtocolRanker among; // behind it, where candidates are drawn
     Evaluation e;
-    if (use_train(u, err) || use_histories(u, rows, o->split, err) ||
-        use_ranker(u, o, o->beams, o->batch < rows->n ? o->batch : rows->n, &ranker, err))
-        return -1;
-    ProtocolRanker among;
+    ThoughtTest thoughts;
+} Eval;
+
+static int open_ranker(Eval *x, Err *err) {
+    const Options *o = x->o;
     Protocol protocol = PROTOCOL_FULL;
+    if (use_ranker(x->u, o, o->beams, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
     while (strcmp(o->protocol, protocol_name[protocol])) protocol++;
-    const Ranker all = ranker;
-    if (protocol != PROTOCOL_FULL && protocol_ranker(&among, protocol, &all, rows, &u->train, &ranker, err)) return -1;
+    const Ranker all = x->ranker;
+    return protocol == PROTOCOL_FULL ? 0 : protocol_ranker(&x->among, protocol, &all, x->rows, &x->u->train, &x->ranker, err);
+}
+
+static int measure(Eval *x, Err *err) {
+    const Options *o = x->o;
+    const ModelConfig *c = &x->u->model.llm.config;
+    const size_t n = (size_t)x->rows->n;
+    Reader *reader = &x->u->recommender.reader;
     EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
                                .seed = (uint64_t)o->seed,
                                .results = {o->results, o->trec_run, o->trec_qrels},
                                .against = o->against,
-                               .alone = protocol != PROTOCOL_FULL,
+                               .alone = strcmp(o->protocol, protocol_name[PROTOCOL_FULL]) != 0,
                                .exclude_seen = o->exclude_seen};
-    if (evaluate_rows(&e, &ranker, rows, &u->train, &options, err)) return -1;
-    if (o->json) {
-        json_t *json = evaluate_to_json(&e);
-        json_object_set_new(json, "split", json_string(o->split));
-        json_object_set_new(json, "protocol", json_string(o->protocol));
-        add_beams(json, o, &u->recommender.stats);
-        use_print(json);
-        json_decref(json);
-    } else {
-        print_report(&e, &u->recommender.stats, o);
+    if (!o->thought_test) return evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
+    float *own = mem_alloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own);
+    options.rank = mem_alloc(n, sizeof *options.rank);
+    reader->keep = own;
+    int status = evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
+    reader->keep = NULL;
+    if (status == 0) status = thought_test(x->u, o, x->rows, &x->ranker, own, options.rank, &x->thoughts, err);
+    free(own), free(options.rank);
+    return status;
+}
+
+static void report(const Eval *x) {
+    const Options *o = x->o;
+    const BeamStats *beams = &x->u->recommender.stats;
+    if (!o->json) {
+        print_report(&x->e, beams, o);
+        if (o->thought_test) print_thoughts(&x->thoughts, largest_k(&x->e));
+        return;
     }
+    json_t *json = evaluate_to_json(&x->e);
+    json_object_set_new(json, "split", json_string(o->split));
+    json_object_set_new(json, "protocol", json_string(o->protocol));
+    if (o->thought_test) json_object_set_new(json, "thought_test", thought_test_to_json(&x->thoughts));
+    add_beams(json, o, beams);
+    use_print(json);
+    json_decref(json);
+}
+
+static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
+    Eval x = {.u = u, .o = o, .rows = rows};
+    if (use_train(u, err) || use_histories(u, rows, o->split, err) || open_ranker(&x, err) || measure(&x, err)) return -1;
+    report(&x);
     return 0;
 }
 
 static int eval_split(Use *u, const Options *o, Err *err) {
     Rows rows;
+    if (o->thought_test && refuse_thought_test(u, o, err)) return -1;
     if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
     if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
     rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED);

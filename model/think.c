@@ -38,6 +38,7 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
 
 void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots) {
     const int32_t given = -1;
+    CHECK(!t->given || record == THINK_FORWARD);
     if (record == THINK_RECORD_THOUGHTS) session_want_gradients(s, gradient_slots);
     for (int b = 0; b < t->B; b++) t->node[b] = t->prompt[b];
     for (int n = 0; n < t->thoughts; n++) {
@@ -47,8 +48,8 @@ void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots
             for (int b = 0; b < t->B; b++) t->node[b] = segment_add(s, g, t->node[b], &given, 1);
             segment_forward(s, g, t->r, record != THINK_FORWARD);
         }
-        latent_forward(s, &t->pass[n], t->node, t->B);
-        t->r = t->pass[n].r;
+        if (!t->given) latent_forward(s, &t->pass[n], t->node, t->B);
+        t->r = t->given ? t->given + (size_t)n * (size_t)t->B * (size_t)s->llm->config.D : t->pass[n].r;
     }
 }
 

@@ -20,7 +20,8 @@ typedef struct Think {
     Segment prompts;
     LatentPass pass[CONFIG_THOUGHTS];
     Segment thought[CONFIG_THOUGHTS]; // thought n's row, for all but the last
-    float *r;                         // (B, D) device: the last thoughts; NULL without thoughts
+    const float *given;               // (thoughts, B, D) device: stand in for the timelines' own; NULL: they are made
+    const float *r;                   // (B, D) device: the last thoughts; NULL without thoughts
 } Think;
 
 // What can go back: nothing; the thoughts, the prompts being frozen; or all.
@@ -40,6 +41,7 @@ void think_forward(Session *s, Think *t, int root, const Ints *instruction, cons
 // its weights are others: after a reset to a mark between the two.
 void think_prompts(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
+// Between the two t->given may be set: nothing goes back through such thoughts.
 void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots);
 // Adds the node of what follows timeline b, its last thought first (ids[0] < 0), to a segment. Where the answer sees the
 // thoughts alone, its path begins at the first thought.

@@ -60,7 +60,7 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
     return 0;
 }
 
-// Groups differ by one user at most: so none is of one user alone where another user's thought is asked for.
+// In groups of one size, but for one user.
 static int measure_rows(Measure *m, Err *err) {
     const int n = m->rows->n, users = m->r->users < n ? m->r->users : n, groups = (n + users - 1) / users;
     int failed = 0, hits = 0;
@@ -148,13 +148,27 @@ static int evaluate_all(Measure *m, const Rows *train, const EvaluateOptions *o,
     return o->alone ? 0 : compare_baselines(e, m, train, o, err);
 }
 
+static int *title_groups(const Items *items) {
+    int *title_of = mem_alloc((size_t)items->n, sizeof *title_of);
+    for (int i = 0; i < items->n; i++) title_of[i] = items_title_group(items, i);
+    return title_of;
+}
+
+int evaluate_ranks(const Ranker *r, const Rows *rows, int *const rank[MATCHES], Err *err) {
+    Ranks ranks = {.match = {rank[MATCH_TITLE], rank[MATCH_ITEM]}};
+    int *title_of = title_groups(r->items);
+    Measure m = {.r = r, .rows = rows, .ranks = &ranks, .title_of = title_of};
+    const int failed = measure_rows(&m, err);
+    free(title_of);
+    return failed;
+}
+
 static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,
                          Ranks *ranks, Err *err) {
     Results results;
     if (o->against && results_read(o->against, rows, ranks->other, &ranks->other_list, err)) return -1;
     if (results_open(&results, r->items, &o->results, err)) return -1;
-    int *title_of = mem_alloc((size_t)r->items->n, sizeof *title_of);
-    for (int i = 0; i < r->items->n; i++) title_of[i] = items_title_group(r->items, i);
+    int *title_of = title_groups(r->items);
     Measure m = {.e = e, .r = r, .rows = rows, .ranks = ranks, .title_of = title_of, .results = &results};
     int failed = evaluate_all(&m, train, o, err);
     if (!failed) failed = results_commit(&results, err);
@@ -170,6 +184,7 @@ int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *
     Ranks ranks = {.user = mem_alloc(n, sizeof(int)), .other = o->against ? mem_alloc(n, sizeof(int)) : NULL};
     for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc(n, sizeof(int));
     int failed = evaluate_into(e, r, rows, train, o, &ranks, err);
+    if (o->rank) memcpy(o->rank, ranks.match[MATCH_TITLE], n * sizeof(int));
     free(ranks.user), free(ranks.other);
     for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
     return failed;

@@ -12,6 +12,7 @@ typedef struct EvaluateOptions {
     const char *against;  // lines that another evaluation of the same rows wrote; or NULL
     int alone;            // no baselines and slices: they rank among all items
     int exclude_seen;     // what the ranker was told: the baselines do the same
+    int *rank;            // (rows) receives the targets' ranks by title, 0 for a miss; or NULL
 } EvaluateOptions;
 
 typedef struct Evaluation {
@@ -27,6 +28,9 @@ typedef struct Evaluation {
 
 // train may be NULL or empty. All rows count; ERR_DATA where there are none. An item counts under the first with its title.
 int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err);
+
+// The targets' ranks alone, rank[by] (rows->n); 0: a miss.
+int evaluate_ranks(const Ranker *r, const Rows *rows, int *const rank[MATCHES], Err *err);
 
 // {"rows": N, "title": {...}, "item": {...}, "baselines": {"popularity": {by title..., "item": {...}}, ...}, "warm": .., ...,
 // "against": {...}}

@@ -40,6 +40,23 @@ static double quantile(const double *sorted, int n, double q) {
     return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[i];
 }
 
+// User i of draw b.
+static size_t drawn_user(uint64_t seed, size_t b, size_t i, size_t users) {
+    return (size_t)rng_below(seed, RNG_BOOTSTRAP, b * users + i, users);
+}
+
+static void set_interval(Metric *m, double *value, int n) {
+    qsort(value, (size_t)n, sizeof *value, by_value);
+    m->low = quantile(value, n, 0.025);
+    m->high = quantile(value, n, 0.975);
+}
+
+static int count_users(const int *user, int rows) {
+    int users = user ? 0 : rows;
+    for (int i = 0; user && i < rows; i++) users = user[i] >= users ? user[i] + 1 : users;
+    return users;
+}
+
 // Rows of one user are not independent, so users are drawn, not rows.
 static void bootstrap(Metrics *m, const Gains *user, int users, uint64_t seed) {
     size_t resamples = (size_t)m->resamples;
@@ -47,18 +64,13 @@ static void bootstrap(Metrics *m, const Gains *user, int users, uint64_t seed) {
     for (size_t b = 0; b < resamples; b++) {
         Gains sum = {0};
         for (int i = 0; i < users; i++) {
-            const Gains *u = &user[rng_below(seed, RNG_BOOTSTRAP, b * (size_t)users + (size_t)i, (uint64_t)users)];
+            const Gains *u = &user[drawn_user(seed, b, (size_t)i, (size_t)users)];
             sum.rows += u->rows;
             for (int j = 0; j < GAINS; j++) sum.of[j] += u->of[j];
         }
         for (size_t j = 0; j < GAINS; j++) mean[j * resamples + b] = sum.of[j] / sum.rows;
     }
-    for (int j = 0; j < GAINS; j++) {
-        double *values = mean + (size_t)j * resamples;
-        qsort(values, resamples, sizeof *values, by_value);
-        metric_at(m, j)->low = quantile(values, m->resamples, 0.025);
-        metric_at(m, j)->high = quantile(values, m->resamples, 0.975);
-    }
+    for (size_t j = 0; j < GAINS; j++) set_interval(metric_at(m, (int)j), mean + j * resamples, m->resamples);
     free(mean);
 }
 
@@ -67,11 +79,7 @@ static void from_ranks(Metrics *m, const int *rank, const int *other, const int 
                        uint64_t seed) {
     CHECK(rows > 0 && list > 0 && resamples >= 0);
     *m = (Metrics){.rows = rows, .list = list, .resamples = resamples};
-    int users = rows;
-    if (user) {
-        users = 0;
-        for (int i = 0; i < rows; i++) users = user[i] >= users ? user[i] + 1 : users;
-    }
+    const int users = count_users(user, rows);
     Gains total = {0}, *each = mem_zalloc((size_t)users, sizeof *each);
     for (int i = 0; i < rows; i++) {
         Gains *of[2] = {&total, &each[user ? user[i] : i]};
@@ -97,6 +105,30 @@ void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, 
 void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *user, int rows, int list, int resamples,
                      uint64_t seed) {
     from_ranks(m, rank, other, user, rows, list, resamples, seed);
+}
+
+void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const int *user, int rows, int resamples,
+                      uint64_t seed) {
+    const size_t users = (size_t)count_users(user, rows), draws = (size_t)resamples;
+    double *each = mem_zalloc(2 * users, sizeof *each), *value = mem_alloc(draws + 1, sizeof *value); // each: sum, weight
+    double all[2] = {0, 0};
+    for (int i = 0; i < rows; i++) {
+        double *mine = each + 2 * (size_t)(user ? user[i] : i);
+        mine[0] += sum[i], mine[1] += weight[i];
+        all[0] += sum[i], all[1] += weight[i];
+    }
+    CHECK(all[1] > 0);
+    m->value = m->low = m->high = all[0] / all[1];
+    for (size_t b = 0; b < draws; b++) {
+        double of[2] = {0, 0};
+        for (size_t i = 0; i < users; i++) {
+            const double *mine = each + 2 * drawn_user(seed, b, i, users);
+            of[0] += mine[0], of[1] += mine[1];
+        }
+        value[b] = of[0] / of[1];
+    }
+    if (resamples > 0) set_interval(m, value, resamples);
+    free(each), free(value);
 }
 
 void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list) {

@@ -27,6 +27,10 @@ void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, 
 // what is hard for both cancels (a paired bootstrap).
 void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *user, int rows, int list, int resamples,
                      uint64_t seed);
+// The mean of `sum` for each unit of `weight` over all rows (a loss a token, where rows have several), with the interval of the
+// same draws of users. The rows' weights sum to more than 0.
+void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const int *user, int rows, int resamples,
+                      uint64_t seed);
 // What a list in random order scores on average, the target among `candidates` equally likely ones. No intervals.
 void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list);
 // {"HR@1": .., "NDCG@10": .., "MRR": .., "interval": {"HR@10": [low, high], ...}}, K up to the list's length.

@@ -1,7 +1,6 @@
 #include "rec/reader.h"
-#include "base/rng.h"
 
-#include <math.h>
+#include <string.h>
 
 // Prompts are packed up to this many rows: enough to keep the matrix kernels busy, few enough for memory.
 enum { READER_ROWS = 4096 };
@@ -96,34 +95,40 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
 
 // ---- prompts and thoughts --------------------------------------------------------------------------------------------
 
-// What stands in for the users' own thoughts (users, D).
-static void replace_thoughts(Reader *r, float *thought, const int *number, int users) {
+// The thoughts of these users out of r->given, as Think wants them: (thoughts, users, D).
+static const float *given_thoughts(Reader *r, const int *number, int users) {
     Session *s = &r->session;
-    size_t D = (size_t)s->llm->config.D, bytes = (size_t)users * D * sizeof(float);
-    float *own = ARENA_NEW(&s->host, float, (size_t)users *D), *out = ARENA_NEW(&s->host, float, (size_t)users *D);
-    ops_download(s->ops, own, thought, bytes);
-    for (size_t u = 0; u < (size_t)users; u++) {
-        const float *mine = own + u * D, *next = own + (u + 1) % (size_t)users * D;
-        float *row = out + u * D;
-        double squares = 0;
-        for (size_t d = 0; d < D; d++) squares += (double)mine[d] * (double)mine[d];
-        float rms = (float)sqrt(squares / (double)D);
-        if (r->source == THOUGHT_NOISE) rng_normal(row, D, r->seed, RNG_NOISE, (uint64_t)number[u] * D);
-        for (size_t d = 0; d < D; d++)
-            row[d] = r->source == THOUGHT_OTHER ? next[d] : r->source == THOUGHT_ZERO ? 0 : mine[d] + rms * row[d];
+    const size_t D = (size_t)s->llm->config.D, N = (size_t)s->llm->config.thoughts, U = (size_t)users;
+    float *host = ARENA_NEW(&s->host, float, N *U *D), *device = ARENA_NEW(&s->device, float, N *U *D);
+    for (size_t u = 0; u < U; u++)
+        for (size_t n = 0; n < N; n++)
+            memcpy(host + (n * U + u) * D, r->given + ((size_t)number[u] * N + n) * D, D * sizeof(float));
+    ops_upload(s->ops, device, host, N * U * D * sizeof(float));
+    return device;
+}
+
+static void keep_thoughts(Reader *r, const Think *t, const int *number) {
+    Session *s = &r->session;
+    const size_t D = (size_t)s->llm->config.D, N = (size_t)t->thoughts;
+    float *host = ARENA_NEW(&s->host, float, (size_t)t->B *D);
+    for (size_t n = 0; n < N; n++) {
+        ops_download(s->ops, host, t->pass[n].r, (size_t)t->B * D * sizeof(float));
+        for (size_t u = 0; u < (size_t)t->B; u++)
+            memcpy(r->keep + ((size_t)number[u] * N + n) * D, host + u * D, D * sizeof(float));
     }
-    ops_upload(s->ops, thought, out, bytes);
 }
 
 static void prompts_forward(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node) {
     Session *s = &r->session;
     SessionMark begin = session_mark(s);
     Think t;
-    think_forward(s, &t, r->node, &r->instruction, prompt, users, NULL, NULL, THINK_FORWARD, 0);
+    think_prompts(s, &t, r->node, &r->instruction, prompt, users, NULL, NULL, THINK_FORWARD, 0);
+    if (r->given) t.given = given_thoughts(r, number, users);
+    think_thoughts(s, &t, THINK_FORWARD, 0);
+    if (r->keep && !r->given) keep_thoughts(r, &t, number);
     for (int u = 0; u < users; u++) node[u] = t.node[u];
     if (t.r) { // the last thought is yet to be fed in
         Segment g;
-        if (r->source != THOUGHT_OWN) replace_thoughts(r, t.r, number, users);
         segment_begin(s, &g, users, users);
         for (int u = 0; u < users; u++) node[u] = think_follow(s, &t, u, &g, (const int32_t[]){-1}, 1);
         segment_forward(s, &g, t.r, 0);
@@ -131,13 +136,13 @@ static void prompts_forward(Reader *r, const ThinkPrompt *prompt, const int *num
     reader_drop_scratch(s, begin);
 }
 
-// In parts of READER_ROWS, but none of one user alone where there are more: another user's thought must be there.
+// In parts of READER_ROWS.
 void reader_prompts(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node) {
     CHECK(users > 0 && users <= r->users);
     for (int u = 0, end; u < users; u = end) {
         int rows = 0;
         for (end = u; end < users; end++) {
-            if (end - u >= 2 && end < users - 1 && rows + prompt[end].len > READER_ROWS) break;
+            if (end > u && rows + prompt[end].len > READER_ROWS) break;
             rows += prompt[end].len;
         }
         prompts_forward(r, prompt + u, number + u, end - u, node + u);

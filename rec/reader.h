@@ -8,16 +8,6 @@
 #include "rec/ranker.h"
 #include "text/prompt.h"
 
-// Which thought a user gets. All but OWN exist to see whether the thought carries anything (method, section 9). Of several
-// thoughts it is the last.
-typedef enum ThoughtSource {
-    THOUGHT_OWN,
-    THOUGHT_OTHER, // that of another user of the group
-    THOUGHT_ZERO,
-    THOUGHT_NOISE, // its own, plus normal noise of its own root mean square
-} ThoughtSource;
-enum { THOUGHT_SOURCES = 4 };
-
 typedef struct Reader {
     Session session;
     const Tokenizer *tokenizer; // borrowed, as style.category is
@@ -27,8 +17,9 @@ typedef struct Reader {
     SessionMark clean;      // right behind it
     int users;              // most at a time
     int room;               // most tokens of a prompt, instruction included
-    ThoughtSource source;
-    uint64_t seed; // of the noise
+    // Thoughts by the number of the row or request, on the host, for the thought test (rec/thought_test.h); or NULL.
+    float *keep;        // (numbers, thoughts, D) receives the users' own
+    const float *given; // (numbers, thoughts, D) stand in for them
 } Reader;
 
 // For at most `users` at a time, prompts of at most `room` tokens (less where the model's positions end), and `tail` slots for

@@ -50,18 +50,11 @@ static BeamStart start_of(Recommender *r, const History *h, int u, int node) {
     return start;
 }
 
-void recommend_thought(Recommender *r, ThoughtSource source, uint64_t seed) {
-    r->reader.source = source;
-    r->reader.seed = seed;
-}
-
 int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
     const RecommendOptions *o = &r->o;
     Arena *host = &r->reader.session.host;
     const BeamOptions beam = beam_options(o);
     const int64_t illegal = r->stats.illegal;
-    if (r->reader.source == THOUGHT_OTHER && users < 2)
-        return err_set(err, ERR_USAGE, "another user's thought needs at least two users at a time");
     if (o->guide && guide_users(&r->guide, history, users, o->exclude_seen, err)) return -1;
     int *node = ARENA_NEW(host, int, users);
     if (reader_histories(&r->reader, history, users, node, err)) return -1;

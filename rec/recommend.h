@@ -33,11 +33,8 @@ int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptSty
                    const RecommendOptions *o, Err *err);
 void recommend_close(Recommender *r);
 
-// Which thought users get from now on, and the seed of its noise. Open: their own.
-void recommend_thought(Recommender *r, ThoughtSource source, uint64_t seed);
-
 // out (users, k): best first, the first item of each title; found (users): how many, less than k where the catalogue or the
-// beams end. ERR_DATA where a beam is illegal (BeamStats), ERR_USAGE where another user's thought is asked for one user alone.
+// beams end. ERR_DATA where a beam is illegal (BeamStats).
 int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err);
 
 // It has no `score`. Valid as long as `r`.

@@ -138,6 +138,7 @@ static void test_answer_sees_thought(void **state) {
     Err err = {0};
     Fixture f;
     fixture_open(&f, folders[0], 2);
+    float *zero = calloc((size_t)N * (size_t)f.g.llm.config.D, sizeof *zero);
     f.g.llm.config.answer_sees_thought = 1;
     check_exhaustive(&f, 1, 1);
     f.g.llm.config.thoughts = 1;
@@ -149,13 +150,14 @@ static void test_answer_sees_thought(void **state) {
         int found[N], same = 0;
         f.g.llm.config.answer_sees_thought = alone;
         OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
-        recommend_thought(&r, THOUGHT_ZERO, 0);
+        r.reader.given = zero;
         OK(recommend_users(&r, f.history, N, list, found, &err));
         for (int i = W; i < N * W; i++)
             same += list[i].item == list[i % W].item && fabsf(list[i].score - list[i % W].score) < 1e-4f;
         assert_true(alone ? same == (N - 1) * W : same < (N - 1) * W);
         recommend_close(&r);
     }
+    free(zero);
     fixture_close(&f);
 }
 

@@ -165,24 +165,6 @@ static void test_report(void **state) {
     fixture_close(&c.f);
 }
 
-static void test_thought_sources(void **state) {
-    (void)state;
-    Err err = {0};
-    Case c;
-    case_open(&c);
-    Recommender r = recommender(&c, 5, W); // groups of three
-    Evaluation own, other, again;
-    OK(evaluate(&own, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
-    recommend_thought(&r, THOUGHT_OTHER, 1);
-    OK(evaluate(&other, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
-    recommend_thought(&r, THOUGHT_OWN, 1);
-    OK(evaluate(&again, &r, &c.rows, NULL, &(EvaluateOptions){.seed = 1}, &err));
-    assert_memory_equal(own.match[MATCH_TITLE].hits, again.match[MATCH_TITLE].hits, sizeof own.match[MATCH_TITLE].hits);
-    assert_true(other.match[MATCH_TITLE].mrr.value != own.match[MATCH_TITLE].mrr.value); // the ranks were made for the own
-    recommend_close(&r);
-    fixture_close(&c.f);
-}
-
 // The same list for everyone: items 2, 0.
 static int rank_fixed(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
     (void)self, (void)h, (void)err;
@@ -225,10 +207,6 @@ static void test_refused(void **state) {
     Rows none = {.name = "test"};
     assert_int_equal(evaluate(&e, &r, &none, NULL, &(EvaluateOptions){0}, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
-    recommend_thought(&r, THOUGHT_OTHER, 1);
-    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){0}, &err), -1);
-    assert_int_equal(err.code, ERR_USAGE);
-    recommend_thought(&r, THOUGHT_OWN, 1);
     assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = {"/nowhere/at/all/x.jsonl"}}, &err), -1);
     assert_int_equal(err.code, ERR_IO);
     recommend_close(&r);
@@ -246,7 +224,6 @@ static void test_refused(void **state) {
 int main(void) {
     log_level = LOG_WARN;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranks), cmocka_unit_test(test_report),
-                                       cmocka_unit_test(test_thought_sources), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_index_texts)};
+                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_index_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

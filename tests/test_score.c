@@ -1,15 +1,13 @@
-// Log-probabilities of the true answers against PyTorch, in groups of any size, and with thoughts that are not the user's own.
+// Log-probabilities of the true answers against PyTorch, in groups of any size.
 #include "fixture.h"
 #include "rec/score.h"
 
 static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
 
-static void score(Fixture *f, int users, ThoughtSource source, RowScore *out) {
+static void score(Fixture *f, int users, RowScore *out) {
     Err err = {0};
     Reader r;
     OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, users, &err));
-    r.source = source;
-    r.seed = 5;
     // golden.h shares what all prompts begin with, which may be more than the instruction
     Examples e = {.n = f->rows, .example = calloc((size_t)f->rows, sizeof(Example))};
     Ints prompt[8] = {0};
@@ -31,7 +29,7 @@ static void check_golden(const char *folder, int thoughts) {
     fixture_open(&f, folder, thoughts);
     RowScore got[8];
     for (int users = 1; users <= f.rows; users += 2) {
-        score(&f, users, THOUGHT_OWN, got);
+        score(&f, users, got);
         for (int i = 0; i < f.rows; i++) {
             json_t *want = json_object_get(fixture_row(&f, i), thoughts ? "answer_logps" : "answer_logps_without_thought");
             double sum = 0;
@@ -51,27 +49,7 @@ static void test_golden(void **state) {
         for (int thoughts = 0; thoughts < 2; thoughts++) check_golden(folders[m], thoughts);
 }
 
-static void test_thought_sources(void **state) {
-    (void)state;
-    Fixture f;
-    fixture_open(&f, folders[0], 1);
-    RowScore own[8], other[8], zero[8], noise[8], again[8];
-    score(&f, 3, THOUGHT_OWN, own);
-    score(&f, 3, THOUGHT_OTHER, other);
-    score(&f, 3, THOUGHT_ZERO, zero);
-    score(&f, 3, THOUGHT_NOISE, noise);
-    for (int i = 0; i < f.rows; i++) {
-        assert_true(fabs(own[i].logprob - other[i].logprob) > 1e-3);
-        assert_true(fabs(own[i].logprob - zero[i].logprob) > 1e-3);
-        assert_true(fabs(own[i].logprob - noise[i].logprob) > 1e-3);
-        assert_true(fabs(other[i].logprob - zero[i].logprob) > 1e-3);
-    }
-    score(&f, 2, THOUGHT_NOISE, again); // noise belongs to the row, not to the group
-    for (int i = 0; i < f.rows; i++) golden_close(again[i].logprob, noise[i].logprob, 1e-3, "noise", i);
-    fixture_close(&f);
-}
-
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_thought_sources)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# What eval measures beside the plain metrics (docs/evaluation.md), over the world that synth makes.
+
+load common
+
+setup_file() {
+    export WORLD=$BATS_FILE_TMPDIR/world
+    local latentr3=${LATENTR3:-$BATS_TEST_DIRNAME/../../build/latentr3}
+    "$latentr3" synth --items 120 --rows 1500 --out "$WORLD" 2>/dev/null
+    "$latentr3" convert --model "$WORLD/model" --out "$WORLD/thinks" --add-thought 2>/dev/null
+}
+
+# use COMMAND OPTIONS...: the command over the world, in f32, quietly.
+use() {
+    local command=$1
+    shift
+    "$LATENTR3" "$command" --model "$WORLD/thinks" --data "$WORLD/data" --dtype f32 "$@" 2>"$TMP/log"
+}
+
+@test "thought test: own is the plain evaluation and the plain score, the others differ" {
+    for thoughts in 1 2; do
+        args=(--thoughts $thoughts --max-rows 40)
+        use eval "${args[@]}" --json >"$TMP/plain"
+        use eval "${args[@]}" --json --thought-test >"$TMP/json"
+        use score "${args[@]}" --json >"$TMP/score"
+        [ "$(jq -S '[.title, .item, .baselines]' "$TMP/plain")" = "$(jq -S '[.title, .item, .baselines]' "$TMP/json")" ]
+        jq -e --slurpfile s "$TMP/score" 'def near(a; b): a - b | fabs < 1e-6;
+            .title as $t | .thought_test as $x
+            | ($x.own | del(.loss, .interval.loss)) == $t and near($x.own.loss; $s[0].loss)
+            and all($x.other, $x.zero, $x.noise; .loss as $l | .against_own as $a
+                | $a.loss.other == $x.own.loss and near($a.loss.gain; $l - $x.own.loss) and ($a.loss.interval | length == 2)
+                and $a.loss.gain != 0 and near($a["HR@10"].gain; .["HR@10"] - $t["HR@10"]))' "$TMP/json"
+    done
+    jq -e '.thought_test.same_user == 0' "$TMP/json"
+    use eval --thoughts 1 --max-rows 40 --thought-test >"$TMP/table"
+    [ "$(grep -c -E "^(own|another row's|zero|own and noise) " "$TMP/table")" -eq 4 ]
+}
+
+@test "thought test: the exchange follows --seed, the users at a time change nothing" {
+    args=(--thoughts 1 --max-rows 30 --thought-test --json)
+    for batch in 1 7; do
+        use eval "${args[@]}" --batch $batch >"$TMP/json"
+        jq -S '.thought_test | map_values(if type == "object" then [.["HR@10"], (.loss * 1e4 | round)] else . end)' "$TMP/json" >"$TMP/batch.$batch"
+    done
+    cmp "$TMP/batch.1" "$TMP/batch.7"
+    use eval "${args[@]}" --seed 1 >"$TMP/one"
+    use eval "${args[@]}" --seed 2 >"$TMP/two"
+    jq -e --slurpfile o "$TMP/one" '.thought_test.own.loss == $o[0].thought_test.own.loss
+        and .thought_test.other.loss != $o[0].thought_test.other.loss and .thought_test.noise.loss != $o[0].thought_test.noise.loss
+        and .thought_test.zero.loss == $o[0].thought_test.zero.loss' "$TMP/two"
+}
+
+@test "thought test: with a hidden state for a thought, and answers that see the thoughts alone" {
+    use eval --thoughts 2 --thought hidden --answer-sees thought --max-rows 20 --thought-test --json >"$TMP/json"
+    jq -e '.thought_test | .own.loss != .other.loss and .own.loss != .zero.loss' "$TMP/json"
+}
+
+@test "thought test: refused where there are no thoughts, or one row alone" {
+    export LATENTR3_LOG=error
+    refuses 2 '*--thought-test: popularity has no thoughts*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --thought-test
+    refuses 2 '*--thought-test: *model has no thoughts*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --thoughts 0 --thought-test
+    refuses 2 '*one row is not enough*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --thoughts 1 --max-rows 1 --thought-test
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1 2>/dev/null
+    refuses 2 '*--thought-test: *sasrec has no thoughts*' "$LATENTR3" eval --model "$TMP/sasrec" --data "$WORLD/data" --thought-test
+}
