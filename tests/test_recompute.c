@@ -33,8 +33,11 @@ static float *gradients(const Way *w, int recompute, double *loss, size_t *n, si
 static void same_bits(void **state) {
     (void)state;
     const char *const qwen = "tests/golden/tiny-qwen2", *const llama = "tests/golden/tiny-llama";
-    const Way way[] = {{qwen, DTYPE_F32, 0, 0},    {llama, DTYPE_F32, 1, 0}, {qwen, DTYPE_F32, 2, 0.25f},
-                       {llama, DTYPE_F32, 3, 0.5f}, {llama, DTYPE_BF16, 1, 0}};
+    const Way way[] = {{qwen, DTYPE_F32, 0, 0},
+                       {llama, DTYPE_F32, 1, 0},
+                       {qwen, DTYPE_F32, 2, 0.25f},
+                       {llama, DTYPE_F32, 3, 0.5f},
+                       {llama, DTYPE_BF16, 1, 0}};
     for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
         if (way[i].dtype == DTYPE_BF16 && !ops_has_bf16()) continue;
         double loss[2];

@@ -28,7 +28,8 @@ static void test_exchange(void **state) {
     enum { ROWS = 60 };
     int user[ROWS], other[ROWS], again[ROWS], moved = 0;
     for (uint64_t seed = 0; seed < 200; seed++) {
-        int users = 1 + (int)(seed % 40), count[ROWS] = {0}, rows = 2 + (int)rng_below(seed, 90, 0, ROWS - 1), most = 0, next = 0;
+        int users = 1 + (int)(seed % 40), count[ROWS] = {0}, rows = 2 + (int)rng_below(seed, 90, 0, ROWS - 1), most = 0,
+            next = 0;
         int name[ROWS];
         memset(name, 0xff, sizeof name);
         for (int i = 0; i < rows; i++) { // skewed, numbered by first appearance
@@ -312,8 +313,8 @@ static void test_run(void **state) {
         golden_close(t.loss_gain[source].value, more / tokens, 1e-4, "loss less own", source); // scoring makes its own prompts
         golden_close(t.loss[source].value - t.loss[THOUGHT_OWN].value, t.loss_gain[source].value, 1e-12, "difference", source);
         changed += t.gain[source].mrr.value != 0;
-        golden_close(t.gain[source].mrr.value, e.match[MATCH_TITLE].mrr.value - plain.match[MATCH_TITLE].mrr.value, 1e-12, "MRR",
-                     source);
+        golden_close(t.gain[source].mrr.value, e.match[MATCH_TITLE].mrr.value - plain.match[MATCH_TITLE].mrr.value, 1e-12,
+                     "MRR", source);
         json_t *one = json_object_get(json, thought_source_name[source]), *against = json_object_get(one, "against_own");
         golden_close(json_number_value(json_object_get(json_object_get(against, "loss"), "gain")), t.loss_gain[source].value, 0,
                      "json", source);
