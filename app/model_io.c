@@ -300,6 +300,14 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
                        added.n);
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
     if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
+    if (o->lean && !trains_backbone(o))
+        return err_set(err, ERR_USAGE,
+                       "--lean is for training the whole model: what does not train is in the compute type as it is");
+    if (o->lean && ops_dtype(m->ops) != DTYPE_BF16)
+        return err_set(
+            err, ERR_USAGE,
+            "--lean needs --dtype bf16 and a machine that multiplies it: products in f32 would want the memory back");
+    if (o->lean) llm_make_half(&m->llm);
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
     llm_init_lora(&m->llm, (uint64_t)o->seed);

@@ -107,6 +107,7 @@ static const OptionRow table[] = {
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
     {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},
     {"micro-rows", CMD_BENCH, KIND_INT, AT(micro_rows), NULL, "N", 1, 1 << 20, "tokens that run through the network together; as sft and rl have it"},
+    {"lean", CMD_SFT | CMD_BENCH, KIND_FLAG, AT(lean), NULL, NULL, 0, 0, "keep weights and moments in bf16, rounded at random: half the memory of a whole model's training"},
     {"recompute", CMD_SFT | CMD_RL | CMD_SASREC | CMD_BENCH, KIND_FLAG, AT(recompute), NULL, NULL, 0, 0, "keep each layer's input alone and compute the rest again going back: memory for time"},
     {"lr", CMD_SFT, KIND_REAL, AT(lr), "3e-4", "X", 1e-9, 1, "learning rate"},
     {"lr", CMD_RL, KIND_REAL, AT(lr), "1e-4", "X", 1e-9, 1, "learning rate"},

@@ -78,7 +78,7 @@ struct Options {
     // training
     int batch;     // sft: rows an update; rl: prompts an update; eval, recommend, score: users at a time
     int max_steps; // 0: no limit
-    int epochs, warmup, micro_rows, recompute, patience, valid_rows, no_early_stop;
+    int epochs, warmup, micro_rows, recompute, lean, patience, valid_rows, no_early_stop;
     double lr, clip;
     const char *lr_schedule;  // "linear", "cosine", "constant"
     int lora_rank;            // 0: the whole model trains

@@ -95,8 +95,14 @@ OptimizerOptions training_optimizer(const Options *o) {
     const Schedule schedule = !strcmp(o->lr_schedule, "linear")   ? SCHEDULE_LINEAR
                               : !strcmp(o->lr_schedule, "cosine") ? SCHEDULE_COSINE
                                                                   : SCHEDULE_CONSTANT;
-    return (OptimizerOptions){
-        .lr = o->lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = o->clip, .schedule = schedule, .warmup = o->warmup};
+    return (OptimizerOptions){.lr = o->lr,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-8,
+                              .clip = o->clip,
+                              .schedule = schedule,
+                              .warmup = o->warmup,
+                              .seed = (uint64_t)o->seed};
 }
 
 static json_t *number_or_null(double x) {

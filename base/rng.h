@@ -16,7 +16,8 @@ enum {
     RNG_SAMPLE = 6,
     RNG_DROPOUT = 7,
     RNG_NEGATIVE = 8,
-    RNG_ADAPTER = 9
+    RNG_ADAPTER = 9,
+    RNG_ROUND = 10
 };
 
 void rng_block(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index);

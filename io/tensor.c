@@ -91,6 +91,10 @@ float f16_to_f32(uint16_t h) {
     return bits_to_f32(bits | (w & 0x80000000u));
 }
 
+float bf16_to_f32(uint16_t h) {
+    return bits_to_f32((uint32_t)h << 16);
+}
+
 uint16_t f32_to_bf16(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -114,7 +118,7 @@ static void plain_bf16(float *out, const uint8_t *p, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, p + 2 * i, 2);
-        out[i] = bits_to_f32((uint32_t)h << 16);
+        out[i] = bf16_to_f32(h);
     }
 }
 

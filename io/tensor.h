@@ -45,6 +45,7 @@ void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n);
 size_t tensor_first_not_finite(const float *x, size_t n);
 
 float f16_to_f32(uint16_t h);
+float bf16_to_f32(uint16_t h);
 uint16_t f32_to_bf16(float x); // round to nearest even; NaN stays NaN
 
 #endif

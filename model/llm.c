@@ -1,5 +1,6 @@
 #include "model/llm.h"
 #include "base/rng.h"
+#include "io/tensor.h"
 #include "model/frozen.h"
 
 #include <math.h>
@@ -53,7 +54,7 @@ void llm_changed(Llm *m, ParamGroup group) {
 static void bind_weights(Llm *m) {
     const ModelConfig *c = &m->config;
     const float *embed = weight(m, "model.embed_tokens.weight");
-    m->embed = embed;
+    m->embed = m->embed_w = embed;
     m->embed_type = DTYPE_F32;
     m->norm = (LlmNorm){weight(m, "model.norm.weight"), optional(m, c->layer_norm, "model.norm.bias")};
     m->position_embed = optional(m, c->learned_positions, "model.embed_positions.weight");
@@ -155,7 +156,7 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     params_init(&m->params, c);
     size_t tables = (size_t)positions * ((size_t)c->K + (size_t)c->D) * sizeof(float);
     size_t bytes =
-        2 * m->params.total * sizeof(float) + tables + ((size_t)64 << 20); // weights, gradients if asked for, small change
+        m->params.total * (2 * sizeof(float) + sizeof(uint16_t)) + tables + ((size_t)64 << 20); // w, dw, half; small change
     void *range = ops_reserve(ops, bytes, err);
     if (!range) {
         params_free(&m->params);
@@ -171,6 +172,44 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
         rope_init(&m->rope, m, c->K, c->rope_base, positions, 1);
     if (m->ratt_q.w) rope_init(&m->ratt_rope, m, c->D, ratt_rope_base, positions, 0);
     return 0;
+}
+
+static void bind_half(Llm *m, Matrix *w) {
+    w->half = m->half + (w->w - m->w);
+}
+
+void llm_make_half(Llm *m) {
+    CHECK(!m->config.learned_positions);
+    m->half = ARENA_NEW(&m->arena, uint16_t, m->params.total);
+    m->embed = m->half + (m->embed_w - m->w);
+    m->embed_type = DTYPE_BF16;
+    bind_half(m, &m->head);
+    for (int l = 0; l < m->config.L; l++) {
+        LlmBlock *b = &m->block[l];
+        bind_half(m, &b->qkv), bind_half(m, &b->out), bind_half(m, &b->gate_up), bind_half(m, &b->down);
+    }
+}
+
+void llm_get(const Llm *m, const Param *p, size_t at, size_t n, float *out) {
+    if (!llm_is_half(m, p)) {
+        ops_download(m->ops, out, m->w + p->offset + at, n * sizeof *out);
+        return;
+    }
+    uint16_t *host = mem_alloc(n, sizeof *host);
+    ops_download(m->ops, host, m->half + p->offset + at, n * sizeof *host);
+    for (size_t i = 0; i < n; i++) out[i] = bf16_to_f32(host[i]);
+    free(host);
+}
+
+void llm_set(Llm *m, const Param *p, size_t at, size_t n, const float *x) {
+    if (!llm_is_half(m, p)) {
+        ops_upload(m->ops, m->w + p->offset + at, x, n * sizeof *x);
+        return;
+    }
+    uint16_t *host = mem_alloc(n, sizeof *host);
+    for (size_t i = 0; i < n; i++) host[i] = f32_to_bf16(x[i]);
+    ops_upload(m->ops, m->half + p->offset + at, host, n * sizeof *host);
+    free(host);
 }
 
 void llm_free(Llm *m) {
@@ -211,7 +250,7 @@ float *llm_gradient(const Llm *m, const float *w) {
 }
 
 static void upload_filled(Llm *m, const Param *p, float *host) {
-    ops_upload(m->ops, m->w + p->offset, host, p->count * sizeof(float));
+    llm_set(m, p, 0, p->count, host);
     free(host);
     llm_changed(m, p->group);
 }
@@ -247,7 +286,7 @@ static double table_spread(const Llm *m, const Param *p, size_t rows, double *me
     float *host = mem_alloc(ROWS * D, sizeof *host);
     for (size_t r = 0; r < rows; r += ROWS) {
         const size_t n = rows - r < ROWS ? rows - r : ROWS;
-        ops_download(m->ops, host, m->w + p->offset + r * D, n * D * sizeof *host);
+        llm_get(m, p, r * D, n * D, host);
         for (size_t i = 0; i < n * D; i++) mean[i % D] += (double)host[i], squares[i % D] += (double)host[i] * (double)host[i];
     }
     for (size_t d = 0; d < D; d++) {
@@ -267,9 +306,8 @@ void llm_move_token(Llm *m, int from, int to) {
     const size_t D = (size_t)m->config.D;
     float *row = mem_alloc(D, sizeof *row);
     for (int i = 0; i < 2 && token_table(m, i); i++) {
-        float *w = m->w + token_table(m, i)->offset;
-        ops_download(m->ops, row, w + (size_t)from * D, D * sizeof *row);
-        ops_upload(m->ops, w + (size_t)to * D, row, D * sizeof *row);
+        llm_get(m, token_table(m, i), (size_t)from * D, D, row);
+        llm_set(m, token_table(m, i), (size_t)to * D, D, row);
     }
     free(row);
     llm_changed(m, PARAMS_BACKBONE);
@@ -285,7 +323,7 @@ void llm_init_tokens(Llm *m, int first, int n, uint64_t seed) {
         for (size_t r = (size_t)first; r < (size_t)(first + n); r++) {
             rng_normal(row, D, seed, RNG_INIT, (uint64_t)1 << 41 | (p->offset + r * D));
             for (size_t d = 0; d < D; d++) row[d] = (float)(mean[d] + 0.1 * spread * (double)row[d]);
-            ops_upload(m->ops, m->w + p->offset + r * D, row, D * sizeof *row);
+            llm_set(m, p, r * D, D, row);
         }
         free(mean);
     }

@@ -27,13 +27,16 @@ typedef struct Llm {
     ModelConfig config;
     Params params;
     Ops *ops;
-    Arena arena; // device: w, then dw where training asked for it
-    float *w;    // (params.total)
-    float *dw;   // (params.total) or NULL; a group that does not train has no gradient, see llm_train
+    Arena arena;    // device: w, then dw where training asked for it
+    float *w;       // (params.total)
+    uint16_t *half; // (params.total) where llm_make_half: bf16 of the backbone's matrices, at the same offsets; w is not
+                    // touched there
+    float *dw;      // (params.total) or NULL; a group that does not train has no gradient, see llm_train
     int train[PARAM_GROUPS];
     uint64_t version[PARAM_GROUPS]; // moves with every change of a group's weights (llm_changed)
     const void *embed;              // (V, D) of embed_type: the master, or, where the backbone is frozen, the compute type
     Dtype embed_type;
+    const float *embed_w;          // its place in w
     struct Frozen *frozen;         // frozen.h; NULL: all weights are in w
     const float *position_embed;   // (max_positions, D) added to the items' embeddings, or NULL
     const float *thought_embed;    // (thoughts, D) added to the thoughts, or NULL
@@ -48,6 +51,17 @@ typedef struct Llm {
 // Weights undefined (weights.h fills them). positions: how many a timeline may have (rows of the rotary tables).
 int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err);
 void llm_free(Llm *m);
+
+// The backbone's matrices are kept in bf16 alone, without an f32 master, while they train (optimizer.h rounds at random). Right
+// after llm_init, of a model without learned positions.
+void llm_make_half(Llm *m);
+static inline int llm_is_half(const Llm *m, const Param *p) {
+    return m->half && p->group == PARAMS_BACKBONE && p->n_dims == 2;
+}
+// Values [at, at + n) of a parameter as f32 on the host, in whichever type it is kept. llm_set: llm_changed is left to the
+// caller.
+void llm_get(const Llm *m, const Param *p, size_t at, size_t n, float *out);
+void llm_set(Llm *m, const Param *p, size_t at, size_t n, const float *x);
 
 // Ask for gradients of these groups (TRAIN_*, those that have weights); zeroed. The others cost no memory. A frozen backbone
 // (frozen.h) cannot train.

@@ -223,7 +223,7 @@ static void embed_rows_backward(Session *s, Segment *g, float *dx, float *dthoug
     const int D = m->config.D;
     drop(s, g, dx, DTYPE_F32, DROPOUT_EMBEDDING, 0, D);
     if (m->train[PARAMS_BACKBONE]) {
-        op_embed_backward(s->ops, llm_gradient(m, m->embed), dx, g->ids_device, g->N, D);
+        op_embed_backward(s->ops, llm_gradient(m, m->embed_w), dx, g->ids_device, g->N, D);
         if (m->position_embed) op_embed_backward(s->ops, llm_gradient(m, m->position_embed), dx, g->place_device, g->N, D);
         if (m->thought_embed && g->given)
             op_embed_backward(s->ops, llm_gradient(m, m->thought_embed), dx, g->thought_row_device, g->N, D);

@@ -202,15 +202,14 @@ static int load_param(const Loader *l, const Param *p) {
     const Tensor *t = weights_find(l->s, p->name);
     const size_t width = (size_t)p->dims[p->n_dims - 1], rows = p->count / width, have = t->count / width;
     const size_t step = STAGE / width, end = have < rows ? have : rows;
-    float *w = l->m->w + p->offset;
     for (size_t r = 0; r < end; r += step) {
         const size_t n = end - r < step ? end - r : step;
         if (read_rows(l, p, t, r, n, width)) return -1;
-        ops_upload(l->m->ops, w + r * width, l->stage, n * width * sizeof(float));
+        llm_set(l->m, p, r * width, n * width, l->stage);
     }
     if (have >= rows) return 0;
     float *mean = weights_mean_row(l->s, &l->m->config, p);
-    for (size_t r = have; r < rows; r++) ops_upload(l->m->ops, w + r * width, mean, width * sizeof(float));
+    for (size_t r = have; r < rows; r++) llm_set(l->m, p, r * width, width, mean);
     free(mean);
     return 0;
 }
@@ -257,7 +256,7 @@ int weights_load_small(Llm *m, const WeightsSource *s, Err *err) {
 static void param_values(const Llm *m, const Param *p, size_t at, size_t n, float *out) {
     const size_t width = (size_t)p->dims[p->n_dims - 1];
     if (!m->frozen || p->group != PARAMS_BACKBONE || p->n_dims == 1)
-        ops_download(m->ops, out, m->w + p->offset + at, n * sizeof *out);
+        llm_get(m, p, at, n, out);
     else
         for (size_t i = 0; i < n; i += width) frozen_param_row(m, p, (at + i) / width, out + i);
     adapter_add(m, p, at / width, n / width, out);

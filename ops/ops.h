@@ -51,7 +51,8 @@ typedef void MatrixRead(const void *context, void *out, Dtype type, int first, i
 // A weight (O, I) as written in a Hugging Face file: y = x W^T + b. The backend makes a copy in the layout and type its
 // matrix kernel wants, from the master or, where `read` is set, from there. It is made again when `*version` has moved.
 typedef struct Matrix {
-    const float *w;          // (O, I) master, device; with `read` only an identity
+    const float *w;          // (O, I) master, device; with `half` or `read` only an identity
+    const uint16_t *half;    // (O, I) master in bf16, device; NULL: w counts
     const uint64_t *version; // host
     int O, I;
     int stream;                // make the copy for each product and keep none: memory for time
@@ -225,6 +226,12 @@ void op_binary(Ops *ops, float *loss, float *dlogits, const float *logits, int M
 // Decoupled weight decay, bias correction for `step` = 1, 2, ...; g is multiplied by g_scale first.  Loshchilov & Hutter 2019.
 void op_adamw(Ops *ops, float *p, float *m, float *v, const float *g, size_t n, float lr, float beta1, float beta2, float eps,
               float decay, int64_t step, float g_scale);
+// The same with weights and moments in bf16, each rounded at random so that its mean is the f32 result: what is smaller than
+// half a step of bf16 adds up instead of being lost. The random bits are those of (seed, `stream`, index first ...), at most n
+// indices from there on. `stream` must differ between steps and leave bits 8 and 9 free.  Gupta et al. 2015.
+void op_adamw_half(Ops *ops, uint16_t *p, uint16_t *m, uint16_t *v, const float *g, size_t n, float lr, float beta1,
+                   float beta2, float eps, float decay, int64_t step, float g_scale, uint64_t seed, uint64_t stream,
+                   uint64_t first);
 // Sum of squares in double, in chunks of fixed size: the same for any number of threads.
 double op_sum_squares(Ops *ops, const float *x, size_t n);
 

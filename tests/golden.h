@@ -44,7 +44,7 @@ static inline void golden_fill(Llm *m, const Safetensors *f) {
         assert_int_equal(t->count, p->count);
         float *host = malloc(p->count * sizeof(float));
         tensor_to_f32(host, t, 0, t->count);
-        ops_upload(m->ops, m->w + p->offset, host, p->count * sizeof(float));
+        llm_set(m, p, 0, p->count, host);
         free(host);
     }
     for (int g = 0; g < PARAM_GROUPS; g++) llm_changed(m, g);

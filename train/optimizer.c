@@ -1,6 +1,49 @@
 #include "train/optimizer.h"
+#include "base/rng.h"
 
 #include <math.h>
+
+// The values [begin, end) of the block, all kept in bf16 or all in f32.
+typedef void RunDo(Optimizer *o, size_t begin, size_t end, int half, const void *context);
+
+// The whole range where all is f32; else parameter by parameter: of those in bf16 the f32 moments are never touched.
+static void each_run(Optimizer *o, RunDo *run, const void *context) {
+    const Params *p = &o->llm->params;
+    if (!o->llm->half) {
+        run(o, o->begin, o->begin + o->count, 0, context);
+        return;
+    }
+    for (int i = 0; i < p->n; i++) {
+        const Param *x = &p->param[i];
+        if (x->offset >= o->begin && x->offset < o->begin + o->count)
+            run(o, x->offset, x->offset + x->count, llm_is_half(o->llm, x), context);
+    }
+}
+
+static void run_zero(Optimizer *o, size_t begin, size_t end, int half, const void *context) {
+    (void)context;
+    const size_t at = begin - o->begin, n = end - begin;
+    ops_zero(o->llm->ops, half ? (void *)(o->half_m + at) : (void *)(o->m + at), n * (half ? 2 : 4));
+    ops_zero(o->llm->ops, half ? (void *)(o->half_v + at) : (void *)(o->v + at), n * (half ? 2 : 4));
+}
+
+typedef struct Update {
+    float rate, scale;
+} Update;
+
+static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, const void *context) {
+    const OptimizerOptions *p = &o->options;
+    const Update *u = context;
+    const Llm *m = o->llm;
+    const size_t at = begin - o->begin, n = end - begin;
+    const float beta1 = (float)p->beta1, beta2 = (float)p->beta2, eps = (float)p->eps, decay = (float)p->decay;
+    if (half)
+        op_adamw_half(m->ops, m->half + begin, o->half_m + at, o->half_v + at, m->dw + begin, n, u->rate, beta1, beta2, eps,
+                      decay, o->step, u->scale, p->seed, RNG_ROUND | (uint64_t)o->step << 16, begin);
+    else
+        op_adamw(m->ops, m->w + begin, o->m + at, o->v + at, m->dw + begin, n, u->rate, beta1, beta2, eps, decay, o->step,
+                 u->scale);
+}
 
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err) {
     *o = (Optimizer){.options = *options, .llm = m};
@@ -10,14 +53,17 @@ int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *e
     o->begin = m->params.begin[first];
     o->count = m->params.begin[end] - o->begin;
     for (int g = first; g < end; g++) CHECK(m->train[g] || m->params.begin[g] == m->params.begin[g + 1]);
-    size_t bytes = 2 * (o->count * sizeof(float) + 64);
+    size_t bytes = 2 * (o->count * (sizeof(float) + sizeof(uint16_t)) + 128);
     void *range = ops_reserve(m->ops, bytes, err);
     if (!range) return -1;
     arena_init(&o->arena, range, bytes, "the optimizer's arena");
     o->m = ARENA_NEW(&o->arena, float, o->count);
     o->v = ARENA_NEW(&o->arena, float, o->count);
-    ops_zero(m->ops, o->m, o->count * sizeof(float));
-    ops_zero(m->ops, o->v, o->count * sizeof(float));
+    if (m->half) {
+        o->half_m = ARENA_NEW(&o->arena, uint16_t, o->count);
+        o->half_v = ARENA_NEW(&o->arena, uint16_t, o->count);
+    }
+    each_run(o, run_zero, NULL);
     return 0;
 }
 
@@ -45,8 +91,7 @@ OptimizerStep optimizer_update(Optimizer *o) {
     if (!s.refused) {
         double scale = p->clip > 0 && s.norm > p->clip ? p->clip / (s.norm + 1e-6) : 1.0; // as torch.nn.utils.clip_grad_norm_
         o->step++;
-        op_adamw(m->ops, m->w + o->begin, o->m, o->v, g, o->count, (float)s.rate, (float)p->beta1, (float)p->beta2,
-                 (float)p->eps, (float)p->decay, o->step, (float)scale);
+        each_run(o, run_adamw, &(Update){(float)s.rate, (float)scale});
         for (int group = 0; group < PARAM_GROUPS; group++)
             if (m->train[group]) llm_changed(m, group);
     }

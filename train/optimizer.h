@@ -12,15 +12,17 @@ typedef struct OptimizerOptions {
     double clip;                     // global gradient norm; 0: no clipping
     Schedule schedule;
     int64_t warmup, steps; // updates; the rate falls to 0 at `steps`
+    uint64_t seed;         // of the rounding of what is kept in bf16
 } OptimizerOptions;
 
 typedef struct Optimizer {
     OptimizerOptions options;
     Llm *llm;
-    Arena arena;         // device: moments
-    size_t begin, count; // the range of the parameter block that trains
-    float *m, *v;        // (count)
-    int64_t step;        // updates done
+    Arena arena;               // device: moments
+    size_t begin, count;       // the range of the parameter block that trains
+    float *m, *v;              // (count)
+    uint16_t *half_m, *half_v; // (count) in their place for what the model keeps in bf16 (llm_is_half), or NULL
+    int64_t step;              // updates done
 } Optimizer;
 
 // The groups that train (llm_train) stand side by side: one range.

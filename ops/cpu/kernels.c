@@ -200,28 +200,43 @@ static void activation_backward(float *restrict dx, const float *restrict dout, 
 }
 
 // base/rng.h's rng_block, eight blocks at a time: value i of 64 has half i / 8 of block i % 8.
+// 64 times 16 random bits: Philox blocks (base/rng.h) first .. first + 7, place i has half i / 8 of block i % 8.
+enum { BLOCKS = 8, HALVES = 8, DRAWN = BLOCKS * HALVES };
+
+static inline void draw(uint32_t bits[DRAWN], uint64_t seed, uint64_t stream, uint64_t first) {
+    uint32_t r[4][BLOCKS];
+    SIMD for (int b = 0; b < BLOCKS; b++) {
+        const uint64_t index = first + (uint64_t)b;
+        uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32),
+                 k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+            const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+            c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, c1 = (uint32_t)p1;
+            c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1, c3 = (uint32_t)p0;
+        }
+        r[0][b] = c0, r[1][b] = c1, r[2][b] = c2, r[3][b] = c3;
+    }
+    for (int half = 0; half < HALVES; half++)
+        SIMD for (int b = 0; b < BLOCKS; b++) bits[half * BLOCKS + b] = r[half / 2][b] >> 16 * (half % 2) & 0xffffu;
+}
+
 static void dropout(float *restrict x, size_t n, uint32_t least, float scale_by, uint64_t seed, uint64_t stream,
                     uint64_t first) {
-    enum { BLOCKS = 8, HALVES = 8 };
-    for (size_t at = 0; at < n; at += BLOCKS * HALVES, first += BLOCKS) {
-        uint32_t r[4][BLOCKS];
-        SIMD for (int b = 0; b < BLOCKS; b++) {
-            const uint64_t index = first + (uint64_t)b;
-            uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32),
-                     k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-            for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-                const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-                c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, c1 = (uint32_t)p1;
-                c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1, c3 = (uint32_t)p0;
-            }
-            r[0][b] = c0, r[1][b] = c1, r[2][b] = c2, r[3][b] = c3;
-        }
-        float keep[HALVES * BLOCKS]; // 0 or the scale
-        for (int half = 0; half < HALVES; half++)
-            SIMD for (int b = 0; b < BLOCKS; b++) keep[half * BLOCKS + b] =
-                (r[half / 2][b] >> 16 * (half % 2) & 0xffffu) < least ? 0 : scale_by;
-        const size_t left = n - at < HALVES * BLOCKS ? n - at : HALVES * BLOCKS;
-        SIMD for (size_t i = 0; i < left; i++) x[at + i] = keep[i] == 0 ? 0 : x[at + i] * keep[i];
+    for (size_t at = 0; at < n; at += DRAWN, first += BLOCKS) {
+        uint32_t bits[DRAWN];
+        draw(bits, seed, stream, first);
+        const size_t left = n - at < DRAWN ? n - at : DRAWN;
+        SIMD for (size_t i = 0; i < left; i++) x[at + i] = bits[i] < least ? 0 : x[at + i] * scale_by;
+    }
+}
+
+static void store_random(uint16_t *restrict out, const float *restrict x, size_t n, uint64_t seed, uint64_t stream,
+                         uint64_t first) {
+    for (size_t at = 0; at < n; at += DRAWN, first += BLOCKS) {
+        uint32_t bits[DRAWN];
+        draw(bits, seed, stream, first);
+        const size_t left = n - at < DRAWN ? n - at : DRAWN;
+        SIMD for (size_t i = 0; i < left; i++) out[at + i] = (uint16_t)((float_bits(x[at + i]) + bits[i]) >> 16);
     }
 }
 
@@ -332,6 +347,7 @@ const Kernels KERNELS = {
     .activation = activation,
     .activation_backward = activation_backward,
     .dropout = dropout,
+    .store_random = store_random,
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .rotate = rotate,

@@ -31,6 +31,8 @@ typedef struct Kernels {
     // x kept and times `scale` where its 16 random bits are at least `least`, else 0. Value i of each 64 has half
     // i / 8 of block i % 8 of (seed, stream, first ...), eight blocks for each 64 values.
     void (*dropout)(float *x, size_t n, uint32_t least, float scale, uint64_t seed, uint64_t stream, uint64_t first);
+    // out = bf16 of x (finite), away from zero with the probability that makes its mean x. Bits as for dropout.
+    void (*store_random)(uint16_t *out, const float *x, size_t n, uint64_t seed, uint64_t stream, uint64_t first);
     void (*swiglu)(float *out, const float *gate, const float *up, size_t n);
     void (*swiglu_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up, size_t n);
     // Half-split rotation of x (2 half) by cos, sin (half); sign -1 undoes it.

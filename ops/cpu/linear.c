@@ -38,7 +38,7 @@ typedef struct LinearState {
 
 typedef struct Packed { // a weight in the kernel's layout
     dnnl_memory_desc_t desc;
-    int known, plain; // desc is there; it is that of the f32 master
+    int known, plain; // desc is there; it is that of the master
     int fresh;        // data is of `version`
     uint64_t version;
     void *data; // kept, or NULL
@@ -135,6 +135,14 @@ static dnnl_memory_desc_t rows_desc(int kind, dnnl_data_type_t type, int64_t row
     return kind == FORWARD ? plain(type, I, rows, 1, I) : plain(type, rows, I, I, 1);
 }
 
+static dnnl_data_type_t master_type(const Matrix *w) {
+    return w->half ? dnnl_bf16 : dnnl_f32;
+}
+
+static const void *master(const Matrix *w) {
+    return w->half ? (const void *)w->half : (const void *)w->w;
+}
+
 // The layout the kernel asks for is taken from a product of typical height and then used for all heights.
 static Packed *packed_learn(Ops *ops, Matrix *w, int kind) {
     if (!w->cache) w->cache = mem_zalloc(1, sizeof *w->cache);
@@ -148,8 +156,8 @@ static Packed *packed_learn(Ops *ops, Matrix *w, int kind) {
     dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
     p->desc = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     dnnl_primitive_desc_destroy(pd);
-    dnnl_memory_desc_t master = rows_desc(kind, dnnl_f32, w->O, w->I);
-    p->plain = !w->read && dnnl_memory_desc_equal(&p->desc, &master);
+    dnnl_memory_desc_t as_kept = rows_desc(kind, master_type(w), w->O, w->I);
+    p->plain = !w->read && dnnl_memory_desc_equal(&p->desc, &as_kept);
     p->known = 1;
     return p;
 }
@@ -198,14 +206,14 @@ static void pack(Ops *ops, const Matrix *w, int kind, const dnnl_memory_desc_t *
         pack_read(ops, w, kind, desc, to);
         return;
     }
-    dnnl_memory_desc_t master = rows_desc(kind, dnnl_f32, w->O, w->I);
-    reorder(ops, &master, w->w, desc, to);
+    dnnl_memory_desc_t from = rows_desc(kind, master_type(w), w->O, w->I);
+    reorder(ops, &from, master(w), desc, to);
 }
 
 // The copy for forward products: kept, unless the weight streams (then in `ops->shared`, until the caller resets it).
 static const void *packed_forward(Ops *ops, Matrix *w) {
     Packed *p = packed_learn(ops, w, FORWARD);
-    if (p->plain) return w->w;
+    if (p->plain) return master(w);
     const size_t bytes = (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64;
     if (w->stream) {
         void *to = arena_get(&ops->shared, bytes, 1);
@@ -229,7 +237,7 @@ static const void *packed_forward(Ops *ops, Matrix *w) {
 // and mostly still in the cache when that reads it, so a second kept copy would cost memory and win no time.
 static const void *packed_backward(Ops *ops, Matrix *w) {
     Packed *p = packed_learn(ops, w, BACKWARD_INPUT), *forward = packed_learn(ops, w, FORWARD);
-    if (p->plain) return w->w;
+    if (p->plain) return master(w);
     void *to = arena_get(&ops->shared, (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64, 1);
     if (w->stream || forward->plain) {
         pack(ops, w, BACKWARD_INPUT, &p->desc, to);

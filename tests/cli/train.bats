@@ -69,6 +69,23 @@ END
         --data "$WORLD/world/data" --out "$TMP/other" --lora-rank 4 --lora-targets q,head
 }
 
+@test "sft --recompute: the same bytes" {
+    train sft kept --model "$WORLD/sft" "${quick[@]}" --max-steps 4
+    train sft again --model "$WORLD/sft" "${quick[@]}" --max-steps 4 --recompute
+    cmp "$TMP/kept/model.safetensors" "$TMP/again/model.safetensors"
+}
+
+@test "sft --lean: learns, the same seed gives the same bytes; what it cannot do is refused" {
+    refuses 2 "*--lean is for training the whole model*" "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" \
+        --out "$TMP/other" --lean --lora-rank 4
+    refuses 2 "*--lean needs --dtype bf16*" "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" \
+        --out "$TMP/other" --lean --dtype f32
+    "$LATENTR3" score --model "$WORLD/sft" --data "$WORLD/world/data" --split valid --max-rows 1 --dtype bf16 || skip "no bf16 here"
+    for run in lean again; do train sft $run --model "$WORLD/sft" "${quick[@]:0:8}" --max-steps 6 --lean --dtype bf16; done
+    cmp "$TMP/lean/model.safetensors" "$TMP/again/model.safetensors"
+    jq -e '.validation_loss_kept < .validation_loss_before' "$TMP/lean/metrics.json"
+}
+
 @test "rl: only the latent layer changes, the better model is kept" {
     train rl rl --model "$WORLD/sft" --max-steps 3 --batch 8 --samples 4 --warmup 1 --lr 1e-2 --eval-rows 20 --dtype f32 --threads 1
     jq -se 'map(select(.event == "step")) | length == 3 and all(.reward_mean < 0 and .advantage_norm >= 0
