@@ -51,7 +51,7 @@ static int open_examples(Bench *b, int rl, Err *err) {
                       PROMPT_TRAIN_TOKENS, err))
         return -1;
     b->opened = OPENED_EXAMPLES;
-    int slots = rl ? rl_slots(&b->examples, m->config.thoughts, o->batch, o->samples, micro_rows(o, rl))
+    int slots = rl ? rollout_slots(&b->examples, m->config.thoughts, o->batch, o->samples, micro_rows(o, rl))
                    : sft_slots(&b->examples, m->config.thoughts, micro_rows(o, rl));
     if (session_init(&b->session, m, slots, err)) return -1;
     b->session.recompute = o->recompute;
@@ -80,7 +80,7 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
     Optimizer optimizer;
     OptimizerOptions adamw = {.lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .schedule = SCHEDULE_CONSTANT};
     if (optimizer_init(&optimizer, m, &adamw, err)) return -1;
-    RlMethod method = {.samples = K, .sigma = o->sigma, .epsilon_low = 0.2, .epsilon_high = 0.28};
+    const RlMethod method = {.rollout = {.samples = K, .sigma = o->sigma}};
     float *noise = mem_alloc(rl ? (size_t)o->batch * (size_t)K * (size_t)c->D : 1, sizeof *noise);
     uint32_t *index = all_rows(n);
     int64_t before = 0;
@@ -89,7 +89,7 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
         if (first == 0) f->seconds = log_seconds(), before = b->session.tokens_run;
         if (rl) {
             rng_normal(noise, (size_t)rows * (size_t)K * (size_t)c->D, (uint64_t)o->seed, RNG_NOISE, 0);
-            rl_examples(&b->session, &b->examples, index + at, rows, &method, noise, NULL, micro_rows(o, rl), 1, NULL, NULL);
+            rl_examples(&b->session, &b->examples, index + at, rows, &method, noise, NULL, micro_rows(o, rl), NULL, NULL);
         } else {
             sft_update(&b->session, &b->examples, index + at, rows, micro_rows(o, rl), 1, NULL);
         }

@@ -22,8 +22,7 @@ enum {
     CMD_SYNTH = 1 << 9,
     CMD_BENCH = 1 << 10,
     CMD_CATALOG = 1 << 11,
-    CMD_SASREC = 1 << 12,
-    CMD_SERVE = 1 << 13
+    CMD_SASREC = 1 << 12
 };
 
 typedef struct Options Options;
@@ -87,9 +86,10 @@ struct Options {
     const char *lora_targets; // "q,k,v,o,gate,up,down", some of these
 
     // rl
-    int samples, sigma_relative, advantage_window, eval_rows;
+    int samples, sigma_relative, advantage_window, eval_rows, inner;
     double sigma, epsilon_low, epsilon_high, beta;
     const char *advantage; // "batch", "group", "group-mean"
+    const char *objective; // "token", "latent"
 
     // sasrec
     const char *loss, *activation;                                 // "ce", "bce"; "relu", "gelu"
@@ -100,10 +100,6 @@ struct Options {
     int beams, k, exclude_seen;
     double length_penalty;
     TextList history, history_id;
-
-    // serve
-    const char *host, *api_key_file; // api_key_file: or NULL
-    int port, max_beams, queue;
 
     // prepare
     const char *format, *item_file, *title_rules, *from, *until;

@@ -238,6 +238,16 @@ int llm_train(Llm *m, unsigned groups, Err *err) {
     return 0;
 }
 
+size_t llm_train_range(const Llm *m, size_t *count) {
+    const size_t *begin = m->params.begin;
+    int first = 0, end = PARAM_GROUPS;
+    while (first < PARAM_GROUPS && !m->train[first]) first++;
+    while (end > first && !m->train[end - 1]) end--;
+    for (int g = first; g < end; g++) CHECK(m->train[g] || begin[g] == begin[g + 1]);
+    *count = begin[end] - begin[first];
+    return begin[first];
+}
+
 void llm_zero_gradients(Llm *m) {
     for (int g = 0; g < PARAM_GROUPS; g++)
         if (m->train[g])

@@ -71,6 +71,8 @@ int llm_train(Llm *m, unsigned groups, Err *err);
 static inline int llm_network_trains(const Llm *m) {
     return m->train[PARAMS_BACKBONE] || m->train[PARAMS_LORA];
 }
+// The groups that train stand side by side: one range of the block, from what this returns. CHECKs that.
+size_t llm_train_range(const Llm *m, size_t *count);
 void llm_zero_gradients(Llm *m);
 // To be called when weights were written: the kernels' own copies are made again.
 void llm_changed(Llm *m, ParamGroup group);

@@ -17,7 +17,7 @@ typedef struct Adapters {
     unsigned targets;
 } Adapters;
 
-enum { PROMPTS = 3, PROMPT_MOST = 16, ANSWER_MOST = 5, SAMPLES_MOST = 4 };
+enum { PROMPTS = 3, PROMPT_MOST = 16, ANSWER_MOST = 5, SAMPLES_MOST = 4, THOUGHT_MOST = 64 };
 
 typedef struct Bench { // a tiny model, a few short rows, and the reference over the same weights
     Ops *ops;
@@ -28,6 +28,7 @@ typedef struct Bench { // a tiny model, a few short rows, and the reference over
     int32_t prompt[PROMPTS][PROMPT_MOST], answer[PROMPTS][ANSWER_MOST]; // the whole prompt, instruction included
     int prompt_len[PROMPTS], answer_len[PROMPTS];
     RefModel ref;
+    double entry_step; // of the differences at a tensor's largest entry
 } Bench;
 
 // Rows 0 and 1 share an instruction of 4 tokens, row 2 is a root of its own; prompts of 9, 6 and 12 tokens.
@@ -78,6 +79,7 @@ static void bench_open(Bench *b, const char *folder, Method method, Adapters lor
     OK(session_init(&b->s, &b->llm, 512, &err));
     bench_rows(b);
     ref_model_init(&b->ref, &b->llm);
+    b->entry_step = 1e-4;
 }
 
 static void bench_close(Bench *b) {
@@ -125,7 +127,8 @@ static void check_tensor(Bench *b, Loss *loss, void *context, const Param *p) {
             direction[i] = way == 1 ? i == largest : (double)random[i];
             have += direction[i] * (double)got[i];
         }
-        golden_close(have, along(b, loss, context, p, direction, way == 1 ? 1e-4 : 1e-6), 5e-5 * norm + 1e-8, p->name, way);
+        golden_close(have, along(b, loss, context, p, direction, way == 1 ? b->entry_step : 1e-6), 5e-5 * norm + 1e-8, p->name,
+                     way);
     }
     free(got), free(random), free(direction);
 }
@@ -194,134 +197,320 @@ typedef struct RlCase {
     int samples, relative, window;
     AdvantageScope scope;
     double beta;
+    ObjectiveKind objective;
+    int moved;       // of a second inner update: the weights have moved since the samples were drawn
+    unsigned groups; // what trains; 0: LatentRATT
+    int rank;        // of adapters
 } RlCase;
 
-typedef struct Surrogate { // what the gradient of one update is the gradient of: everything but `logprob` is frozen
+typedef struct Sampled { // what a policy says of the samples
+    double logprob[PROMPTS][SAMPLES_MOST][ANSWER_MOST];
+    double thought[PROMPTS][THOUGHT_MOST];
+} Sampled;
+
+typedef struct Descent { // what the gradient of one inner update is the gradient of: everything but the policy is frozen
     Bench *b;
     const RlCase *c;
     double *noise; // (PROMPTS, K, D) as it is added
-    double old[PROMPTS][SAMPLES_MOST][ANSWER_MOST], reference[PROMPTS][SAMPLES_MOST][ANSWER_MOST];
+    double sigma[PROMPTS];
+    Sampled old, reference;
     double advantage[PROMPTS * SAMPLES_MOST];
-} Surrogate;
+} Descent;
 
-static void surrogate_logprobs(const Surrogate *s, double logprob[PROMPTS][SAMPLES_MOST][ANSWER_MOST]) {
+static void sampled(const Descent *s, Sampled *out) {
     const Bench *b = s->b;
     const size_t D = (size_t)b->llm.config.D, K = (size_t)s->c->samples;
     double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + CONFIG_THOUGHTS) * D);
     for (int r = 0; r < PROMPTS; r++) {
         int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
-        for (size_t k = 0; k < K; k++)
-            ref_answer(&b->ref, logprob[r][k], x, T, b->answer[r], b->answer_len[r], s->noise + ((size_t)r * K + k) * D);
+        memcpy(out->thought[r], x + (size_t)(T - 1) * D, D * sizeof(double));
+        for (size_t k = 0; k < K && s->c->objective == OBJECTIVE_TOKEN; k++)
+            ref_answer(&b->ref, out->logprob[r][k], x, T, b->answer[r], b->answer_len[r], s->noise + ((size_t)r * K + k) * D);
     }
     free(x);
 }
 
+static double clipped(double ratio, double advantage) {
+    const double bounded = ratio < 0.8 ? 0.8 : ratio > 1.28 ? 1.28 : ratio;
+    return ratio * advantage < bounded * advantage ? ratio * advantage : bounded * advantage;
+}
+
 // Method, section 4: the clipped surrogate and the k3 estimate of the KL, means over a prompt's K A tokens, then over prompts.
-static double surrogate_loss(void *context) {
-    const Surrogate *s = context;
-    double logprob[PROMPTS][SAMPLES_MOST][ANSWER_MOST], loss = 0;
+static double token_loss(const Descent *s, const Sampled *now) {
     const int K = s->c->samples;
-    surrogate_logprobs(s, logprob);
+    double loss = 0;
     for (int r = 0; r < PROMPTS; r++)
         for (int k = 0; k < K; k++)
             for (int i = 0; i < s->b->answer_len[r]; i++) {
-                double lp = logprob[r][k][i], ratio = exp(lp - s->old[r][k][i]), A = s->advantage[r * K + k],
-                       clipped = ratio < 0.8    ? 0.8
-                                 : ratio > 1.28 ? 1.28
-                                                : ratio,
-                       d = s->reference[r][k][i] - lp, gain = ratio * A < clipped * A ? ratio * A : clipped * A;
+                double lp = now->logprob[r][k][i], d = s->reference.logprob[r][k][i] - lp,
+                       gain = clipped(exp(lp - s->old.logprob[r][k][i]), s->advantage[r * K + k]);
                 loss += (-gain + s->c->beta * (exp(d) - d - 1)) / (PROMPTS * K * s->b->answer_len[r]);
             }
     return loss;
 }
 
-// The noise as it is added to the last thought of each prompt, none for the first sample.
-static void surrogate_noise(Surrogate *s, const float *unit, double sigma) {
-    const Bench *b = s->b;
-    const int D = b->llm.config.D, K = s->c->samples;
-    double *x = malloc(sizeof(double) * (size_t)(PROMPT_MOST + CONFIG_THOUGHTS) * (size_t)D);
+// Section 9: the same of the Gaussians' densities, a mean over the K - 1 draws, and their KL.
+static double latent_loss(const Descent *s, const Sampled *now) {
+    const int K = s->c->samples, D = s->b->llm.config.D;
+    double loss = 0;
     for (int r = 0; r < PROMPTS; r++) {
-        int T = ref_think(&b->ref, x, b->prompt[r], b->prompt_len[r]);
-        double squares = 0;
-        for (int d = 0; d < D; d++) squares += x[(T - 1) * D + d] * x[(T - 1) * D + d];
-        for (int i = 0; i < K * D; i++)
-            s->noise[r * K * D + i] =
-                i < D ? 0 : sigma * (s->c->relative ? sqrt(squares / D) : 1) * (double)unit[r * K * D + i];
+        const double variance = s->sigma[r] * s->sigma[r];
+        double kl = 0;
+        for (int k = 1; k < K; k++) {
+            double density = 0, before = 0;
+            for (int d = 0; d < D; d++) {
+                const double z = s->noise[(r * K + k) * D + d], at = s->old.thought[r][d] + z - now->thought[r][d];
+                density -= at * at / (2 * variance), before -= z * z / (2 * variance);
+            }
+            loss -= clipped(exp(density - before), s->advantage[r * K + k]) / (PROMPTS * (K - 1));
+        }
+        for (int d = 0; d < D; d++) kl += pow(now->thought[r][d] - s->reference.thought[r][d], 2) / (2 * variance);
+        loss += s->c->beta * kl / PROMPTS;
     }
-    free(x);
+    return loss;
 }
 
-static void check_rewards(const Surrogate *s, const double *reward) {
+static double descent_loss(void *context) {
+    const Descent *s = context;
+    Sampled now;
+    sampled(s, &now);
+    return s->c->objective == OBJECTIVE_TOKEN ? token_loss(s, &now) : latent_loss(s, &now);
+}
+
+// The noise as it is added to the last thought of each prompt, none for the first sample.
+static void descent_noise(Descent *s, const float *unit, double sigma) {
+    const int D = s->b->llm.config.D, K = s->c->samples;
+    for (int r = 0; r < PROMPTS; r++) {
+        double squares = 0;
+        for (int d = 0; d < D; d++) squares += s->old.thought[r][d] * s->old.thought[r][d];
+        s->sigma[r] = sigma * (s->c->relative ? sqrt(squares / D) : 1);
+        for (int i = 0; i < K * D; i++) s->noise[r * K * D + i] = i < D ? 0 : s->sigma[r] * (double)unit[r * K * D + i];
+    }
+}
+
+static void check_rewards(const Descent *s, const double *reward) {
     const int K = s->c->samples;
     double want[PROMPTS * SAMPLES_MOST], advantage[PROMPTS * SAMPLES_MOST];
     for (int r = 0; r < PROMPTS; r++)
         for (int k = 0; k < K; k++) {
             double sum = 0;
-            for (int i = 0; i < s->b->answer_len[r]; i++) sum += s->old[r][k][i];
+            for (int i = 0; i < s->b->answer_len[r]; i++) sum += s->old.logprob[r][k][i];
             want[r * K + k] = -exp(-sum / s->b->answer_len[r]);
             golden_close(reward[r * K + k], want[r * K + k], -1e-5 * want[r * K + k], "reward", r * K + k);
         }
-    RlMethod m = {.samples = K, .scope = s->c->scope, .window = s->c->window};
-    advantage_of(m.scope, m.window, want, PROMPTS, m.samples, advantage);
+    advantage_of(s->c->scope, s->c->window, want, PROMPTS, K, advantage);
     for (int i = 0; i < PROMPTS * K; i++)
         golden_close(s->advantage[i], advantage[i], 1e-4 * fmax(1, fabs(advantage[i])), "advantage", i);
 }
 
-static void check_rl(const char *folder, const RlCase *c, int micro_rows) {
+// The trained weights of the model, and of the reference, moved by `step` times a normal number.
+static void move_weights(Bench *b, double step, uint64_t stream, float *host) {
+    size_t count, begin = llm_train_range(&b->llm, &count);
+    rng_normal(host, count, 23, stream, 0);
+    for (size_t i = 0; i < count; i++) host[i] = (float)(b->ref.w[begin + i] + step * (double)host[i]);
+}
+
+static void set_reference(Bench *b, const float *host) {
+    size_t count, begin = llm_train_range(&b->llm, &count);
+    for (size_t i = 0; i < count; i++) b->ref.w[begin + i] = (double)host[i];
+    ref_model_merge(&b->ref);
+}
+
+// As an optimizer would: the weights on the device are others now.
+static void set_model(Bench *b, const float *host) {
+    size_t count, begin = llm_train_range(&b->llm, &count);
+    ops_upload(b->ops, b->llm.w + begin, host, count * sizeof(float));
+    for (int g = 0; g < PARAM_GROUPS; g++)
+        if (b->llm.train[g]) llm_changed(&b->llm, (ParamGroup)g);
+}
+
+// The gradient of the first inner update, or of one after the weights have moved.
+static Surrogate descend(Descent *s, const RlMethod *m, const float *unit, float *reference, const float *moved, int micro_rows,
+                         double *reward) {
+    Bench *b = s->b;
+    Rollout u;
+    const SessionMark mark = session_mark(&b->s);
+    rollout_init(&u, &b->s, &b->examples, b->index, PROMPTS, &m->rollout, &m->objective, micro_rows);
+    const int taken = rollout_linear(&u) && !moved;
+    rollout_draw(&u, unit, taken);
+    advantage_of(m->scope, m->window, u.reward, PROMPTS, u.K, u.advantage);
+    if (m->objective.beta > 0) rollout_reference(&u, reference);
+    memcpy(reward, u.reward, sizeof(double) * (size_t)(PROMPTS * u.K));
+    memcpy(s->advantage, u.advantage, sizeof(double) * (size_t)(PROMPTS * u.K));
+    if (moved) set_model(b, moved), set_reference(b, moved);
+    Surrogate sum = rollout_gradient(&u, moved != NULL, taken);
+    session_reset(&b->s, mark);
+    return sum;
+}
+
+// Returns how many terms the clip stopped.
+static int64_t check_rl(const char *folder, const RlCase *c, int micro_rows) {
     Err err = {0};
     Bench b;
-    bench_open(&b, folder, c->method, (Adapters){0});
-    OK(llm_train(&b.llm, TRAIN_LATENT, &err));
-    const size_t begin = b.llm.params.begin[PARAMS_LATENT], count = b.llm.params.total - begin,
-                 noises = (size_t)(PROMPTS * c->samples * b.llm.config.D);
-    Surrogate s = {.b = &b, .c = c, .noise = malloc(noises * sizeof(double))};
-    float *unit = malloc(noises * sizeof(float)), *reference = malloc(count * sizeof(float));
+    bench_open(&b, folder, c->method, (Adapters){c->rank, c->rank ? 127 : 0});
+    OK(llm_train(&b.llm, c->groups ? c->groups : TRAIN_LATENT, &err));
+    const int K = c->samples;
+    const size_t noises = (size_t)(PROMPTS * K * b.llm.config.D);
+    size_t count, begin = llm_train_range(&b.llm, &count);
+    Descent s = {.b = &b, .c = c, .noise = calloc(noises, sizeof(double))};
+    float *unit = malloc(noises * sizeof(float)), *reference = malloc(count * sizeof(float)),
+          *policy = malloc(count * sizeof(float)), *moved = malloc(count * sizeof(float));
     double reward[PROMPTS * SAMPLES_MOST];
-    RlMethod m = {.samples = c->samples,
-                  .sigma = 1.5,
-                  .sigma_relative = c->relative,
-                  .scope = c->scope,
-                  .window = c->window,
-                  .epsilon_low = 0.2,
-                  .epsilon_high = 0.28,
-                  .beta = c->beta};
+    const RlMethod m = {
+        .rollout = {.samples = K, .sigma = 1.5, .sigma_relative = c->relative},
+        .objective = {.kind = c->objective, .epsilon_low = 0.2, .epsilon_high = 0.28, .beta = c->beta},
+        .scope = c->scope,
+        .window = c->window,
+    };
     rng_normal(unit, noises, 23, 1, 0);
-    rng_normal(reference, count, 23, 2, 0); // another policy: every weight moved by 0.05
-    for (size_t i = 0; i < count; i++) reference[i] = (float)b.ref.w[begin + i] + 0.05f * reference[i];
-    surrogate_noise(&s, unit, m.sigma);
-    surrogate_logprobs(&s, s.old);
-    double *policy = malloc(count * sizeof(double));
-    memcpy(policy, b.ref.w + begin, count * sizeof(double));
-    for (size_t i = 0; i < count; i++) b.ref.w[begin + i] = (double)reference[i];
-    surrogate_logprobs(&s, s.reference);
-    memcpy(b.ref.w + begin, policy, count * sizeof(double));
+    ops_download(b.ops, policy, b.llm.w + begin, count * sizeof(float));
+    move_weights(&b, 0.05, 2, reference); // another policy
+    move_weights(&b, c->groups & TRAIN_BACKBONE ? 0.003 : 0.02, 3, moved);
+    sampled(&s, &s.old);
+    descent_noise(&s, unit, m.rollout.sigma);
+    sampled(&s, &s.old);
+    set_reference(&b, reference);
+    sampled(&s, &s.reference);
+    set_reference(&b, policy);
 
-    RlFigures f = rl_examples(&b.s, &b.examples, b.index, PROMPTS, &m, unit, reference, micro_rows, 1, reward, s.advantage);
-    check_rewards(&s, reward);
-    double loss = surrogate_loss(&s);
-    golden_close(f.loss, loss, 1e-5 * fabs(loss) + 1e-6, "loss", 0);
-    if (c->beta > 0 && !(f.kl > 1e-4)) fail_msg("the reference is another policy, and the KL is %g", f.kl);
-    assert_int_equal(check_tensors(&b, surrogate_loss, &s), 6);
-    free(s.noise), free(unit), free(reference), free(policy);
+    Surrogate sum = descend(&s, &m, unit, reference, c->moved ? moved : NULL, micro_rows, reward);
+    if (c->objective == OBJECTIVE_TOKEN) check_rewards(&s, reward);
+    if (c->moved == (sum.ratio_min == 1 && sum.ratio_max == 1)) fail_msg("ratios from %g to %g", sum.ratio_min, sum.ratio_max);
+    double loss = descent_loss(&s);
+    // A ratio that moved holds the roundings of two log-probabilities of about -9: 1e-6 each.
+    golden_close(objective_loss(&m.objective, &sum), loss, (c->moved ? 4e-5 : 1e-5) * fabs(loss) + 1e-6, "loss", 0);
+    if (c->beta > 0 && !(sum.kl > 1e-4)) fail_msg("the reference is another policy, and the KL is %g", sum.kl);
+    if (c->moved) b.entry_step = 1e-6; // or a token's ratio crosses an edge of the clip on the way
+    const int tensors = check_tensors(&b, descent_loss, &s);
+    assert_int_equal(tensors, c->rank ? 6 + 14 * b.llm.config.L : c->groups & TRAIN_BACKBONE ? b.llm.params.n : 6);
+    free(s.noise), free(unit), free(reference), free(policy), free(moved);
     bench_close(&b);
+    return sum.clipped;
+}
+
+static int64_t check_cases(const RlCase *cases, size_t n) {
+    int64_t stopped = 0;
+    for (size_t i = 0; i < n; i++) stopped += check_rl(folders[i % 2], &cases[i], i % 3 == 0 ? 1 : i % 3 == 1 ? 1 << 20 : 25);
+    return stopped;
 }
 
 static void rl_by_differences(void **state) {
     (void)state;
     const RlCase cases[] = {
-        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0},   // gradients taken once, weighted afterwards
-        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP, 0.5}, // twice through, for the KL
-        {{2, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0},   // through the answers to the first thought
-        {{2, 0, 0, 0}, 4, 0, 2, ADVANTAGE_BATCH, 0.5},
-        {{3, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5},
-        {{1, 4, 0, 0}, 2, 0, 1, ADVANTAGE_BATCH, 0},
-        {{2, 3, 0, 0}, 2, 1, 0, ADVANTAGE_BATCH, 0},
-        {{8, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0},
-        {{1, 0, 0, 1}, 3, 0, 0, ADVANTAGE_BATCH, 0}, // the answer sees the thoughts alone
-        {{3, 0, 0, 1}, 2, 0, 0, ADVANTAGE_GROUP_MEAN, 0.5},
+        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},   // gradients taken once, weighted afterwards
+        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0}, // twice through, for the KL
+        {{2, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},   // through the answers to the first thought
+        {{2, 0, 0, 0}, 4, 0, 2, ADVANTAGE_BATCH, 0.5, 0, 0, 0, 0},
+        {{3, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0},
+        {{1, 4, 0, 0}, 2, 0, 1, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{2, 3, 0, 0}, 2, 1, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{8, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{1, 0, 0, 1}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0}, // the answer sees the thoughts alone
+        {{3, 0, 0, 1}, 2, 0, 0, ADVANTAGE_GROUP_MEAN, 0.5, 0, 0, 0, 0},
+        {{4, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{5, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0, 0, 0, 0, 0},
+        {{6, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{7, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_rl(folders[i % 2], &cases[i], i % 3 == 0 ? 1 : i % 3 == 1 ? 1 << 20 : 25);
+    check_cases(cases, sizeof cases / sizeof *cases);
+}
+
+// Inner updates after the first: the ratio has moved and the clip stops some tokens.
+static void inner_by_differences(void **state) {
+    (void)state;
+    const RlCase cases[] = {
+        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 1, 0, 0},
+        {{1, 0, 0, 0}, 3, 1, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, 0, 0},
+        {{2, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP_MEAN, 0, OBJECTIVE_TOKEN, 1, 0, 0},
+        {{1, 0, 0, 0}, 4, 0, 0, ADVANTAGE_GROUP, 0, OBJECTIVE_LATENT, 1, 0, 0},
+        {{3, 0, 0, 0}, 3, 1, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_LATENT, 1, 0, 0},
+    };
+    assert_true(check_cases(cases, sizeof cases / sizeof *cases) > 0);
+}
+
+static void latent_by_differences(void **state) {
+    (void)state;
+    const RlCase cases[] = {
+        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_LATENT, 0, 0, 0},
+        {{1, 0, 0, 0}, 3, 1, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_LATENT, 0, 0, 0},
+        {{2, 3, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP_MEAN, 0, OBJECTIVE_LATENT, 0, 0, 0},
+        {{8, 0, 0, 1}, 2, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_LATENT, 0, 0, 0},
+    };
+    check_cases(cases, sizeof cases / sizeof *cases);
+}
+
+// Joint RL: adapters or the whole model beside LatentRATT, through prompts and answers; and the backbone alone, its last hidden
+// state being the thought.
+static void joint_by_differences(void **state) {
+    (void)state;
+    const unsigned all = TRAIN_BACKBONE | TRAIN_LATENT, lora = TRAIN_LORA | TRAIN_LATENT;
+    const RlCase cases[] = {
+        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 0, all, 0},
+        {{2, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, all, 0},
+        {{1, 0, 0, 0}, 3, 1, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_LATENT, 1, all, 0},
+        {{1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 0, lora, 3},
+        {{1, 0, 0, 1}, 3, 0, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_TOKEN, 1, lora, 2},
+        {{1, 0, 1, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 1, all, 0},
+    };
+    check_cases(cases, sizeof cases / sizeof *cases);
+}
+
+// ---- the latent objective's direction ------------------------------------------------------------------------------------
+
+typedef struct RewardOf { // of the first row without noise
+    const Bench *b;
+    RewardKind kind;
+} RewardOf;
+
+static double clean_reward(void *context) {
+    const RewardOf *o = context;
+    const Bench *b = o->b;
+    double logprob[ANSWER_MOST], sum = 0, *x = malloc(sizeof(double) * (size_t)((PROMPT_MOST + 1) * b->llm.config.D));
+    int T = ref_think(&b->ref, x, b->prompt[0], b->prompt_len[0]);
+    ref_answer(&b->ref, logprob, x, T, b->answer[0], b->answer_len[0], NULL);
+    for (int i = 0; i < b->answer_len[0]; i++) sum += logprob[i] / b->answer_len[0];
+    free(x);
+    return o->kind == REWARD_PERPLEXITY ? -exp(-sum) : sum;
+}
+
+// The mean of the score A_k z_k / sigma^2 over many draws is the gradient of the reward itself (method, section 9), seen at the
+// bias of the values, whose gradient is that of the thought: with 8192 draws of 48 numbers the cosine is about
+// 1 / sqrt(1 + 49 / 8192) = .997.
+static void latent_follows_the_reward(void **state) {
+    (void)state;
+    enum { K = 512, ROUNDS = 16, WIDTH = 48 };
+    for (int kind = REWARD_PERPLEXITY; kind <= REWARD_LOGPROB; kind++) {
+        Err err = {0};
+        Bench b;
+        bench_open(&b, folders[1], (Method){1, 0, 0, 0}, (Adapters){0});
+        assert_int_equal(b.llm.config.D, WIDTH);
+        OK(llm_train(&b.llm, TRAIN_LATENT, &err));
+        session_free(&b.s);
+        OK(session_init(&b.s, &b.llm, rollout_slots(&b.examples, 1, 1, K, 1), &err));
+        const RlMethod m = {.rollout = {.samples = K, .sigma = 0.1, .sigma_relative = 1, .reward = (RewardKind)kind},
+                            .objective = {.kind = OBJECTIVE_LATENT, .epsilon_low = 0.2, .epsilon_high = 0.28},
+                            .scope = ADVANTAGE_GROUP_MEAN};
+        float *unit = malloc(sizeof(float) * K * WIDTH), got[WIDTH];
+        for (int round = 0; round < ROUNDS; round++) {
+            rng_normal(unit, K * WIDTH, 31, (uint64_t)round, 0);
+            rl_examples(&b.s, &b.examples, b.index, 1, &m, unit, NULL, 1 << 20, NULL, NULL);
+        }
+        const Param *bias = params_find(&b.llm.params, "attention.value.bias");
+        ops_download(b.ops, got, b.llm.dw + bias->offset, sizeof got);
+        RewardOf reward = {&b, (RewardKind)kind};
+        double dot = 0, ours = 0, truth = 0;
+        for (int d = 0; d < WIDTH; d++) {
+            double direction[WIDTH] = {0};
+            direction[d] = 1;
+            const double slope = along(&b, clean_reward, &reward, bias, direction, 1e-5), ascent = -(double)got[d] / ROUNDS;
+            dot += ascent * slope, ours += ascent * ascent, truth += slope * slope;
+        }
+        const double cosine = dot / sqrt(ours * truth), length = sqrt(ours / truth);
+        if (!(cosine > 0.98)) fail_msg("reward %d: cosine %.4f", kind, cosine);
+        if (!(length > 0.9 && length < 1.1)) fail_msg("reward %d: %.4f times the gradient's length", kind, length);
+        free(unit);
+        bench_close(&b);
+    }
 }
 
 // ---- the attention of a thought -------------------------------------------------------------------------------------
@@ -358,7 +547,9 @@ static void thought_weights(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences), cmocka_unit_test(lora_by_differences),
-                                       cmocka_unit_test(rl_by_differences), cmocka_unit_test(thought_weights)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences),        cmocka_unit_test(lora_by_differences),
+                                       cmocka_unit_test(rl_by_differences),         cmocka_unit_test(inner_by_differences),
+                                       cmocka_unit_test(latent_by_differences),     cmocka_unit_test(joint_by_differences),
+                                       cmocka_unit_test(latent_follows_the_reward), cmocka_unit_test(thought_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,7 +90,7 @@ static OptimizerOptions adam(double lr, Schedule schedule) {
 }
 
 static RlMethod rl_method(double sigma) {
-    return (RlMethod){.samples = 4, .sigma = sigma, .epsilon_low = 0.2, .epsilon_high = 0.28};
+    return (RlMethod){.rollout = {.samples = 4, .sigma = sigma}, .objective = {.epsilon_low = 0.2, .epsilon_high = 0.28}};
 }
 
 // ---- the same run ---------------------------------------------------------------------------------------------------
@@ -115,9 +115,9 @@ static float *rl_weights(int threads, int micro_rows, double beta, Run *told) {
     Run r;
     LoopReport report;
     run_open(&r, llama, threads);
-    RlOptions o = {loop_of(&r, 4, 2), adam(1e-3, SCHEDULE_COSINE), rl_method(1.5)};
+    RlOptions o = {loop_of(&r, 4, 2), adam(1e-3, SCHEDULE_COSINE), rl_method(1.5), TRAIN_LATENT};
     o.loop.micro_rows = micro_rows;
-    o.method.beta = beta;
+    o.method.objective.beta = beta;
     OK(rl_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
     assert_int_equal(report.steps, 4);
     float *w = weights_of(&r.g.llm);
@@ -170,7 +170,7 @@ static void noise_by_step_and_seed(void **state) {
         Run r;
         LoopReport report;
         run_open(&r, llama, 2);
-        RlOptions o = {loop_of(&r, 1, 3), adam(0, SCHEDULE_CONSTANT), rl_method(1.5)};
+        RlOptions o = {loop_of(&r, 1, 3), adam(0, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT};
         o.loop.seed = run == 2 ? 4 : 3;
         Examples row = r.g.examples;
         row.n = 1;
@@ -196,7 +196,7 @@ static void constant_rewards(void **state) {
         for (int window = 0; window < 3; window++) {
             m.scope = scope, m.window = window;
             for (int i = 0; i < 24; i++) reward[i] = -1234.5678;
-            advantage_of(m.scope, m.window, reward, 6, m.samples, advantage);
+            advantage_of(m.scope, m.window, reward, 6, m.rollout.samples, advantage);
             for (int i = 0; i < 24; i++) golden_close(advantage[i], 0, 1e-6, "advantage of a constant", i);
         }
 }
@@ -217,12 +217,13 @@ static void no_noise(void **state) {
             RlMethod m = rl_method(0);
             m.scope = scope ? ADVANTAGE_GROUP : ADVANTAGE_BATCH, m.window = 1;
             const int n = r.g.examples.n;
-            const size_t noises = (size_t)(n * m.samples * r.g.llm.config.D), bytes = r.g.llm.params.total * sizeof(float);
+            const size_t noises = (size_t)(n * m.rollout.samples * r.g.llm.config.D),
+                         bytes = r.g.llm.params.total * sizeof(float);
             float *z = malloc(noises * sizeof(float)), *before = weights_of(&r.g.llm);
             rng_normal(z, noises, 4, 4, 0);
             double advantage[64];
-            rl_examples(&r.s, &r.g.examples, r.g.index, n, &m, z, NULL, micro ? 1 << 10 : 1, 1, NULL, advantage);
-            for (int i = 0; i < n * m.samples; i++) golden_close(advantage[i], 0, 0, "advantage without noise", i);
+            rl_examples(&r.s, &r.g.examples, r.g.index, n, &m, z, NULL, micro ? 1 << 10 : 1, NULL, advantage);
+            for (int i = 0; i < n * m.rollout.samples; i++) golden_close(advantage[i], 0, 0, "advantage without noise", i);
             OptimizerStep s = optimizer_update(&o);
             golden_close(s.norm, 0, 0, "gradient norm", micro);
             float *after = weights_of(&r.g.llm);
@@ -268,7 +269,7 @@ static void stops_when_asked(void **state) {
             const SftOptions o = {loop_of(&r, 2, 5), adam(1e-3, SCHEDULE_CONSTANT)};
             OK(sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
         } else {
-            const RlOptions o = {loop_of(&r, 2, 5), adam(1e-3, SCHEDULE_CONSTANT), rl_method(1.5)};
+            const RlOptions o = {loop_of(&r, 2, 5), adam(1e-3, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT};
             OK(rl_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
         }
         assert_int_equal(report.interrupted, 1);
@@ -323,7 +324,7 @@ static void keeps_the_best(void **state) {
     run_close(&r);
 
     run_open(&r, llama, 2);
-    RlOptions rl = {loop_of(&r, 6, 1), adam(10, SCHEDULE_CONSTANT), rl_method(1.5)}; // a rate that ruins it
+    RlOptions rl = {loop_of(&r, 6, 1), adam(10, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT}; // a rate that ruins it
     rl.optimizer.warmup = 0;
     OK(rl_train(&r.s, &r.g.examples, &r.g.examples, &rl, &report, &err));
     assert_true(r.validation[1] > r.validation[0]);
@@ -351,7 +352,7 @@ static void stops_without_numbers(void **state) {
             const SftOptions o = {loop_of(&r, 6, 9), adam(1e-3, SCHEDULE_CONSTANT)};
             status = sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err);
         } else {
-            const RlOptions o = {loop_of(&r, 6, 9), adam(1e-3, SCHEDULE_CONSTANT), rl_method(1.5)};
+            const RlOptions o = {loop_of(&r, 6, 9), adam(1e-3, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT};
             status = rl_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err);
         }
         assert_int_equal(status, -1);

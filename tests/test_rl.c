@@ -12,7 +12,9 @@ static void check_rl(const char *folder, AdvantageScope scope, int share, int mi
     const char *section = scope == ADVANTAGE_BATCH ? "rl_batch" : "rl_group";
     const Tensor *noise = safetensors_find(&g.values, "rl.noise");
     const int n = g.examples.n, K = (int)noise->dims[1];
-    RlMethod m = {.samples = K, .sigma = 1, .scope = scope, .epsilon_low = .2, .epsilon_high = .28, .beta = beta};
+    const RlMethod m = {.rollout = {.samples = K, .sigma = 1},
+                        .objective = {.epsilon_low = .2, .epsilon_high = .28, .beta = beta},
+                        .scope = scope};
     Session s;
     OK(session_init(&s, &g.llm, 8192, &err));
     OK(llm_train(&g.llm, TRAIN_LATENT, &err));
@@ -22,7 +24,7 @@ static void check_rl(const char *folder, AdvantageScope scope, int share, int mi
     float *reference = malloc(count * sizeof(float)); // the policy itself: the KL and its gradient are zero
     ops_download(g.ops, reference, g.llm.w + latent, count * sizeof(float));
     double *R = malloc(sizeof(double) * (size_t)(n * K)), *A = malloc(sizeof(double) * (size_t)(n * K));
-    RlFigures f = rl_examples(&s, &g.examples, g.index, n, &m, z, reference, micro_rows, 1, R, A);
+    RlFigures f = rl_examples(&s, &g.examples, g.index, n, &m, z, reference, micro_rows, R, A);
     json_t *want = json_object_get(g.json, section);
     for (int i = 0; i < n * K; i++) {
         double r = json_number_value(
@@ -66,11 +68,11 @@ static void relative_noise_is_shared(void **state) {
     ops_download(g.ops, reference, g.llm.w + latent, count * sizeof(float));
     for (size_t i = 0; i < count; i++) reference[i] *= 1.5f; // its thoughts are larger
     rng_normal(noise, 4 * D, 7, RNG_NOISE, 0);
-    RlMethod m = {.samples = 4, .sigma = 0.3, .sigma_relative = 1, .beta = 0.1};
-    RlFigures relative = rl_examples(&s, &g.examples, g.index, 1, &m, noise, reference, 4096, 1, NULL, NULL);
-    m.sigma_relative = 0;
-    m.sigma = 0.3 * relative.thought_norm / sqrt((double)D);
-    RlFigures absolute = rl_examples(&s, &g.examples, g.index, 1, &m, noise, reference, 4096, 0, NULL, NULL);
+    RlMethod m = {.rollout = {.samples = 4, .sigma = 0.3, .sigma_relative = 1}, .objective = {.beta = 0.1}};
+    RlFigures relative = rl_examples(&s, &g.examples, g.index, 1, &m, noise, reference, 4096, NULL, NULL);
+    m.rollout.sigma_relative = 0;
+    m.rollout.sigma = 0.3 * relative.thought_norm / sqrt((double)D);
+    RlFigures absolute = rl_examples(&s, &g.examples, g.index, 1, &m, noise, reference, 4096, NULL, NULL);
     assert_true(relative.kl > 1e-6);
     golden_close(relative.kl, absolute.kl, 1e-5 * absolute.kl, "kl", 0);
     golden_close(relative.loss, absolute.loss, 1e-6, "loss", 0);

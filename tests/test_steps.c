@@ -148,17 +148,15 @@ static void check_rl(const char *folder, int share, int micro_rows) {
     OK(llm_train(&t.g.llm, TRAIN_LATENT, &err));
     optimizer_open(&t, &o, "rl", SCHEDULE_COSINE);
     const Tensor *noise = safetensors_find(&t.values, "rl.noise"); // (steps, rows, samples, D)
-    const RlMethod m = {.samples = (int)number(&t, "samples"),
-                        .sigma = number(&t, "sigma"),
-                        .scope = ADVANTAGE_BATCH,
-                        .epsilon_low = 0.2,
-                        .epsilon_high = 0.28};
+    const RlMethod m = {.rollout = {.samples = (int)number(&t, "samples"), .sigma = number(&t, "sigma")},
+                        .objective = {.epsilon_low = 0.2, .epsilon_high = 0.28},
+                        .scope = ADVANTAGE_BATCH};
     const size_t each = noise->count / (size_t)o.options.steps;
     float *z = malloc(each * sizeof(float));
     for (int step = 0; step < o.options.steps; step++) {
         tensor_to_f32(z, noise, (size_t)step * each, each);
-        RlFigures f = rl_examples(&t.s, &t.g.examples, t.g.index, t.g.examples.n, &m, z, NULL, micro_rows, 1, NULL, NULL);
-        OptimizerStep s = optimizer_update(&o);
+        OptimizerStep s;
+        RlFigures f = rl_update(&t.s, &t.g.examples, t.g.index, t.g.examples.n, &m, z, NULL, micro_rows, &o, &s);
         double reward = step_value(&t, "rl", "rewards", step), norm = step_value(&t, "rl", "norms", step);
         golden_close(f.reward_mean, reward, 1e-3 * fabs(reward), "reward", step);
         golden_close(f.loss, step_value(&t, "rl", "losses", step), 1e-4, "loss", step);

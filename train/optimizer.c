@@ -47,12 +47,7 @@ static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, const vo
 
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err) {
     *o = (Optimizer){.options = *options, .llm = m};
-    int first = 0, end = PARAM_GROUPS;
-    while (first < PARAM_GROUPS && !m->train[first]) first++;
-    while (end > first && !m->train[end - 1]) end--;
-    o->begin = m->params.begin[first];
-    o->count = m->params.begin[end] - o->begin;
-    for (int g = first; g < end; g++) CHECK(m->train[g] || m->params.begin[g] == m->params.begin[g + 1]);
+    o->begin = llm_train_range(m, &o->count);
     size_t bytes = 2 * (o->count * (sizeof(float) + sizeof(uint16_t)) + 128);
     void *range = ops_reserve(m->ops, bytes, err);
     if (!range) return -1;

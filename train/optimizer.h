@@ -25,7 +25,6 @@ typedef struct Optimizer {
     int64_t step;              // updates done
 } Optimizer;
 
-// The groups that train (llm_train) stand side by side: one range.
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err);
 void optimizer_free(Optimizer *o);
 // Learning rate of update number step (0, 1, ...).

@@ -100,6 +100,25 @@ END
     fi
 }
 
+rl() { # NAME OPTION...: two quick steps
+    train rl "$1" --model "$WORLD/sft" --max-steps 2 --batch 8 --samples 4 --warmup 0 --lr 1e-2 --eval-rows 20 --dtype f32 \
+        --threads 1 --force "${@:2}"
+    jq -c 'select(.event == "step")' "$TMP/$1/log.jsonl" >"$TMP/steps"
+}
+
+@test "rl: one update a batch has a ratio of 1; with --inner it moves and the clip acts; --objective latent" {
+    rl one
+    jq -se 'length == 2 and all(.ratio_min == 1 and .ratio_max == 1 and .clip_fraction == 0 and .zero_variance_groups == 0
+        and .reward_length_correlation < 1)' "$TMP/steps"
+    for objective in token latent; do
+        rl many --objective "$objective" --inner 4 --epsilon-low 0.01 --epsilon-high 0.01 --advantage group --beta 0.1
+        jq -se 'all(.ratio_min < 1 and .ratio_max > 1 and .clip_fraction > 0 and .clip_fraction < 1 and .kl > 0 and .gradient_norm > 0)' \
+            "$TMP/steps"
+    done
+    refuses 2 '*--sigma above 0*' "$LATENTR3" rl --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/other" \
+        --objective latent --sigma 0
+}
+
 @test "Ctrl-C: the step is finished, the model saved, exit 130; SIGTERM 143" {
     for signal in INT:130 TERM:143; do
         # A shell in the background ignores SIGINT, and so would its child: exec from a subshell that takes it back.
