@@ -64,7 +64,8 @@ static int sasrec_run(Work *w, Err *err) {
         return -1;
     rows_sample(&t->valid_rows, o->valid_rows, ROWS_SAMPLE_SEED);
     if (sasrec_model_new(&t->model, o, &t->data.items, err) || make_examples(w, err)) return -1;
-    const int train = sasrec_slots(&w->train, o->micro_rows), valid = sasrec_slots(&w->valid, o->micro_rows);
+    const int thoughts = t->model.llm.config.thoughts, train = sasrec_slots(&w->train, thoughts, o->micro_rows),
+              valid = sasrec_slots(&w->valid, thoughts, o->micro_rows);
     if (training_session(t, train > valid ? train : valid, err)) return -1;
     const SasrecOptions options = {.loop = training_loop(t),
                                    .optimizer = training_optimizer(o),

@@ -217,10 +217,7 @@ static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const Da
     return 0;
 }
 
-// As the options say, else as saved with the model. What sft trains has a thought where nothing else is said.
-static int choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options *o, Err *err) {
-    if (!json_object_get(s->config_json, "latentr3")) c->thoughts = s->has_latent;
-    if ((o->add_thought || o->command->bit == CMD_SFT) && !c->thoughts) c->thoughts = 1;
+int model_io_thoughts(ModelConfig *c, const Options *o, Err *err) {
     if (o->thoughts >= 0) c->thoughts = o->thoughts;
     if (o->thought_window >= 0) c->thought_window = o->thought_window;
     if (o->thought) c->thought_hidden = !strcmp(o->thought, "hidden");
@@ -228,6 +225,13 @@ static int choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options
     if (c->answer_sees_thought && c->thoughts == 0)
         return err_set(err, ERR_USAGE, "without a thought the answer must see the prompt: --answer-sees prompt");
     return 0;
+}
+
+// What sft trains has a thought where nothing else is said.
+static int choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options *o, Err *err) {
+    if (!json_object_get(s->config_json, "latentr3")) c->thoughts = s->has_latent;
+    if ((o->add_thought || o->command->bit == CMD_SFT) && !c->thoughts) c->thoughts = 1;
+    return model_io_thoughts(c, o, err);
 }
 
 static int choose_adapters(ModelConfig *c, const Options *o, Err *err) {

@@ -32,6 +32,9 @@ typedef struct OpenModel {
 int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err);
 void model_io_close(OpenModel *m);
 
+// Thoughts as the options say, else as they stand in `c`.
+int model_io_thoughts(ModelConfig *c, const Options *o, Err *err);
+
 // The backend by --dtype and --threads.
 int model_io_ops(Ops **ops, const Options *o, Err *err);
 

@@ -34,7 +34,7 @@ int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *er
     c.F = o->feed_forward ? o->feed_forward : o->width;
     c.max_positions = o->max_length;
     if (!strcmp(o->activation, "gelu")) c.activation = ACTIVATION_GELU;
-    if (open_network(m, o, &c, err)) {
+    if (model_io_thoughts(&c, o, err) || open_network(m, o, &c, err)) {
         model_io_close(m);
         return -1;
     }
@@ -42,8 +42,8 @@ int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *er
     m->had_latent = 1;
     m->items = json_array();
     for (int i = 0; i < items->n; i++) json_array_append_new(m->items, json_string(items->id[i]));
-    log_info("SASRec: %d layers, width %d, %d heads, %d items, %d positions, %s", c.L, c.D, c.H, c.V, c.max_positions,
-             ops_description(m->ops));
+    log_info("SASRec: %d layers, width %d, %d heads, %d items, %d positions, %d thought%s, %s", c.L, c.D, c.H, c.V,
+             c.max_positions, c.thoughts, c.thoughts == 1 ? "" : "s", ops_description(m->ops));
     return 0;
 }
 
@@ -61,10 +61,18 @@ static int read_items(OpenModel *m, const char *folder, int V, Err *err) {
     return status;
 }
 
+// Its thoughts were learnt, each with a row of a table: their number and kind are those of the file.
 static int open_saved(OpenModel *m, const Options *o, Err *err) {
     ModelConfig *c = &m->source.config;
     if (weights_open(&m->source, o->model, err)) return -1;
-    if (o->thoughts > 0 || c->thoughts) return err_set(err, ERR_USAGE, "%s: a SASRec with thoughts is not supported", o->model);
+    const int thoughts = c->thoughts, hidden = c->thought_hidden;
+    if (model_io_thoughts(c, o, err)) return -1;
+    if (c->thoughts != thoughts || (thoughts && c->thought_hidden != hidden))
+        return err_set(err, ERR_USAGE, "%s: this SASRec was trained with %d thought%s%s, which no option changes", o->model,
+                       thoughts, thoughts == 1 ? "" : "s",
+                       !thoughts ? ""
+                       : hidden  ? " (hidden)"
+                                 : " (ratt)");
     m->had_latent = m->source.has_latent;
     return read_items(m, o->model, c->V, err) || open_network(m, o, c, err) || weights_load(&m->llm, &m->source, err) ? -1 : 0;
 }
@@ -76,7 +84,8 @@ int sasrec_model_open(OpenModel *m, const Options *o, Err *err) {
     if (open_saved(m, o, err)) return -1;
     weights_close(&m->source);
     const ModelConfig *c = &m->llm.config;
-    log_info("SASRec %s: %d layers, width %d, %d items, %s", m->path, c->L, c->D, c->V, ops_description(m->ops));
+    log_info("SASRec %s: %d layers, width %d, %d items, %d thought%s, %s", m->path, c->L, c->D, c->V, c->thoughts,
+             c->thoughts == 1 ? "" : "s", ops_description(m->ops));
     return 0;
 }
 

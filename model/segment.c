@@ -28,15 +28,28 @@ int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len)
     return s->nodes++;
 }
 
-// One block a node: the slots of its ancestors that it sees, and its own causally.
+// A node that goes on where the one before it ended: their rows are one causal run.
+static int goes_on(const Session *s, const Segment *g, int i) {
+    if (i == 0) return 0;
+    const KvNode *node = &s->node[g->first_node + i], *before = node - 1;
+    return node->parent == g->first_node + i - 1 && before->len > 0 && node->sees_from == before->sees_from &&
+           before->sees_from <= before->position;
+}
+
+// One block a run: the slots of its ancestors that it sees, and its own causally.
 static void segment_plan(Session *s, Segment *g) {
     AttnBlock *block = ARENA_NEW(&s->host, AttnBlock, g->nodes);
     int most = 0, spans = 0, blocks = 0;
-    for (int i = 0; i < g->nodes; i++) most += session_depth(s, g->first_node + i);
+    for (int i = 0; i < g->nodes; i++)
+        if (!goes_on(s, g, i)) most += session_depth(s, g->first_node + i);
     Span *span = ARENA_NEW(&s->host, Span, most + 1);
     for (int i = 0; i < g->nodes; i++) {
         const KvNode *node = &s->node[g->first_node + i];
         if (node->len == 0) continue;
+        if (goes_on(s, g, i)) {
+            block[blocks - 1].rows += node->len;
+            continue;
+        }
         int n = session_path(s, node->parent, node->sees_from, span + spans, most + 1 - spans);
         block[blocks++] = (AttnBlock){node->slot - g->slot0, node->len, node->slot, spans, n};
         spans += n;

@@ -36,6 +36,22 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
     prompts_segment(s, t, instruction, prompt, extra, extra_node, record == THINK_RECORD_ALL);
 }
 
+void think_chains(Session *s, Think *t, const ThinkChain *chain, int n, ThinkRecord record, int gradient_slots) {
+    *t = (Think){.thoughts = s->llm->config.thoughts, .root = -1};
+    for (int i = 0; i < n; i++) t->B += chain[i].len;
+    t->prompt = ARENA_NEW(&s->host, int, t->B);
+    t->node = ARENA_NEW(&s->host, int, t->B);
+    if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
+    segment_begin(s, &t->prompts, t->B, t->B);
+    for (int i = 0, b = 0; i < n; i++)
+        for (int j = 0; j < chain[i].len; j++, b++) { // one node an item, so that others can follow it
+            t->prompt[b] = segment_add(s, &t->prompts, j ? t->prompt[b - 1] : -1, &chain[i].ids[j], 1);
+            s->node[t->prompt[b]].sequence = chain[i].sequence;
+        }
+    segment_forward(s, &t->prompts, NULL, record == THINK_RECORD_ALL);
+    think_thoughts(s, t, record, gradient_slots);
+}
+
 void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots) {
     const int32_t given = -1;
     CHECK(!t->given || record == THINK_FORWARD);
@@ -63,6 +79,13 @@ int think_follow(Session *s, const Think *t, int b, Segment *g, const int32_t *i
     int node = segment_add(s, g, t->node[b], ids, len);
     if (s->llm->config.answer_sees_thought) s->node[node].sees_from = session_length(s, t->prompt[b]);
     return node;
+}
+
+void think_predict(Session *s, const Think *t, Segment *g, int32_t *slot, int record) {
+    const int32_t given = -1;
+    if (t->r) segment_begin(s, g, t->B, t->B);
+    for (int b = 0; b < t->B; b++) slot[b] = session_last(s, t->r ? think_follow(s, t, b, g, &given, 1) : t->node[b]);
+    if (t->r) segment_forward(s, g, t->r, record);
 }
 
 void think_backward(Session *s, Think *t, float *dr) {

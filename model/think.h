@@ -12,6 +12,12 @@ typedef struct ThinkPrompt {
     int shared; // continues the instruction's node; else it is a root of its own (a row that lost its oldest tokens)
 } ThinkPrompt;
 
+typedef struct ThinkChain { // a run of items, each of which something follows
+    const int32_t *ids;
+    int len;
+    int sequence; // KvNode.sequence
+} ThinkChain;
+
 typedef struct Think {
     int B, thoughts;
     int root;    // node of the instruction, or -1
@@ -43,9 +49,15 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
 // Between the two t->given may be set: nothing goes back through such thoughts.
 void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots);
+// In the place of prompts, n chains: every one of their rows ends a timeline of its own, in their order. What follows a row
+// sees the chain up to it. So whole sequences are trained, with a thought before each prediction, at the price of one.
+void think_chains(Session *s, Think *t, const ThinkChain *chain, int n, ThinkRecord record, int gradient_slots);
 // Adds the node of what follows timeline b, its last thought first (ids[0] < 0), to a segment. Where the answer sees the
 // thoughts alone, its path begins at the first thought.
 int think_follow(Session *s, const Think *t, int b, Segment *g, const int32_t *ids, int len);
+// What is predicted behind every timeline, where that is one token: slot (B) receives the positions that predict it, the last
+// thoughts' (a segment of their own, `g`) or, without thoughts, the timelines' last.
+void think_predict(Session *s, const Think *t, Segment *g, int32_t *slot, int record);
 // dr (B, D) device: gradient of t->r; used as scratch. Goes back through all that was recorded.
 void think_backward(Session *s, Think *t, float *dr);
 

@@ -38,21 +38,14 @@ static ThinkPrompt prompt_of(SasrecRanker *r, const History *h) {
     return (ThinkPrompt){ids, n, 0};
 }
 
-// The slots behind which the next item is predicted, for B prompts that are not empty: their last ones, or those of the last
-// thoughts.
+// The slots that predict the next item, for B prompts that are not empty.
 static int32_t *predicting_slots(Session *s, const ThinkPrompt *prompt, int B) {
     const Ints no_instruction = {0};
-    const int32_t given = -1;
     int32_t *slot = ARENA_NEW(&s->host, int32_t, B);
     Think t;
+    Segment last;
     think_forward(s, &t, -1, &no_instruction, prompt, B, NULL, NULL, THINK_FORWARD, 0);
-    if (t.r) {
-        Segment g;
-        segment_begin(s, &g, B, B);
-        for (int b = 0; b < B; b++) t.node[b] = segment_add(s, &g, t.node[b], &given, 1);
-        segment_forward(s, &g, t.r, 0);
-    }
-    for (int b = 0; b < B; b++) slot[b] = session_last(s, t.node[b]);
+    think_predict(s, &t, &last, slot, 0);
     return slot;
 }
 

@@ -123,7 +123,8 @@ static double prefixes(Tiny *t, int micro_rows) {
     return loss;
 }
 
-static void check_case(json_t *c, int micro_rows) {
+// whole: sequences as they are trained; else, where there are thoughts, each prefix on its own.
+static void check_case(json_t *c, int micro_rows, int whole) {
     Err err = {0};
     Tiny t;
     const char *name = json_string_value(json_object_get(c, "name"));
@@ -139,7 +140,7 @@ static void check_case(json_t *c, int micro_rows) {
         Ints negatives = flat(lists);
         loss = binary_over(&t, negatives.data, (int)json_array_size(json_array_get(lists, 0)));
         ints_free(&negatives);
-    } else if (t.g.llm.config.thoughts) {
+    } else if (t.g.llm.config.thoughts && !whole) {
         loss = prefixes(&t, micro_rows);
     } else {
         int64_t predictions;
@@ -159,11 +160,48 @@ static void values_and_gradients(void **state) {
     if (!json) fail_msg("%s", err.message);
     size_t i;
     json_array_foreach(json_object_get(json, "cases"), i, c) {
-        check_case(c, 1);
-        check_case(c, 10);
-        check_case(c, 1 << 20);
+        for (int whole = 0; whole < 2; whole++) {
+            check_case(c, 1, whole);
+            check_case(c, 10, whole);
+            check_case(c, 1 << 20, whole);
+        }
     }
     json_decref(json);
+}
+
+static double largest_difference(const float *a, const float *b, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+// A window of the thought, and predictions that see the thoughts alone: whole sequences give what the prefixes give one at a
+// time.
+static void whole_sequences_are_their_prefixes(void **state) {
+    (void)state;
+    Err err = {0};
+    for (int form = 0; form < 12; form++) {
+        const int thoughts = 1 + form % 2, hidden = form / 2 % 2, window = form < 4 ? 0 : 3, sees_thought = form < 8;
+        float *gradient[2];
+        double loss[2];
+        size_t n = 0;
+        for (int whole = 0; whole < 2; whole++) {
+            Tiny t;
+            tiny_open(&t, thoughts, hidden, ACTIVATION_RELU, 2);
+            t.g.llm.config.thought_window = window, t.g.llm.config.answer_sees_thought = sees_thought;
+            OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+            const SasrecMethod method = {.loss = SASREC_CROSS_ENTROPY};
+            loss[whole] =
+                whole ? sasrec_update(&t.s, &t.examples, t.index, t.examples.n, &method, 0, 20, NULL) : prefixes(&t, 1 << 20);
+            n = t.g.llm.params.total;
+            gradient[whole] = malloc(n * sizeof(float));
+            ops_download(t.g.ops, gradient[whole], t.g.llm.dw, n * sizeof(float));
+            tiny_close(&t);
+        }
+        golden_close(loss[1], loss[0], 1e-5 * loss[0], "loss", form);
+        golden_close(largest_difference(gradient[0], gradient[1], n), 0, 1e-5, "gradient", form);
+        free(gradient[0]), free(gradient[1]);
+    }
 }
 
 static void steps_match(void **state) {
@@ -215,10 +253,11 @@ static void steps_match(void **state) {
 }
 
 // With dropout and drawn negatives: the same examples in another order, in micro-batches, with other threads.
-static void random_update(const SasrecMethod *m, int reversed, int micro_rows, int threads, float *gradient, double *loss) {
+static void random_update(const SasrecMethod *m, int thoughts, int reversed, int micro_rows, int threads, float *gradient,
+                          double *loss) {
     Err err = {0};
     Tiny t;
-    tiny_open(&t, 0, 0, ACTIVATION_RELU, threads);
+    tiny_open(&t, thoughts, 0, ACTIVATION_RELU, threads);
     if (reversed)
         for (int i = 0; i < t.examples.n; i++) t.index[i] = (uint32_t)(t.examples.n - 1 - i);
     OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
@@ -227,33 +266,28 @@ static void random_update(const SasrecMethod *m, int reversed, int micro_rows, i
     tiny_close(&t);
 }
 
-static double largest_difference(const float *a, const float *b, size_t n) {
-    double most = 0;
-    for (size_t i = 0; i < n; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
-    return most;
-}
-
 static void micro_batches_and_order(void **state) {
     (void)state;
     Tiny t;
-    tiny_open(&t, 0, 0, ACTIVATION_RELU, 1);
+    tiny_open(&t, 2, 0, ACTIVATION_RELU, 1);
     const size_t n = t.g.llm.params.total;
     tiny_close(&t);
     float *whole = calloc(n, sizeof(float)), *other = calloc(n, sizeof(float));
     const SasrecMethod method[] = {{SASREC_CROSS_ENTROPY, 0, 0.3f, 5}, {SASREC_BINARY, 4, 0.3f, 5}};
     double loss, same;
-    for (int i = 0; i < 2; i++) {
-        SasrecMethod m = method[i];
-        random_update(&m, 0, 1 << 20, 2, whole, &loss);
-        random_update(&m, 0, 1 << 20, 1, other, &same);
+    for (int i = 0; i < 6; i++) {
+        SasrecMethod m = method[i % 2];
+        const int thoughts = i / 2;
+        random_update(&m, thoughts, 0, 1 << 20, 2, whole, &loss);
+        random_update(&m, thoughts, 0, 1 << 20, 1, other, &same);
         assert_memory_equal(whole, other, n * sizeof(float)); // any number of threads: the same bits
-        random_update(&m, 0, 1, 2, other, &same);
+        random_update(&m, thoughts, 0, 1, 2, other, &same);
         golden_close(same, loss, 1e-5 * loss, "micro-batches: loss", i);
         golden_close(largest_difference(whole, other, n), 0, 1e-5, "micro-batches: gradient", i);
-        random_update(&m, 1, 9, 2, other, &same);
+        random_update(&m, thoughts, 1, 9, 2, other, &same);
         golden_close(largest_difference(whole, other, n), 0, 1e-5, "order: gradient", i);
         m.seed++;
-        random_update(&m, 0, 1 << 20, 2, other, &same);
+        random_update(&m, thoughts, 0, 1 << 20, 2, other, &same);
         assert_true(largest_difference(whole, other, n) > 1e-3);
     }
     free(whole), free(other);
@@ -290,9 +324,8 @@ static void ndcg_of_ties(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_and_gradients),
-        cmocka_unit_test(steps_match),
-        cmocka_unit_test(micro_batches_and_order),
+        cmocka_unit_test(values_and_gradients), cmocka_unit_test(whole_sequences_are_their_prefixes),
+        cmocka_unit_test(steps_match),          cmocka_unit_test(micro_batches_and_order),
         cmocka_unit_test(ndcg_of_ties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,13 +1,15 @@
 #include "train/sasrec.h"
 #include "base/rng.h"
+#include "model/think.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 typedef struct Micro { // one micro-batch, in the session's host arena
     const SasrecExample *example;
-    const uint32_t *index; // (n) of the examples
-    int n, rows;
+    const uint32_t *index;  // (n) of the examples
+    int n, rows;            // rows: predictions
+    ThinkChain *chain;      // (n) each example's items but the last: every one predicts the item after it
     int32_t *slot, *target; // (rows)
     float *loss, *weight;   // (rows)
 } Micro;
@@ -19,25 +21,17 @@ static const SasrecExample *example_of(const Micro *m, int b) {
 static Micro micro_new(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
     Micro m = {.example = e->example, .index = index, .n = n};
     for (int b = 0; b < n; b++) m.rows += example_of(&m, b)->n - 1;
+    m.chain = ARENA_NEW(&s->host, ThinkChain, n);
     m.slot = ARENA_NEW(&s->host, int32_t, m.rows);
     m.target = ARENA_NEW(&s->host, int32_t, m.rows);
     m.loss = ARENA_NEW(&s->host, float, m.rows);
     m.weight = ARENA_NEW(&s->host, float, m.rows);
-    return m;
-}
-
-// The chain of each example's items but the last; every row predicts the item after it.
-static void micro_chains(Session *s, Micro *m, Segment *g) {
-    segment_begin(s, g, m->n, m->rows);
-    for (int b = 0, row = 0; b < m->n; b++) {
-        const SasrecExample *x = example_of(m, b);
-        const int node = segment_add(s, g, -1, x->item, x->n - 1);
-        s->node[node].sequence = (int)m->index[b];
-        for (int i = 1; i < x->n; i++, row++) {
-            m->slot[row] = session_slot(s, node, i - 1);
-            m->target[row] = x->item[i];
-        }
+    for (int b = 0, row = 0; b < n; b++) {
+        const SasrecExample *x = example_of(&m, b);
+        m.chain[b] = (ThinkChain){x->item, x->n - 1, (int)index[b]};
+        for (int i = 1; i < x->n; i++) m.target[row++] = x->item[i];
     }
+    return m;
 }
 
 // ---- the losses -----------------------------------------------------------------------------------------------------
@@ -82,21 +76,25 @@ static void binary(Session *s, Micro *m, const SasrecMethod *method, int64_t ste
 
 // ---- one update -----------------------------------------------------------------------------------------------------
 
+// One training step reads from here: items, thoughts and predictions forward, the loss, and back.
 static double micro_run(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *method,
                         int64_t step, double weight) {
     const SessionMark mark = session_mark(s);
+    const int thoughts = s->llm->config.thoughts;
     Micro m = micro_new(s, e, index, n);
-    Segment chains;
-    session_want_gradients(s, m.rows);
-    micro_chains(s, &m, &chains);
+    Think t;
+    Segment last;
     s->dropout = (Dropout){.rate = method->dropout, .seed = method->seed};
     s->dropout_step = (uint64_t)step;
-    segment_forward(s, &chains, NULL, 1);
+    think_chains(s, &t, m.chain, m.n, THINK_RECORD_ALL, m.rows * (1 + thoughts));
+    think_predict(s, &t, &last, m.slot, 1);
     if (method->loss == SASREC_BINARY)
         binary(s, &m, method, step, weight);
     else
         cross_entropy(s, &m, weight);
-    segment_backward(s, &chains, NULL);
+    float *dr = thoughts ? ARENA_NEW(&s->device, float, (size_t)m.rows *(size_t)s->llm->config.D) : NULL; // (rows, D)
+    if (thoughts) segment_backward(s, &last, dr);
+    think_backward(s, &t, dr);
     s->dropout = (Dropout){0};
     double loss = 0;
     for (int i = 0; i < m.rows; i++) loss += (double)m.loss[i];
@@ -139,20 +137,22 @@ static double ndcg_of(const float *score, int V, int target) {
 // Summed NDCG@10 of the last items of a few examples.
 static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
     const int V = s->llm->config.V;
+    const Ints no_instruction = {0};
     const SessionMark mark = session_mark(s);
-    Micro m = micro_new(s, e, index, n);
-    Segment chains;
-    micro_chains(s, &m, &chains);
-    segment_forward(s, &chains, NULL, 0);
-    int32_t *last = ARENA_NEW(&s->host, int32_t, n);
-    for (int b = 0; b < n; b++) last[b] = session_last(s, chains.first_node + b);
+    ThinkPrompt *prompt = ARENA_NEW(&s->host, ThinkPrompt, n);
+    int32_t *slot = ARENA_NEW(&s->host, int32_t, n);
+    for (int b = 0; b < n; b++) prompt[b] = (ThinkPrompt){e->example[index[b]].item, e->example[index[b]].n - 1, 0};
+    Think t;
+    Segment last;
+    think_forward(s, &t, -1, &no_instruction, prompt, n, NULL, NULL, THINK_FORWARD, 0);
+    think_predict(s, &t, &last, slot, 0);
     HeadRows rows;
-    head_rows(s, &rows, last, n);
+    head_rows(s, &rows, slot, n);
     float *score = ARENA_NEW(&s->host, float, (size_t)n *(size_t)V);
     ops_download(s->ops, score, rows.logits, (size_t)n * (size_t)V * sizeof(float));
     double sum = 0;
     for (int b = 0; b < n; b++) {
-        const SasrecExample *x = example_of(&m, b);
+        const SasrecExample *x = &e->example[index[b]];
         sum += ndcg_of(score + (size_t)b * (size_t)V, V, x->item[x->n - 1]);
     }
     session_reset(s, mark);
@@ -213,6 +213,6 @@ int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *
     return status;
 }
 
-int sasrec_slots(const SasrecExamples *e, int micro_rows) {
-    return e->longest > micro_rows ? e->longest : micro_rows;
+int sasrec_slots(const SasrecExamples *e, int thoughts, int micro_rows) {
+    return (e->longest > micro_rows ? e->longest : micro_rows) * (1 + thoughts);
 }

@@ -1,5 +1,6 @@
 // SASRec: at every item of a user's sequence predict the next one (Kang & McAuley 2018; with full cross-entropy Klenitskiy &
-// Vasilev 2023).
+// Vasilev 2023). Where the model thinks, its thoughts stand between each item and what is predicted there: LatentRATT's over
+// the hidden states up to it, or the hidden states themselves, K steps in a row (ReaRec, Tang et al. 2025, arXiv 2503.22675).
 #ifndef TRAIN_SASREC_H
 #define TRAIN_SASREC_H
 
@@ -48,6 +49,6 @@ int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *
                  LoopReport *report, Err *err);
 
 // Positions a session needs for micro-batches of micro_rows.
-int sasrec_slots(const SasrecExamples *e, int micro_rows);
+int sasrec_slots(const SasrecExamples *e, int thoughts, int micro_rows);
 
 #endif

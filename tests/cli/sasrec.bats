@@ -39,6 +39,20 @@ setup_file() {
     [ ! -e "$TMP/x" ]
 }
 
+@test "sasrec with thoughts: saved with their kind, used as saved" {
+    for kind in ratt hidden; do
+        exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/$kind" "${tiny[@]}" --thoughts 2 --thought $kind
+        jq -e --arg kind $kind '.latentr3.thoughts == 2 and .latentr3.thought_hidden == ($kind == "hidden")' "$TMP/$kind/config.json"
+        jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss' "$TMP/$kind/log.jsonl"
+        "$LATENTR3" eval --model "$TMP/$kind" --data "$WORLD/data" --json 2>/dev/null | jq -e '.title."HR@10" > 0'
+        "$LATENTR3" recommend --model "$TMP/$kind" --data "$WORLD/data" --history-id 1 2>/dev/null >"$TMP/$kind/list"
+        refuses 2 '*trained with 2 thoughts*' "$LATENTR3" eval --model "$TMP/$kind" --data "$WORLD/data" --thoughts 1
+    done
+    differ "$TMP/ratt/list" "$TMP/hidden/list"
+    refuses 2 '*trained with 2 thoughts (ratt)*' "$LATENTR3" eval --model "$TMP/ratt" --data "$WORLD/data" --thought hidden
+    refuses 2 '*--answer-sees prompt*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --answer-sees thought
+}
+
 @test "eval of a SASRec: whole histories, none of them recommended with --exclude-seen" {
     "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --results "$TMP/results" 2>/dev/null >"$TMP/json"
     rows=$(tail -n +2 "$WORLD/data/test.csv" | wc -l)
