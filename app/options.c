@@ -34,17 +34,18 @@ enum {
     LEARN = TRAIN | CMD_SASREC,
     RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
     USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
-    ALL = (CMD_SASREC << 1) - 1
+    RUN = USE | CMD_SERVE, // a model over data
+    ALL = (CMD_SERVE << 1) - 1
 };
 
 // clang-format off
 static const OptionRow table[] = {
     // files
-    {"model", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file; or popularity, item-knn, repeat-last, random"},
+    {"model", CMD_EVAL | CMD_RECOMMEND | CMD_SERVE, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file; or popularity, item-knn, repeat-last, random"},
     {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | CMD_SCORE | CMD_BENCH, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
     {"model", CMD_INSPECT, KIND_TEXT, AT(model), NULL, "PATH", 0, 0, "model folder or GGUF file to describe"},
     {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
-    {"data", LEARN | USE | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
+    {"data", LEARN | RUN | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
     {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
@@ -57,9 +58,9 @@ static const OptionRow table[] = {
     {"against", CMD_EVAL, KIND_TEXT, AT(against), NULL, "FILE", 0, 0, "--results of another model on the same rows: print what is gained"},
     {"trec-run", CMD_EVAL, KIND_TEXT, AT(trec_run), NULL, "FILE", 0, 0, "write the lists as trec_eval reads them"},
     {"trec-qrels", CMD_EVAL, KIND_TEXT, AT(trec_qrels), NULL, "FILE", 0, 0, "write the targets as trec_eval reads them"},
-    {"category", TRAIN | USE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given"},
+    {"category", TRAIN | RUN, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given"},
     {"category", CMD_PREPARE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; \"movie\" for MovieLens, else the folder's name"},
-    {"strict", CMD_PREPARE | LEARN | USE, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
+    {"strict", CMD_PREPARE | LEARN | RUN, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
     {"max-rows", LEARN, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N training rows; 0: all"},
     {"max-rows", CMD_EVAL | CMD_SCORE, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N rows; 0: all"},
     {"sample", TRAIN, KIND_INT, AT(sample), "0", "N", 0, 1e9, "train on N rows drawn by --seed from those; 0: all"},
@@ -83,30 +84,31 @@ static const OptionRow table[] = {
     {"min-rating", CMD_PREPARE, KIND_REAL, AT(min_rating), "0", "X", 0, 1000, "drop lower ratings; 0: off"},
 
     // model
-    {"dtype", LEARN | USE, KIND_CHOICE, AT(dtype), "auto", "auto|f32|bf16", 0, 0, "type of the matrix products; auto: bf16 where the machine has it"},
+    {"dtype", LEARN | RUN, KIND_CHOICE, AT(dtype), "auto", "auto|f32|bf16", 0, 0, "type of the matrix products; auto: bf16 where the machine has it"},
     {"dtype", CMD_CONVERT, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the file"},
     {"save-dtype", LEARN, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the saved model"},
     {"add-thought", CMD_CONVERT, KIND_FLAG, AT(add_thought), NULL, NULL, 0, 0, "add <|Thought|> and a fresh LatentRATT"},
-    {"bos", CMD_CONVERT | TRAIN | USE, KIND_CHOICE, AT(bos), "auto", "auto|yes|no", 0, 0, "begin the prompt with BOS; auto: as the model says"},
+    {"bos", CMD_CONVERT | TRAIN | RUN, KIND_CHOICE, AT(bos), "auto", "auto|yes|no", 0, 0, "begin the prompt with BOS; auto: as the model says"},
     {"thoughts", CMD_SFT, KIND_INT, AT(thoughts), NULL, "N", 0, CONFIG_THOUGHTS, "thought tokens, 0: none (BIGRec); as saved, or 1"},
-    {"thoughts", CMD_RL | USE, KIND_INT, AT(thoughts), NULL, "N", 0, CONFIG_THOUGHTS, "thought tokens; as saved with the model where not given"},
+    {"thoughts", CMD_RL | RUN, KIND_INT, AT(thoughts), NULL, "N", 0, CONFIG_THOUGHTS, "thought tokens; as saved with the model where not given"},
     {"thoughts", CMD_SASREC, KIND_INT, AT(thoughts), "0", "N", 0, CONFIG_THOUGHTS, "thoughts before each prediction, 0: none"},
     {"thought-window", CMD_SASREC, KIND_INT, AT(thought_window), "0", "N", 0, 1e6, "last positions that LatentRATT sees, 0: all"},
     {"thought", CMD_SASREC, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself (ReaRec)"},
     {"answer-sees", CMD_SASREC, KIND_CHOICE, AT(answer_sees), "prompt", "prompt|thought", 0, 0, "what the last thought's position attends to; thought: the thoughts alone"},
-    {"thought-window", TRAIN | USE, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees, 0: the whole prompt; as saved"},
-    {"thought", CMD_SFT | USE, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved, or ratt"},
-    {"answer-sees", TRAIN | USE, KIND_CHOICE, AT(answer_sees), NULL, "prompt|thought", 0, 0, "what the answer attends to; thought: the thoughts alone; as saved, or prompt"},
+    {"thought-window", TRAIN | RUN, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees, 0: the whole prompt; as saved"},
+    {"thought", CMD_SFT | RUN, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved, or ratt"},
+    {"answer-sees", TRAIN | RUN, KIND_CHOICE, AT(answer_sees), NULL, "prompt|thought", 0, 0, "what the answer attends to; thought: the thoughts alone; as saved, or prompt"},
     {"item-text", CMD_SFT, KIND_FLAG, AT(item_text), NULL, NULL, 0, 0, "answers are the items' index texts, whose pieces <...> become tokens"},
     {"history-text", CMD_SFT, KIND_CHOICE, AT(history_text), NULL, "title|index", 0, 0, "what histories hold with --item-text; index where not given"},
-    {"threads", LEARN | USE, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
-    {"seed", LEARN | USE | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
+    {"threads", LEARN | RUN, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
+    {"seed", LEARN | RUN | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
 
     // training
     {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
     {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
     {"batch", CMD_SASREC, KIND_INT, AT(batch), "64", "N", 1, 1 << 20, "sequences an update"},
     {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
+    {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, 256, "most users that go through the model together"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
     {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},
@@ -162,9 +164,9 @@ static const OptionRow table[] = {
     {"dropout", CMD_SASREC, KIND_REAL, AT(dropout), "0.2", "X", 0, 0.9, "share of values that fall out in training"},
 
     // recommending
-    {"beams", RANK, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
-    {"length-penalty", RANK, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
-    {"ghost-tokens", RANK, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
+    {"beams", RANK | CMD_SERVE, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
+    {"length-penalty", RANK | CMD_SERVE, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
+    {"ghost-tokens", RANK | CMD_SERVE, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
     {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
     {"guidance-weight", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_weight), "0.5", "G", 0, 1, "step score = G * language model + (1 - G) * guide"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
@@ -172,7 +174,14 @@ static const OptionRow table[] = {
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
     {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
     {"thought-test", CMD_EVAL, KIND_FLAG, AT(thought_test), NULL, NULL, 0, 0, "measure again with other users' thoughts, with zero and with noise"},
-    {"index", RANK, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
+    {"index", RANK | CMD_SERVE, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
+
+    // serve
+    {"host", CMD_SERVE, KIND_TEXT, AT(host), "127.0.0.1", "ADDRESS", 0, 0, "address to listen at"},
+    {"port", CMD_SERVE, KIND_INT, AT(port), "8080", "N", 0, 65535, "and port; 0: any that is free"},
+    {"api-key-file", CMD_SERVE, KIND_TEXT, AT(api_key_file), NULL, "FILE", 0, 0, "one API key a line; needed where --host is no loopback address"},
+    {"max-beams", CMD_SERVE, KIND_INT, AT(max_beams), "50", "W", 1, 1000, "most beams, and items, that a request may ask for"},
+    {"queue", CMD_SERVE, KIND_INT, AT(queue), "256", "N", 1, 100000, "most users that may wait; further requests get 503"},
 
     // catalog
     {"id", CMD_CATALOG, KIND_LIST, AT(id), NULL, "ID", 0, 0, "item to add or remove; once for each"},
@@ -499,6 +508,8 @@ static int check_together(const Options *o, Err *err) {
     if ((o->command->bit & CMD_RECOMMEND) && o->k > o->beams)
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);
+    if ((o->command->bit & CMD_SERVE) && o->beams > o->max_beams)
+        return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
     if ((o->command->bit & CMD_RL) && !strcmp(o->objective, "latent") && !(o->sigma > 0))
         return err_set(err, ERR_USAGE, "--objective latent needs noise: --sigma above 0");
     if ((o->command->bit & CMD_INSPECT) && !!o->operand + !!o->model + !!o->data != 1)

@@ -22,7 +22,8 @@ enum {
     CMD_SYNTH = 1 << 9,
     CMD_BENCH = 1 << 10,
     CMD_CATALOG = 1 << 11,
-    CMD_SASREC = 1 << 12
+    CMD_SASREC = 1 << 12,
+    CMD_SERVE = 1 << 13
 };
 
 typedef struct Options Options;
@@ -100,6 +101,10 @@ struct Options {
     int beams, k, exclude_seen;
     double length_penalty;
     TextList history, history_id;
+
+    // serve
+    const char *host, *api_key_file; // api_key_file: or NULL
+    int port, max_beams, queue;
 
     // prepare
     const char *format, *item_file, *title_rules, *from, *until;

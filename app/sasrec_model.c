@@ -78,7 +78,7 @@ static int open_saved(OpenModel *m, const Options *o, Err *err) {
 }
 
 int sasrec_model_open(OpenModel *m, const Options *o, Err *err) {
-    const int uses = CMD_EVAL | CMD_RECOMMEND;
+    const int uses = CMD_EVAL | CMD_RECOMMEND | CMD_SERVE;
     if (!(o->command->bit & uses))
         return err_set(err, ERR_USAGE, "%s is a SASRec: %s works on language models", o->model, o->command->name);
     if (open_saved(m, o, err)) return -1;

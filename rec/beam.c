@@ -33,6 +33,7 @@ typedef struct User {
     Beam *live, *next; // (W)
     Candidate *best;   // (2W)
     Result *done;      // (W) best first
+    int W;             // beams
     int lives, dones, bests;
     int64_t chain_left; // rows that may still be run ahead
 } User;
@@ -52,12 +53,12 @@ typedef struct Search {
     BeamStats *stats;
 } Search;
 
-static int64_t rows_without_chains(const Trie *t, const BeamOptions *o) {
-    return (int64_t)o->beams * (t->longest - 1); // the last token of an answer is never run
+static int64_t rows_without_chains(const Trie *t, int beams) {
+    return (int64_t)beams * (t->longest - 1); // the last token of an answer is never run
 }
 
 size_t beam_slots(const Trie *t, const BeamOptions *o, int users) {
-    return (size_t)users * (size_t)rows_without_chains(t, o) * (o->chain_ahead > 0 ? 2 : 1);
+    return (size_t)users * (size_t)rows_without_chains(t, o->beams) * (o->chain_ahead > 0 ? 2 : 1);
 }
 
 // ---- scoring ---------------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ static int is_skipped(const Search *x, const User *u, int at) {
 
 // Keep the 2W best; equal ones in the order in which they come.
 static void offer(Search *x, User *u, Candidate c) {
-    int room = 2 * x->o->beams;
+    int room = 2 * u->W;
     if (!isfinite(c.total)) {
         x->stats->illegal++;
         return;
@@ -182,7 +183,7 @@ static void offer(Search *x, User *u, Candidate c) {
 
 static void finish(Search *x, User *u, Candidate c, double divisor) {
     Result r = {c.total / divisor, trie_leaf(x->t, c.at), x->length + 1};
-    int W = x->o->beams, i = u->dones;
+    int W = u->W, i = u->dones;
     for (; i > 0; i--) {
         if (u->done[i - 1].score >= r.score) break; // of equal ones the first to finish
         if (i < W) u->done[i] = u->done[i - 1];
@@ -202,12 +203,13 @@ static double step_score(const Search *x, const User *u, int at, int c, int n, f
 // One more token. Of the 2W best continuations, finished ones among the first W become results, unfinished ones live on.
 static void user_step(Search *x, User *u) {
     const Trie *t = x->t;
-    const int W = x->o->beams;
+    const int W = u->W;
     const double divisor = pow(x->length + 1, (double)x->o->length_penalty);
     u->bests = 0;
     for (int b = 0; b < u->lives; b++) {
         const Beam *beam = &u->live[b];
         for (int i = 0, n = trie_children(t, beam->at), first = trie_first(t, beam->at); i < n; i++) {
+            if (u->start->open && first + i < t->nodes && !u->start->open[first + i]) continue;
             double step = step_score(x, u, beam->at, first + i, n, beam->logp[i]);
             if (u->start->mass && step == -INFINITY) continue;
             offer(x, u, (Candidate){beam->total + step, b, first + i});
@@ -236,17 +238,19 @@ static void user_step(Search *x, User *u) {
 
 static void search_begin(Search *x, const BeamStart *start) {
     Arena *host = &x->s->host;
-    const int W = x->o->beams;
     x->user = ARENA_NEW(host, User, x->users);
-    x->run = ARENA_NEW(host, Run, x->users * W);
+    x->run = ARENA_NEW(host, Run, x->users * x->o->beams);
     for (int u = 0; u < x->users; u++) {
+        CHECK(start[u].beams <= x->o->beams);
+        const int W = start[u].beams ? start[u].beams : x->o->beams;
         x->user[u] = (User){.start = &start[u],
+                            .W = W,
                             .live = ARENA_NEW(host, Beam, W),
                             .next = ARENA_NEW(host, Beam, W),
                             .best = ARENA_NEW(host, Candidate, 2 * W),
                             .done = ARENA_NEW(host, Result, W),
                             .lives = 1,
-                            .chain_left = rows_without_chains(x->t, x->o)};
+                            .chain_left = rows_without_chains(x->t, W)};
         x->user[u].live[0] = (Beam){.at = 0, .kv = start[u].node};
     }
 }

@@ -1,5 +1,7 @@
 #include "rec/recommend.h"
 
+#include <string.h>
+
 static BeamOptions beam_options(const RecommendOptions *o) {
     return (BeamOptions){.beams = o->beams,
                          .length_penalty = o->length_penalty,
@@ -37,11 +39,29 @@ static int leaf_of(const Catalogue *c, const History *h, int i) {
     return item < 0 ? -1 : c->leaf[item];
 }
 
+// The nodes below which an allowed item lies. Children have greater numbers than their parents, and stubs stand in the order
+// of their leaves.
+static const uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed, Arena *host) {
+    const Trie *t = &c->trie;
+    uint8_t *open = ARENA_NEW(host, uint8_t, t->nodes), *leaf = ARENA_NEW(host, uint8_t, t->leaves);
+    memset(leaf, 0, (size_t)t->leaves);
+    for (int i = 0; i < c->items->n; i++)
+        if (allowed[i] && !c->items->removed[i]) leaf[c->leaf[i]] = 1;
+    for (int n = t->nodes - 1, l = t->leaves; n >= 0; n--) {
+        const int first = t->first_child[n], end = t->first_child[n + 1];
+        open[n] = first == end ? leaf[--l] : 0;
+        for (int child = first; child < end; child++) open[n] |= open[child];
+    }
+    return open;
+}
+
 // Where the answer of user u begins, without the leaves of the items that are known already.
-static BeamStart start_of(Recommender *r, const History *h, int u, int node) {
-    BeamStart start = {.node = node, .mass = r->o.guide ? guide_mass(&r->guide, u) : NULL};
-    if (!r->o.exclude_seen) return start;
-    int32_t *skip = ARENA_NEW(&r->reader.session.host, int32_t, h->n);
+static BeamStart start_of(Recommender *r, const History *h, const RecommendWish *w, int u, int node) {
+    Arena *host = &r->reader.session.host;
+    BeamStart start = {.node = node, .beams = w->beams, .mass = r->o.guide ? guide_mass(&r->guide, u) : NULL};
+    if (w->allowed) start.open = open_nodes(r->catalogue, w->allowed, host);
+    if (!w->exclude_seen) return start;
+    int32_t *skip = ARENA_NEW(host, int32_t, h->n);
     start.skip = skip;
     for (int i = 0; i < h->n; i++) {
         int leaf = leaf_of(r->catalogue, h, i);
@@ -50,7 +70,16 @@ static BeamStart start_of(Recommender *r, const History *h, int u, int node) {
     return start;
 }
 
-int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
+// The first item of a leaf that the wish allows.
+static int item_of(const Catalogue *c, const RecommendWish *w, int leaf) {
+    int item = c->trie.leaf_item[leaf];
+    if (w->allowed)
+        while (!w->allowed[item] || c->leaf[item] != leaf || c->items->removed[item]) item++;
+    return item;
+}
+
+int recommend_wishes(Recommender *r, const History *history, const RecommendWish *wish, int users, Recommendation *out,
+                     int *found, Err *err) {
     const RecommendOptions *o = &r->o;
     Arena *host = &r->reader.session.host;
     const BeamOptions beam = beam_options(o);
@@ -60,13 +89,16 @@ int recommend_users(Recommender *r, const History *history, int users, Recommend
     if (reader_histories(&r->reader, history, users, node, err)) return -1;
     BeamStart *start = ARENA_NEW(host, BeamStart, users);
     BeamHit *hit = ARENA_NEW(host, BeamHit, (size_t)users * (size_t)o->beams);
-    for (int u = 0; u < users; u++) start[u] = start_of(r, &history[u], u, node[u]);
+    for (int u = 0; u < users; u++) {
+        CHECK(wish[u].k > 0 && wish[u].k <= wish[u].beams && wish[u].k <= o->k);
+        start[u] = start_of(r, &history[u], &wish[u], u, node[u]);
+    }
     beam_search(&r->reader.session, &r->catalogue->trie, &beam, start, users, hit, found, &r->stats);
     for (int u = 0; u < users; u++) {
-        if (found[u] > o->k) found[u] = o->k;
+        if (found[u] > wish[u].k) found[u] = wish[u].k;
         for (int i = 0; i < found[u]; i++) {
             BeamHit h = hit[(size_t)u * (size_t)o->beams + (size_t)i];
-            out[(size_t)u * (size_t)o->k + (size_t)i] = (Recommendation){r->catalogue->trie.leaf_item[h.leaf], h.score};
+            out[(size_t)u * (size_t)o->k + (size_t)i] = (Recommendation){item_of(r->catalogue, &wish[u], h.leaf), h.score};
         }
     }
     reader_end(&r->reader);
@@ -74,6 +106,13 @@ int recommend_users(Recommender *r, const History *history, int users, Recommend
         return err_set(err, ERR_DATA, "%lld beams left the catalogue or have no finite score",
                        (long long)(r->stats.illegal - illegal));
     return 0;
+}
+
+int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
+    const RecommendWish all = {.beams = r->o.beams, .k = r->o.k, .exclude_seen = r->o.exclude_seen};
+    RecommendWish *wish = ARENA_NEW(&r->reader.session.host, RecommendWish, users);
+    for (int u = 0; u < users; u++) wish[u] = all;
+    return recommend_wishes(r, history, wish, users, out, found, err);
 }
 
 static int rank(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {

@@ -20,6 +20,13 @@ typedef struct RecommendOptions {
 
 enum { RECOMMEND_CHAIN_AHEAD = 4 };
 
+// What one user asks for.
+typedef struct RecommendWish {
+    int beams, k; // k <= beams, beams <= RecommendOptions.beams
+    int exclude_seen;
+    const uint8_t *allowed; // (items->n) 0: the item is not to be recommended, as if it were not there; NULL: all may be
+} RecommendWish;
+
 typedef struct Recommender {
     Reader reader; // the model's session; the instruction is computed once, when it opens
     const Catalogue *catalogue;
@@ -36,6 +43,9 @@ void recommend_close(Recommender *r);
 // out (users, k): best first, the first item of each title; found (users): how many, less than k where the catalogue or the
 // beams end. ERR_DATA where a beam is illegal (BeamStats).
 int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err);
+// The same where each user has a wish (users) of their own. out (users, RecommendOptions.k).
+int recommend_wishes(Recommender *r, const History *history, const RecommendWish *wish, int users, Recommendation *out,
+                     int *found, Err *err);
 
 // It has no `score`. Valid as long as `r`.
 Ranker recommend_ranker(Recommender *r);

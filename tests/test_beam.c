@@ -1,6 +1,7 @@
 // Beam search against PyTorch's golden lists, against a literal search without caches, and against scoring every item.
 #include "base/rng.h"
 #include "fixture.h"
+#include "rec/explain.h"
 #include "rec/score.h"
 
 static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
@@ -431,6 +432,76 @@ static void test_skip(void **state) {
 
 // ---- prompts -----------------------------------------------------------------------------------------------------------
 
+// Users with wishes of their own: the allowed items alone, in the order that scoring all of them gives; fewer beams than
+// others.
+static void test_wishes(void **state) {
+    (void)state;
+    Fixture f;
+    Err err = {0};
+    Recommender r;
+    fixture_open(&f, folders[0], 1);
+    enum { USERS = 3 };
+    const int n = f.items.n;
+    RecommendOptions o = options(n, 1, USERS);
+    o.chain_ahead = 4;
+    Recommendation *all = calloc((size_t)n * USERS, sizeof *all), *out = calloc((size_t)n * USERS, sizeof *out);
+    uint8_t *allowed = calloc((size_t)n, 1);
+    int found[USERS], alone[USERS];
+    for (int i = 0; i < n; i += 3) allowed[i] = 1;
+    search(&f, o, USERS, all, found);
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    const RecommendWish wish[USERS] = {{.beams = n, .k = n, .allowed = allowed}, {.beams = 4, .k = 2}, {.beams = n, .k = 5}};
+    OK(recommend_wishes(&r, f.history, wish, USERS, out, alone, &err));
+    int k = 0;
+    for (int i = 0; i < found[0]; i++)
+        if (allowed[all[i].item]) {
+            assert_int_equal(out[k].item, all[i].item);
+            golden_close(out[k++].score, all[i].score, 1e-4, "score of an allowed item", i);
+        }
+    assert_true(k > 3 && alone[0] == k && alone[1] == 2 && alone[2] == 5);
+    assert_same_lists(out + 2 * n, all + 2 * n, 5, 1e-4);
+    recommend_close(&r);
+    o = options(4, 1, 1); // a search of four beams among wider ones is one of four beams
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    OK(recommend_users(&r, f.history + 1, 1, all, found, &err));
+    assert_same_lists(out + n, all, 2, 1e-4);
+    recommend_close(&r);
+    free(all), free(out), free(allowed);
+    fixture_close(&f);
+}
+
+// The weights of the titles and of what is between them are those of all tokens; a title that comes back counts at its place.
+static void test_explain(void **state) {
+    (void)state;
+    for (int thoughts = 0; thoughts <= 2; thoughts++) {
+        Fixture f;
+        Err err = {0};
+        Recommender r;
+        fixture_open(&f, folders[0], thoughts);
+        const RecommendOptions o = options(5, 1, 1);
+        OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+        const char *titles[12];
+        for (int i = 0; i < 12; i++) titles[i] = f.items.title[i % 4];
+        const History h = {.title = titles, .n = 12};
+        float weight[12], rest, sum = 0;
+        assert_int_equal(explain_history(&r.reader, &h, weight, &rest, &err), thoughts > 0);
+        for (int i = 0; i < 12 && thoughts; i++) {
+            assert_true(i < 2 ? weight[i] == 0 : weight[i] > 0); // the first two are not in the prompt
+            sum += weight[i];
+        }
+        if (thoughts) golden_close(sum + rest, 1, 1e-5, "sum of the weights", thoughts);
+        if (thoughts) assert_true(rest > 0);
+        assert_int_equal(r.reader.session.slots_used, r.reader.clean.slots_used);
+        f.g.llm.config.thought_window = 1; // the last token is no title's
+        if (thoughts == 1) {
+            assert_int_equal(explain_history(&r.reader, &h, weight, &rest, &err), 1);
+            golden_close(rest, 1, 1e-5, "weight of the last token", 0);
+        }
+        recommend_close(&r);
+        fixture_close(&f);
+    }
+}
+
 static void test_long_history(void **state) {
     (void)state;
     Err err = {0};
@@ -467,9 +538,9 @@ static void test_long_history(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),      cmocka_unit_test(test_exhaustive),   cmocka_unit_test(test_answer_sees_thought),
-        cmocka_unit_test(test_literal),     cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead),
-        cmocka_unit_test(test_together),    cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),
-        cmocka_unit_test(test_long_history)};
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_exhaustive),   cmocka_unit_test(test_answer_sees_thought),
+        cmocka_unit_test(test_literal),      cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead),
+        cmocka_unit_test(test_together),     cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),
+        cmocka_unit_test(test_long_history), cmocka_unit_test(test_wishes),       cmocka_unit_test(test_explain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,8 @@ declare -A may=(
     [model]="base ops io model"
     [train]="base ops data model train"
     [rec]="base text data model rec"
-    [app]="base io text data model train rec app"
+    [serve]="base text data model rec serve"
+    [app]="base io text data model train rec serve app"
 )
 
 bad=0

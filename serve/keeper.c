@@ -1,0 +1,225 @@
+#include "serve/keeper.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "serve/answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void task_free(Task *t) {
+    str_free(&t->reply.body);
+    free(t->id), free(t->title), free(t->text);
+    free(t);
+}
+
+// ---- loading ----------------------------------------------------------------------------------------------------------
+
+// A model may open and yet answer nothing (weights that are no numbers): one user is ranked before it is trusted.
+static int try_out(Engine *e, Err *err) {
+    const Shelf *s = e->shelf;
+    const char *history[1] = {s->populars ? s->data.items.id[s->popular[0]] : ""};
+    const Ask ask = {.history = history, .n = s->populars > 0, .by_id = 1, .k = 1, .beams = 1, .allows = -1}, *asks = &ask;
+    Answer answer = {0}, *answers = &answer;
+    const int status = engine_rank(e, &asks, &answers, 1, err);
+    answer_free(&answer);
+    return status ? err_prefix(err, "%s: tried on one user", e->model->name) : 0;
+}
+
+static int load_model(const Opener *opener, const EngineOptions *o, const Shelf *s, Model **m, Engine **e, Err *err) {
+    if (opener->model(opener->self, &s->data, m, err)) return -1;
+    if (engine_open(e, *m, (Shelf *)s, o, err) == 0) {
+        if (try_out(*e, err) == 0) return 0;
+        engine_close(*e);
+    }
+    model_drop(*m);
+    return -1;
+}
+
+int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf **s, Engine **e, Err *err) {
+    Dataset data;
+    if (opener->data(opener->self, &data, err) || shelf_open(s, &data, NULL, 0, err)) return -1;
+    if (load_model(opener, o, *s, m, e, err) == 0) return 0;
+    shelf_drop(*s);
+    return -1;
+}
+
+// ---- tasks ------------------------------------------------------------------------------------------------------------
+
+// From here on it is what everybody sees. Takes over model and shelf.
+static void publish(Keeper *k, Model *m, Shelf *s, Engine *e) {
+    worker_adopt(k->worker, e);
+    pthread_mutex_lock(&k->lock);
+    Model *old_model = k->model;
+    Shelf *old_shelf = k->shelf;
+    k->model = m;
+    k->shelf = s;
+    pthread_mutex_unlock(&k->lock);
+    model_drop(old_model);
+    shelf_drop(old_shelf);
+}
+
+static void fail(Task *t, int status, const Err *err) {
+    t->reply.status = status;
+    answer_error(&t->reply.body, status, err->message);
+}
+
+static void reload(Keeper *k, Task *t) {
+    Model *m;
+    Shelf *s;
+    Engine *e;
+    Err err = {0};
+    const double start = log_seconds();
+    if (keeper_load(k->opener, &k->o, &m, &s, &e, &err)) {
+        metrics_add(k->metrics, &k->metrics->reload_failures, 1);
+        log_warn("reload: %s; the model that is served stays", err.message);
+        fail(t, 422, &err);
+        return;
+    }
+    publish(k, m, s, e);
+    metrics_add(k->metrics, &k->metrics->reloads, 1);
+    t->reply.status = 200;
+    str_puts(&t->reply.body, "{\"model\": ");
+    str_json(&t->reply.body, m->name, strlen(m->name));
+    str_printf(&t->reply.body, ", \"model_version\": \"%s\", \"items\": %d, \"seconds\": %.3f}\n", m->version,
+               s->data.items.live, log_seconds() - start);
+    log_info("reloaded %s, version %s, %d items", m->name, m->version, s->data.items.live);
+}
+
+// The item as it shall be, in memory. *changed 0: it is so already. Returns the status of the reply.
+static int put_item(Items *items, const Task *t, int *changed, Err *err) {
+    Items one;
+    Str line = {0};
+    const int known = items_by_id(items, t->id), there = known >= 0 && !items->removed[known];
+    str_printf(&line, "%s\t%s\t%s\n", t->title, t->id, t->text ? t->text : "");
+    int status = items_parse(&one, line.data, line.len, "the item", err);
+    str_free(&line);
+    if (status) return 422;
+    if (there && strcmp(items->title[known], t->title))
+        status = items_remove(items, (const char *const *)&t->id, 1, changed, err);
+    if (status == 0) status = items_add(items, &one, changed, err);
+    const int same_text = known >= 0 && (items->text[known] ? t->text && !strcmp(items->text[known], t->text) : !t->text);
+    if (status == 0 && known >= 0 && !same_text) {
+        const char *text = t->text ? t->text : "";
+        int more;
+        status = items_set_texts(items, (const char *const *)&t->id, &text, 1, &more, err);
+        *changed += more;
+    }
+    items_free(&one);
+    return status ? 409 : there ? 200 : 201;
+}
+
+static int remove_item(Items *items, const Task *t, int *changed, Err *err) {
+    const int item = items_by_id(items, t->id);
+    if (item < 0 || items->removed[item]) {
+        err_set(err, ERR_DATA, "item %.64s is not in the catalogue", t->id);
+        return 404;
+    }
+    return items_remove(items, (const char *const *)&t->id, 1, changed, err) ? 409 : 200;
+}
+
+// The data folder is changed as `latentr3 catalog` does, so what others changed there is seen too. The engine is made before
+// the change is written: an item that the model cannot answer with is refused and leaves nothing behind.
+static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, int *changed, Err *err) {
+    const int lock = file_lock(k->shelf->data.folder, err);
+    if (lock < 0) return 503;
+    int status = 500;
+    if (k->opener->data(k->opener->self, d, err) == 0) {
+        status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
+        if (status < 300) {
+            if (shelf_open(s, d, k->shelf->count, k->shelf->data.items.n, err))
+                status = 500;
+            else if (engine_open(e, k->model, *s, &k->o, err))
+                status = 422;
+            else if (*changed && dataset_save_items(&(*s)->data, err))
+                status = 500;
+        }
+    }
+    close(lock);
+    return status;
+}
+
+static void change_items(Keeper *k, Task *t) {
+    Dataset d = {0};
+    Shelf *s = NULL;
+    Engine *e = NULL;
+    Err err = {0};
+    int changed = 0;
+    const int status = change(k, &d, t, &s, &e, &changed, &err);
+    if (d.folder) dataset_close(&d);
+    if (status >= 300) {
+        fail(t, status, &err);
+        engine_close(e);
+        shelf_drop(s);
+        return;
+    }
+    t->reply.status = status;
+    answer_item(&t->reply.body, s, items_by_id(&s->data.items, t->id));
+    str_puts(&t->reply.body, "\n");
+    metrics_add(k->metrics, &k->metrics->item_changes, changed > 0);
+    publish(k, model_hold(k->model), s, e);
+}
+
+static void *keeper_main(void *self) {
+    Keeper *k = self;
+    for (;;) {
+        pthread_mutex_lock(&k->lock);
+        while (!k->first && !k->closed) pthread_cond_wait(&k->changed, &k->lock);
+        Task *t = k->first;
+        if (t) {
+            k->first = t->next;
+            if (!k->first) k->last = NULL;
+            k->tasks--;
+        }
+        pthread_mutex_unlock(&k->lock);
+        if (!t) return NULL;
+        if (t->kind == TASK_RELOAD)
+            reload(k, t);
+        else
+            change_items(k, t);
+        outbox_post(k->outbox, &t->reply);
+    }
+}
+
+int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err) {
+    k->model = m;
+    k->shelf = s;
+    pthread_mutex_init(&k->lock, NULL);
+    pthread_cond_init(&k->changed, NULL);
+    if (pthread_create(&k->thread, NULL, keeper_main, k) == 0) return 0;
+    return err_set(err, ERR_MEMORY, "the keeper's thread cannot be started");
+}
+
+int keeper_put(Keeper *k, Task *t) {
+    pthread_mutex_lock(&k->lock);
+    const int fits = k->tasks < KEEPER_TASKS && !k->closed;
+    if (fits) {
+        t->next = NULL;
+        *(k->last ? &k->last->next : &k->first) = t;
+        k->last = t;
+        k->tasks++;
+        pthread_cond_broadcast(&k->changed);
+    }
+    pthread_mutex_unlock(&k->lock);
+    return fits ? 0 : -1;
+}
+
+void keeper_join(Keeper *k) {
+    pthread_mutex_lock(&k->lock);
+    k->closed = 1;
+    pthread_cond_broadcast(&k->changed);
+    pthread_mutex_unlock(&k->lock);
+    pthread_join(k->thread, NULL);
+    model_drop(k->model);
+    shelf_drop(k->shelf);
+    pthread_cond_destroy(&k->changed);
+    pthread_mutex_destroy(&k->lock);
+}
+
+void keeper_now(Keeper *k, Model **m, Shelf **s) {
+    pthread_mutex_lock(&k->lock);
+    *m = model_hold(k->model);
+    *s = shelf_hold(k->shelf);
+    pthread_mutex_unlock(&k->lock);
+}

@@ -1,0 +1,142 @@
+#include "serve/metrics.h"
+
+#include <math.h>
+
+static const double bucket[METRICS_BUCKETS] = {.01, .025, .05, .1, .2, .35, .5, .75, 1, 1.5, 2.5, 5, 10, 30};
+static const int size[METRICS_SIZES] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
+
+void metrics_open(Metrics *m) {
+    *m = (Metrics){0};
+    pthread_mutex_init(&m->lock, NULL);
+}
+
+void metrics_free(Metrics *m) {
+    pthread_mutex_destroy(&m->lock);
+}
+
+void metrics_reply(Metrics *m, int status) {
+    pthread_mutex_lock(&m->lock);
+    int i = 0;
+    while (i < METRICS_STATUSES - 1 && m->status[i] && m->status[i] != status) i++;
+    m->status[i] = status;
+    m->replies[i]++;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_recommended(Metrics *m, double seconds) {
+    pthread_mutex_lock(&m->lock);
+    int i = 0;
+    while (i < METRICS_BUCKETS && seconds > bucket[i]) i++;
+    m->seconds[i]++;
+    m->seconds_sum += seconds;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_batch(Metrics *m, int users, double seconds, const Engine *e) {
+    const double each = seconds / users;
+    pthread_mutex_lock(&m->lock);
+    int i = 0;
+    while (i < METRICS_SIZES && users > size[i]) i++;
+    m->sizes[i]++;
+    m->users += users;
+    m->batches++;
+    m->busy_seconds += seconds;
+    m->user_seconds = m->user_seconds > 0 ? 0.8 * m->user_seconds + 0.2 * each : each;
+    m->now = engine_work(e);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_engine_closes(Metrics *m, const Engine *e) {
+    const EngineWork w = engine_work(e);
+    pthread_mutex_lock(&m->lock);
+    m->work.tokens += w.tokens;
+    m->work.thoughts += w.thoughts;
+    m->work.beam_steps += w.beam_steps;
+    m->work.beam_rows += w.beam_rows;
+    m->work.illegal += w.illegal;
+    m->now = (EngineWork){0};
+    pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_add(Metrics *m, int64_t *counter, int64_t n) {
+    pthread_mutex_lock(&m->lock);
+    *counter += n;
+    pthread_mutex_unlock(&m->lock);
+}
+
+int metrics_retry_after(Metrics *m, int waiting) {
+    pthread_mutex_lock(&m->lock);
+    const double seconds = ceil(m->user_seconds * waiting);
+    pthread_mutex_unlock(&m->lock);
+    return seconds < 1 ? 1 : seconds > 600 ? 600 : (int)seconds;
+}
+
+// ---- text -------------------------------------------------------------------------------------------------------------
+
+static void head(Str *out, const char *name, const char *type, const char *help) {
+    str_printf(out, "# HELP latentr3_%s %s\n# TYPE latentr3_%s %s\n", name, help, name, type);
+}
+
+static void counter(Str *out, const char *name, const char *help, int64_t value) {
+    head(out, name, "counter", help);
+    str_printf(out, "latentr3_%s %lld\n", name, (long long)value);
+}
+
+static void gauge(Str *out, const char *name, const char *help, double value) {
+    head(out, name, "gauge", help);
+    str_printf(out, "latentr3_%s %.9g\n", name, value);
+}
+
+static void latency(Str *out, const Metrics *m) {
+    int64_t sum = 0;
+    head(out, "recommend_seconds", "histogram", "From a whole request to its reply, waiting included.");
+    for (int i = 0; i < METRICS_BUCKETS; i++)
+        str_printf(out, "latentr3_recommend_seconds_bucket{le=\"%g\"} %lld\n", bucket[i], (long long)(sum += m->seconds[i]));
+    sum += m->seconds[METRICS_BUCKETS];
+    str_printf(out, "latentr3_recommend_seconds_bucket{le=\"+Inf\"} %lld\n", (long long)sum);
+    str_printf(out, "latentr3_recommend_seconds_sum %.9g\nlatentr3_recommend_seconds_count %lld\n", m->seconds_sum,
+               (long long)sum);
+}
+
+static void batches(Str *out, const Metrics *m) {
+    int64_t sum = 0;
+    head(out, "batch_users", "histogram", "Users that went through the model together.");
+    for (int i = 0; i < METRICS_SIZES; i++)
+        str_printf(out, "latentr3_batch_users_bucket{le=\"%d\"} %lld\n", size[i], (long long)(sum += m->sizes[i]));
+    sum += m->sizes[METRICS_SIZES];
+    str_printf(out, "latentr3_batch_users_bucket{le=\"+Inf\"} %lld\n", (long long)sum);
+    str_printf(out, "latentr3_batch_users_sum %lld\nlatentr3_batch_users_count %lld\n", (long long)m->users, (long long)sum);
+}
+
+static void replies(Str *out, const Metrics *m) {
+    head(out, "http_replies_total", "counter", "Replies by status.");
+    for (int i = 0; i < METRICS_STATUSES && m->status[i]; i++)
+        str_printf(out, "latentr3_http_replies_total{status=\"%d\"} %lld\n", m->status[i], (long long)m->replies[i]);
+}
+
+void metrics_print(Metrics *m, const MetricsNow *now, Str *out) {
+    pthread_mutex_lock(&m->lock);
+    latency(out, m);
+    batches(out, m);
+    replies(out, m);
+    counter(out, "users_total", "Users ranked.", m->users);
+    counter(out, "tokens_total", "Positions that went through the network.", m->work.tokens + m->now.tokens);
+    counter(out, "thoughts_total", "Thoughts made.", m->work.thoughts + m->now.thoughts);
+    counter(out, "beam_steps_total", "Model calls of the beam search.", m->work.beam_steps + m->now.beam_steps);
+    counter(out, "beam_rows_total", "Beams that those calls ran.", m->work.beam_rows + m->now.beam_rows);
+    counter(out, "illegal_beams_total", "Results outside the catalogue, which are none.", m->work.illegal + m->now.illegal);
+    counter(out, "cancelled_total", "Requests whose client left before the answer.", m->cancelled);
+    counter(out, "rejected_total", "Requests refused because the queue was full.", m->rejected);
+    counter(out, "timeouts_total", "Connections closed because their client was too slow.", m->timeouts);
+    counter(out, "reloads_total", "Models loaded while running.", m->reloads);
+    counter(out, "reload_failures_total", "Reloads that kept the old model.", m->reload_failures);
+    counter(out, "item_changes_total", "Items added, changed or removed.", m->item_changes);
+    head(out, "busy_seconds_total", "counter", "Time in which the model worked.");
+    str_printf(out, "latentr3_busy_seconds_total %.9g\n", m->busy_seconds);
+    pthread_mutex_unlock(&m->lock);
+    gauge(out, "queue_users", "Users that wait.", now->waiting);
+    gauge(out, "connections", "Open connections.", now->connections);
+    gauge(out, "items", "Items that can be recommended.", now->items);
+    gauge(out, "draining", "1 while the server ends.", now->draining);
+    gauge(out, "uptime_seconds", "Since the start.", now->uptime);
+}

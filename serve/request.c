@@ -1,0 +1,276 @@
+#include "serve/request.h"
+#include "base/arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// Every message begins with where in the body the fault lies.
+typedef struct Place {
+    char text[64];
+} Place;
+
+static int refuse(const Place *at, const char *name, const char *why, Err *err) {
+    return err_set(err, ERR_USAGE, "%s%s: %s", at->text, name, why);
+}
+
+// ---- values -----------------------------------------------------------------------------------------------------------
+
+static int read_int(const json_t *json, const char *name, int least, int most, int *out, const Place *at, Err *err) {
+    const json_t *v = json_object_get(json, name);
+    if (!v) return 0;
+    const json_int_t x = json_integer_value(v);
+    if (!json_is_integer(v) || x < least || x > most)
+        return err_set(err, ERR_USAGE, "%s%s: not a whole number from %d to %d", at->text, name, least, most);
+    *out = (int)x;
+    return 0;
+}
+
+static int read_flag(const json_t *json, const char *name, int *out, const Place *at, Err *err) {
+    const json_t *v = json_object_get(json, name);
+    if (!v) return 0;
+    if (!json_is_boolean(v)) return refuse(at, name, "neither true nor false", err);
+    *out = json_is_true(v);
+    return 0;
+}
+
+// A text that can be a title: no control bytes (a NUL would end it), not too long.
+static const char *text_fault(const json_t *v) {
+    if (!json_is_string(v)) return "no text";
+    const char *text = json_string_value(v);
+    const size_t len = json_string_length(v);
+    if (len == 0) return "an empty text";
+    if (len > REQUEST_TITLE_BYTES) return "a text of more than 4096 bytes";
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return "a text with a control byte";
+    return NULL;
+}
+
+static const char **new_list(Request *r, size_t n) {
+    const char **list = mem_alloc(n + 1, sizeof *list);
+    r->list = mem_realloc(r->list, (size_t)r->lists + 1, sizeof *r->list);
+    return r->list[r->lists++] = list;
+}
+
+static int read_list(Request *r, const json_t *json, const char *name, size_t most, const char ***out, int *n, const Place *at,
+                     Err *err) {
+    const json_t *list = json_object_get(json, name), *v;
+    size_t i;
+    if (!list) return 0;
+    if (!json_is_array(list)) return refuse(at, name, "no list", err);
+    if (json_array_size(list) > most)
+        return err_set(err, ERR_USAGE, "%s%s: %zu entries, more than the limit of %zu", at->text, name, json_array_size(list),
+                       most);
+    *out = new_list(r, json_array_size(list));
+    json_array_foreach(list, i, v) {
+        const char *fault = text_fault(v);
+        if (fault) return err_set(err, ERR_USAGE, "%s%s[%zu]: %s", at->text, name, i, fault);
+        (*out)[i] = json_string_value(v);
+    }
+    *n = (int)json_array_size(list);
+    return 0;
+}
+
+// Members that nobody knows are refused: a misspelt one would be passed over in silence.
+static int known_members(const json_t *json, const char *const *names, const Place *at, Err *err) {
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)json, key, v) {
+        int known = 0;
+        for (const char *const *name = names; *name; name++) known |= !strcmp(key, *name);
+        if (!known) return err_set(err, ERR_USAGE, "%s%.60s: there is no such member", at->text, key);
+    }
+    return 0;
+}
+
+// ---- /v1/recommend ----------------------------------------------------------------------------------------------------
+
+// What stands beside "users" holds for each of them that does not say otherwise.
+static int read_wish(Request *r, const json_t *json, Ask *ask, const RequestLimits *limits, const Place *at, Err *err) {
+    const int beams_given = json_object_get(json, "beams") != NULL, k_given = json_object_get(json, "k") != NULL;
+    if (read_int(json, "k", 1, limits->max_beams, &ask->k, at, err) ||
+        read_int(json, "beams", 1, limits->max_beams, &ask->beams, at, err) ||
+        read_flag(json, "exclude_seen", &ask->exclude_seen, at, err) || read_flag(json, "explain", &ask->explain, at, err) ||
+        read_list(r, json, "allow", REQUEST_LIST, &ask->allow, &ask->allows, at, err) ||
+        read_list(r, json, "deny", REQUEST_LIST, &ask->deny, &ask->denies, at, err))
+        return -1;
+    if (ask->k <= ask->beams) return 0;
+    if (k_given && beams_given)
+        return err_set(err, ERR_USAGE, "%sk: %d items from a search of %d beams", at->text, ask->k, ask->beams);
+    if (beams_given)
+        ask->k = ask->beams;
+    else
+        ask->beams = ask->k; // whoever asks for more items wants a wider search
+    return 0;
+}
+
+static int read_history(Request *r, const json_t *json, Ask *ask, const Place *at, Err *err) {
+    const int ids = json_object_get(json, "history_ids") != NULL;
+    if (ids == (json_object_get(json, "history") != NULL))
+        return refuse(at, "history", ids ? "beside history_ids: one of them is expected" : "missing, as is history_ids", err);
+    ask->by_id = ids;
+    return read_list(r, json, ids ? "history_ids" : "history", REQUEST_HISTORY, &ask->history, &ask->n, at, err);
+}
+
+static int parse_object(Request *r, const char *body, size_t bytes, Err *err) {
+    *r = (Request){0};
+    r->json = json_parse(body, bytes, "the body", err);
+    if (!r->json) return -1;
+    return json_is_object(r->json) ? 0 : err_set(err, ERR_USAGE, "the body: no JSON object");
+}
+
+static int read_users(Request *r, const json_t *users, const Ask *common, const RequestLimits *limits, Err *err) {
+    static const char *const members[] = {"history", "history_ids", "k",    "beams", "exclude_seen",
+                                          "explain", "allow",       "deny", NULL};
+    const size_t n = json_array_size(users);
+    const json_t *user;
+    size_t i;
+    if (!json_is_array(users) || n == 0 || n > (size_t)limits->users)
+        return err_set(err, ERR_USAGE, "users: not a list of 1 to %d users", limits->users);
+    r->form = REQUEST_SEVERAL;
+    r->ask = mem_zalloc(n, sizeof *r->ask);
+    json_array_foreach(users, i, user) {
+        Place at;
+        snprintf(at.text, sizeof at.text, "users[%zu].", i);
+        if (!json_is_object(user)) return err_set(err, ERR_USAGE, "users[%zu]: no JSON object", i);
+        r->ask[i] = *common;
+        if (known_members(user, members, &at, err) || read_history(r, user, &r->ask[i], &at, err) ||
+            read_wish(r, user, &r->ask[i], limits, &at, err))
+            return -1;
+        r->n++;
+    }
+    return 0;
+}
+
+static Ask new_ask(const RequestLimits *limits) {
+    return (Ask){.k = REQUEST_K < limits->beams ? REQUEST_K : limits->beams, .beams = limits->beams, .allows = -1};
+}
+
+int request_parse(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err) {
+    static const char *const members[] = {"users",        "history", "history_ids", "k",    "beams",
+                                          "exclude_seen", "explain", "allow",       "deny", NULL};
+    const Place top = {""};
+    Ask ask = new_ask(limits);
+    if (parse_object(r, body, bytes, err) || known_members(r->json, members, &top, err) ||
+        read_wish(r, r->json, &ask, limits, &top, err))
+        return -1;
+    const json_t *users = json_object_get(r->json, "users");
+    if (users && (json_object_get(r->json, "history") || json_object_get(r->json, "history_ids")))
+        return refuse(&top, "history", "stands beside users; it belongs to each of them", err);
+    if (users) return read_users(r, users, &ask, limits, err);
+    if (read_history(r, r->json, &ask, &top, err)) return -1;
+    r->ask = mem_alloc(1, sizeof *r->ask);
+    r->ask[r->n++] = ask;
+    return 0;
+}
+
+// ---- Open Inference Protocol --------------------------------------------------------------------------------------------
+
+// Data of a tensor may be flat or nested by its shape.
+static int flatten(const json_t *data, const char **out, size_t *n, size_t most, Err *err) {
+    const json_t *v;
+    size_t i;
+    json_array_foreach(data, i, v) {
+        if (json_is_array(v)) {
+            if (flatten(v, out, n, most, err)) return -1;
+            continue;
+        }
+        const char *fault = json_is_string(v) && json_string_length(v) == 0 ? NULL : text_fault(v);
+        if (fault) return err_set(err, ERR_USAGE, "inputs[0].data: entry %zu: %s", *n, fault);
+        if (*n == most) return err_set(err, ERR_USAGE, "inputs[0].data: more entries than the shape has");
+        out[(*n)++] = json_string_value(v);
+    }
+    return 0;
+}
+
+static int read_shape(const json_t *input, const RequestLimits *limits, size_t *users, size_t *width, Err *err) {
+    const json_t *shape = json_object_get(input, "shape");
+    const json_int_t rows = json_integer_value(json_array_get(shape, 0)),
+                     columns = json_integer_value(json_array_get(shape, 1));
+    if (json_array_size(shape) != 2 || rows < 1 || rows > limits->users || columns < 0 || columns > REQUEST_HISTORY ||
+        !json_is_integer(json_array_get(shape, 1)))
+        return err_set(err, ERR_USAGE, "inputs[0].shape: not [1 to %d users, at most %d titles]", limits->users,
+                       REQUEST_HISTORY);
+    *users = (size_t)rows;
+    *width = (size_t)columns;
+    return 0;
+}
+
+// Each row of the tensor is a user's history.
+static int read_tensor(Request *r, const json_t *input, const Ask *common, const RequestLimits *limits, Err *err) {
+    const char *name = json_string_value(json_object_get(input, "name")),
+               *type = json_string_value(json_object_get(input, "datatype"));
+    const json_t *data = json_object_get(input, "data");
+    size_t users = 0, width = 0, n = 0;
+    const int by_id = name && !strcmp(name, "history_ids");
+    if (!name || (!by_id && strcmp(name, "history")))
+        return err_set(err, ERR_USAGE, "inputs[0].name: neither history nor history_ids");
+    if (!type || strcmp(type, "BYTES")) return err_set(err, ERR_USAGE, "inputs[0].datatype: not BYTES");
+    if (!json_is_array(data)) return err_set(err, ERR_USAGE, "inputs[0].data: no list");
+    if (read_shape(input, limits, &users, &width, err)) return -1;
+    const char **all = new_list(r, users * width);
+    if (flatten(data, all, &n, users * width, err)) return -1;
+    if (n != users * width) return err_set(err, ERR_USAGE, "inputs[0].data: %zu entries, the shape has %zu", n, users * width);
+    r->ask = mem_zalloc(users, sizeof *r->ask);
+    for (size_t u = 0; u < users; u++) {
+        Ask *ask = &r->ask[r->n++];
+        *ask = *common;
+        ask->by_id = by_id;
+        ask->history = all + u * width;
+        for (size_t i = 0; i < width; i++)
+            if (*all[u * width + i]) ask->history[ask->n++] = all[u * width + i];
+    }
+    return 0;
+}
+
+int request_infer(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err) {
+    static const char *const wishes[] = {"k", "beams", "exclude_seen", NULL};
+    const Place at = {"parameters."};
+    Ask ask = new_ask(limits);
+    if (parse_object(r, body, bytes, err)) return -1;
+    r->form = REQUEST_INFER;
+    const json_t *id = json_object_get(r->json, "id"), *parameters = json_object_get(r->json, "parameters"),
+                 *inputs = json_object_get(r->json, "inputs");
+    if (id && !json_is_string(id)) return err_set(err, ERR_USAGE, "id: no text");
+    r->id = json_string_value(id);
+    if (parameters && !json_is_object(parameters)) return err_set(err, ERR_USAGE, "parameters: no JSON object");
+    if (parameters && (known_members(parameters, wishes, &at, err) || read_wish(r, parameters, &ask, limits, &at, err)))
+        return -1;
+    if (json_array_size(inputs) != 1 || !json_is_object(json_array_get(inputs, 0)))
+        return err_set(err, ERR_USAGE, "inputs: not a list of one tensor");
+    return read_tensor(r, json_array_get(inputs, 0), &ask, limits, err);
+}
+
+void request_free(Request *r) {
+    for (int i = 0; i < r->lists; i++) free(r->list[i]);
+    free(r->list), free(r->ask);
+    json_decref(r->json);
+    *r = (Request){0};
+}
+
+// ---- PUT /v1/items/ID -----------------------------------------------------------------------------------------------------
+
+int request_item(ItemText *item, const char *body, size_t bytes, Err *err) {
+    static const char *const members[] = {"title", "text", NULL};
+    const Place top = {""};
+    *item = (ItemText){.json = json_parse(body, bytes, "the body", err)};
+    if (!item->json) return -1;
+    const json_t *title = json_object_get(item->json, "title"), *text = json_object_get(item->json, "text");
+    const char *fault = NULL;
+    int status = 0;
+    if (!json_is_object(item->json))
+        status = err_set(err, ERR_USAGE, "the body: no JSON object");
+    else if (known_members(item->json, members, &top, err))
+        status = -1;
+    else if ((fault = text_fault(title)))
+        status = refuse(&top, "title", title ? fault : "missing", err);
+    else if (text && (fault = text_fault(text)))
+        status = refuse(&top, "text", fault, err);
+    if (status) {
+        json_decref(item->json);
+        item->json = NULL;
+        return -1;
+    }
+    item->title = json_string_value(title);
+    item->text = json_string_value(text);
+    return 0;
+}

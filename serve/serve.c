@@ -1,0 +1,76 @@
+#include "serve/serve.h"
+#include "base/log.h"
+#include "serve/routes.h"
+
+#include <stdio.h>
+
+typedef struct Server {
+    Queue queue;
+    Outbox outbox;
+    Metrics metrics;
+    Worker worker;
+    Keeper keeper;
+    Routes routes;
+    HttpCalls calls;
+} Server;
+
+static int check_address(const ServeOptions *o, int loopback, Err *err) {
+    if (loopback || o->key_file) return 0;
+    return err_set(err, ERR_USAGE, "--host %.80s can be reached from other machines: --api-key-file is needed", o->host);
+}
+
+static void announce(const Http *http, const Model *m, const Shelf *s) {
+    printf("%s\n", http_url(http));
+    fflush(stdout);
+    log_info("%s, version %s, %d items: ready at %s", m->name, m->version, s->data.items.live, http_url(http));
+}
+
+// Everything is there; serve until the end.
+static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *http, Model *m, Shelf *s, Engine *e,
+               const volatile sig_atomic_t *stop, Err *err) {
+    v->keeper = (Keeper){.opener = opener, .o = o->engine, .worker = &v->worker, .outbox = &v->outbox, .metrics = &v->metrics};
+    if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->metrics, err)) return -1;
+    int status = keeper_start(&v->keeper, m, s, err);
+    if (status == 0) {
+        announce(http, m, s);
+        status = http_run(http, stop, err);
+        keeper_join(&v->keeper);
+    }
+    queue_close(&v->queue);
+    worker_join(&v->worker);
+    if (status == 0) log_info("all requests are answered");
+    return status;
+}
+
+int serve_run(const ServeOptions *o, const Opener *opener, const volatile sig_atomic_t *stop, Err *err) {
+    Server v = {0};
+    Http *http;
+    Model *m;
+    Shelf *s;
+    Engine *e;
+    int loopback, status = 0;
+    if (o->key_file && routes_read_keys(&v.routes.keys, o->key_file, err)) return -1;
+    queue_open(&v.queue, o->queue);
+    metrics_open(&v.metrics);
+    v.routes = (Routes){.queue = &v.queue,
+                        .keeper = &v.keeper,
+                        .metrics = &v.metrics,
+                        .limits = {.beams = o->beams, .max_beams = o->engine.beams, .users = o->queue < 64 ? o->queue : 64},
+                        .keys = v.routes.keys,
+                        .started = log_seconds()};
+    v.calls = routes_calls(&v.routes);
+    if (outbox_open(&v.outbox, err) || http_open(&http, o->host, o->port, &v.calls, &v.outbox, &loopback, err)) {
+        status = -1;
+    } else {
+        v.routes.http = http;
+        status = check_address(o, loopback, err) || keeper_load(opener, &o->engine, &m, &s, &e, err)
+                     ? -1
+                     : run(&v, o, opener, http, m, s, e, stop, err);
+        http_close(http);
+    }
+    outbox_free(&v.outbox);
+    queue_free(&v.queue);
+    metrics_free(&v.metrics);
+    routes_free_keys(&v.routes.keys);
+    return status;
+}

@@ -1,0 +1,134 @@
+#include "serve/shelf.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "data/sequences.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+// ---- opening ----------------------------------------------------------------------------------------------------------
+
+// Case and compatibility forms are no difference when searching ("AMÉLIE" finds "Amélie"); accents are.
+static void fold(Str *out, const char *text, size_t len) {
+    utf8proc_uint8_t *folded = NULL;
+    const utf8proc_option_t options = UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STABLE;
+    const utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &folded, options);
+    if (n >= 0)
+        str_append(out, folded, (size_t)n);
+    else // no UTF-8: it finds nothing
+        str_append(out, text, len);
+    free(folded);
+}
+
+static void fold_titles(Shelf *s) {
+    const Items *items = &s->data.items;
+    s->folded_at = mem_alloc((size_t)items->n + 1, sizeof *s->folded_at);
+    for (int i = 0; i < items->n; i++) {
+        s->folded_at[i] = s->folded.len;
+        fold(&s->folded, items->title[i], strlen(items->title[i]));
+    }
+    s->folded_at[items->n] = s->folded.len;
+}
+
+static int count_rows(Shelf *s, Err *err) {
+    Rows train = {0};
+    Sequences users = {0};
+    char *path = file_join(s->data.folder, "train.csv");
+    const int there = file_exists(path);
+    free(path);
+    if (!there) {
+        log_warn("%s has no train.csv: nothing is known to be popular", s->data.folder);
+        return 0;
+    }
+    if (dataset_rows(&s->data, &train, "train", 0, err)) return -1;
+    sequences_add(&users, &s->data.items, &train, NULL);
+    for (int u = 0; u < users.n; u++)
+        for (size_t i = 0; i < users.item[u].len; i++) s->count[users.item[u].data[i]]++;
+    sequences_free(&users);
+    rows_free(&train);
+    return 0;
+}
+
+// By insertion; a title counts once, with the interactions of its first item.
+static void find_popular(Shelf *s) {
+    const Items *items = &s->data.items;
+    s->popular = mem_alloc(SHELF_POPULAR, sizeof *s->popular);
+    for (int i = 0; i < items->n; i++) {
+        if (items->removed[i] || items_title_group(items, i) != i) continue;
+        int at = s->populars;
+        while (at > 0 && s->count[s->popular[at - 1]] < s->count[i]) at--;
+        if (at == SHELF_POPULAR) continue;
+        if (s->populars < SHELF_POPULAR) s->populars++;
+        memmove(s->popular + at + 1, s->popular + at, (size_t)(s->populars - 1 - at) * sizeof *s->popular);
+        s->popular[at] = i;
+    }
+}
+
+int shelf_open(Shelf **shelf, Dataset *data, const int *count, int n, Err *err) {
+    Shelf *s = mem_zalloc(1, sizeof *s);
+    s->data = *data;
+    *data = (Dataset){0};
+    *shelf = shelf_hold(s);
+    const size_t items = (size_t)s->data.items.n;
+    s->count = mem_zalloc(items, sizeof *s->count);
+    if (count) memcpy(s->count, count, ((size_t)n < items ? (size_t)n : items) * sizeof *count);
+    if (!count && count_rows(s, err)) {
+        shelf_drop(s);
+        *shelf = NULL;
+        return -1;
+    }
+    fold_titles(s);
+    find_popular(s);
+    return 0;
+}
+
+Shelf *shelf_hold(Shelf *s) {
+    atomic_fetch_add(&s->holders, 1);
+    return s;
+}
+
+void shelf_drop(Shelf *s) {
+    if (!s || atomic_fetch_sub(&s->holders, 1) > 1) return;
+    dataset_close(&s->data);
+    str_free(&s->folded);
+    free(s->folded_at), free(s->count), free(s->popular);
+    free(s);
+}
+
+// ---- searching --------------------------------------------------------------------------------------------------------
+
+static int is_word_byte(unsigned char c) {
+    return c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
+}
+
+// Whether a word of the title that is not its first text begins with `text`.
+static int has_word(const char *title, size_t n, const char *text, size_t len) {
+    for (size_t i = 1; i + len <= n; i++)
+        if (is_word_byte((unsigned char)title[i]) && !is_word_byte((unsigned char)title[i - 1]) &&
+            !memcmp(title + i, text, len))
+            return 1;
+    return 0;
+}
+
+static int begins(const char *title, size_t n, const char *text, size_t len) {
+    return n >= len && !memcmp(title, text, len);
+}
+
+int shelf_search(const Shelf *s, const char *text, size_t len, int *found, int most) {
+    Str want = {0};
+    int n = 0;
+    fold(&want, text, len);
+    if (want.len == 0)
+        for (; n < s->populars && n < most; n++) found[n] = s->popular[n];
+    for (int inside = 0; inside < 2 && want.len; inside++)
+        for (int i = 0; i < s->data.items.n && n < most; i++) {
+            const char *title = s->folded.data + s->folded_at[i];
+            const size_t bytes = s->folded_at[i + 1] - s->folded_at[i];
+            if (s->data.items.removed[i] || begins(title, bytes, want.data, want.len) == inside) continue;
+            if (!inside || has_word(title, bytes, want.data, want.len)) found[n++] = i;
+        }
+    str_free(&want);
+    return n;
+}

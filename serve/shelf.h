@@ -1,0 +1,31 @@
+// The catalogue as the server shows it: an opened data folder, read-only and shared by counted references, so that requests
+// go on with the one they began with while the next takes its place.
+#ifndef SERVE_SHELF_H
+#define SERVE_SHELF_H
+
+#include "data/dataset.h"
+#include <stdatomic.h>
+
+typedef struct Shelf {
+    atomic_int holders;
+    Dataset data;
+    Str folded;        // the titles without regard to case, one behind the other
+    size_t *folded_at; // (items.n + 1) where each begins
+    int *count;        // (items.n) interactions in the train rows
+    int *popular;      // (populars) the items with the most, none of them removed, each title once
+    int populars;
+} Shelf;
+
+enum { SHELF_POPULAR = 100, SHELF_FOUND = 100 };
+
+// Takes `data` over, also where it fails. counts (n, may be fewer than items; or NULL): the interactions of the first items,
+// else the train rows are read and counted.
+int shelf_open(Shelf **shelf, Dataset *data, const int *count, int n, Err *err);
+Shelf *shelf_hold(Shelf *s); // one more holder; returns s
+void shelf_drop(Shelf *s);   // the last one closes it
+
+// The items whose title begins with the text, then those with a word that does; without regard to case, none of them removed.
+// found (most): item numbers in the catalogue's order. Returns how many. An empty text finds the popular ones.
+int shelf_search(const Shelf *s, const char *text, size_t len, int *found, int most);
+
+#endif

@@ -1,0 +1,30 @@
+// The one thread that owns the engine: takes what waits as one batch, ranks, answers.
+#ifndef SERVE_WORKER_H
+#define SERVE_WORKER_H
+
+#include "serve/metrics.h"
+#include "serve/queue.h"
+
+typedef struct Worker {
+    Queue *queue;
+    Outbox *outbox;
+    Metrics *metrics;
+    Engine *engine; // the thread's own
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t adopted;
+    Engine *next; // what worker_adopt hands over
+    int ended;
+} Worker;
+
+// Takes the engine over.
+int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err);
+// Returns when the thread works with this engine, which is its own now; the one before is closed. Users of a batch that
+// was under way were answered by the old one; all that are taken later by the new one.
+void worker_adopt(Worker *w, Engine *e);
+// Waits for the end of the thread, which comes when the queue is closed and empty.
+void worker_join(Worker *w);
+
+void job_free(Job *job);
+
+#endif

@@ -1,0 +1,365 @@
+#!/usr/bin/env bats
+# latentr3 serve: every route, refusals, limits, catalogue changes, reloads, the end.
+
+load common
+
+setup_file() {
+    export WORLD=$BATS_FILE_TMPDIR/world
+    export LATENTR3=${LATENTR3:-$BATS_TEST_DIRNAME/../../build/latentr3}
+    "$LATENTR3" synth --items 60 --rows 900 --out "$WORLD" 2>/dev/null
+    # The tests that change nothing share one server.
+    "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --thoughts 1 --dtype f32 --threads 1 --port 0 --queue 40 --max-beams 60 \
+        >"$BATS_FILE_TMPDIR/url" 2>"$BATS_FILE_TMPDIR/log" &
+    echo $! >"$BATS_FILE_TMPDIR/pid"
+    wait_for "$BATS_FILE_TMPDIR/url"
+    export SHARED=$(cat "$BATS_FILE_TMPDIR/url")
+}
+
+teardown_file() {
+    kill "$(cat "$BATS_FILE_TMPDIR/pid")"
+}
+
+teardown() {
+    [ -z "${SERVER:-}" ] || kill "$SERVER" 2>/dev/null || true
+}
+
+# Until the file holds a line.
+wait_for() {
+    for _ in {1..200}; do
+        [ ! -s "$1" ] || return 0
+        sleep 0.05
+    done
+    echo "nothing in $1"
+    return 1
+}
+
+# serve OPTION...: a server of this test alone over $DATA; $URL and $SERVER.
+serve() {
+    : >"$TMP/url"
+    "$LATENTR3" serve --model "${MODEL:-$WORLD/model}" --data "${DATA:-$WORLD/data}" --dtype f32 --threads 1 \
+        --port 0 "$@" >"$TMP/url" 2>"$TMP/server.log" 3>&- &
+    SERVER=$!
+    wait_for "$TMP/url" || { cat "$TMP/server.log"; return 1; }
+    URL=$(cat "$TMP/url")
+}
+
+# ends CODE: the server has ended with that code.
+ends() {
+    local status=0
+    wait "$SERVER" || status=$?
+    SERVER=
+    [ "$status" -eq "$1" ]
+}
+
+# status METHOD URL [curl option...]: the status of the reply, whose body is $TMP/body.
+status() {
+    curl -s -o "$TMP/body" -w '%{http_code}' -X "$1" "$2" "${@:3}"
+}
+
+# is STATUS METHOD URL ...: the reply has the status; where it is an error, it says so in JSON.
+is() {
+    local want=$1 got
+    shift
+    got=$(status "$@")
+    [ "$got" = "$want" ] || {
+        echo "status $got, not $want: $*"
+        cat "$TMP/body"
+        return 1
+    }
+    [ "$want" -lt 400 ] || jq -e --argjson s "$want" '.error.status == $s and (.error.message | length > 3)' "$TMP/body" >/dev/null
+}
+
+recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
+
+@test "recommend: the list of the command, with ids and titles alike" {
+    title=$(sed -n 3p "$WORLD/data/info.txt" | cut -f1)
+    "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --thoughts 1 --dtype f32 --threads 1 \
+        --history "$title" -k 10 --json 2>/dev/null >"$TMP/command"
+    recommend 200 "$(jq -n --arg t "$title" '{history: [$t]}')"
+    jq -e --slurpfile c "$TMP/command" '.items == $c[0].items and .unknown == [] and .seconds > 0 and .model == "model"' "$TMP/body"
+    recommend 200 '{"history_ids": ["2"]}'
+    jq -e --slurpfile c "$TMP/command" '.items == $c[0].items' "$TMP/body"
+    recommend 200 '{"history_ids": ["2"], "exclude_seen": true, "k": 60}'
+    jq -e --argjson n "$(wc -l <"$WORLD/data/info.txt")" '(.items | length) == $n - 1 and all(.items[]; .id != "2") and ([.items[].score] | . == (sort | reverse))' "$TMP/body"
+    recommend 200 '{"history_ids": ["2", "999999"], "k": 1}'
+    jq -e '.unknown == ["999999"]' "$TMP/body"
+    recommend 200 '{"history": []}'
+    jq -e '.items | length == 10' "$TMP/body"
+}
+
+@test "recommend: allow and deny lists leave exactly what they say" {
+    recommend 200 '{"history_ids": ["2"], "k": 60}'
+    cp "$TMP/body" "$TMP/all"
+    recommend 200 '{"history_ids": ["2"], "k": 3, "beams": 60, "allow": ["5", "9", "11", "999999"]}'
+    jq -e --slurpfile a "$TMP/all" '[.items, [$a[0].items[] | select(.id | IN("5", "9", "11"))]] | transpose | length == 3
+        and all(.[]; .[0].id == .[1].id and (.[0].score - .[1].score | fabs) < 1e-4)' "$TMP/body"
+    recommend 200 '{"history_ids": ["2"], "k": 5, "allow": ["5", "9", "11"], "deny": ["9"]}'
+    jq -e '[.items[].id] | sort == ["11", "5"]' "$TMP/body"
+    recommend 200 '{"history_ids": ["2"], "k": 50, "deny": ["5", "9", "11"]}'
+    jq -e '(.items | length) > 40 and all(.items[]; .id | IN("5", "9", "11") | not)' "$TMP/body"
+    recommend 200 '{"history_ids": ["2"], "allow": []}'
+    jq -e '.items == []' "$TMP/body"
+}
+
+@test "recommend: several users, each as alone" {
+    recommend 200 '{"k": 4, "users": [{"history_ids": ["2"]}, {"history_ids": ["3", "4"], "k": 7, "beams": 20}, {"history_ids": []}]}'
+    cp "$TMP/body" "$TMP/all"
+    jq -e '[.users[].items | length] == [4, 7, 4]' "$TMP/all"
+    recommend 200 '{"history_ids": ["3", "4"], "k": 7, "beams": 20}'
+    jq -e --slurpfile a "$TMP/all" '[.items, $a[0].users[1].items] | transpose
+        | all(.[]; .[0].id == .[1].id and (.[0].score - .[1].score | fabs) < 1e-4)' "$TMP/body"
+}
+
+@test "recommend: what the thought looked at, and what would be said without it" {
+    recommend 200 '{"history_ids": ["2", "7", "1"], "k": 5, "explain": true}'
+    jq -e '.explain | (.thought.history | length) == 3 and all(.thought.history[]; . > 0)
+        and ((.thought.history | add) + .thought.rest - 1 | fabs) < 1e-4
+        and (.without_thought | length) == 5 and (.popular | length) == 5
+        and ([.popular[].interactions] | . == (sort | reverse))' "$TMP/body"
+    cp "$TMP/body" "$TMP/explained"
+    "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --thoughts 0 --dtype f32 --threads 1 \
+        --history-id 2 --history-id 7 --history-id 1 -k 5 --json 2>/dev/null >"$TMP/command"
+    jq -e --slurpfile c "$TMP/command" '[.explain.without_thought, $c[0].items] | transpose
+        | all(.[]; (.[0].score - .[1].score | fabs) < 0.1)' "$TMP/explained"
+}
+
+@test "recommend: refusals name the member" {
+    says_error() { jq -e --arg m "$1" '.error.message | contains($m)' "$TMP/body" >/dev/null || { cat "$TMP/body"; return 1; }; }
+    recommend 400 '{"history": ["x"]'
+    recommend 400 '{"history": ["x"], "history": ["y"]}'
+    recommend 422 '[]'
+    recommend 422 '{}' && says_error history
+    recommend 422 '{"history": ["x"], "history_ids": ["1"]}'
+    recommend 422 '{"history": "x"}' && says_error history
+    recommend 422 '{"history": ["x", 1]}' && says_error 'history[1]'
+    recommend 422 '{"history": ["x\u0000y"]}' && says_error 'control byte'
+    recommend 422 '{"history": ["x"], "k": 0}' && says_error 'k: not a whole number from 1 to 60'
+    recommend 422 '{"history": ["x"], "k": 61}'
+    recommend 422 '{"history": ["x"], "k": 1.5}'
+    recommend 422 '{"history": ["x"], "k": 9, "beams": 5}'
+    recommend 422 '{"history": ["x"], "exclude_seen": 1}'
+    recommend 422 '{"history": ["x"], "exclude": true}' && says_error 'exclude: there is no such member'
+    recommend 422 '{"users": []}'
+    recommend 422 '{"users": [{"history": ["x"]}, {"k": 1}]}' && says_error 'users[1].history'
+    recommend 422 '{"users": [{"history": ["x"], "users": []}]}'
+    jq -n '{history: [range(1001) | "x"]}' >"$TMP/long"
+    is 422 POST "${SHARED}v1/recommend" --json @"$TMP/long"
+    jq -n '{users: [range(41) | {history: ["x"]}]}' >"$TMP/many"
+    is 422 POST "${SHARED}v1/recommend" --json @"$TMP/many"
+}
+
+@test "paths, methods, types, sizes" {
+    is 404 GET "${SHARED}nowhere"
+    is 404 GET "${SHARED}v1/items/5/6"
+    is 405 GET "${SHARED}v1/recommend"
+    curl -si "${SHARED}v1/recommend" | grep -qi '^allow: POST'
+    is 405 POST "${SHARED}health"
+    is 405 PATCH "${SHARED}v1/items/5"
+    is 415 POST "${SHARED}v1/recommend" -d '{"history": ["x"]}'
+    is 415 POST "${SHARED}v1/recommend" -H 'Content-Type: application/jsonx' -d '{"history": ["x"]}'
+    is 200 POST "${SHARED}v1/recommend" -H 'Content-Type: application/json; charset=utf-8' -d '{"history": ["x"]}'
+    head -c 1048577 /dev/zero | tr '\0' ' ' >"$TMP/big"
+    is 413 POST "${SHARED}v1/recommend" --json @"$TMP/big"
+    is 413 POST "${SHARED}v1/recommend" --json @"$TMP/big" -H 'Transfer-Encoding: chunked'
+    head -c 9000000 /dev/zero >"$TMP/bigger"
+    is 413 POST "${SHARED}v1/recommend" --json @"$TMP/bigger"
+    [ "$(curl -s -o /dev/null -w '%{http_code}' "${SHARED}health" -H "X: $(head -c 60000 /dev/zero | tr '\0' x)")" = 431 ]
+    is 200 GET "${SHARED}health"
+    curl -sI "${SHARED}health" | grep -q '^HTTP/1.1 200'
+}
+
+@test "a page of another origin is refused, the server's own is not" {
+    is 403 POST "${SHARED}v1/reload" -H 'Origin: http://evil.example'
+    is 403 GET "${SHARED}health" -H 'Host: evil.example:8080'
+    is 403 GET "${SHARED}health" -H 'Host: localhost.evil.example'
+    is 200 GET "${SHARED}health" -H 'Host: localhost:8080'
+    is 200 GET "${SHARED}health" -H "Origin: ${SHARED%/}"
+    curl -s "$SHARED" | grep -q '<title>latentr3</title>'
+    ! curl -s "$SHARED" | grep -qE '(src|href)="?(https?:)?//'
+}
+
+@test "items: prefixes, words, without regard to case" {
+    title=$(sed -n 6p "$WORLD/data/info.txt" | cut -f1)
+    is 200 GET "${SHARED}v1/items" -G --data-urlencode "query=$(head -c 4 <<<"$title" | tr '[:lower:]' '[:upper:]')" -d limit=100
+    jq -e --arg t "$title" 'any(.items[]; .title == $t and .id == "5")' "$TMP/body"
+    is 200 GET "${SHARED}v1/items" -G --data-urlencode "query=${title#* }"
+    jq -e --arg t "$title" 'any(.items[]; .title == $t)' "$TMP/body"
+    is 200 GET "${SHARED}v1/items?query=zzzz"
+    jq -e '.items == []' "$TMP/body"
+    is 200 GET "${SHARED}v1/items?limit=3"
+    jq -e '.items | length == 3' "$TMP/body"
+    for limit in 0 101 x 1x -1 ''; do is 422 GET "${SHARED}v1/items?limit=$limit"; done
+    is 422 GET "${SHARED}v1/items?query=%ff"
+    is 422 GET "${SHARED}v1/items?query=a%00b"
+    is 200 GET "${SHARED}v1/items/5"
+    jq -e --arg t "$title" '.title == $t and .removed == false' "$TMP/body"
+    is 404 GET "${SHARED}v1/items/99999"
+}
+
+@test "Open Inference Protocol" {
+    is 200 GET "${SHARED}v2" && jq -e '.name == "latentr3"' "$TMP/body"
+    is 200 GET "${SHARED}v2/health/live" && is 200 GET "${SHARED}v2/health/ready"
+    is 200 GET "${SHARED}v2/models/model" && jq -e '.name == "model" and .inputs[0].datatype == "BYTES"' "$TMP/body"
+    is 200 GET "${SHARED}v2/models/model/ready" && jq -e .ready "$TMP/body"
+    is 404 GET "${SHARED}v2/models/other"
+    recommend 200 '{"history_ids": ["2"], "k": 3}' && cp "$TMP/body" "$TMP/one"
+    is 200 POST "${SHARED}v2/models/model/infer" --json '{"id": "a1", "parameters": {"k": 3}, "inputs": [{"name": "history_ids",
+        "datatype": "BYTES", "shape": [2, 2], "data": ["2", "", "3", "4"]}]}'
+    jq -e --slurpfile o "$TMP/one" '.id == "a1" and .model_name == "model" and .outputs[0].shape == [2, 3]
+        and .outputs[0].data[:3] == [$o[0].items[].id] and (.outputs[2].data | length) == 6' "$TMP/body"
+    for bad in '{}' '{"inputs": []}' '{"inputs": [{"name": "x"}]}' \
+        '{"inputs": [{"name": "history", "datatype": "FP32", "shape": [1, 1], "data": ["x"]}]}' \
+        '{"inputs": [{"name": "history", "datatype": "BYTES", "shape": [2, 1], "data": ["x"]}]}' \
+        '{"inputs": [{"name": "history", "datatype": "BYTES", "shape": [1, 1], "data": ["x", "y"]}]}' \
+        '{"inputs": [{"name": "history", "datatype": "BYTES", "shape": [1], "data": ["x"]}]}'; do
+        is 422 POST "${SHARED}v2/models/model/infer" --json "$bad"
+    done
+}
+
+@test "metrics: what was done is counted" {
+    metric() { curl -s "${URL}metrics" | awk -v n="latentr3_$1" '$1 == n {print $2}'; }
+    serve --thoughts 1
+    [ "$(metric users_total)" = 0 ]
+    is 200 POST "${URL}v1/recommend" --json '{"users": [{"history_ids": ["2"]}, {"history_ids": ["3"]}]}'
+    is 422 POST "${URL}v1/recommend" --json '{}'
+    [ "$(metric users_total)" = 2 ]
+    [ "$(metric recommend_seconds_count)" = 1 ]
+    [ "$(metric 'http_replies_total{status="422"}')" = 1 ]
+    [ "$(metric illegal_beams_total)" = 0 ]
+    [ "$(metric thoughts_total)" -ge 2 ]
+    [ "$(metric tokens_total)" -gt 50 ]
+    [ "$(metric queue_users)" = 0 ]
+    ! curl -s "${URL}metrics" | grep -vqE '^(# (HELP|TYPE) [a-z0-9_]+ |[a-z0-9_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+$)'
+}
+
+@test "items: added, retitled, removed; at once, and in the folder" {
+    cp -r "$WORLD/data" "$TMP/data"
+    DATA=$TMP/data serve
+    is 201 PUT "${URL}v1/items/9000" --json '{"title": "Brand New"}'
+    is 200 PUT "${URL}v1/items/9000" --json '{"title": "Brand New"}'
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "allow": ["9000"]}'
+    jq -e '[.items[].title] == ["Brand New"]' "$TMP/body"
+    is 200 GET "${URL}v1/items?query=brand" && jq -e '.items[0].id == "9000"' "$TMP/body"
+    is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name"}'
+    is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    is 200 DELETE "${URL}v1/items/3"
+    is 404 DELETE "${URL}v1/items/3"
+    is 404 DELETE "${URL}v1/items/77777"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["3"], "allow": ["3"]}'
+    jq -e '.items == []' "$TMP/body"
+    is 422 PUT "${URL}v1/items/007" --json '{"title": "x"}'
+    is 422 PUT "${URL}v1/items/9" --json '{"title": ""}'
+    is 422 PUT "${URL}v1/items/9" --json '{"title": "x", "name": 1}'
+    is 422 PUT "${URL}v1/items/9" --json '[]'
+    is 400 PUT "${URL}v1/items/9" --json '{'
+    "$LATENTR3" catalog list --data "$TMP/data" 2>/dev/null | tail -1 | cmp - <(printf 'Another Name\t9000\n')
+    kill -9 "$SERVER"; wait "$SERVER" || true
+    DATA=$TMP/data serve
+    is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    is 200 GET "${URL}v1/items/3" && jq -e '.removed' "$TMP/body"
+}
+
+@test "reload: new weights and items are served, a broken model is not" {
+    cp -r "$WORLD/data" "$TMP/data"
+    cp -r "$WORLD/model" "$TMP/model"
+    MODEL=$TMP/model DATA=$TMP/data serve
+    is 200 GET "${URL}health" && cp "$TMP/body" "$TMP/before"
+    "$LATENTR3" catalog add --data "$TMP/data" --id 9000 --title "From outside" 2>/dev/null
+    is 200 POST "${URL}v1/reload" && jq -e --slurpfile b "$TMP/before" '.items == $b[0].items + 1 and .model_version == $b[0].model_version' "$TMP/body"
+    is 200 GET "${URL}health" && cp "$TMP/body" "$TMP/before"
+    mv "$TMP/model/config.json" "$TMP/kept"
+    is 422 POST "${URL}v1/reload" && grep -q config.json "$TMP/body"
+    echo '{' >"$TMP/model/config.json"
+    is 422 POST "${URL}v1/reload"
+    cp "$TMP/kept" "$TMP/model/config.json"
+    cp "$TMP/model/model.safetensors" "$TMP/weights"
+    head -c 5000 "$TMP/weights" >"$TMP/short" && mv "$TMP/short" "$TMP/model/model.safetensors"
+    is 422 POST "${URL}v1/reload"
+    is 200 GET "${URL}health" && cmp "$TMP/body" "$TMP/before"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
+    "$LATENTR3" synth --items 60 --rows 900 --seed 7 --out "$TMP/other" 2>/dev/null
+    mv "$TMP/other/model/model.safetensors" "$TMP/model/model.safetensors"
+    is 200 POST "${URL}v1/reload" && jq -e --slurpfile b "$TMP/before" '.model_version != $b[0].model_version' "$TMP/body"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
+}
+
+@test "API keys" {
+    printf '# a comment\n\n0123456789abcdef\nthe second key of two\n' >"$TMP/keys"
+    serve --api-key-file "$TMP/keys"
+    is 401 GET "${URL}v1/items"
+    is 401 GET "${URL}nowhere"
+    is 401 POST "${URL}v1/recommend" --json '{"history": ["x"]}' -H 'Authorization: Bearer 0123456789abcde'
+    is 401 POST "${URL}v1/recommend" --json '{"history": ["x"]}' -H 'Authorization: Basic 0123456789abcdef'
+    is 200 POST "${URL}v1/recommend" --json '{"history": ["x"]}' -H 'Authorization: Bearer 0123456789abcdef'
+    is 200 GET "${URL}metrics" -H 'X-API-Key: the second key of two'
+    is 200 GET "${URL}health"
+    is 200 GET "${URL}v2/health/ready"
+    is 200 GET "$URL"
+    curl -si "${URL}metrics" | grep -qi '^www-authenticate: bearer'
+}
+
+@test "a SASRec and a baseline are served too" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --threads 1 --max-steps 5 --width 16 --feed-forward 16 \
+        --valid-rows 20 2>/dev/null
+    MODEL=$TMP/sasrec serve
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2", "5"], "k": 3, "deny": ["7"], "exclude_seen": true, "explain": true}'
+    jq -e '(.items | length) == 3 and all(.items[]; .id | IN("2", "5", "7") | not) and .explain.thought == null
+        and .explain.without_thought == null' "$TMP/body"
+    "$LATENTR3" recommend --model "$TMP/sasrec" --data "$WORLD/data" --threads 1 --history-id 2 --history-id 5 --json 2>/dev/null >"$TMP/c"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2", "5"]}'
+    jq -e --slurpfile c "$TMP/c" '[.items[].id] == [$c[0].items[].id]' "$TMP/body"
+    kill "$SERVER"; ends 143
+    MODEL=popularity serve
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "k": 5, "explain": true}'
+    jq -e '[.items[].id] == [.explain.popular[].id]' "$TMP/body"
+}
+
+@test "the end: what was asked is answered" {
+    serve --batch 1
+    for i in {1..12}; do
+        curl -s -o "$TMP/answer$i" -w '%{http_code}\n' --json '{"users": [{"history_ids": ["2"], "k": 50}, {"history_ids": ["3"], "k": 50}]}' "${URL}v1/recommend" >"$TMP/status$i" &
+        clients[i]=$!
+    done
+    for _ in {1..100}; do
+        [ "$(curl -s "${URL}metrics" | awk '$1 == "latentr3_users_total" {print $2}')" = 0 ] || break
+    done
+    kill "$SERVER"
+    wait "${clients[@]}" || true
+    ends 143
+    grep -q 'all requests are answered' "$TMP/server.log"
+    # Those that were connected have their answer; a client that came too late was refused a connection.
+    answered=$(cat "$TMP"/status* | grep -c 200)
+    [ "$answered" -ge 1 ]
+    [ $((answered + $(cat "$TMP"/status* | grep -c 000))) -eq 12 ]
+    for i in {1..12}; do [ "$(cat "$TMP/status$i")" = 000 ] || jq -e '.users | length == 2' "$TMP/answer$i"; done
+}
+
+@test "a full queue: 503 with Retry-After, and the rest goes on" {
+    serve --batch 1 --queue 2
+    for i in {1..16}; do
+        curl -s -D "$TMP/head$i" -o "$TMP/answer$i" --json '{"history_ids": ["2"], "k": 50}' "${URL}v1/recommend" &
+        clients[i]=$!
+    done
+    wait "${clients[@]}"
+    [ "$(cat "$TMP"/head* | grep -c '^HTTP/1.1 200')" -ge 2 ]
+    for i in {1..16}; do
+        grep -q '^HTTP/1.1 200' "$TMP/head$i" || { grep -q '^HTTP/1.1 503' "$TMP/head$i" && grep -qi '^retry-after: [1-9]' "$TMP/head$i"; }
+    done
+    is 422 POST "${URL}v1/recommend" --json '{"users": [{"history": ["x"]}, {"history": ["x"]}, {"history": ["x"]}]}'
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
+}
+
+@test "refusals" {
+    export LATENTR3_LOG=error
+    refuses 2 '*api-key-file*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --host 0.0.0.0 --port 0
+    printf 'short\n' >"$TMP/keys"
+    refuses 3 '*line 1*16*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --port 0 --api-key-file "$TMP/keys"
+    printf '# nothing\n' >"$TMP/keys"
+    refuses 3 '*no key*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --port 0 --api-key-file "$TMP/keys"
+    refuses 4 '*nothing*' "$LATENTR3" serve --model "$TMP/nothing" --data "$WORLD/data" --port 0
+    refuses 4 '*nothing*' "$LATENTR3" serve --model "$WORLD/model" --data "$TMP/nothing" --port 0
+    refuses 2 '*--beams 60*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --beams 60
+    port=${SHARED##*:}
+    refuses 4 '*in use*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --port "${port%/}"
+    refuses 2 '*--host*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --host not.an.address.invalid --port 0
+}

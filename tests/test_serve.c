@@ -1,0 +1,221 @@
+// What stands behind the server's routes: requests out of JSON, the queue, searching the catalogue, counters as text.
+#include "base/arena.h"
+#include "base/rng.h"
+#include "fixture.h"
+#include "serve/answer.h"
+#include "serve/metrics.h"
+#include "serve/queue.h"
+
+static const RequestLimits limits = {.beams = 10, .max_beams = 50, .users = 4};
+
+// ---- requests ---------------------------------------------------------------------------------------------------------
+
+static void takes(Request *r, const char *body) {
+    Err err = {0};
+    if (request_parse(r, body, strlen(body), &limits, &err)) fail_msg("%s: %s", body, err.message);
+}
+
+static void refuses(const char *body, int code, const char *part) {
+    Request r;
+    Err err = {0};
+    assert_int_equal(request_parse(&r, body, strlen(body), &limits, &err), -1);
+    if (err.code != code || !strstr(err.message, part)) fail_msg("%s: %d %s", body, err.code, err.message);
+    request_free(&r);
+}
+
+static void test_request(void **state) {
+    (void)state;
+    Request r;
+    takes(&r, "{\"history\": [\"A\", \"B\"]}");
+    assert_true(r.form == REQUEST_ONE && r.n == 1 && r.ask[0].n == 2 && !r.ask[0].by_id && r.ask[0].allows == -1);
+    assert_true(r.ask[0].k == 10 && r.ask[0].beams == 10);
+    assert_string_equal(r.ask[0].history[1], "B");
+    request_free(&r);
+    takes(&r, "{\"history_ids\": [], \"k\": 30}"); // a wider search goes with more items
+    assert_true(r.ask[0].by_id && r.ask[0].n == 0 && r.ask[0].k == 30 && r.ask[0].beams == 30);
+    request_free(&r);
+    takes(&r, "{\"history\": [], \"beams\": 4, \"allow\": []}"); // and fewer items with a narrower one
+    assert_true(r.ask[0].k == 4 && r.ask[0].beams == 4 && r.ask[0].allows == 0);
+    request_free(&r);
+    takes(&r, "{\"users\": [{\"history\": [\"A\"]}, {\"history\": [], \"deny\": [\"3\"], \"k\": 1}], \"k\": 2, \"deny\": "
+              "[\"1\", \"2\"]}");
+    assert_true(r.form == REQUEST_SEVERAL && r.n == 2 && r.ask[0].k == 2 && r.ask[1].k == 1);
+    assert_true(r.ask[0].denies == 2 && r.ask[1].denies == 1);
+    request_free(&r);
+    refuses("", ERR_DATA, "body");
+    refuses("{\"history\": []} x", ERR_DATA, "body");
+    refuses("3", ERR_USAGE, "object");
+    refuses("{\"history\": null}", ERR_USAGE, "history: no list");
+    refuses("{\"history\": [], \"k\": true}", ERR_USAGE, "k: not a whole number from 1 to 50");
+    refuses("{\"history\": [\"a\\u0007\"]}", ERR_USAGE, "history[0]: a text with a control byte");
+    refuses("{\"users\": [{}, {}, {}, {}, {}]}", ERR_USAGE, "users: not a list of 1 to 4 users");
+    refuses("{\"users\": [{\"history\": []}, {\"histori\": []}]}", ERR_USAGE, "users[1].histori");
+}
+
+static void test_infer(void **state) {
+    (void)state;
+    static const char body[] = "{\"inputs\": [{\"name\": \"history\", \"datatype\": \"BYTES\", \"shape\": [2, 2], "
+                               "\"data\": [[\"a\", \"b\"], [\"\", \"c\"]]}], \"parameters\": {\"k\": 3}}";
+    Request r;
+    Err err = {0};
+    OK(request_infer(&r, body, strlen(body), &limits, &err));
+    assert_true(r.form == REQUEST_INFER && r.n == 2 && r.ask[0].n == 2 && r.ask[1].n == 1 && r.ask[1].k == 3);
+    assert_string_equal(r.ask[1].history[0], "c");
+    request_free(&r);
+}
+
+// ---- the queue --------------------------------------------------------------------------------------------------------
+
+static Job *new_job(int users) {
+    Job *job = mem_zalloc(1, sizeof *job);
+    job->request.n = users;
+    return job;
+}
+
+static void test_queue(void **state) {
+    (void)state;
+    Queue q;
+    QueueUser user[8];
+    queue_open(&q, 6);
+    Job *a = new_job(2), *b = new_job(3), *c = new_job(2);
+    assert_int_equal(queue_put(&q, a), 0);
+    assert_int_equal(queue_put(&q, b), 0);
+    assert_int_equal(queue_put(&q, c), -1); // 5 wait, 2 more would be 7
+    assert_int_equal(queue_take(&q, user, 3), 3);
+    assert_true(user[0].job == a && user[0].user == 0 && user[1].user == 1 && user[2].job == b);
+    assert_int_equal(queue_put(&q, c), 0);
+    assert_int_equal(queue_waiting(&q), 4);
+    assert_int_equal(queue_give(&q, user[0], NULL), 0);
+    const Err wrong = {ERR_DATA, "wrong"};
+    assert_int_equal(queue_give(&q, user[1], &wrong), 1);
+    assert_string_equal(a->err.message, "wrong");
+    // Of b one user is taken, two wait: they are not taken any more, and whoever gives the one back has the job.
+    assert_int_equal(queue_cancel(&q, b), 0);
+    assert_int_equal(queue_waiting(&q), 2);
+    assert_int_equal(queue_give(&q, user[2], NULL), 1);
+    assert_int_equal(queue_cancel(&q, c), 1); // nobody has a part of it
+    assert_int_equal(queue_waiting(&q), 0);
+    queue_nudge(&q);
+    assert_int_equal(queue_take(&q, user, 8), 0);
+    queue_close(&q);
+    assert_int_equal(queue_take(&q, user, 8), -1);
+    queue_free(&q);
+    free(a), free(b), free(c);
+}
+
+// Threads that put, take and cancel at random: every job ends exactly once, with whoever was told so.
+enum { JOBS = 4000, TAKERS = 3 };
+
+typedef struct Ends {
+    Queue q;
+    atomic_int ended[JOBS];
+    Job *job[JOBS];
+} Ends;
+
+static void *taker(void *self) {
+    Ends *e = self;
+    QueueUser user[5];
+    for (int n; (n = queue_take(&e->q, user, 5)) >= 0;)
+        for (int i = 0; i < n; i++) {
+            const int number = (int)(intptr_t)user[i].job->reply.owner;
+            if (queue_give(&e->q, user[i], NULL)) atomic_fetch_add(&e->ended[number], 1);
+        }
+    return NULL;
+}
+
+static void test_queue_threads(void **state) {
+    (void)state;
+    Ends *e = mem_zalloc(1, sizeof *e);
+    pthread_t thread[TAKERS];
+    queue_open(&e->q, 50);
+    for (int t = 0; t < TAKERS; t++) assert_int_equal(pthread_create(&thread[t], NULL, taker, e), 0);
+    for (int i = 0; i < JOBS; i++) {
+        e->job[i] = new_job(1 + i % 7);
+        e->job[i]->reply.owner = (void *)(intptr_t)i;
+        while (queue_put(&e->q, e->job[i])) sched_yield();
+        if (i % 3 == 0 && queue_cancel(&e->q, e->job[i])) atomic_fetch_add(&e->ended[i], 1);
+    }
+    queue_close(&e->q);
+    for (int t = 0; t < TAKERS; t++) pthread_join(thread[t], NULL);
+    for (int i = 0; i < JOBS; i++) assert_int_equal(e->ended[i], 1);
+    for (int i = 0; i < JOBS; i++) free(e->job[i]);
+    queue_free(&e->q);
+    free(e);
+}
+
+// ---- the catalogue ----------------------------------------------------------------------------------------------------
+
+static Shelf *new_shelf(const char *info) {
+    static const int count[] = {1, 5, 3};
+    Dataset d = {0};
+    Err err = {0};
+    Shelf *s;
+    OK(items_parse(&d.items, info, strlen(info), "info", &err));
+    OK(shelf_open(&s, &d, count, 3, &err));
+    return s;
+}
+
+static void finds(const Shelf *s, const char *text, int most, const char *want) {
+    int found[8], n = shelf_search(s, text, strlen(text), found, most);
+    Str ids = {0};
+    str_puts(&ids, "");
+    for (int i = 0; i < n; i++) str_printf(&ids, "%s ", s->data.items.id[found[i]]);
+    assert_string_equal(n ? ids.data : "", want);
+    str_free(&ids);
+}
+
+static void test_search(void **state) {
+    (void)state;
+    Shelf *s = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\nToy Story\t3\nOld Story\t4\t\tremoved\n"
+                         "\xc3\x89toile story\t5\n");
+    finds(s, "toy", 8, "0 3 ");
+    finds(s, "STORY", 8, "2 0 3 5 ");
+    finds(s, "STORY", 2, "2 0 ");
+    finds(s, "am\xc3\x89", 8, "1 "); // case is no difference
+    finds(s, "\xc3\xa9TOILE", 8, "5 ");
+    finds(s, "tory", 8, ""); // inside a word
+    finds(s, "\xc3\xa9lie", 8, "");
+    finds(s, "old", 8, ""); // removed
+    finds(s, "of us, t", 8, "2 ");
+    finds(s, "", 8, "1 2 0 5 "); // the popular ones, each title once
+    assert_int_equal(s->populars, 4);
+    Shelf *held = shelf_hold(s);
+    shelf_drop(s);
+    finds(held, "toy", 8, "0 3 ");
+    shelf_drop(held);
+}
+
+// ---- counters ---------------------------------------------------------------------------------------------------------
+
+static void test_metrics(void **state) {
+    (void)state;
+    Metrics m;
+    Str text = {0};
+    const MetricsNow now = {.waiting = 3};
+    metrics_open(&m);
+    metrics_recommended(&m, 0.05); // on a border: in the bucket that ends there
+    metrics_recommended(&m, 99);
+    metrics_reply(&m, 200);
+    metrics_reply(&m, 200);
+    metrics_reply(&m, 422);
+    metrics_add(&m, &m.cancelled, 2);
+    metrics_print(&m, &now, &text);
+    assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"0.025\"} 0\n"));
+    assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"0.05\"} 1\n"));
+    assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"30\"} 1\n"));
+    assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"+Inf\"} 2\n"));
+    assert_non_null(strstr(text.data, "latentr3_http_replies_total{status=\"200\"} 2\n"));
+    assert_non_null(strstr(text.data, "latentr3_http_replies_total{status=\"422\"} 1\n"));
+    assert_non_null(strstr(text.data, "latentr3_cancelled_total 2\n"));
+    assert_non_null(strstr(text.data, "latentr3_queue_users 3\n"));
+    assert_int_equal(metrics_retry_after(&m, 100), 1); // nothing is known of the speed yet
+    str_free(&text);
+    metrics_free(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request), cmocka_unit_test(test_infer),
+                                       cmocka_unit_test(test_queue),   cmocka_unit_test(test_queue_threads),
+                                       cmocka_unit_test(test_search),  cmocka_unit_test(test_metrics)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
