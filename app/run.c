@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int save_metrics(const Run *r, Err *err) {
@@ -45,9 +46,18 @@ static int open_log(Run *r, Err *err) {
     return status;
 }
 
+// The log's seconds count from a moment of the calendar.
+static int open_curves(Run *r, Err *err) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const double began = (double)now.tv_sec + (double)now.tv_nsec * 1e-9 - (log_seconds() - r->started);
+    return curves_open(&r->curves, r->folder, began, err);
+}
+
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err) {
     *r = (Run){.log_fd = -1, .started = log_seconds(), .folder = mem_strndup(o->out, strlen(o->out))};
-    if (fill_metrics(r, o, m, d, err) || file_make_folder(o->out, err) || open_log(r, err) || save_metrics(r, err)) {
+    if (fill_metrics(r, o, m, d, err) || file_make_folder(o->out, err) || open_log(r, err) || open_curves(r, err) ||
+        save_metrics(r, err)) {
         run_close(r, NULL);
         return -1;
     }
@@ -62,6 +72,7 @@ void run_event(Run *r, const json_t *event) {
     line[len++] = '\n'; // in place of the NUL: one write a line, so that a reader never sees half of one
     if (!r->failed_errno && write(r->log_fd, line, len) != (ssize_t)len) r->failed_errno = errno ? errno : EIO;
     free(line);
+    curves_add(&r->curves, all);
     json_decref(all);
 }
 
@@ -80,6 +91,7 @@ int run_close(Run *r, Err *err) {
             status = err_errno(err, "%s/log.jsonl", r->folder);
         }
     }
+    if (curves_close(&r->curves, status ? NULL : err)) status = -1;
     json_decref(r->metrics);
     free(r->folder);
     *r = (Run){.log_fd = -1};

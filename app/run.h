@@ -1,7 +1,9 @@
-// The folder of a training run: log.jsonl (one event a line) and metrics.json (configuration, seed, versions, hashes, results).
+// The folder of a training run: log.jsonl (one event a line), the same as curves (curves.h), and metrics.json (configuration,
+// seed, versions, hashes, results).
 #ifndef APP_RUN_H
 #define APP_RUN_H
 
+#include "app/curves.h"
 #include "app/model_io.h"
 #include "data/dataset.h"
 
@@ -11,6 +13,7 @@ typedef struct Run {
     int failed_errno; // of the first log line that could not be written; reported by run_close
     double started;
     json_t *metrics;
+    Curves curves;
 } Run;
 
 // Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
