@@ -2,6 +2,8 @@
 #include "app/commands.h"
 #include "app/training.h"
 #include "base/log.h"
+#include "rec/ranks.h"
+#include "rec/recommend.h"
 #include "train/rl.h"
 
 #include <string.h>
@@ -10,8 +12,22 @@ static AdvantageScope scope_of(const char *name) {
     return !strcmp(name, "batch") ? ADVANTAGE_BATCH : !strcmp(name, "group") ? ADVANTAGE_GROUP : ADVANTAGE_GROUP_MEAN;
 }
 
+static RewardKind reward_of(const char *name) {
+    return !strcmp(name, "perplexity") ? REWARD_PERPLEXITY
+           : !strcmp(name, "logprob")  ? REWARD_LOGPROB
+           : !strcmp(name, "hit")      ? REWARD_HIT
+                                       : REWARD_RANK;
+}
+
+static unsigned groups_of(const char *train) {
+    return TRAIN_LATENT | (!strcmp(train, "all") ? TRAIN_BACKBONE : !strcmp(train, "lora") ? TRAIN_LORA : 0u);
+}
+
 static RlMethod method_of(const Options *o) {
-    return (RlMethod){.rollout = {.samples = o->samples, .sigma = o->sigma, .sigma_relative = o->sigma_relative},
+    return (RlMethod){.rollout = {.samples = o->samples,
+                                  .sigma = o->sigma,
+                                  .sigma_relative = o->sigma_relative,
+                                  .reward = reward_of(o->reward)},
                       .objective = {.kind = strcmp(o->objective, "latent") ? OBJECTIVE_TOKEN : OBJECTIVE_LATENT,
                                     .epsilon_low = o->epsilon_low,
                                     .epsilon_high = o->epsilon_high,
@@ -21,17 +37,48 @@ static RlMethod method_of(const Options *o) {
                       .inner = o->inner};
 }
 
-static int rl_run(Training *t, Err *err) {
+typedef struct Lists { // the searches of the rewards that ask for the list
+    Catalogue catalogue;
+    BeamOptions beam;
+    const Rows *rows; // of the examples
+    Ranking ranking;
+} Lists;
+
+static void rank_target(void *context, Session *s, uint32_t example, const int *node, int samples, int *rank) {
+    const Lists *l = context;
+    ranks_find(&l->catalogue, &l->beam, s, l->rows->row[example].target_title, node, samples, rank);
+}
+
+static int lists_open(Lists *l, const Training *t, Err *err) {
+    const Options *o = t->o;
+    *l = (Lists){.beam = {.beams = o->beams, .length_penalty = (float)o->length_penalty, .chain_ahead = RECOMMEND_CHAIN_AHEAD},
+                 .rows = &t->train_rows,
+                 .ranking = {l, rank_target}};
+    return catalogue_build(&l->catalogue, &t->data.items, t->model.tokenizer, &t->model.style, err);
+}
+
+static int rl_session(Training *t, const Lists *l, Err *err) {
     const Options *o = t->o;
     const int thoughts = t->model.llm.config.thoughts;
-    if (!t->model.had_latent && !t->model.llm.config.thought_hidden && thoughts > 0)
+    size_t slots = (size_t)rollout_slots(&t->train, thoughts, o->batch, o->samples, o->micro_rows),
+           valid = (size_t)sft_slots(&t->valid, thoughts, o->micro_rows);
+    if (l->rows) slots += (size_t)o->samples + beam_slots(&l->catalogue.trie, &l->beam, o->samples);
+    if (slots > INT32_MAX)
+        return err_set(err, ERR_USAGE, "%d beams of up to %d tokens for %d samples need too many cache slots", o->beams,
+                       l->catalogue.trie.longest, o->samples);
+    return training_session(t, (int)(slots > valid ? slots : valid), err);
+}
+
+static int rl_run(Training *t, Lists *lists, Err *err) {
+    const Options *o = t->o;
+    if (!t->model.had_latent && !t->model.llm.config.thought_hidden && t->model.llm.config.thoughts > 0)
         log_warn("%s holds no LatentRATT: rl starts from a random one (run sft first)", o->model);
-    int slots = rollout_slots(&t->train, thoughts, o->batch, o->samples, o->micro_rows),
-        valid = sft_slots(&t->valid, thoughts, o->micro_rows);
-    if (training_session(t, slots > valid ? slots : valid, err)) return -1;
     RlOptions options = {
-        .loop = training_loop(t), .optimizer = training_optimizer(o), .method = method_of(o), .groups = TRAIN_LATENT};
+        .loop = training_loop(t), .optimizer = training_optimizer(o), .method = method_of(o), .groups = groups_of(o->train)};
     options.loop.early_stop = 0;
+    if (reward_of_lists(options.method.rollout.reward) && lists_open(lists, t, err)) return -1;
+    options.method.rollout.ranking = &lists->ranking;
+    if (rl_session(t, lists, err)) return -1;
     LoopReport report;
     if (rl_train(&t->session, &t->train, &t->valid, &options, &report, err)) return -1;
     return training_finish(t, "rl", &report, err);
@@ -39,8 +86,10 @@ static int rl_run(Training *t, Err *err) {
 
 int cmd_rl(const Options *o, Err *err) {
     Training t;
+    Lists lists = {0};
     int status = training_open(&t, o, o->eval_rows, err);
-    if (status == 0) status = rl_run(&t, err);
+    if (status == 0) status = rl_run(&t, &lists, err);
+    catalogue_free(&lists.catalogue);
     training_close(&t);
     return status;
 }

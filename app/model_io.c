@@ -277,11 +277,13 @@ int model_io_ops(Ops **ops, const Options *o, Err *err) {
     return ops_open(ops, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
 }
 
-// All other commands leave the backbone as it is in the file. `bench sft` trains too, and the other benches measure what
+// All else leaves the backbone as it is in the file. `bench sft` trains too, and the other benches measure what
 // their commands do.
 static int trains_backbone(const Options *o) {
     if (o->lora_rank > 0) return 0;
-    return o->command->bit == CMD_SFT || (o->command->bit == CMD_BENCH && o->operand && !strcmp(o->operand, "sft"));
+    if (o->command->bit == CMD_RL) return !strcmp(o->train, "all");
+    if (o->command->bit == CMD_SFT) return strcmp(o->train, "latent") != 0;
+    return o->command->bit == CMD_BENCH && o->operand && !strcmp(o->operand, "sft");
 }
 
 static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const Dataset *d, Err *err) {
@@ -300,7 +302,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     if (c.item_text && d) announce_pieces(m->tokenizer_config, m->tokenizer);
     if (added.n && !trains_backbone(o))
         return err_set(err, ERR_USAGE,
-                       "adapters leave the embedding as it is: the %d new tokens of --item-text would never be learnt",
+                       "a frozen backbone keeps its embedding: the %d new tokens of --item-text would never be learnt",
                        added.n);
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
     if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;

@@ -135,9 +135,13 @@ static const OptionRow table[] = {
     {"patience", CMD_SASREC, KIND_INT, AT(patience), "10", "N", 1, 1000, "stop after N validations without a better model"},
     {"no-early-stop", CMD_SFT | CMD_SASREC, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
 
+    {"train", CMD_SFT, KIND_CHOICE, AT(train), "all", "all|latent", 0, 0, "what trains: the whole model, or LatentRATT alone; with --lora-rank: adapters beside it"},
+    {"train", CMD_RL, KIND_CHOICE, AT(train), "latent", "latent|lora|all", 0, 0, "what trains: LatentRATT alone, with it adapters of --lora-rank, or the whole model"},
+    {"latent-lr", TRAIN, KIND_REAL, AT(latent_lr), "0", "X", 0, 1, "learning rate of LatentRATT; 0: as --lr"},
+    {"lora-rank", CMD_RL, KIND_INT, AT(lora_rank), "0", "R", 0, 4096, "rank of the adapters of --train lora"},
     {"lora-rank", CMD_SFT | CMD_BENCH, KIND_INT, AT(lora_rank), "0", "R", 0, 4096, "train adapters of this rank, the backbone frozen; 0: train all of it"},
-    {"lora-alpha", CMD_SFT | CMD_BENCH, KIND_REAL, AT(lora_alpha), "0", "X", 0, 1e6, "what adapters add is scaled by X / rank; 0: twice the rank"},
-    {"lora-targets", CMD_SFT | CMD_BENCH, KIND_TEXT, AT(lora_targets), "q,k,v,o,gate,up,down", "LIST", 0, 0, "linear layers that get adapters"},
+    {"lora-alpha", TRAIN | CMD_BENCH, KIND_REAL, AT(lora_alpha), "0", "X", 0, 1e6, "what adapters add is scaled by X / rank; 0: twice the rank"},
+    {"lora-targets", TRAIN | CMD_BENCH, KIND_TEXT, AT(lora_targets), "q,k,v,o,gate,up,down", "LIST", 0, 0, "linear layers that get adapters"},
 
     // rl
     {"samples", CMD_RL | CMD_BENCH, KIND_INT, AT(samples), "8", "K", 2, 1024, "thoughts a prompt; the first is without noise"},
@@ -145,6 +149,7 @@ static const OptionRow table[] = {
     {"sigma-relative", CMD_RL, KIND_FLAG, AT(sigma_relative), NULL, NULL, 0, 0, "--sigma counts in root mean squares of the thought"},
     {"advantage", CMD_RL, KIND_CHOICE, AT(advantage), "batch", "batch|group|group-mean", 0, 0, "against the batch's noiseless mean, the group's mean and deviation, or its mean alone"},
     {"advantage-window", CMD_RL, KIND_INT, AT(advantage_window), "0", "N", 0, 1 << 20, "prompts that share a mean; 0: the whole update"},
+    {"reward", CMD_RL, KIND_CHOICE, AT(reward), "perplexity", "perplexity|logprob|hit|rank", 0, 0, "of the true item: minus its perplexity, its mean log-probability, whether beams find it, 1 / log2(1 + its rank there)"},
     {"objective", CMD_RL, KIND_CHOICE, AT(objective), "token", "token|latent", 0, 0, "policy whose gradient is taken: the answer's tokens, or the Gaussian of the thought"},
     {"inner", CMD_RL, KIND_INT, AT(inner), "1", "N", 1, 1000, "updates on the same samples; from the second on the ratio moves"},
     {"epsilon-low", CMD_RL, KIND_REAL, AT(epsilon_low), "0.2", "X", 0, 1, "the ratio is clipped below 1 - X"},
@@ -164,8 +169,8 @@ static const OptionRow table[] = {
     {"dropout", CMD_SASREC, KIND_REAL, AT(dropout), "0.2", "X", 0, 0.9, "share of values that fall out in training"},
 
     // recommending
-    {"beams", RANK | CMD_SERVE, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
-    {"length-penalty", RANK | CMD_SERVE, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
+    {"beams", RANK | CMD_SERVE | CMD_RL, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
+    {"length-penalty", RANK | CMD_SERVE | CMD_RL, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
     {"ghost-tokens", RANK | CMD_SERVE, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
     {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
     {"guidance-weight", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_weight), "0.5", "G", 0, 1, "step score = G * language model + (1 - G) * guide"},
@@ -512,6 +517,10 @@ static int check_together(const Options *o, Err *err) {
         return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
     if ((o->command->bit & CMD_RL) && !strcmp(o->objective, "latent") && !(o->sigma > 0))
         return err_set(err, ERR_USAGE, "--objective latent needs noise: --sigma above 0");
+    if ((o->command->bit & CMD_RL) && !strcmp(o->train, "lora") != (o->lora_rank > 0))
+        return err_set(err, ERR_USAGE, "--train lora and --lora-rank R go together");
+    if ((o->command->bit & CMD_SFT) && !strcmp(o->train, "latent") && o->lora_rank > 0)
+        return err_set(err, ERR_USAGE, "--train latent trains no adapters, and --lora-rank asks for some");
     if ((o->command->bit & CMD_INSPECT) && !!o->operand + !!o->model + !!o->data != 1)
         return err_set(err, ERR_USAGE, "inspect: one of PATH, --model PATH and --data DIR is expected");
     return 0;

@@ -80,17 +80,19 @@ struct Options {
     int batch;     // sft: rows an update; rl: prompts an update; eval, recommend, score: users at a time
     int max_steps; // 0: no limit
     int epochs, warmup, micro_rows, recompute, lean, patience, valid_rows, no_early_stop;
-    double lr, clip;
-    const char *lr_schedule;  // "linear", "cosine", "constant"
-    int lora_rank;            // 0: the whole model trains
-    double lora_alpha;        // 0: twice the rank
-    const char *lora_targets; // "q,k,v,o,gate,up,down", some of these
+    double lr, latent_lr, clip; // latent_lr 0: lr
+    const char *train;          // sft: "all", "latent"; rl: "latent", "lora", "all"
+    const char *lr_schedule;    // "linear", "cosine", "constant"
+    int lora_rank;              // 0: the whole model trains
+    double lora_alpha;          // 0: twice the rank
+    const char *lora_targets;   // "q,k,v,o,gate,up,down", some of these
 
     // rl
     int samples, sigma_relative, advantage_window, eval_rows, inner;
     double sigma, epsilon_low, epsilon_high, beta;
     const char *advantage; // "batch", "group", "group-mean"
     const char *objective; // "token", "latent"
+    const char *reward;    // "perplexity", "logprob", "hit", "rank"
 
     // sasrec
     const char *loss, *activation;                                 // "ce", "bce"; "relu", "gelu"

@@ -96,6 +96,7 @@ OptimizerOptions training_optimizer(const Options *o) {
                               : !strcmp(o->lr_schedule, "cosine") ? SCHEDULE_COSINE
                                                                   : SCHEDULE_CONSTANT;
     return (OptimizerOptions){.lr = o->lr,
+                              .latent_lr = o->latent_lr,
                               .beta1 = 0.9,
                               .beta2 = 0.999,
                               .eps = 1e-8,
@@ -124,6 +125,8 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "rows", json_integer(r->examples));
     run_metric(&t->run, "seconds", json_real(r->seconds));
     run_metric(&t->run, "tokens_per_s", json_real((double)r->tokens / r->seconds));
+    run_metric(&t->run, "tokens_forward", json_integer(r->tokens_forward));
+    run_metric(&t->run, "tokens_backward", json_integer(r->tokens_back));
     run_metric(&t->run, "validation_loss_before", number_or_null(r->first_loss));
     run_metric(&t->run, "validation_loss_kept", number_or_null(r->best_loss));
     run_metric(&t->run, "kept_step", json_integer(r->best_step));

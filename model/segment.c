@@ -364,4 +364,5 @@ void segment_backward(Session *s, Segment *g, float *dthought) {
     }
     embed_rows_backward(s, g, dx, dthought);
     arena_reset(&s->device, mark);
+    s->tokens_back += g->N;
 }

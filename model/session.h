@@ -41,6 +41,7 @@ typedef struct Session {
     Dropout dropout;            // rate 0: none (set by training); key is made for each segment
     uint64_t dropout_step;      // update that the dropout belongs to
     int64_t tokens_run;         // rows that went forward, for rates
+    int64_t tokens_back;        // and back
     int64_t thoughts_run;       // thoughts made, and the sum of their squared norms, for logs
     double thought_squares;
 } Session;

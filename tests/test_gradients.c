@@ -159,18 +159,21 @@ static double sft_reference(void *context) {
     return loss / tokens;
 }
 
-static void check_sft(const char *folder, Method method, Adapters lora) {
+// alone: LatentRATT trains, the rest being frozen.
+static void check_sft(const char *folder, Method method, Adapters lora, int alone) {
     Err err = {0};
     Bench b;
     bench_open(&b, folder, method, lora);
-    OK(llm_train(&b.llm, (lora.rank ? TRAIN_LORA : TRAIN_BACKBONE) | TRAIN_LATENT, &err));
+    OK(llm_train(&b.llm, (alone ? 0u : lora.rank ? TRAIN_LORA : TRAIN_BACKBONE) | TRAIN_LATENT, &err));
     int64_t tokens;
     double loss = sft_update(&b.s, &b.examples, b.index, PROMPTS, 1 << 20, 1, &tokens) / (double)tokens,
            want = sft_reference(&b);
     golden_close(loss, want, 1e-6 * want, "loss", method.thoughts);
     int adapters = 0;
     for (unsigned t = lora.targets; t; t &= t - 1) adapters += 2 * b.llm.config.L;
-    assert_int_equal(check_tensors(&b, sft_reference, &b), lora.rank ? adapters + (method.thoughts ? 6 : 0) : b.llm.params.n);
+    assert_int_equal(check_tensors(&b, sft_reference, &b), alone       ? 6
+                                                           : lora.rank ? adapters + (method.thoughts ? 6 : 0)
+                                                                       : b.llm.params.n);
     bench_close(&b);
 }
 
@@ -180,14 +183,20 @@ static void sft_by_differences(void **state) {
                              {3, 2, 0, 0}, {8, 0, 0, 0}, {1, 0, 0, 1}, {3, 0, 0, 1}, {2, 0, 1, 1}, {2, 3, 0, 1}};
     for (size_t i = 0; i < sizeof method / sizeof *method; i++)
         for (size_t f = 0; f < 2; f++)
-            if (i < 2 || f == i % 2) check_sft(folders[f], method[i], (Adapters){0});
+            if (i < 2 || f == i % 2) check_sft(folders[f], method[i], (Adapters){0}, 0);
+}
+
+static void latent_sft_by_differences(void **state) {
+    (void)state;
+    const Method method[] = {{1, 0, 0, 0}, {2, 0, 0, 0}, {3, 4, 0, 1}, {8, 0, 0, 0}};
+    for (int i = 0; i < 4; i++) check_sft(folders[i % 2], method[i], (Adapters){0}, 1);
 }
 
 // Of adapters on all layers and on some, and of LatentRATT beside them: the rest has no gradient.
 static void lora_by_differences(void **state) {
     (void)state;
     const Adapters lora[] = {{3, 127}, {4, 127}, {1, 1 | 4}, {2, 2 | 32}}; // all; all; q, v; k, up
-    for (int i = 0; i < 4; i++) check_sft(folders[i % 2], (Method){i % 3, 0, 0, 0}, lora[i]);
+    for (int i = 0; i < 4; i++) check_sft(folders[i % 2], (Method){i % 3, 0, 0, 0}, lora[i], 0);
 }
 
 // ---- LR-GRPO --------------------------------------------------------------------------------------------------------
@@ -547,9 +556,14 @@ static void thought_weights(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences),        cmocka_unit_test(lora_by_differences),
-                                       cmocka_unit_test(rl_by_differences),         cmocka_unit_test(inner_by_differences),
-                                       cmocka_unit_test(latent_by_differences),     cmocka_unit_test(joint_by_differences),
-                                       cmocka_unit_test(latent_follows_the_reward), cmocka_unit_test(thought_weights)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_by_differences),
+                                       cmocka_unit_test(lora_by_differences),
+                                       cmocka_unit_test(latent_sft_by_differences),
+                                       cmocka_unit_test(rl_by_differences),
+                                       cmocka_unit_test(inner_by_differences),
+                                       cmocka_unit_test(latent_by_differences),
+                                       cmocka_unit_test(joint_by_differences),
+                                       cmocka_unit_test(latent_follows_the_reward),
+                                       cmocka_unit_test(thought_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

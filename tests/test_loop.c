@@ -101,7 +101,7 @@ static float *sft_weights(int threads) {
     Run r;
     LoopReport report;
     run_open(&r, qwen, threads);
-    const SftOptions o = {loop_of(&r, 4, 2), adam(1e-3, SCHEDULE_LINEAR)};
+    const SftOptions o = {loop_of(&r, 4, 2), adam(1e-3, SCHEDULE_LINEAR), TRAIN_BACKBONE | TRAIN_LATENT};
     OK(sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
     assert_int_equal(report.steps, 4);
     assert_int_equal(report.examples, 12);
@@ -245,7 +245,7 @@ static void by_heart(void **state) {
     run_open(&r, qwen, 2);
     Examples four = r.g.examples;
     four.n = 4;
-    SftOptions o = {loop_of(&r, 4, 100), adam(3e-3, SCHEDULE_CONSTANT)};
+    SftOptions o = {loop_of(&r, 4, 100), adam(3e-3, SCHEDULE_CONSTANT), TRAIN_BACKBONE | TRAIN_LATENT};
     OK(sft_train(&r.s, &four, &four, &o, &report, &err));
     assert_int_equal(report.steps, 100);
     if (!(report.first_loss > 5 && report.best_loss < 0.05)) fail_msg("from %g to %g", report.first_loss, report.best_loss);
@@ -266,7 +266,7 @@ static void stops_when_asked(void **state) {
         float *before = weights_of(&r.g.llm);
         const size_t bytes = r.g.llm.params.total * sizeof(float);
         if (stage == 0) {
-            const SftOptions o = {loop_of(&r, 2, 5), adam(1e-3, SCHEDULE_CONSTANT)};
+            const SftOptions o = {loop_of(&r, 2, 5), adam(1e-3, SCHEDULE_CONSTANT), TRAIN_BACKBONE | TRAIN_LATENT};
             OK(sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
         } else {
             const RlOptions o = {loop_of(&r, 2, 5), adam(1e-3, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT};
@@ -290,7 +290,7 @@ static void stops_when_nothing_improves(void **state) {
     Run r;
     LoopReport report;
     run_open(&r, llama, 2);
-    SftOptions o = {loop_of(&r, 6, 9), adam(0, SCHEDULE_CONSTANT)}; // nothing is learnt
+    SftOptions o = {loop_of(&r, 6, 9), adam(0, SCHEDULE_CONSTANT), TRAIN_BACKBONE | TRAIN_LATENT}; // nothing is learnt
     o.loop.early_stop = 1, o.loop.patience = 2;
     OK(sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
     assert_int_equal(report.steps, 3); // the first is kept, two more do not better it
@@ -307,7 +307,7 @@ static void keeps_the_best(void **state) {
     Run r;
     LoopReport report;
     run_open(&r, llama, 2);
-    SftOptions o = {loop_of(&r, 6, 6), adam(3e-2, SCHEDULE_CONSTANT)};
+    SftOptions o = {loop_of(&r, 6, 6), adam(3e-2, SCHEDULE_CONSTANT), TRAIN_BACKBONE | TRAIN_LATENT};
     Examples train = r.g.examples, valid = r.g.examples; // validation on another row: it gets worse after a while
     train.n = 5;
     valid.n = 1, valid.example = r.g.examples.example + 5;
@@ -349,7 +349,7 @@ static void stops_without_numbers(void **state) {
         float *before = weights_of(&r.g.llm);
         int status;
         if (stage == 0) {
-            const SftOptions o = {loop_of(&r, 6, 9), adam(1e-3, SCHEDULE_CONSTANT)};
+            const SftOptions o = {loop_of(&r, 6, 9), adam(1e-3, SCHEDULE_CONSTANT), TRAIN_BACKBONE | TRAIN_LATENT};
             status = sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err);
         } else {
             const RlOptions o = {loop_of(&r, 6, 9), adam(1e-3, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT};

@@ -90,6 +90,42 @@ static void gradients_fill(const Llm *m, size_t from, size_t to, float scale) {
     free(g);
 }
 
+// A rate of LatentRATT's own: the backbone goes as with the one rate, LatentRATT as with the other.
+static void two_rates(void **state) {
+    (void)state;
+    const double rate[3][2] = {{1e-2, 0}, {3e-3, 0}, {1e-2, 3e-3}}; // lr, latent_lr
+    float *after[3];
+    size_t latent = 0, total = 0;
+    for (int way = 0; way < 3; way++) {
+        Err err = {0};
+        Golden g;
+        Optimizer o;
+        const OptimizerOptions options = {.lr = rate[way][0],
+                                          .latent_lr = rate[way][1],
+                                          .beta1 = 0.9,
+                                          .beta2 = 0.999,
+                                          .eps = 1e-8,
+                                          .schedule = SCHEDULE_LINEAR,
+                                          .warmup = 1,
+                                          .steps = 9};
+        golden_open(&g, folder, DTYPE_F32, 1, 0);
+        OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+        OK(optimizer_init(&o, &g.llm, &options, &err));
+        latent = g.llm.params.begin[PARAMS_LATENT], total = g.llm.params.total;
+        for (int step = 0; step < 3; step++) {
+            gradients_fill(&g.llm, 0, total, 1);
+            optimizer_update(&o);
+        }
+        after[way] = weights_now(&g.llm);
+        optimizer_free(&o);
+        golden_close_all(&g);
+    }
+    assert_memory_equal(after[2], after[0], latent * sizeof(float));
+    for (size_t i = latent; i < total; i++) golden_close(after[2][i], after[1][i], 1e-7, "LatentRATT", (int)i);
+    assert_true(memcmp(after[0] + latent, after[1] + latent, (total - latent) * sizeof(float)) != 0);
+    for (int way = 0; way < 3; way++) free(after[way]);
+}
+
 // A gradient that is not finite changes nothing; the next update is as if it had not been.
 static void refused_updates(void **state) {
     (void)state;
@@ -167,6 +203,7 @@ static void groups_and_clipping(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(adamw_for_long), cmocka_unit_test(schedules),
-                                       cmocka_unit_test(refused_updates), cmocka_unit_test(groups_and_clipping)};
+                                       cmocka_unit_test(two_rates), cmocka_unit_test(refused_updates),
+                                       cmocka_unit_test(groups_and_clipping)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ static int validate(Loop *l, int64_t step, Err *err) {
 // One update, with its event and the progress bar.
 static void loop_step(Loop *l, Progress *bar, const Session *s, const uint32_t *index, int n, int64_t step, int64_t total) {
     double started = log_seconds();
-    int64_t tokens = s->tokens_run;
+    const int64_t tokens = s->tokens_run, back = s->tokens_back;
     json_t *event = json_pack("{s:s, s:I, s:i}", "event", "step", "step", (json_int_t)step, "examples", n);
     l->report->refused += l->stage->update(l->context, index, n, event);
     double took = log_seconds() - started;
@@ -63,6 +63,8 @@ static void loop_step(Loop *l, Progress *bar, const Session *s, const uint32_t *
            reward = json_number_value(json_object_get(event, "reward_mean"));
     l->report->steps = step;
     l->report->examples += n;
+    l->report->tokens_forward += s->tokens_run - tokens;
+    l->report->tokens_back += s->tokens_back - back;
     if (json_object_get(event, "reward_mean"))
         progress_update(bar, (uint64_t)l->report->examples, "step %lld/%lld reward %.3f", (long long)step, (long long)total,
                         reward);

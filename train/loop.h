@@ -28,6 +28,7 @@ typedef struct LoopOptions {
 
 typedef struct LoopReport {
     int64_t steps, examples, tokens;
+    int64_t tokens_forward, tokens_back;   // of the updates alone: rows that went through the network, each way
     double seconds, first_loss, best_loss; // validation loss before the first step, and of the model kept
     int64_t best_step;                     // 0: the model as it came
     int interrupted, refused;              // updates refused because their gradient was not finite

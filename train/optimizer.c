@@ -6,13 +6,12 @@
 // The values [begin, end) of the block, all kept in bf16 or all in f32.
 typedef void RunDo(Optimizer *o, size_t begin, size_t end, int half, const void *context);
 
-// The whole range where all is f32; else parameter by parameter: of those in bf16 the f32 moments are never touched.
+// Group by group where all is f32; else parameter by parameter: of those in bf16 the f32 moments are never touched.
 static void each_run(Optimizer *o, RunDo *run, const void *context) {
     const Params *p = &o->llm->params;
-    if (!o->llm->half) {
-        run(o, o->begin, o->begin + o->count, 0, context);
-        return;
-    }
+    for (int g = 0; g < PARAM_GROUPS && !o->llm->half; g++)
+        if (o->llm->train[g]) run(o, p->begin[g], p->begin[g + 1], 0, context);
+    if (!o->llm->half) return;
     for (int i = 0; i < p->n; i++) {
         const Param *x = &p->param[i];
         if (x->offset >= o->begin && x->offset < o->begin + o->count)
@@ -28,20 +27,21 @@ static void run_zero(Optimizer *o, size_t begin, size_t end, int half, const voi
 }
 
 typedef struct Update {
-    float rate, scale;
+    float rate, latent_rate, scale;
 } Update;
 
 static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, const void *context) {
     const OptimizerOptions *p = &o->options;
     const Update *u = context;
     const Llm *m = o->llm;
-    const size_t at = begin - o->begin, n = end - begin;
+    const size_t at = begin - o->begin, n = end - begin, *group = m->params.begin;
+    const float rate = begin >= group[PARAMS_LATENT] && begin < group[PARAMS_LATENT + 1] ? u->latent_rate : u->rate;
     const float beta1 = (float)p->beta1, beta2 = (float)p->beta2, eps = (float)p->eps, decay = (float)p->decay;
     if (half)
-        op_adamw_half(m->ops, m->half + begin, o->half_m + at, o->half_v + at, m->dw + begin, n, u->rate, beta1, beta2, eps,
-                      decay, o->step, u->scale, p->seed, RNG_ROUND | (uint64_t)o->step << 16, begin);
+        op_adamw_half(m->ops, m->half + begin, o->half_m + at, o->half_v + at, m->dw + begin, n, rate, beta1, beta2, eps, decay,
+                      o->step, u->scale, p->seed, RNG_ROUND | (uint64_t)o->step << 16, begin);
     else
-        op_adamw(m->ops, m->w + begin, o->m + at, o->v + at, m->dw + begin, n, u->rate, beta1, beta2, eps, decay, o->step,
+        op_adamw(m->ops, m->w + begin, o->m + at, o->v + at, m->dw + begin, n, rate, beta1, beta2, eps, decay, o->step,
                  u->scale);
 }
 
@@ -86,7 +86,8 @@ OptimizerStep optimizer_update(Optimizer *o) {
     if (!s.refused) {
         double scale = p->clip > 0 && s.norm > p->clip ? p->clip / (s.norm + 1e-6) : 1.0; // as torch.nn.utils.clip_grad_norm_
         o->step++;
-        each_run(o, run_adamw, &(Update){(float)s.rate, (float)scale});
+        const double latent = p->latent_lr > 0 ? s.rate * (p->latent_lr / p->lr) : s.rate;
+        each_run(o, run_adamw, &(Update){(float)s.rate, (float)latent, (float)scale});
         for (int group = 0; group < PARAM_GROUPS; group++)
             if (m->train[group]) llm_changed(m, group);
     }

@@ -8,6 +8,7 @@ typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } Sc
 
 typedef struct OptimizerOptions {
     double lr;                       // at the top of the warm-up
+    double latent_lr;                // LatentRATT's; 0: lr
     double beta1, beta2, eps, decay; // 0.9, 0.999, 1e-8, 0
     double clip;                     // global gradient norm; 0: no clipping
     Schedule schedule;

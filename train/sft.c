@@ -54,15 +54,20 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
     const int thoughts = s->llm->config.thoughts, D = s->llm->config.D;
     const SessionMark mark = session_mark(s);
     Micro m = micro_new(s, e, index, n, thoughts);
-    int rows = think_slots(m.prompt, n, (int)e->instruction.len, thoughts);
-    for (int b = 0; b < n; b++) rows += m.answer[b].len;
+    const int network = llm_network_trains(s->llm); // else the prompts have no gradient
+    int answer_rows = 0, rows = network ? think_slots(m.prompt, n, (int)e->instruction.len, thoughts) : (thoughts - 1) * n;
+    for (int b = 0; b < n; b++) answer_rows += m.answer[b].len;
+    rows += answer_rows;
 
     Think t;
     Segment answers = {0};
     think_forward(s, &t, -1, &e->instruction, m.prompt, n, thoughts ? NULL : m.answer, m.answer_node,
-                  train ? THINK_RECORD_ALL : THINK_FORWARD, rows);
+                  !train    ? THINK_FORWARD
+                  : network ? THINK_RECORD_ALL
+                            : THINK_RECORD_THOUGHTS,
+                  rows);
     if (thoughts) {
-        segment_begin(s, &answers, n, rows);
+        segment_begin(s, &answers, n, answer_rows);
         for (int b = 0; b < n; b++) m.answer_node[b] = think_follow(s, &t, b, &answers, m.answer[b].ids, m.answer[b].len);
         segment_forward(s, &answers, t.r, train);
     }
@@ -144,12 +149,15 @@ static double sft_validate(void *stage) {
 }
 
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {
-    static const LoopStage stage = {.name = "sft", .update = sft_step, .validate = sft_validate};
+    const LoopStage stage = {
+        .name = "sft", .update = sft_step, .validate = sft_validate, .keep_first = o->groups == TRAIN_LATENT};
     Sft t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n);
-    const unsigned network = s->llm->config.lora_rank > 0 ? TRAIN_LORA : TRAIN_BACKBONE;
-    if (llm_train(s->llm, network | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
+    const Params *p = &s->llm->params;
+    if (o->groups == TRAIN_LATENT && p->begin[PARAMS_LATENT] == p->begin[PARAMS_LATENT + 1])
+        return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
+    if (llm_train(s->llm, o->groups, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
     int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
     optimizer_free(&t.optimizer);
     return status;

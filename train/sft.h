@@ -23,9 +23,10 @@ double sft_measure(Session *s, const Examples *e, int micro_rows);
 typedef struct SftOptions {
     LoopOptions loop;
     OptimizerOptions optimizer; // steps is computed here
+    unsigned groups;            // TRAIN_*: which weights train
 } SftOptions;
 
-// Train the backbone and the latent layer. See LoopOptions for stopping and saving.
+// See LoopOptions for stopping and saving. Where LatentRATT alone trains the model as it came competes too, as in RL.
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err);
 
 // Positions a session needs for micro-batches of micro_rows.

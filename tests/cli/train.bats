@@ -101,7 +101,7 @@ END
 }
 
 rl() { # NAME OPTION...: two quick steps
-    train rl "$1" --model "$WORLD/sft" --max-steps 2 --batch 8 --samples 4 --warmup 0 --lr 1e-2 --eval-rows 20 --dtype f32 \
+    train rl "$1" --model "$WORLD/sft" --max-steps 2 --batch 8 --samples 4 --warmup 0 --lr "${rate:-1e-2}" --eval-rows 20 --dtype f32 \
         --threads 1 --force "${@:2}"
     jq -c 'select(.event == "step")' "$TMP/$1/log.jsonl" >"$TMP/steps"
 }
@@ -117,6 +117,83 @@ rl() { # NAME OPTION...: two quick steps
     done
     refuses 2 '*--sigma above 0*' "$LATENTR3" rl --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/other" \
         --objective latent --sigma 0
+}
+
+@test "rl --reward: log-probabilities, hits and ranks in the beams" {
+    rl logprob --reward logprob
+    jq -se 'all(.reward_mean < 0 and .reward_mean > -100 and .reward_std > 0)' "$TMP/steps"
+    for objective in token latent; do
+        rl hit --reward hit --beams 20 --objective "$objective"
+        jq -se 'all(.reward_mean > 0 and .reward_mean < 1 and .zero_variance_groups > 0)' "$TMP/steps"
+        rl rank --reward rank --beams 20 --objective "$objective"
+        jq -se 'all(.reward_mean > 0 and .reward_mean < 0.7 and .reward_std > 0 and .gradient_norm > 0)' "$TMP/steps"
+    done
+}
+
+# The groups of tensors that differ between two models: "backbone", "latent".
+changed() {
+    "$LATENTR3" inspect --json "$1" | jq -r '.tensors[].name' >"$TMP/names"
+    python3 - "$1/model.safetensors" "$2/model.safetensors" <<'END' | sort -u | tr '\n' ' '
+import json, struct, sys
+def tensors(path):
+    with open(path, "rb") as f:
+        size = struct.unpack("<Q", f.read(8))[0]
+        header, data = json.loads(f.read(size)), f.read()
+    return {k: data[slice(*v["data_offsets"])] for k, v in header.items() if k != "__metadata__"}
+a, b = map(tensors, sys.argv[1:])
+assert a.keys() == b.keys()
+for k in a:
+    if a[k] != b[k]: print("latent" if k.startswith("attention.") else "backbone")
+END
+}
+
+@test "rl --train: the latent layer, with it adapters, or the whole model" {
+    rate=1e-3
+    for which in latent 'lora --lora-rank 2' all; do
+        # shellcheck disable=SC2086
+        rl "${which%% *}" --objective latent --reward logprob --train $which
+        jq -se 'all(.gradient_norm > 0 and (.refused | not))' "$TMP/steps"
+        jq -s '.[-1].loss' "$TMP/${which%% *}/log.jsonl" >>"$TMP/losses"
+    done
+    [ "$(sort -u "$TMP/losses" | wc -l)" -eq 3 ]
+    # These two were better than the model as it came, and kept.
+    [ "$(changed "$WORLD/sft" "$TMP/latent")" = 'latent ' ]
+    [ "$(changed "$WORLD/sft" "$TMP/lora")" = 'backbone latent ' ]
+    # The frozen network's prompts run once and nothing of them goes back.
+    jq -e '.tokens_backward == 0 and .tokens_forward > 0' "$TMP/latent/metrics.json"
+    jq -e '.tokens_backward > 0' "$TMP/all/metrics.json"
+    # The whole model with a KL to itself as it came, through several updates.
+    rl kl --train all --inner 2 --beta 0.1
+    jq -se 'all(.kl > 0)' "$TMP/steps"
+    for wrong in '--train lora' '--lora-rank 2' '--train all --lora-rank 2'; do
+        # shellcheck disable=SC2086
+        refuses 2 '*--train lora and --lora-rank R go together*' "$LATENTR3" rl --model "$WORLD/sft" --data "$WORLD/world/data" \
+            --out "$TMP/other" $wrong
+    done
+}
+
+@test "rl alone: from a base model that never saw sft" {
+    "$LATENTR3" convert --model "$WORLD/world/model" --out "$TMP/base" --add-thought
+    train rl only --model "$TMP/base" --max-steps 3 --batch 8 --samples 4 --warmup 0 --lr 1e-3 --eval-rows 20 --dtype f32 --threads 1
+    jq -e '.steps == 3 and .refused_updates == 0 and .validation_loss_kept <= .validation_loss_before' "$TMP/only/metrics.json"
+    exits 0 "$LATENTR3" recommend --model "$TMP/only" --data "$WORLD/world/data" --history "$(title 1)" -k 3
+}
+
+@test "sft --train latent: more of it for the latent layer alone; --latent-lr" {
+    for way in one two; do
+        options=(--train latent)
+        [ "$way" = one ] || options+=(--latent-lr 1e-2)
+        train sft "$way" --model "$WORLD/sft" "${quick[@]}" --max-steps 4 "${options[@]}"
+        [ "$(changed "$WORLD/sft" "$TMP/$way")" = 'latent ' ]
+        jq -e '.tokens_forward > 5 * .tokens_backward and .tokens_backward > 0 and .kept_step == 4' "$TMP/$way/metrics.json"
+    done
+    differ "$TMP/one/model.safetensors" "$TMP/two/model.safetensors"
+    train sft whole --model "$WORLD/sft" "${quick[@]}" --max-steps 1
+    jq -e '.tokens_forward == .tokens_backward' "$TMP/whole/metrics.json"
+    refuses 2 '*--train latent trains no adapters*' "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" \
+        --out "$TMP/other" --train latent --lora-rank 2
+    exits 2 "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/other" --train latent --thought hidden
+    says '*this model has none*'
 }
 
 @test "Ctrl-C: the step is finished, the model saved, exit 130; SIGTERM 143" {
