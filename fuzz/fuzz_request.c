@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 static void check_texts(const char *const *text, int n) {
     for (int i = 0; i < n; i++) {
         const size_t len = strlen(text[i]);
-        EXPECT(len > 0 && len <= REQUEST_TITLE_BYTES);
+        EXPECT(len > 0 && len <= 4 * REQUEST_CHARACTERS);
         for (size_t b = 0; b < len; b++) EXPECT((unsigned char)text[i][b] >= 0x20 && text[i][b] != 0x7f);
     }
 }

@@ -156,7 +156,6 @@ static void change_items(Keeper *k, Task *t) {
     }
     t->reply.status = status;
     answer_item(&t->reply.body, s, items_by_id(&s->data.items, t->id));
-    str_puts(&t->reply.body, "\n");
     metrics_add(k->metrics, &k->metrics->item_changes, changed > 0);
     publish(k, model_hold(k->model), s, e);
 }

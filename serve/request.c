@@ -39,10 +39,12 @@ static const char *text_fault(const json_t *v) {
     const char *text = json_string_value(v);
     const size_t len = json_string_length(v);
     if (len == 0) return "an empty text";
-    if (len > REQUEST_TITLE_BYTES) return "a text of more than 4096 bytes";
-    for (size_t i = 0; i < len; i++)
+    size_t characters = 0;
+    for (size_t i = 0; i < len; i++) {
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return "a text with a control byte";
-    return NULL;
+        characters += ((unsigned char)text[i] & 0xc0) != 0x80;
+    }
+    return characters > REQUEST_CHARACTERS ? "a text of more than 1024 characters" : NULL;
 }
 
 static const char **new_list(Request *r, size_t n) {
@@ -93,13 +95,8 @@ static int read_wish(Request *r, const json_t *json, Ask *ask, const RequestLimi
         read_list(r, json, "allow", REQUEST_LIST, &ask->allow, &ask->allows, at, err) ||
         read_list(r, json, "deny", REQUEST_LIST, &ask->deny, &ask->denies, at, err))
         return -1;
-    if (ask->k <= ask->beams) return 0;
-    if (k_given && beams_given)
-        return err_set(err, ERR_USAGE, "%sk: %d items from a search of %d beams", at->text, ask->k, ask->beams);
-    if (beams_given)
-        ask->k = ask->beams;
-    else
-        ask->beams = ask->k; // whoever asks for more items wants a wider search
+    if (ask->k > ask->beams && beams_given && !k_given) ask->k = ask->beams;
+    if (ask->k > ask->beams) ask->beams = ask->k;
     return 0;
 }
 

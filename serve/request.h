@@ -7,7 +7,7 @@
 typedef struct Ask {      // one user; all texts are borrowed from the request
     const char **history; // (n) oldest first
     int n, by_id;         // by_id: item ids, else titles
-    int k, beams;         // k <= beams
+    int k, beams;         // k <= beams: a k above the beams that were given widens the search
     int exclude_seen, explain;
     const char **allow, **deny; // (allows), (denies) item ids
     int allows, denies;         // allows -1: all items
@@ -32,7 +32,7 @@ typedef struct RequestLimits {
     int users;     // at most
 } RequestLimits;
 
-enum { REQUEST_K = 10, REQUEST_HISTORY = 1000, REQUEST_LIST = 100000, REQUEST_TITLE_BYTES = 4096 };
+enum { REQUEST_K = 10, REQUEST_HISTORY = 1000, REQUEST_LIST = 100000, REQUEST_CHARACTERS = 1024 };
 
 // The body of /v1/recommend. ERR_DATA: no JSON; ERR_USAGE: JSON that asks for what there is not, the message names the member.
 int request_parse(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err);

@@ -185,7 +185,7 @@ static int read_limit(Exchange *x, int *limit) {
 }
 
 static void search_items(Routes *r, Exchange *x, const char *name) {
-    enum { QUERY_BYTES = 1024 };
+    enum { QUERY_CHARACTERS = 200 };
     Model *m;
     Shelf *s;
     size_t n;
@@ -193,8 +193,10 @@ static void search_items(Routes *r, Exchange *x, const char *name) {
     (void)name;
     const char *query = http_query(x, "query", &n);
     if (read_limit(x, &limit)) return;
-    if (query && (n > QUERY_BYTES || strlen(query) != n || utf8_check(query, n) < n)) {
-        http_error(x, 422, "query: not at most %d bytes of UTF-8 without NUL", QUERY_BYTES);
+    size_t characters = 0;
+    for (size_t i = 0; query && i < n; i++) characters += ((unsigned char)query[i] & 0xc0) != 0x80;
+    if (query && (characters > QUERY_CHARACTERS || strlen(query) != n || utf8_check(query, n) < n)) {
+        http_error(x, 422, "query: not at most %d characters of UTF-8 without NUL", QUERY_CHARACTERS);
         return;
     }
     keeper_now(r->keeper, &m, &s);
@@ -213,11 +215,10 @@ static void get_item(Routes *r, Exchange *x, const char *id) {
     Shelf *s;
     keeper_now(r->keeper, &m, &s);
     const int item = items_by_id(&s->data.items, id);
-    if (item < 0)
+    if (item < 0 || s->data.items.removed[item])
         http_error(x, 404, "there is no such item");
     else
         answer_item(&x->reply, s, item);
-    if (item >= 0) str_puts(&x->reply, "\n");
     model_drop(m), shelf_drop(s);
 }
 
