@@ -84,7 +84,8 @@ int cmd_serve(const Options *o, Err *err) {
                                              .beams = o->max_beams,
                                              .length_penalty = (float)o->length_penalty,
                                              .skip_ghosts = !strcmp(o->ghost_tokens, "skip"),
-                                             .index = o->index},
+                                             .index = o->index,
+                                             .prefix_bytes = (size_t)o->prefix_cache << 20},
                                   .beams = o->beams,
                                   .queue = o->queue};
     return serve_run(&options, &opener, interrupt_watch(), err);

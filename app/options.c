@@ -186,6 +186,7 @@ static const OptionRow table[] = {
     {"port", CMD_SERVE, KIND_INT, AT(port), "8080", "N", 0, 65535, "and port; 0: any that is free"},
     {"api-key-file", CMD_SERVE, KIND_TEXT, AT(api_key_file), NULL, "FILE", 0, 0, "one API key a line; needed where --host is no loopback address"},
     {"max-beams", CMD_SERVE, KIND_INT, AT(max_beams), "50", "W", 1, 1000, "most beams, and items, that a request may ask for"},
+    {"prefix-cache", CMD_SERVE, KIND_INT, AT(prefix_cache), "512", "MIB", 0, 1 << 20, "memory for prompts that were computed before; 0: none are kept"},
     {"queue", CMD_SERVE, KIND_INT, AT(queue), "256", "N", 1, 100000, "most users that may wait; further requests get 503"},
 
     // catalog

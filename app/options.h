@@ -105,8 +105,8 @@ struct Options {
     TextList history, history_id;
 
     // serve
-    const char *host, *api_key_file; // api_key_file: or NULL
-    int port, max_beams, queue;
+    const char *host, *api_key_file;          // api_key_file: or NULL
+    int port, max_beams, queue, prefix_cache; // prefix_cache: MiB
 
     // prepare
     const char *format, *item_file, *title_rules, *from, *until;

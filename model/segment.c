@@ -11,21 +11,14 @@ void segment_begin(Session *s, Segment *g, int max_nodes, int max_rows) {
 
 int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len) {
     CHECK(g->nodes < g->max_nodes && g->N + len <= g->max_rows);
-    CHECK(s->nodes < s->nodes_cap && s->slots_used + len <= s->slots);
-    CHECK(parent < s->nodes && s->nodes == g->first_node + g->nodes); // one segment is built at a time
-    KvNode *node = &s->node[s->nodes];
-    *node = (KvNode){.parent = parent, .slot = s->slots_used, .len = len, .position = session_length(s, parent)};
-    if (parent >= 0) {
-        const KvNode *p = &s->node[parent];
-        node->thoughts = p->thoughts, node->sequence = p->sequence, node->sees_from = p->sees_from;
-    }
-    CHECK(node->position + len <= s->llm->rope.positions);
+    CHECK(s->nodes == g->first_node + g->nodes); // one segment is built at a time
+    const int at = session_node(s, parent, len);
+    KvNode *node = &s->node[at];
     memcpy(g->ids + g->N, ids, (size_t)len * sizeof *ids);
     for (int i = 0; i < len; i++) node->thoughts += ids[i] < 0, g->given += ids[i] < 0;
     g->N += len;
     g->nodes++;
-    s->slots_used += len;
-    return s->nodes++;
+    return at;
 }
 
 // A node that goes on where the one before it ended: their rows are one causal run.

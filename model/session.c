@@ -100,10 +100,75 @@ int session_path(const Session *s, int node, int from, Span *span, int cap) {
     return n;
 }
 
+int session_node(Session *s, int parent, int len) {
+    CHECK(s->nodes < s->nodes_cap && s->slots_used + len <= s->slots && parent < s->nodes);
+    KvNode *node = &s->node[s->nodes];
+    *node = (KvNode){.parent = parent, .slot = s->slots_used, .len = len, .position = session_length(s, parent)};
+    if (parent >= 0) {
+        const KvNode *p = &s->node[parent];
+        node->thoughts = p->thoughts, node->sequence = p->sequence, node->sees_from = p->sees_from;
+    }
+    CHECK(node->position + len <= s->llm->rope.positions);
+    s->slots_used += len;
+    return s->nodes++;
+}
+
 int session_depth(const Session *s, int node) {
     int n = 0;
     for (; node >= 0; node = s->node[node].parent) n++;
     return n;
+}
+
+// ---- saved rows: for each layer n rows of keys, then n of values; at the end n hidden states ----
+
+static size_t kv_bytes(const Session *s) {
+    return (size_t)s->llm->config.G * (size_t)s->llm->config.K * dtype_bytes(ops_dtype(s->ops));
+}
+
+static size_t hidden_bytes(const Session *s) {
+    return (size_t)s->llm->config.D * dtype_bytes(ops_dtype(s->ops));
+}
+
+size_t session_row_bytes(const Session *s) {
+    return 2 * (size_t)s->llm->config.L * kv_bytes(s) + hidden_bytes(s);
+}
+
+// The plane (k, v of a layer, or h) number p, of 2L + 1; *bytes: of one row.
+static char *plane_of(const Session *s, int p, size_t *bytes) {
+    const int L = s->llm->config.L;
+    *bytes = p < 2 * L ? kv_bytes(s) : hidden_bytes(s);
+    return p == 2 * L ? s->h : p % 2 ? s->v[p / 2] : s->k[p / 2];
+}
+
+void session_save_rows(const Session *s, int node, int from, int n, void *rows) {
+    Span span[64];
+    const int spans = session_path(s, node, from, span, 64);
+    char *out = rows;
+    size_t bytes;
+    for (int p = 0; p <= 2 * s->llm->config.L; p++) {
+        const char *plane = plane_of(s, p, &bytes);
+        int left = n;
+        for (int i = 0; i < spans && left > 0; i++) {
+            const int take = span[i].len < left ? span[i].len : left;
+            ops_download(s->ops, out, plane + (size_t)span[i].slot * bytes, (size_t)take * bytes);
+            out += (size_t)take * bytes;
+            left -= take;
+        }
+        CHECK(left == 0);
+    }
+}
+
+int session_restore_rows(Session *s, int parent, const void *rows, int saved, int n) {
+    CHECK(n > 0 && n <= saved);
+    const int node = session_node(s, parent, n);
+    const char *in = rows;
+    size_t bytes;
+    for (int p = 0; p <= 2 * s->llm->config.L; p++) {
+        char *plane = plane_of(s, p, &bytes);
+        ops_upload(s->ops, plane + (size_t)s->node[node].slot * bytes, in, (size_t)n * bytes);
+        in += (size_t)saved * bytes;
+    }
+    return node;
 }
 
 int32_t *session_upload(Session *s, const int32_t *x, size_t n) {

@@ -65,6 +65,8 @@ void session_zero_gradients(Session *s, int from_slot); // of the slots from her
 // The spans from position `from` on the path to the end of `node`, oldest first, adjacent slots joined; returns how many
 // (CHECKs the cap).
 int session_path(const Session *s, int node, int from, Span *span, int cap);
+// A new node of the next `len` slots, whose rows are whatever they are.
+int session_node(Session *s, int parent, int len);
 int session_depth(const Session *s, int node); // nodes from the root to `node`, both counted
 static inline int session_length(const Session *s, int node) {
     return node < 0 ? 0 : s->node[node].position + s->node[node].len;
@@ -117,6 +119,16 @@ static inline int session_slot(const Session *s, int node, int index) {
 static inline int session_last(const Session *s, int node) {
     return s->node[node].slot + s->node[node].len - 1;
 }
+
+// ---- rows that outlive the session ------------------------------------------------------------------------------------
+
+// Bytes of one position: keys and values of all layers, and its hidden state.
+size_t session_row_bytes(const Session *s);
+// Host copies of the positions [from, from + n) on the path to `node`: rows (n session_row_bytes).
+void session_save_rows(const Session *s, int node, int from, int n, void *rows);
+// A node behind `parent` out of the first n of `saved` such positions, which were saved behind the same positions of the same
+// model. No segment may be under construction.
+int session_restore_rows(Session *s, int parent, const void *rows, int saved, int n);
 
 // ---- the head -------------------------------------------------------------------------------------------------------
 

@@ -19,11 +19,14 @@ static void prompts_segment(Session *s, Think *t, const Ints *instruction, const
     segment_begin(s, &t->prompts, 2 * t->B + 1, rows);
     if (t->root < 0 && any_shared(prompt, t->B))
         t->root = segment_add(s, &t->prompts, -1, instruction->data, (int)instruction->len);
-    for (int b = 0; b < t->B; b++)
-        t->prompt[b] = segment_add(s, &t->prompts, prompt[b].shared ? t->root : -1, prompt[b].ids, prompt[b].len);
+    for (int b = 0; b < t->B; b++) {
+        const int parent = prompt[b].prefix ? prompt[b].prefix : prompt[b].shared ? t->root : -1;
+        t->prompt[b] =
+            prompt[b].len || !prompt[b].prefix ? segment_add(s, &t->prompts, parent, prompt[b].ids, prompt[b].len) : parent;
+    }
     for (int b = 0; extra && b < t->B; b++)
         extra_node[b] = segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len);
-    segment_forward(s, &t->prompts, NULL, record);
+    if (t->prompts.N > 0) segment_forward(s, &t->prompts, NULL, record);
 }
 
 void think_prompts(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,

@@ -10,6 +10,7 @@ typedef struct ThinkPrompt {
     const int32_t *ids;
     int len;
     int shared; // continues the instruction's node; else it is a root of its own (a row that lost its oldest tokens)
+    int prefix; // > 0: continues this node, which lies behind the instruction's; then len may be 0
 } ThinkPrompt;
 
 typedef struct ThinkChain { // a run of items, each of which something follows

@@ -67,11 +67,32 @@ void reader_end(Reader *r) {
 
 // ---- histories -------------------------------------------------------------------------------------------------------
 
+// What of a prompt behind the instruction is known becomes a node; the rest is left to be computed.
+static void use_prefix(Reader *r, ThinkPrompt *p) {
+    const void *rows;
+    int saved, n = r->prefixes ? prefix_find(r->prefixes, p->ids, p->len, &rows, &saved) : 0;
+    if (n == 0) return;
+    p->prefix = session_restore_rows(&r->session, r->node, rows, saved, n);
+    p->ids += n;
+    p->len -= n;
+}
+
+// Prompts that were not known to their end are kept.
+static void keep_prompts(Reader *r, const ThinkPrompt *whole, const ThinkPrompt *prompt, int users, const int *node) {
+    const int head = (int)r->instruction.len;
+    for (int u = 0; u < users && r->prefixes; u++) {
+        void *rows = prompt[u].shared && prompt[u].len > 0
+                         ? prefix_put(r->prefixes, whole[u].ids, whole[u].len, session_row_bytes(&r->session))
+                         : NULL;
+        if (rows) session_save_rows(&r->session, node[u], head, whole[u].len, rows);
+    }
+}
+
 // Instruction and input of every user, one behind the other in r->text: of a prompt that is too long the last tokens are
 // taken, which may begin inside the instruction.
 int reader_histories(Reader *r, const History *history, int users, int *node, Err *err) {
     Arena *host = &r->session.host;
-    ThinkPrompt *prompt = ARENA_NEW(host, ThinkPrompt, users);
+    ThinkPrompt *prompt = ARENA_NEW(host, ThinkPrompt, users), *whole = ARENA_NEW(host, ThinkPrompt, users);
     size_t *end = ARENA_NEW(host, size_t, users);
     int *number = ARENA_NEW(host, int, users);
     r->text.len = 0;
@@ -85,11 +106,16 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
         }
         end[u] = r->text.len;
         int len = (int)(end[u] - begin), shared = len <= r->room;
-        prompt[u] = (ThinkPrompt){.len = shared ? len - (int)r->instruction.len : r->room, .shared = shared};
+        whole[u] = (ThinkPrompt){.len = shared ? len - (int)r->instruction.len : r->room, .shared = shared};
         number[u] = h->number;
     }
-    for (int u = 0; u < users; u++) prompt[u].ids = r->text.data + end[u] - prompt[u].len; // the memory no longer moves
+    for (int u = 0; u < users; u++) {
+        whole[u].ids = r->text.data + end[u] - whole[u].len; // the memory no longer moves
+        prompt[u] = whole[u];
+        if (prompt[u].shared) use_prefix(r, &prompt[u]);
+    }
     reader_prompts(r, prompt, number, users, node);
+    keep_prompts(r, whole, prompt, users, node);
     return 0;
 }
 

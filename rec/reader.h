@@ -5,6 +5,7 @@
 
 #include "base/vec.h"
 #include "model/think.h"
+#include "rec/prefix.h"
 #include "rec/ranker.h"
 #include "text/prompt.h"
 
@@ -17,6 +18,7 @@ typedef struct Reader {
     SessionMark clean;      // right behind it
     int users;              // most at a time
     int room;               // most tokens of a prompt, instruction included
+    PrefixCache *prefixes;  // borrowed; NULL: none are kept
     // Thoughts by the number of the row or request, on the host, for the thought test (rec/thought_test.h); or NULL.
     float *keep;        // (numbers, thoughts, D) receives the users' own
     const float *given; // (numbers, thoughts, D) stand in for them

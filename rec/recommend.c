@@ -22,6 +22,7 @@ int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptSty
                        catalogue->trie.longest);
     if (reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, catalogue->trie.longest, err))
         return -1;
+    r->reader.prefixes = o->prefixes;
     if (o->guide) guide_open(&r->guide, o->guide, catalogue, o->users);
     return 0;
 }

@@ -14,8 +14,9 @@ typedef struct RecommendOptions {
     int exclude_seen; // the titles of a user's history are not recommended
     int chain_ahead;  // see rec/beam.h, as the next one
     int skip_ghosts;
-    const Ranker *guide; // borrowed, has `score`; NULL: the model answers alone
-    float guidance;      // weight of the model beside it
+    const Ranker *guide;   // borrowed, has `score`; NULL: the model answers alone
+    float guidance;        // weight of the model beside it
+    PrefixCache *prefixes; // borrowed: prompts that were computed before; NULL: none are kept
 } RecommendOptions;
 
 enum { RECOMMEND_CHAIN_AHEAD = 4 };

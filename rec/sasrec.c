@@ -35,7 +35,7 @@ static ThinkPrompt prompt_of(SasrecRanker *r, const History *h) {
         ids[i] = ids[n - 1 - i];
         ids[n - 1 - i] = swap;
     }
-    return (ThinkPrompt){ids, n, 0};
+    return (ThinkPrompt){ids, n, 0, 0};
 }
 
 // The slots that predict the next item, for B prompts that are not empty.

@@ -43,7 +43,7 @@ void score_examples(Reader *r, const Examples *e, int first, int n, RowScore *sc
     int *node = ARENA_NEW(&s->host, int, n), *number = ARENA_NEW(&s->host, int, n);
     for (int i = 0; i < n; i++) {
         const Example *x = &e->example[first + i];
-        prompt[i] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared};
+        prompt[i] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared, 0};
         number[i] = first + i;
     }
     reader_prompts(r, prompt, number, n, node);

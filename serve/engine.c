@@ -37,21 +37,23 @@ static int check_memory(const Llm *m, const Trie *t, const EngineOptions *o, Err
                    o->users, o->beams, slots * slot / (1 << 30), machine / (1 << 30));
 }
 
-static int open_recommender(Engine *e, Recommender *r, Llm *llm, int users, Err *err) {
+static int open_recommender(Engine *e, Recommender *r, Llm *llm, int users, PrefixCache *prefixes, Err *err) {
     const RecommendOptions options = {.beams = e->o.beams,
                                       .k = e->o.beams,
                                       .users = users,
                                       .length_penalty = e->o.length_penalty,
                                       .chain_ahead = RECOMMEND_CHAIN_AHEAD,
-                                      .skip_ghosts = e->o.skip_ghosts};
+                                      .skip_ghosts = e->o.skip_ghosts,
+                                      .prefixes = prefixes};
     return recommend_open(r, llm, e->model->tokenizer, &e->model->style, &e->catalogue, &options, err);
 }
 
 static int open_language_model(Engine *e, Err *err) {
     Model *m = e->model;
     if (catalogue_open(&e->catalogue, &e->shelf->data.items, m->tokenizer, &m->style, e->o.index, err)) return -1;
+    prefix_open(&e->prefixes, e->o.prefix_bytes);
     if (check_memory(m->llm, &e->catalogue.trie, &e->o, err)) return -1;
-    return open_recommender(e, &e->recommender, m->llm, e->o.users, err);
+    return open_recommender(e, &e->recommender, m->llm, e->o.users, e->o.prefix_bytes ? &e->prefixes : NULL, err);
 }
 
 static int open_baseline(Engine *e, Err *err) {
@@ -89,6 +91,7 @@ void engine_close(Engine *e) {
     if (!e) return;
     recommend_close(&e->plain);
     recommend_close(&e->recommender);
+    prefix_close(&e->prefixes);
     catalogue_free(&e->catalogue);
     if (e->sasrec.items) sasrec_ranker_close(&e->sasrec);
     free(e->token);
@@ -100,10 +103,20 @@ void engine_close(Engine *e) {
     free(e);
 }
 
+void engine_inherit(Engine *e, Engine *from) {
+    if (e->model != from->model) return;
+    const PrefixCache kept = from->prefixes;
+    from->prefixes = e->prefixes;
+    e->prefixes = kept;
+    from->prefixes.asked_tokens = kept.asked_tokens, from->prefixes.found_tokens = kept.found_tokens; // counted with its work
+    e->prefixes.asked_tokens = e->prefixes.found_tokens = 0;
+}
+
 EngineWork engine_work(const Engine *e) {
     const Session *s = e->model->tokenizer ? &e->recommender.reader.session : &e->sasrec.session;
     const BeamStats *b = &e->recommender.stats;
-    return (EngineWork){s->tokens_run, s->thoughts_run, b->steps, b->rows, b->illegal};
+    return (EngineWork){s->tokens_run,           s->thoughts_run, b->steps, b->rows, b->illegal, e->prefixes.asked_tokens,
+                        e->prefixes.found_tokens};
 }
 
 // ---- what users ask for, in the catalogue's terms ---------------------------------------------------------------------
@@ -224,7 +237,7 @@ static int open_plain(Engine *e, Err *err) {
     if (e->plain.catalogue) return 0;
     e->plain_llm = *e->model->llm;
     e->plain_llm.config.thoughts = e->plain_llm.config.answer_sees_thought = 0;
-    if (open_recommender(e, &e->plain, &e->plain_llm, 1, err) == 0) return 0;
+    if (open_recommender(e, &e->plain, &e->plain_llm, 1, e->recommender.reader.prefixes, err) == 0) return 0;
     e->plain = (Recommender){0};
     return -1;
 }

@@ -30,7 +30,8 @@ typedef struct EngineOptions {
     int beams; // most
     float length_penalty;
     int skip_ghosts;
-    const char *index; // of the catalogue, or NULL
+    const char *index;   // of the catalogue, or NULL
+    size_t prefix_bytes; // of prompts kept for the next time; 0: none
 } EngineOptions;
 
 typedef struct Answer {   // for one Ask
@@ -46,7 +47,8 @@ typedef struct Engine {
     Model *model;
     Shelf *shelf;
     EngineOptions o;
-    Catalogue catalogue; // of a language model, as the next
+    Catalogue catalogue;  // of a language model, as the next
+    PrefixCache prefixes; // of its recommender
     Recommender recommender;
     Llm plain_llm; // the model without thoughts, opened when it is first asked for
     Recommender plain;
@@ -61,6 +63,8 @@ typedef struct Engine {
 // Holds the model and the shelf. ERR_USAGE and ERR_DATA as rec/ has them, ERR_MEMORY where the searches would need more than
 // the machine has.
 int engine_open(Engine **e, Model *m, Shelf *s, const EngineOptions *o, Err *err);
+// What is known of prompts goes from the one to the other, where both have the same model.
+void engine_inherit(Engine *e, Engine *from);
 void engine_close(Engine *e);
 
 // answer (users): zeroed by the caller, freed by answer_free. Titles and ids that the catalogue lacks stand in the prompt or
@@ -69,7 +73,7 @@ int engine_rank(Engine *e, const Ask *const *ask, Answer *const *answer, int use
 void answer_free(Answer *a);
 
 typedef struct EngineWork { // since it was opened
-    int64_t tokens, thoughts, beam_steps, beam_rows, illegal;
+    int64_t tokens, thoughts, beam_steps, beam_rows, illegal, prompt_tokens, known_tokens;
 } EngineWork;
 EngineWork engine_work(const Engine *e);
 

@@ -54,6 +54,8 @@ void metrics_engine_closes(Metrics *m, const Engine *e) {
     m->work.beam_steps += w.beam_steps;
     m->work.beam_rows += w.beam_rows;
     m->work.illegal += w.illegal;
+    m->work.prompt_tokens += w.prompt_tokens;
+    m->work.known_tokens += w.known_tokens;
     m->now = (EngineWork){0};
     pthread_mutex_unlock(&m->lock);
 }
@@ -121,6 +123,10 @@ void metrics_print(Metrics *m, const MetricsNow *now, Str *out) {
     replies(out, m);
     counter(out, "users_total", "Users ranked.", m->users);
     counter(out, "tokens_total", "Positions that went through the network.", m->work.tokens + m->now.tokens);
+    counter(out, "prompt_tokens_total", "Positions of prompts behind the instruction.",
+            m->work.prompt_tokens + m->now.prompt_tokens);
+    counter(out, "prompt_tokens_known_total", "Of these, those that were computed before.",
+            m->work.known_tokens + m->now.known_tokens);
     counter(out, "thoughts_total", "Thoughts made.", m->work.thoughts + m->now.thoughts);
     counter(out, "beam_steps_total", "Model calls of the beam search.", m->work.beam_steps + m->now.beam_steps);
     counter(out, "beam_rows_total", "Beams that those calls ran.", m->work.beam_rows + m->now.beam_rows);

@@ -56,6 +56,7 @@ static void run_batch(Worker *w, const QueueUser *user, int n) {
 static void adopt_next(Worker *w) {
     pthread_mutex_lock(&w->lock);
     if (w->next) {
+        engine_inherit(w->next, w->engine);
         metrics_engine_closes(w->metrics, w->engine);
         engine_close(w->engine);
         w->engine = w->next;

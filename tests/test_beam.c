@@ -502,6 +502,46 @@ static void test_explain(void **state) {
     }
 }
 
+// Prompts that are known: lists are those without a memory, whether a prompt is known whole, in part, or was pushed out.
+static void test_prefixes(void **state) {
+    (void)state;
+    enum { W = 5, USERS = 3, ROUNDS = 12 };
+    for (int thoughts = 0; thoughts <= 1; thoughts++) {
+        Fixture f;
+        Err err = {0};
+        Recommender plain, known;
+        PrefixCache cache;
+        fixture_open(&f, folders[thoughts], thoughts);
+        RecommendOptions o = options(W, 1, USERS);
+        OK(recommend_open(&plain, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+        prefix_open(&cache, 700 * session_row_bytes(&plain.reader.session)); // a few prompts
+        o.prefixes = &cache;
+        OK(recommend_open(&known, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+        for (int round = 0; round < ROUNDS; round++) {
+            const char *titles[USERS][10];
+            History h[USERS];
+            Recommendation a[USERS * W], b[USERS * W];
+            int found_a[USERS], found_b[USERS];
+            for (int u = 0; u < USERS; u++) {
+                h[u] = (History){.title = titles[u], .n = 1 + (round / 2 + u) % 10}; // each twice, then one longer
+                for (int i = 0; i < h[u].n; i++) titles[u][i] = f.items.title[(u * 7 + i) % f.items.n];
+            }
+            OK(recommend_users(&plain, h, USERS, a, found_a, &err));
+            OK(recommend_users(&known, h, USERS, b, found_b, &err));
+            for (int u = 0; u < USERS; u++) {
+                assert_int_equal(found_a[u], found_b[u]);
+                assert_same_lists(a + u * W, b + u * W, found_a[u], 1e-4);
+            }
+            assert_int_equal(known.reader.session.slots_used, known.reader.clean.slots_used);
+        }
+        assert_true(cache.found_tokens > cache.asked_tokens / 3 && cache.found_tokens < cache.asked_tokens);
+        assert_true(cache.bytes <= cache.most_bytes && cache.entries > 1);
+        recommend_close(&plain), recommend_close(&known);
+        prefix_close(&cache);
+        fixture_close(&f);
+    }
+}
+
 static void test_long_history(void **state) {
     (void)state;
     Err err = {0};
@@ -541,6 +581,7 @@ int main(void) {
         cmocka_unit_test(test_golden),       cmocka_unit_test(test_exhaustive),   cmocka_unit_test(test_answer_sees_thought),
         cmocka_unit_test(test_literal),      cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead),
         cmocka_unit_test(test_together),     cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),
-        cmocka_unit_test(test_long_history), cmocka_unit_test(test_wishes),       cmocka_unit_test(test_explain)};
+        cmocka_unit_test(test_long_history), cmocka_unit_test(test_wishes),       cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_prefixes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

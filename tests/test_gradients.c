@@ -534,7 +534,7 @@ static void thought_weights(void **state) {
         ThinkPrompt prompt[PROMPTS];
         for (int r = 0; r < PROMPTS; r++)
             prompt[r] =
-                (ThinkPrompt){b.examples.example[r].prompt, b.examples.example[r].prompt_len, b.examples.example[r].shared};
+                (ThinkPrompt){b.examples.example[r].prompt, b.examples.example[r].prompt_len, b.examples.example[r].shared, 0};
         Think t;
         think_forward(&b.s, &t, -1, &b.examples.instruction, prompt, PROMPTS, NULL, NULL, THINK_FORWARD, 0);
         for (int r = 0; r < PROMPTS; r++) {

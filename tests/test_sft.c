@@ -20,7 +20,7 @@ static void check_forward(const char *folder) {
     for (int i = 0; i < g.examples.n; i++) {
         const Example *x = &g.examples.example[i];
         SessionMark mark = session_mark(&s);
-        ThinkPrompt prompt = {x->prompt, x->prompt_len, 0};
+        ThinkPrompt prompt = {x->prompt, x->prompt_len, 0, 0};
         Think t;
         think_forward(&s, &t, -1, &g.examples.instruction, &prompt, 1, NULL, NULL, THINK_FORWARD, 0);
         float *h = malloc(sizeof(float) * (size_t)D), *r = malloc(sizeof(float) * (size_t)D);

@@ -41,7 +41,7 @@ void rollout_init(Rollout *u, Session *s, const Examples *e, const uint32_t *ind
 static ThinkPrompt *prompts_of(const Rollout *u, int first, int end) {
     ThinkPrompt *prompt = ARENA_NEW(&u->s->host, ThinkPrompt, end - first);
     for (int b = first; b < end; b++)
-        prompt[b - first] = (ThinkPrompt){example_of(u, b)->prompt, example_of(u, b)->prompt_len, example_of(u, b)->shared};
+        prompt[b - first] = (ThinkPrompt){example_of(u, b)->prompt, example_of(u, b)->prompt_len, example_of(u, b)->shared, 0};
     return prompt;
 }
 

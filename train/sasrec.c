@@ -141,7 +141,7 @@ static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *in
     const SessionMark mark = session_mark(s);
     ThinkPrompt *prompt = ARENA_NEW(&s->host, ThinkPrompt, n);
     int32_t *slot = ARENA_NEW(&s->host, int32_t, n);
-    for (int b = 0; b < n; b++) prompt[b] = (ThinkPrompt){e->example[index[b]].item, e->example[index[b]].n - 1, 0};
+    for (int b = 0; b < n; b++) prompt[b] = (ThinkPrompt){e->example[index[b]].item, e->example[index[b]].n - 1, 0, 0};
     Think t;
     Segment last;
     think_forward(s, &t, -1, &no_instruction, prompt, n, NULL, NULL, THINK_FORWARD, 0);

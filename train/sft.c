@@ -10,7 +10,7 @@ static ThinkPrompt answer_input(Session *s, const Example *x, int thoughts) {
     int32_t *ids = ARENA_NEW(&s->host, int32_t, x->answer_len + lead);
     if (lead) ids[0] = -1;
     for (int i = 0; i + 1 < x->answer_len; i++) ids[lead + i] = x->answer[i];
-    return (ThinkPrompt){ids, x->answer_len - 1 + lead, 1};
+    return (ThinkPrompt){ids, x->answer_len - 1 + lead, 1, 0};
 }
 
 // The slots whose hidden states predict the answer tokens of one example, and the tokens.
@@ -38,7 +38,7 @@ static Micro micro_new(Session *s, const Examples *e, const uint32_t *index, int
                .answer_node = ARENA_NEW(&s->host, int, n)};
     for (int b = 0; b < n; b++) {
         const Example *x = &e->example[index[b]];
-        m.prompt[b] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared};
+        m.prompt[b] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared, 0};
         m.answer[b] = answer_input(s, x, thoughts);
         m.tokens += x->answer_len;
     }

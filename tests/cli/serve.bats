@@ -232,6 +232,29 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     ! curl -s "${URL}metrics" | grep -vqE '^(# (HELP|TYPE) [a-z0-9_]+ |[a-z0-9_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+$)'
 }
 
+@test "a prompt that is known is not computed again, and gives the same list" {
+    metric() { curl -s "${URL}metrics" | awk -v n="latentr3_$1" '$1 == n {print $2}'; }
+    ask() { is 200 POST "${URL}v1/recommend" --json "{\"history_ids\": [$1]}" && jq .items "$TMP/body" >"$TMP/list$2"; }
+    near() { jq -se 'transpose | length == 10 and all(.[]; .[0].id == .[1].id and (.[0].score - .[1].score | fabs) < 1e-4)' "$@"; }
+    cp -r "$WORLD/data" "$TMP/data"
+    DATA=$TMP/data serve --thoughts 1
+    ask '"2", "3"' 1
+    asked=$(metric prompt_tokens_total) known=$(metric prompt_tokens_known_total)
+    ask '"2", "3"' 2
+    [ $(($(metric prompt_tokens_known_total) - known)) -eq $(($(metric prompt_tokens_total) - asked)) ] # all of it
+    near "$TMP/list1" "$TMP/list2"
+    ask '"2", "3", "4"' 3
+    is 201 PUT "${URL}v1/items/900" --json '{"title": "Brand New"}' # prompts stay known
+    known=$(metric prompt_tokens_known_total)
+    ask '"2", "3", "4"' 4
+    [ "$(metric prompt_tokens_known_total)" -gt "$known" ]
+    kill "$SERVER"; ends 143
+    serve --thoughts 1 --prefix-cache 0
+    ask '"2", "3", "4"' 5
+    near "$TMP/list3" "$TMP/list5"
+    [ "$(metric prompt_tokens_known_total)" = 0 ]
+}
+
 @test "items: added, retitled, removed; at once, and in the folder" {
     cp -r "$WORLD/data" "$TMP/data"
     DATA=$TMP/data serve
