@@ -6,8 +6,8 @@
 // dims. Blocks of `rows` rows (negative: of 1 to -rows rows, at random). Every block sees the prefix, if any, and `spans`
 // spans of 1 to `length` slots (negative: of exactly -length), shared by each pair of blocks; `own`: and its own slots,
 // causally. BEFORE: how many slots have no gradients, or NO_KEYS, OWN_KEYS. HARD: scale of the queries, which makes the
-// softmax peaked.
-enum { H, G, K, BLOCKS, ROWS, PREFIX, SPANS, LENGTH, OWN, BEFORE, HARD };
+// softmax peaked. STEP: how many slots of the prefix each block sees beyond those of the block before it.
+enum { H, G, K, BLOCKS, ROWS, PREFIX, SPANS, LENGTH, OWN, BEFORE, HARD, STEP };
 enum { NO_KEYS = -1, OWN_KEYS = -2 }; // no gradients of keys and values at all; those of the blocks' own alone
 
 typedef struct Layout {
@@ -31,13 +31,14 @@ static void layout_make(Layout *l, Case *c) {
     int slot = 2;
     *l = (Layout){.blocks = c->dim[BLOCKS]};
     const int prefix = slot;
-    layout_see(l, slot, c->dim[PREFIX]);
-    slot += c->dim[PREFIX];
+    const int prefix_end = c->dim[PREFIX] + c->dim[STEP] * (l->blocks - 1);
+    layout_see(l, slot, prefix_end);
+    slot += prefix_end;
     for (int b = 0; b < l->blocks; b++) {
         const AttnBlock *sibling = b % 2 ? &l->block[b - 1] : NULL;
         l->block[b] = (AttnBlock){.span = l->spans, .spans = c->dim[SPANS] + (c->dim[PREFIX] > 0)};
         CHECK(l->spans + l->block[b].spans <= (int)(sizeof l->span / sizeof *l->span));
-        if (c->dim[PREFIX]) l->span[l->spans++] = (Span){prefix, c->dim[PREFIX]};
+        if (c->dim[PREFIX]) l->span[l->spans++] = (Span){prefix, c->dim[PREFIX] + b * c->dim[STEP]};
         for (int s = 0; s < c->dim[SPANS]; s++) {
             if (sibling) {
                 l->span[l->spans] = l->span[sibling->span + (c->dim[PREFIX] > 0) + s];
@@ -225,6 +226,11 @@ static void attention_cases(void **state) {
         BOTH(3, 1, 128, 1, 45, 70, 1, 9, 1, 0),        // two panels of columns
         BOTH(4, 2, 7, 1, 21, 9, 1, 8, 1, 0),           // an odd head size
         BOTH(4, 2, 22, 3, 13, 5, 2, 9, 1, 0),          // pairs that do not fill a vector
+        BOTH(1, 1, 128, 99, 1, 1, 0, 1, 1, 0, 0, 1),   // thoughts behind every item of a sequence
+        BOTH(2, 2, 16, 99, 1, 1, 0, 1, 1, 70, 0, 1),   // of which the first items are not wanted
+        BOTH(1, 1, 64, 120, 1, 3, 0, 1, 0, 0, 0, 1),   // LatentRATT at every item
+        BOTH(3, 1, 16, 70, 1, 66, 1, -1, 1, 0, 0, 1),  // second thoughts: each behind the first
+        BOTH(2, 1, 16, 30, -3, 60, 0, 1, 1, 0, 0, 2),  // blocks of a few rows, two more keys each
         BOTH(2, 1, 8, 0, 1, 3, 1, 5, 1, 0),            // nothing at all
     };
     CASES_RUN(shapes);

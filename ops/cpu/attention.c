@@ -113,12 +113,12 @@ static Tile tile_group(const AttnPlan *plan, int first) {
     return t;
 }
 
-static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int group, int *n) {
+static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int *n) {
     int most = 0;
     for (int b = 0; b < plan->blocks; b++) most += (plan->block[b].rows + ROWS - 1) / ROWS;
     Tile *tile = ARENA_NEW(&ops->shared, Tile, most + 1), *t = tile;
     for (int b = 0; b < plan->blocks;) {
-        Tile together = group ? tile_group(plan, b) : (Tile){.blocks = 1};
+        const Tile together = tile_group(plan, b);
         if (together.blocks > 1) {
             *t++ = together;
             b += together.blocks;
@@ -133,18 +133,21 @@ static Tile *tiles_make(Ops *ops, const AttnPlan *plan, int group, int *n) {
     return tile;
 }
 
-// Rows of x (N, H K) of one tile and the heads of group g -> out (rows * rep, K), row-major by row then head.
-static void gather_queries(const Shape *s, act *out, const act *x, const Tile *t, int g) {
+static int tile_row(const Shape *s, const Tile *t) {
+    return s->plan->block[t->block].row + t->first;
+}
+
+// Rows [row, row + rows) of x (N, H K) and the heads of group g -> out (rows * rep, K), row-major by row then head.
+static void gather_queries(const Shape *s, act *out, const act *x, int row, int rows, int g) {
     const size_t n = (size_t)s->rep * (size_t)s->K, width = (size_t)s->G * n, bytes = dtype_bytes(s->ops->dtype);
-    const int row = s->plan->block[t->block].row + t->first;
-    for (int i = 0; i < t->rows; i++)
+    for (int i = 0; i < rows; i++)
         memcpy((char *)out + (size_t)i * n * bytes, (const char *)x + ((size_t)(row + i) * width + (size_t)g * n) * bytes,
                n * bytes);
 }
 
 static void scatter_queries(const Shape *s, void *x, Dtype type, const float *in, const Tile *t, int g) {
     size_t K = (size_t)s->K, width = (size_t)s->H * K, n = (size_t)s->rep * K;
-    int row = s->plan->block[t->block].row + t->first;
+    int row = tile_row(s, t);
     for (int i = 0; i < t->rows; i++)
         s->ops->k->store((char *)x + ((size_t)(row + i) * width + (size_t)g * n) * dtype_bytes(type), in + (size_t)i * n, n,
                          type);
@@ -271,11 +274,11 @@ static void forward_tile(const Shape *s, const Tile *t, int g, act *out, float *
     size_t mark = arena_mark(a), K = (size_t)s->K;
     int Q = t->rows * s->rep;
     TileMemory m = tile_memory(s, a);
-    gather_queries(s, m.q, q, t, g);
+    gather_queries(s, m.q, q, tile_row(s, t), t->rows, g);
     memset(m.out, 0, (size_t)Q * K * 4);
     for (int i = 0; i < Q; i++) m.largest[i] = -INFINITY, m.sum[i] = 0;
     attend_tile(s, t, &m, g, k_cache, v_cache);
-    int row = s->plan->block[t->block].row + t->first;
+    int row = tile_row(s, t);
     for (int i = 0; i < Q; i++) {
         k->scale(m.out + (size_t)i * K, 1.0f / m.sum[i], K);
         lse[(size_t)(row + i / s->rep) * (size_t)s->H + (size_t)(g * s->rep + i % s->rep)] =
@@ -291,7 +294,7 @@ void op_attention_forward(Ops *ops, act *out, float *lse, const act *q, const ac
     Shape s = shape_make(ops, plan, H, G, K, scale);
     size_t mark = arena_mark(&ops->shared);
     int tiles;
-    Tile *tile = tiles_make(ops, plan, 1, &tiles);
+    Tile *tile = tiles_make(ops, plan, &tiles);
     PARALLEL_TASKS for (int i = 0; i < tiles * G; i++) forward_tile(&s, &tile[i / G], i % G, out, lse, q, k_cache, v_cache);
     arena_reset(&ops->shared, mark);
 }
@@ -301,13 +304,13 @@ typedef struct Back { // inputs of both backward walks
     const float *lse;
 } Back;
 
-// For the queries of a tile: q, dout, and dot = dout . out of each query.
-static void back_queries(const Shape *s, const Back *x, const Tile *t, int g, TileMemory *m) {
+// For the queries of some rows: q, dout, and dot = dout . out of each query.
+static void back_queries(const Shape *s, const Back *x, int row, int rows, int g, TileMemory *m) {
     size_t K = (size_t)s->K;
-    int Q = t->rows * s->rep, row = s->plan->block[t->block].row + t->first;
-    gather_queries(s, m->q, x->q, t, g);
-    gather_queries(s, m->dout, x->dout, t, g);
-    gather_queries(s, m->out_act, x->out, t, g);
+    int Q = rows * s->rep;
+    gather_queries(s, m->q, x->q, row, rows, g);
+    gather_queries(s, m->dout, x->dout, row, rows, g);
+    gather_queries(s, m->out_act, x->out, row, rows, g);
     s->ops->k->load(m->out, m->out_act, (size_t)Q * K, s->ops->dtype);
     for (int i = 0; i < Q; i++) {
         m->dot[i] = s->ops->k->dot_act(m->out + (size_t)i * K, act_row(s->ops, m->dout, (size_t)i, K), K, s->ops->dtype);
@@ -316,9 +319,8 @@ static void back_queries(const Shape *s, const Back *x, const Tile *t, int g, Ti
 }
 
 // m->score = the softmax weights of this round, m->dscore = weight * (dout . v - dot), both zero where a key is not seen.
-static void back_scores(const Shape *s, TileMemory *m, int Q, int i, int seen, int from) {
+static void back_scores(const Shape *s, const TileMemory *m, int i, int seen, int from) {
     const Kernels *k = s->ops->k;
-    (void)Q;
     float *p = m->score + (size_t)i * KEYS, *d = m->dscore + (size_t)i * KEYS;
     k->exp_sum(p, p, m->largest[i] / s->scale, s->scale, (size_t)seen); // m->largest is the log of the normalizer here
     for (int j = 0; j < seen; j++) d[j] = p[j] * (d[j] - m->dot[i]);
@@ -326,19 +328,34 @@ static void back_scores(const Shape *s, TileMemory *m, int Q, int i, int seen, i
     for (int j = 0; j < from; j++) p[j] = d[j] = 0;
 }
 
+// dq of queries [from, from + Q) of a tile over the keys of a walk; first: row of query `from` in its block.
+static void back_attend(const Shape *s, KeyWalk w, const TileMemory *m, int from, int Q, int first, int g, const Back *x) {
+    const size_t K = (size_t)s->K;
+    TileMemory part = *m; // these queries alone
+    part.dot += from, part.largest += from;
+    while (walk_next(&w)) {
+        tile_scores(s, m, m->score, act_row(s->ops, m->q, (size_t)from, K), Q, x->k_cache, &w, g);
+        tile_scores(s, m, m->dscore, act_row(s->ops, m->dout, (size_t)from, K), Q, x->v_cache, &w, g);
+        for (int i = 0; i < Q; i++) back_scores(s, &part, i, walk_seen(&w, first + i / s->rep), 0);
+        tile_combine(s, m, m->dq + (size_t)from * K, m->dscore, Q, x->k_cache, &w, g);
+    }
+}
+
 static void backward_queries_tile(const Shape *s, const Back *x, const Tile *t, int g, float *dq) {
+    const AttnPlan *plan = s->plan;
     Arena *a = &s->ops->own[omp_get_thread_num()];
     size_t mark = arena_mark(a), K = (size_t)s->K;
     int Q = t->rows * s->rep;
     TileMemory m = tile_memory(s, a);
-    back_queries(s, x, t, g, &m);
+    back_queries(s, x, tile_row(s, t), t->rows, g, &m);
     memset(m.dq, 0, (size_t)Q * K * 4);
-    KeyWalk w = walk_start(s->plan, t->block, 0, INT32_MAX, t->first + t->rows);
-    while (walk_next(&w)) {
-        tile_scores(s, &m, m.score, m.q, Q, x->k_cache, &w, g);
-        tile_scores(s, &m, m.dscore, m.dout, Q, x->v_cache, &w, g);
-        for (int i = 0; i < Q; i++) back_scores(s, &m, Q, i, walk_seen(&w, t->first + i / s->rep), 0);
-        tile_combine(s, &m, m.dq, m.dscore, Q, x->k_cache, &w, g);
+    if (t->blocks == 1) {
+        back_attend(s, walk_start(plan, t->block, 0, INT32_MAX, t->first + t->rows), &m, 0, Q, t->first, g, x);
+    } else { // as attend_tile
+        back_attend(s, walk_start(plan, t->block, 0, t->shared, 0), &m, 0, Q, 0, g, x);
+        for (int b = t->block, from = 0; b < t->block + t->blocks; from += plan->block[b++].rows * s->rep)
+            back_attend(s, walk_start(plan, b, t->shared, INT32_MAX, plan->block[b].rows), &m, from,
+                        plan->block[b].rows * s->rep, 0, g, x);
     }
     s->ops->k->scale(m.dq, s->scale, (size_t)Q * K);
     scatter_queries(s, dq, DTYPE_F32, m.dq, t, g);
@@ -360,50 +377,66 @@ static void add_by_queries(const Shape *s, const TileMemory *m, float *sum, cons
                (Q + p->step - 1) / p->step, 1);
 }
 
-// dk, dv of the slots [slot, slot + KEYS) that readers see, for group g.
+// Rows that follow each other and see some of a piece's slots, row i those of [from[i], last[i]).
+typedef struct Seers {
+    int row, rows, from[ROWS], last[ROWS];
+} Seers;
+
+typedef struct PieceSums {
+    int slots;
+    float *dk, *dv; // (KEYS, K)
+} PieceSums;
+
+// What the seers add to dk and dv of the piece, whose keys and values stand turned in m->right and m->right2.
+static void add_seers(const Shape *s, const Back *x, TileMemory *m, Seers *seers, int g, const PieceSums *sum) {
+    const Panels *p = s->panels;
+    const int depth = s->K / p->step, Q = seers->rows * s->rep;
+    if (Q == 0) return;
+    back_queries(s, x, seers->row, seers->rows, g, m);
+    p->product(s->ops, m->score, KEYS, p->rows(s->ops, m->wide, m->q, Q, s->K), depth, 1, m->right, KEYS, Q, KEYS, depth, 0);
+    p->product(s->ops, m->dscore, KEYS, p->rows(s->ops, m->wide, m->dout, Q, s->K), depth, 1, m->right2, KEYS, Q, KEYS, depth,
+               0);
+    for (int i = 0; i < Q; i++) back_scores(s, m, i, seers->last[i / s->rep], seers->from[i / s->rep]);
+    add_by_queries(s, m, sum->dv, m->score, m->dout, Q, sum->slots);
+    add_by_queries(s, m, sum->dk, m->dscore, m->q, Q, sum->slots);
+    seers->rows = 0;
+}
+
+// dk, dv of the slots [slot, slot + slots) that readers see, for group g. Blocks of single rows, one behind the other, are
+// read in tiles as the rows of one block are.
 static void backward_keys_tile(const Shape *s, const Back *x, const Reader *reader, int readers, int slot, int slots, int g,
                                float *dk, float *dv, int grad_slot0) {
     const Kernels *k = s->ops->k;
     const Panels *p = s->panels;
-    const int depth = s->K / p->step;
     Arena *a = &s->ops->own[omp_get_thread_num()];
     size_t mark = arena_mark(a), K = (size_t)s->K;
     TileMemory m = tile_memory(s, a);
-    float *dk_sum = ARENA_NEW(a, float, KEYS *K), *dv_sum = ARENA_NEW(a, float, KEYS *K);
-    memset(dk_sum, 0, KEYS * K * 4), memset(dv_sum, 0, KEYS * K * 4);
+    const PieceSums sum = {slots, ARENA_NEW(a, float, KEYS *K), ARENA_NEW(a, float, KEYS *K)};
+    memset(sum.dk, 0, KEYS * K * 4), memset(sum.dv, 0, KEYS * K * 4);
     int all[KEYS];
     for (int j = 0; j < slots; j++) all[j] = slot + j;
     cache_rows(s, m.row, x->k_cache, all, slots, g);
     p->turn(s->ops, m.right, m.row, slots, s->K, m.scratch);
     cache_rows(s, m.row, x->v_cache, all, slots, g);
     p->turn(s->ops, m.right2, m.row, slots, s->K, m.scratch);
-    for (int r = 0; r < readers; r++) {
-        int begin = reader[r].slot > slot ? reader[r].slot : slot;
-        int end = reader[r].slot + reader[r].len < slot + slots ? reader[r].slot + reader[r].len : slot + slots;
+    Seers seers = {0};
+    for (const Reader *r = reader; r < reader + readers; r++) {
+        const int begin = r->slot > slot ? r->slot : slot;
+        const int end = r->slot + r->len < slot + slots ? r->slot + r->len : slot + slots;
+        const AttnBlock *block = &s->plan->block[r->block];
         if (begin >= end) continue;
-        int rows = s->plan->block[reader[r].block].rows;
-        int first_seen = reader[r].own ? begin - reader[r].slot : 0; // earlier rows of the owner see none of these
-        for (int first = first_seen / ROWS * ROWS; first < rows; first += ROWS) {
-            Tile t = {.block = reader[r].block, .first = first, .rows = rows - first < ROWS ? rows - first : ROWS, .blocks = 1};
-            int Q = t.rows * s->rep;
-            back_queries(s, x, &t, g, &m);
-            p->product(s->ops, m.score, KEYS, p->rows(s->ops, m.wide, m.q, Q, s->K), depth, 1, m.right, KEYS, Q, KEYS, depth,
-                       0);
-            p->product(s->ops, m.dscore, KEYS, p->rows(s->ops, m.wide, m.dout, Q, s->K), depth, 1, m.right2, KEYS, Q, KEYS,
-                       depth, 0);
-            for (int i = 0; i < Q; i++) {
-                int last = reader[r].own ? reader[r].slot + first + i / s->rep + 1 : end; // causal: its own slot and before
-                if (last > end) last = end;
-                back_scores(s, &m, Q, i, last > begin ? last - slot : 0, begin - slot);
-            }
-            add_by_queries(s, &m, dv_sum, m.score, m.dout, Q, slots);
-            add_by_queries(s, &m, dk_sum, m.dscore, m.q, Q, slots);
+        for (int i = r->own ? begin - r->slot : 0; i < block->rows; i++) { // earlier rows of the owner see none of these
+            if (seers.rows == ROWS || block->row + i != seers.row + seers.rows) add_seers(s, x, &m, &seers, g, &sum);
+            if (seers.rows == 0) seers.row = block->row + i;
+            const int last = r->own && r->slot + i + 1 < end ? r->slot + i + 1 : end; // causal: its own slot and before
+            seers.from[seers.rows] = begin - slot, seers.last[seers.rows++] = last - slot;
         }
     }
+    add_seers(s, x, &m, &seers, g, &sum);
     for (int j = 0; j < slots; j++) {
         size_t row = ((size_t)(slot + j - grad_slot0) * (size_t)s->G + (size_t)g) * K;
-        k->axpy(dk + row, s->scale, dk_sum + (size_t)j * K, K);
-        k->axpy(dv + row, 1.0f, dv_sum + (size_t)j * K, K);
+        k->axpy(dk + row, s->scale, sum.dk + (size_t)j * K, K);
+        k->axpy(dv + row, 1.0f, sum.dv + (size_t)j * K, K);
     }
     arena_reset(a, mark);
 }
@@ -467,7 +500,7 @@ void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act 
     Back x = {dout, out, q, k_cache, v_cache, lse};
     size_t mark = arena_mark(&ops->shared);
     int tiles;
-    Tile *tile = tiles_make(ops, plan, 0, &tiles);
+    Tile *tile = tiles_make(ops, plan, &tiles);
     PARALLEL_TASKS for (int i = 0; i < tiles * G; i++) backward_queries_tile(&s, &x, &tile[i / G], i % G, dq);
     if (dk) {
         Pieces p = pieces_make(ops, plan, grad_slot0);
