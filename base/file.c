@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include "base/arena.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -197,6 +198,49 @@ int file_lock(const char *folder, Err *err) {
     return -1;
 }
 
+int file_link(const char *from, const char *to, Err *err) {
+    if (link(from, to) == 0) return 0;
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK) return err_errno(err, "%s", to);
+    MapFile f;
+    if (mapfile_open(&f, from, 0, err)) return -1;
+    int status = file_write(to, f.data, f.bytes, err);
+    mapfile_close(&f);
+    return status;
+}
+
+int file_remove_folder(const char *path, Err *err) {
+    DIR *d = opendir(path);
+    if (!d) return errno == ENOENT ? 0 : err_errno(err, "%s", path);
+    int failed = 0;
+    for (struct dirent *e; !failed && (e = readdir(d));)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(d), e->d_name, 0)) failed = errno;
+    closedir(d);
+    errno = failed;
+    return failed || rmdir(path) ? err_errno(err, "%s: removing it", path) : 0;
+}
+
+static int is_temporary(const char *name) {
+    const char *end = strstr(name, ".tmp-");
+    return end && end[5] && strspn(end + 5, "0123456789") == strlen(end + 5);
+}
+
+int file_remove_temporaries(const char *folder, Err *err) {
+    DIR *d = opendir(folder);
+    int status = 0;
+    if (!d) return err_errno(err, "%s", folder);
+    for (struct dirent *e; status == 0 && (e = readdir(d));) {
+        if (!is_temporary(e->d_name)) continue;
+        char *path = file_join(folder, e->d_name);
+        if (file_is_folder(path))
+            status = file_remove_folder(path, err);
+        else if (unlink(path))
+            status = err_errno(err, "%s", path);
+        free(path);
+    }
+    closedir(d);
+    return status;
+}
+
 int file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
@@ -213,7 +257,7 @@ int file_make_folder(const char *path, Err *err) {
         if (*at != '/' && *at) continue;
         char saved = *at;
         *at = 0;
-        if (mkdir(p, 0777) && errno != EEXIST) status = err_errno(err, "%s", p);
+        if ((mkdir(p, 0777) || flush_folder_of(p)) && errno != EEXIST) status = err_errno(err, "%s", p);
         *at = saved;
         if (!saved) break;
     }

@@ -44,6 +44,13 @@ int file_rename(const char *from, const char *to, Err *err);
 // Hold a folder against others who call this: a descriptor that gives it free when it is closed. ERR_IO where another has it.
 int file_lock(const char *folder, Err *err);
 
+// A second name for a file that is whole; a copy where the file system has no such names.
+int file_link(const char *from, const char *to, Err *err);
+// Removes a folder of ours with the files in it; one that is not there is fine.
+int file_remove_folder(const char *path, Err *err);
+// Removes what programs that were ended have left in a folder: "*.tmp-PID", files and folders of files.
+int file_remove_temporaries(const char *folder, Err *err);
+
 int file_exists(const char *path);
 int file_is_folder(const char *path);
 int file_make_folder(const char *path, Err *err); // with its parents; an existing folder is fine
