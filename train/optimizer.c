@@ -1,13 +1,16 @@
 #include "train/optimizer.h"
+#include "base/file.h"
 #include "base/rng.h"
+#include "base/vec.h"
 
 #include <math.h>
+#include <string.h>
 
 // The values [begin, end) of the block, all kept in bf16 or all in f32.
-typedef void RunDo(Optimizer *o, size_t begin, size_t end, int half, const void *context);
+typedef void RunDo(Optimizer *o, size_t begin, size_t end, int half, void *context);
 
 // Group by group where all is f32; else parameter by parameter: of those in bf16 the f32 moments are never touched.
-static void each_run(Optimizer *o, RunDo *run, const void *context) {
+static void each_run(Optimizer *o, RunDo *run, void *context) {
     const Params *p = &o->llm->params;
     for (int g = 0; g < PARAM_GROUPS && !o->llm->half; g++)
         if (o->llm->train[g]) run(o, p->begin[g], p->begin[g + 1], 0, context);
@@ -19,7 +22,7 @@ static void each_run(Optimizer *o, RunDo *run, const void *context) {
     }
 }
 
-static void run_zero(Optimizer *o, size_t begin, size_t end, int half, const void *context) {
+static void run_zero(Optimizer *o, size_t begin, size_t end, int half, void *context) {
     (void)context;
     const size_t at = begin - o->begin, n = end - begin;
     ops_zero(o->llm->ops, half ? (void *)(o->half_m + at) : (void *)(o->m + at), n * (half ? 2 : 4));
@@ -30,7 +33,7 @@ typedef struct Update {
     float rate, latent_rate, scale;
 } Update;
 
-static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, const void *context) {
+static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, void *context) {
     const OptimizerOptions *p = &o->options;
     const Update *u = context;
     const Llm *m = o->llm;
@@ -93,4 +96,105 @@ OptimizerStep optimizer_update(Optimizer *o) {
     }
     llm_zero_gradients(m);
     return s;
+}
+
+// ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+typedef struct Stored { // then of each run the weights, first and second moments
+    int64_t step;
+    uint64_t bytes;  // in all
+    char layout[48]; // hash of the names and places of what trains
+} Stored;
+_Static_assert(sizeof(Stored) == 64, "the head has no padding");
+
+typedef struct Cursor {
+    char *at;
+    size_t bytes; // passed
+    int bad;      // a value that no training has
+} Cursor;
+
+static void layout_hash(const Optimizer *o, char hex[33]) {
+    const Params *p = &o->llm->params;
+    Str s = {0};
+    for (int i = 0; i < p->n; i++) {
+        const Param *x = &p->param[i];
+        if (x->offset >= o->begin && x->offset < o->begin + o->count)
+            str_printf(&s, "%s %zu %d %d %d\n", x->name, x->offset - o->begin, x->dims[0], x->dims[1], llm_is_half(o->llm, x));
+    }
+    file_hash_bytes(hex, s.data, s.len);
+    str_free(&s);
+}
+
+// Weights and moments from `begin` on, in the type they are kept in.
+static void arrays_of(const Optimizer *o, size_t begin, int half, void *array[3]) {
+    const size_t at = begin - o->begin;
+    array[0] = half ? (void *)(o->llm->half + begin) : (void *)(o->llm->w + begin);
+    array[1] = half ? (void *)(o->half_m + at) : (void *)(o->m + at);
+    array[2] = half ? (void *)(o->half_v + at) : (void *)(o->v + at);
+}
+
+static void run_measure(Optimizer *o, size_t begin, size_t end, int half, void *context) {
+    (void)o;
+    ((Cursor *)context)->bytes += 3 * (end - begin) * (half ? 2 : 4);
+}
+
+static void run_store(Optimizer *o, size_t begin, size_t end, int half, void *context) {
+    Cursor *c = context;
+    const size_t bytes = (end - begin) * (half ? 2 : 4);
+    void *array[3];
+    arrays_of(o, begin, half, array);
+    for (int i = 0; i < 3; i++, c->at += bytes) ops_download(o->llm->ops, c->at, array[i], bytes);
+}
+
+static void run_load(Optimizer *o, size_t begin, size_t end, int half, void *context) {
+    Cursor *c = context;
+    const size_t bytes = (end - begin) * (half ? 2 : 4);
+    void *array[3];
+    arrays_of(o, begin, half, array);
+    for (int i = 0; i < 3; i++, c->at += bytes) ops_upload(o->llm->ops, array[i], c->at, bytes);
+}
+
+// Everything is finite, and second moments are not negative.
+static void run_check(Optimizer *o, size_t begin, size_t end, int half, void *context) {
+    (void)o;
+    Cursor *c = context;
+    const size_t n = end - begin, size = half ? 2 : 4;
+    for (size_t i = 0; i < 3 * n; i++, c->at += size) {
+        uint32_t bits = 0; // a bf16 is the upper half of an f32
+        memcpy((char *)&bits + 4 - size, c->at, size);
+        c->bad |= (bits & 0x7f800000) == 0x7f800000 || (i >= 2 * n && bits > 0x80000000);
+    }
+}
+
+size_t optimizer_bytes(Optimizer *o) {
+    Cursor c = {.bytes = sizeof(Stored)};
+    each_run(o, run_measure, &c);
+    return c.bytes;
+}
+
+void optimizer_store(Optimizer *o, void *out) {
+    Stored head = {.step = o->step, .bytes = optimizer_bytes(o)};
+    layout_hash(o, head.layout);
+    memcpy(out, &head, sizeof head);
+    each_run(o, run_store, &(Cursor){.at = (char *)out + sizeof head});
+}
+
+int optimizer_load(Optimizer *o, const void *in, size_t bytes, Err *err) {
+    Stored head;
+    char layout[33], *values = (char *)in + sizeof head;
+    layout_hash(o, layout);
+    if (bytes != optimizer_bytes(o))
+        return err_set(err, ERR_DATA, "it holds %zu bytes, this model wants %zu", bytes, optimizer_bytes(o));
+    memcpy(&head, in, sizeof head);
+    if (head.bytes != bytes || strncmp(head.layout, layout, sizeof head.layout))
+        return err_set(err, ERR_DATA, "it holds other weights than this model trains");
+    Cursor check = {.at = values};
+    each_run(o, run_check, &check);
+    if (head.step < 0 || check.bad)
+        return err_set(err, ERR_DATA, "it holds a weight or a moment that is no number of a training");
+    each_run(o, run_load, &(Cursor){.at = values});
+    for (int g = 0; g < PARAM_GROUPS; g++)
+        if (o->llm->train[g]) llm_changed(o->llm, g);
+    o->step = head.step;
+    return 0;
 }

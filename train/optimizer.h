@@ -37,4 +37,11 @@ typedef struct OptimizerStep {
 // One update from the gradients in the model, which are then zeroed; moves the model's version.
 OptimizerStep optimizer_update(Optimizer *o);
 
+// What a checkpoint holds: the weights that train, their moments and the step, as optimizer_bytes bytes of the host.
+size_t optimizer_bytes(Optimizer *o);
+void optimizer_store(Optimizer *o, void *out);
+// The other way. Bytes of another model, or with values that no training has (not finite, a negative second moment), are
+// ERR_DATA and change nothing.
+int optimizer_load(Optimizer *o, const void *in, size_t bytes, Err *err);
+
 #endif
