@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int64_t epoch_steps(const LoopOptions *o, int examples) {
     return (examples + o->batch - 1) / o->batch;
@@ -17,15 +18,105 @@ typedef struct Loop {
     const LoopOptions *o;
     const LoopStage *stage;
     void *context;
-    LoopReport *report;
-    int waited; // validations since the best
-    int saved;
+    Optimizer *optimizer;
+    const Session *s;
+    LoopReport *report;              // what is in it is part of a checkpoint
+    int64_t total, per_epoch, every; // steps: of the run, of an epoch, between validations
+    uint32_t *order;                 // (examples) of the present epoch
+    int examples;
+    Progress bar;
+    double began; // seconds and tokens of the report count from here
+    int64_t tokens_before;
+    int waited;   // validations since the best
+    int saved;    // a best model was kept
+    int owed;     // the validation of the present step has still to be made
+    int finished; // no step is left to do
 } Loop;
 
 static void emit(const Loop *l, json_t *event) {
     if (l->o->event) l->o->event(l->o->context, event);
     json_decref(event);
 }
+
+// ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+static json_t *number_or_null(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+typedef struct StateField { // a value that a checkpoint keeps; one of the pointers
+    const char *name;
+    int64_t *count;
+    int *small;
+    double *real; // null where it is not finite
+} StateField;
+enum { STATE_FIELDS = 14 };
+
+static void state_fields(Loop *l, StateField field[STATE_FIELDS]) {
+    LoopReport *r = l->report;
+    const StateField all[STATE_FIELDS] = {{"step", .count = &r->steps},
+                                          {"examples", .count = &r->examples},
+                                          {"tokens", .count = &r->tokens},
+                                          {"tokens_forward", .count = &r->tokens_forward},
+                                          {"tokens_back", .count = &r->tokens_back},
+                                          {"seconds", .real = &r->seconds},
+                                          {"first_loss", .real = &r->first_loss},
+                                          {"best_loss", .real = &r->best_loss},
+                                          {"best_step", .count = &r->best_step},
+                                          {"refused", .small = &r->refused},
+                                          {"waited", .small = &l->waited},
+                                          {"saved", .small = &l->saved},
+                                          {"owed", .small = &l->owed},
+                                          {"finished", .small = &l->finished}};
+    memcpy(field, all, sizeof all);
+}
+
+// What the report counts from somewhere, as it stands now.
+static void count_now(Loop *l) {
+    l->report->seconds = log_seconds() - l->began;
+    l->report->tokens = l->s->tokens_run - l->tokens_before;
+}
+
+static int checkpoint(Loop *l, Err *err) {
+    StateField field[STATE_FIELDS];
+    json_t *state = json_object();
+    count_now(l);
+    state_fields(l, field);
+    for (const StateField *f = field; f < field + STATE_FIELDS; f++)
+        json_object_set_new(state, f->name,
+                            f->real ? number_or_null(*f->real) : json_integer(f->count ? *f->count : *f->small));
+    return checkpoints_save(l->o->checkpoints, l->optimizer, l->report->steps, json_pack("{s:o}", "loop", state), err);
+}
+
+static int read_state(Loop *l, const json_t *state) {
+    StateField field[STATE_FIELDS];
+    state_fields(l, field);
+    for (const StateField *f = field; f < field + STATE_FIELDS; f++) {
+        const json_t *x = json_object_get(state, f->name);
+        if (f->real ? !json_is_real(x) && !json_is_null(x) : !json_is_integer(x) || json_integer_value(x) < 0) return -1;
+        if (f->real) *f->real = json_is_null(x) ? NAN : json_number_value(x);
+        if (f->count) *f->count = json_integer_value(x);
+        if (f->small) *f->small = (int)json_integer_value(x);
+    }
+    return l->report->steps >= 1 && l->report->steps <= l->total ? 0 : -1;
+}
+
+// The loop and the optimizer as they were.
+static int restore(Loop *l, Err *err) {
+    LoopReport *r = l->report;
+    json_t *state;
+    int status = checkpoints_restore(l->o->checkpoints, l->optimizer, &state, err);
+    if (status == 0 && read_state(l, json_object_get(state, "loop")))
+        status = err_set(err, ERR_DATA, "%s: the checkpoint's state is not that of this run", l->o->checkpoints->folder);
+    json_decref(state);
+    l->began -= r->seconds;
+    l->tokens_before -= r->tokens;
+    if (status == 0)
+        log_info("%s: goes on after step %lld of %lld", l->stage->name, (long long)r->steps, (long long)l->total);
+    return status;
+}
+
+// ---- one step -------------------------------------------------------------------------------------------------------
 
 static int keep(Loop *l, double loss, int64_t step, Err *err) {
     l->report->best_loss = loss;
@@ -36,12 +127,14 @@ static int keep(Loop *l, double loss, int64_t step, Err *err) {
 }
 
 // Measure, and keep the model where it is the best so far. A loss that is no number never is.
-static int validate(Loop *l, int64_t step, Err *err) {
+static int validate(Loop *l, Err *err) {
+    const int64_t step = l->report->steps;
     double loss = l->stage->validate(l->context);
     int best = isfinite(loss) && (!l->saved || !(l->report->best_loss <= loss)); // anything is better than no number
+    l->owed = 0;
     if (step == 0) l->report->first_loss = loss;
-    emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss",
-                      isfinite(loss) ? json_real(loss) : json_null(), "best", step == 0 ? l->stage->keep_first : best));
+    emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss", number_or_null(loss),
+                      "best", step == 0 ? l->stage->keep_first : best));
     log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step,
              l->stage->figure ? l->stage->figure : "loss", loss, best && step ? " (best)" : "");
     if (step == 0) return l->stage->keep_first ? keep(l, loss, 0, err) : 0;
@@ -50,27 +143,37 @@ static int validate(Loop *l, int64_t step, Err *err) {
     return 0;
 }
 
+// The examples of step number `step` (0, 1, ...): an epoch's order depends on the seed and the epoch alone.
+static const uint32_t *examples_of(Loop *l, int64_t step, int *n) {
+    const int64_t epoch = step / l->per_epoch, in_epoch = step % l->per_epoch;
+    const int first = (int)in_epoch * l->o->batch, left = l->examples - first;
+    if (in_epoch == 0 || !l->order) {
+        if (!l->order) l->order = mem_alloc((size_t)l->examples, sizeof *l->order);
+        rng_permutation(l->order, (size_t)l->examples, l->o->seed, RNG_SHUFFLE + ((uint64_t)epoch << 8));
+    }
+    *n = left < l->o->batch ? left : l->o->batch;
+    return l->order + first;
+}
+
 // One update, with its event and the progress bar.
-static void loop_step(Loop *l, Progress *bar, const Session *s, const uint32_t *index, int n, int64_t step, int64_t total) {
+static void update(Loop *l) {
+    LoopReport *r = l->report;
+    int n;
+    const uint32_t *index = examples_of(l, r->steps, &n);
     double started = log_seconds();
-    const int64_t tokens = s->tokens_run, back = s->tokens_back;
-    json_t *event = json_pack("{s:s, s:I, s:i}", "event", "step", "step", (json_int_t)step, "examples", n);
-    l->report->refused += l->stage->update(l->context, index, n, event);
+    const int64_t tokens = l->s->tokens_run, back = l->s->tokens_back;
+    json_t *event = json_pack("{s:s, s:I, s:i}", "event", "step", "step", (json_int_t)r->steps + 1, "examples", n);
+    r->refused += l->stage->update(l->context, index, n, event);
     double took = log_seconds() - started;
     json_object_set_new(event, "seconds", json_real(took));
-    json_object_set_new(event, "tokens_per_s", json_real((double)(s->tokens_run - tokens) / took));
-    double loss = json_number_value(json_object_get(event, "loss")),
-           reward = json_number_value(json_object_get(event, "reward_mean"));
-    l->report->steps = step;
-    l->report->examples += n;
-    l->report->tokens_forward += s->tokens_run - tokens;
-    l->report->tokens_back += s->tokens_back - back;
-    if (json_object_get(event, "reward_mean"))
-        progress_update(bar, (uint64_t)l->report->examples, "step %lld/%lld reward %.3f", (long long)step, (long long)total,
-                        reward);
-    else
-        progress_update(bar, (uint64_t)l->report->examples, "step %lld/%lld loss %.4f", (long long)step, (long long)total,
-                        loss);
+    json_object_set_new(event, "tokens_per_s", json_real((double)(l->s->tokens_run - tokens) / took));
+    r->steps++;
+    r->examples += n;
+    r->tokens_forward += l->s->tokens_run - tokens;
+    r->tokens_back += l->s->tokens_back - back;
+    const char *figure = json_object_get(event, "reward_mean") ? "reward_mean" : "loss";
+    progress_update(&l->bar, (uint64_t)r->examples, "step %lld/%lld %.6s %.4f", (long long)r->steps, (long long)l->total,
+                    figure, json_number_value(json_object_get(event, figure)));
     emit(l, event);
 }
 
@@ -78,39 +181,59 @@ static int stop_asked(const LoopOptions *o) {
     return o->interrupt && *o->interrupt;
 }
 
-int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, const Session *s, int examples, LoopReport *report,
-             Err *err) {
+// What comes after an update: the validation that is owed, and a checkpoint where it is time for one.
+static int after_update(Loop *l, Err *err) {
+    const LoopOptions *o = l->o;
+    const int64_t step = l->report->steps;
+    if (l->owed && validate(l, err)) return -1;
+    l->finished = step == l->total || (o->early_stop && l->waited >= o->patience);
+    if (!o->checkpoints) return 0;
+    const int due = o->save_every && step % o->save_every == 0, has_others = o->save_every || o->checkpoints->last >= 0;
+    return due || (l->finished && has_others) ? checkpoint(l, err) : 0;
+}
+
+static int loop_step(Loop *l, Err *err) {
+    const LoopOptions *o = l->o;
+    update(l);
+    const int64_t step = l->report->steps, in_epoch = (step - 1) % l->per_epoch + 1;
+    l->owed = step == l->total || in_epoch == l->per_epoch || in_epoch % l->every == 0;
+    if ((l->report->interrupted = stop_asked(o))) return o->checkpoints ? checkpoint(l, err) : 0;
+    if (l->report->refused >= 3)
+        return err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates had a gradient that is not finite",
+                       l->stage->name, (long long)step);
+    return after_update(l, err);
+}
+
+int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimizer *optimizer, const Session *s, int examples,
+             LoopReport *report, Err *err) {
+    const int64_t per_epoch = epoch_steps(o, examples), every = per_epoch / (o->validations > 0 ? o->validations : 1);
+    Loop l = {.o = o,
+              .stage = stage,
+              .context = context,
+              .optimizer = optimizer,
+              .s = s,
+              .report = report,
+              .total = loop_steps(o, examples),
+              .per_epoch = per_epoch,
+              .every = every > 0 ? every : 1,
+              .examples = examples,
+              .began = log_seconds(),
+              .tokens_before = s->tokens_run};
+    const int resumes = o->checkpoints && o->checkpoints->found.state;
     *report = (LoopReport){0};
-    Loop l = {.o = o, .stage = stage, .context = context, .report = report};
-    const int64_t total = loop_steps(o, examples), per_epoch = epoch_steps(o, examples), tokens = s->tokens_run;
-    const int64_t every =
-        per_epoch / (o->validations > 0 ? o->validations : 1) > 0 ? per_epoch / (o->validations > 0 ? o->validations : 1) : 1;
-    uint32_t *order = mem_alloc((size_t)examples, sizeof *order);
-    double started = log_seconds();
-    Progress bar;
-    int status = validate(&l, 0, err), stopped = 0;
-    progress_start(&bar, stage->name, "rows",
-                   (uint64_t)examples * (uint64_t)(total / per_epoch) + (uint64_t)(total % per_epoch) * (uint64_t)o->batch);
-    for (int64_t step = 0; step < total && status == 0 && !stopped; step++) {
-        int64_t in_epoch = step % per_epoch;
-        if (in_epoch == 0) rng_permutation(order, (size_t)examples, o->seed, RNG_SHUFFLE + ((uint64_t)(step / per_epoch) << 8));
-        int first = (int)in_epoch * o->batch, n = examples - first < o->batch ? examples - first : o->batch;
-        loop_step(&l, &bar, s, order + first, n, step + 1, total);
-        report->interrupted = stopped = stop_asked(o);
-        if (report->refused >= 3 && !stopped)
-            status = err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates had a gradient that is not finite",
-                             stage->name, (long long)step + 1);
-        int last = step + 1 == total, epoch_end = in_epoch + 1 == per_epoch;
-        if (status == 0 && !stopped && (last || epoch_end || (in_epoch + 1) % every == 0)) {
-            status = validate(&l, step + 1, err);
-            stopped = o->early_stop && l.waited >= o->patience;
-        }
+    int status = resumes ? restore(&l, err) : validate(&l, err);
+    progress_start(&l.bar, stage->name, "rows",
+                   (uint64_t)examples * (uint64_t)(l.total / per_epoch) + (uint64_t)(l.total % per_epoch) * (uint64_t)o->batch);
+    if (status == 0 && resumes && l.owed) status = after_update(&l, err);
+    while (status == 0 && !l.finished && !report->interrupted) status = loop_step(&l, err);
+    progress_finish(&l.bar);
+    if (o->checkpoints) {
+        Err *first = status ? NULL : err; // of two errors the first is told
+        if (checkpoints_wait(o->checkpoints, first)) status = -1;
     }
-    progress_finish(&bar);
     // An interrupted run that has kept nothing yet leaves the model as it is now.
     if (status == 0 && !l.saved) status = keep(&l, NAN, report->steps, err);
-    report->seconds = log_seconds() - started;
-    report->tokens = s->tokens_run - tokens;
-    free(order);
+    count_now(&l);
+    free(l.order);
     return status;
 }

@@ -1,4 +1,4 @@
-// What SFT and RL share: epochs, the order of examples, logging, validation, keeping the best model, stopping.
+// What the trainers share: epochs, the order of examples, logging, validation, keeping the best model, stopping, going on.
 #ifndef TRAIN_LOOP_H
 #define TRAIN_LOOP_H
 
@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "data/examples.h"
 #include "model/session.h"
+#include "train/checkpoints.h"
 
 #include <signal.h>
 
@@ -24,6 +25,9 @@ typedef struct LoopOptions {
     // The model is the best so far by validation loss: keep it. Called at least once.
     int (*save)(void *context, Err *err);
     void *context;
+    // Where the run's checkpoints go, and the one that it goes on from (checkpoints_find); NULL: none.
+    Checkpoints *checkpoints;
+    int save_every; // steps between checkpoints, and one at the end; 0: only where the run is interrupted, and then at its end
 } LoopOptions;
 
 typedef struct LoopReport {
@@ -41,12 +45,14 @@ int64_t loop_steps(const LoopOptions *o, int examples);
 typedef struct LoopStage {
     const char *name;
     // One update on examples index[0..n); fills `event` with its figures (loss, norm, ...). Returns 1 where refused.
+    // What is random in it depends on the optimizer's step alone: nothing else would be there after a resume.
     int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
     double (*validate)(void *stage); // validation loss (lower is better)
     const char *figure;              // what `validate` gives where that is no loss, or NULL
     int keep_first;                  // the model as it came competes too (RL), and is saved before the first step
 } LoopStage;
-int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, const Session *s, int examples, LoopReport *report,
-             Err *err);
+// optimizer: the one that `update` uses; with the session's weights it is what a checkpoint holds.
+int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimizer *optimizer, const Session *s, int examples,
+             LoopReport *report, Err *err);
 
 #endif

@@ -187,7 +187,7 @@ int rl_train(Session *s, const Examples *train, const Examples *valid, const RlO
         ops_download(s->ops, t.reference, m->w + begin, count * sizeof(float));
     }
     t.embedding_norm = llm_embedding_norm(m);
-    int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
+    int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
     free(t.noise), free(t.reference);
     optimizer_free(&t.optimizer);
     return status;

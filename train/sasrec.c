@@ -208,7 +208,7 @@ int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *
     optimizer.steps = loop_steps(&o->loop, train->n);
     if (llm_train(s->llm, TRAIN_BACKBONE | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err))
         return -1;
-    int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
+    int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
     optimizer_free(&t.optimizer);
     return status;
 }

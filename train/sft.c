@@ -119,17 +119,16 @@ typedef struct Sft {
 
 static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sft *t = stage;
-    int64_t tokens, thoughts = t->s->thoughts_run;
-    double squares = t->s->thought_squares;
+    int64_t tokens;
+    t->s->thoughts_run = 0, t->s->thought_squares = 0; // a difference of running sums would depend on the steps before
     double loss = sft_update(t->s, t->train, index, n, t->o->loop.micro_rows, 1, &tokens);
     OptimizerStep step = optimizer_update(&t->optimizer);
     json_object_set_new(event, "loss", json_real(loss / (double)tokens));
     json_object_set_new(event, "answer_tokens", json_integer(tokens));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (t->s->thoughts_run > thoughts)
-        json_object_set_new(event, "thought_norm",
-                            json_real(sqrt((t->s->thought_squares - squares) / (double)(t->s->thoughts_run - thoughts))));
+    if (t->s->thoughts_run)
+        json_object_set_new(event, "thought_norm", json_real(sqrt(t->s->thought_squares / (double)t->s->thoughts_run)));
     json_object_set_new(event, "refused", json_boolean(step.refused));
     return step.refused;
 }
@@ -158,7 +157,7 @@ int sft_train(Session *s, const Examples *train, const Examples *valid, const Sf
     if (o->groups == TRAIN_LATENT && p->begin[PARAMS_LATENT] == p->begin[PARAMS_LATENT + 1])
         return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
     if (llm_train(s->llm, o->groups, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
-    int status = loop_run(&o->loop, &stage, &t, s, train->n, report, err);
+    int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
     optimizer_free(&t.optimizer);
     return status;
 }
