@@ -128,6 +128,9 @@ static const OptionRow table[] = {
     {"epochs", CMD_RL, KIND_INT, AT(epochs), "1", "N", 1, 10000, "passes over the training rows"},
     {"epochs", CMD_SASREC, KIND_INT, AT(epochs), "60", "N", 1, 10000, "passes over the training sequences"},
     {"max-steps", LEARN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N updates; 0: no limit"},
+    {"save-every", LEARN, KIND_INT, AT(save_every), "0", "N", 0, 1e9, "a checkpoint every N updates and at the end; 0: only when stopped by a signal"},
+    {"keep", LEARN, KIND_INT, AT(keep), "2", "N", 1, 1000, "checkpoints that stay"},
+    {"resume", LEARN, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on from the last checkpoint in --out, bit for bit"},
     {"clip", LEARN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
     {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},
     {"valid-rows", CMD_SASREC, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "validation rows that decide which model is kept; 0: all"},
@@ -633,6 +636,13 @@ static int check_parent(const char *path, Err *err) {
     return ok ? 0 : -1;
 }
 
+static int holds_run(const char *folder) {
+    char *log = file_join(folder, "log.jsonl");
+    int holds = file_exists(log);
+    free(log);
+    return holds;
+}
+
 int options_check_out(const Options *o, const char *input, Err *err) {
     struct stat out, in;
     if (stat(o->out, &out)) {
@@ -644,6 +654,9 @@ int options_check_out(const Options *o, const char *input, Err *err) {
     if (!S_ISDIR(out.st_mode)) return err_set(err, ERR_IO, "%s: a folder is needed here, and this is none", o->out);
     int empty = folder_is_empty(o->out, err);
     if (empty < 0) return -1;
-    if (!empty && !o->force) return err_set(err, ERR_USAGE, "--out %s is not empty; --force writes into it", o->out);
+    if (!empty && o->resume && !holds_run(o->out))
+        return err_set(err, ERR_USAGE, "--out %s is not empty, and holds no training run that could --resume", o->out);
+    if (!empty && !o->force && !o->resume)
+        return err_set(err, ERR_USAGE, "--out %s is not empty; --force writes into it", o->out);
     return 0;
 }

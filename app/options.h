@@ -86,6 +86,8 @@ struct Options {
     int lora_rank;              // 0: the whole model trains
     double lora_alpha;          // 0: twice the rank
     const char *lora_targets;   // "q,k,v,o,gate,up,down", some of these
+    int save_every, keep;       // steps between checkpoints, how many stay
+    int resume;
 
     // rl
     int samples, sigma_relative, advantage_window, eval_rows, inner;
@@ -139,8 +141,8 @@ json_t *options_text(const char *s);
 
 void options_help(FILE *f, const Command *command);
 
-// Refuses (ERR_USAGE) a non-empty --out without --force, and one that is the folder `input` itself (or NULL). ERR_IO where it
-// is a file or its parent is missing. Makes nothing.
+// Refuses (ERR_USAGE) a non-empty --out without --force, but for a training run with --resume, and one that is the folder
+// `input` itself (or NULL). ERR_IO where it is a file or its parent is missing. Makes nothing.
 int options_check_out(const Options *o, const char *input, Err *err);
 
 #endif

@@ -1,4 +1,5 @@
 #include "app/run.h"
+#include "app/resume.h"
 #include "base/arena.h"
 #include "base/log.h"
 
@@ -38,10 +39,16 @@ static int fill_metrics(Run *r, const Options *o, const OpenModel *m, const Data
     return 0;
 }
 
-static int open_log(Run *r, Err *err) {
+// What log.jsonl holds behind its first `bytes` is cut off.
+static int open_log(Run *r, size_t bytes, Err *err) {
     char *path = file_join(r->folder, "log.jsonl");
-    r->log_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
-    int status = r->log_fd < 0 ? err_errno(err, "%s: cannot be written", path) : 0;
+    r->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    const off_t have = r->log_fd < 0 ? -1 : lseek(r->log_fd, 0, SEEK_END);
+    if (have >= 0 && (size_t)have < bytes) {
+        log_warn("%s: shorter than when the checkpoint was made: some lines are lost", path);
+        bytes = (size_t)have;
+    }
+    int status = have < 0 || ftruncate(r->log_fd, (off_t)bytes) ? err_errno(err, "%s: cannot be written", path) : 0;
     free(path);
     return status;
 }
@@ -54,14 +61,47 @@ static int open_curves(Run *r, Err *err) {
     return curves_open(&r->curves, r->folder, began, err);
 }
 
+// Added to each checkpoint. The log's lines until now belong to it, and its best model.
+static json_t *run_note(void *context) {
+    const Run *r = context;
+    return json_pack("{s:O, s:I, s:f, s:o}", "identity", r->identity, "log_bytes", (json_int_t)lseek(r->log_fd, 0, SEEK_END),
+                     "seconds", log_seconds() - r->started, "best", *r->best_hash ? json_string(r->best_hash) : json_null());
+}
+
+// The checkpoint to go on from, where --resume asks for one and there is one: then *log_bytes of the log stay.
+static int find_checkpoint(Run *r, const Options *o, size_t *log_bytes, Err *err) {
+    Checkpoints *c = &r->checkpoints;
+    ResumePoint point;
+    if (checkpoints_open(c, o->out, o->keep, err)) return -1;
+    c->note = run_note;
+    c->context = r;
+    if (!o->resume) return checkpoints_clear(c, err);
+    if (checkpoints_find(c, err)) return -1;
+    if (!c->found.state) return resume_from_start(o->out, err);
+    if (resume_check(c, r->identity, &point, err)) return -1;
+    r->started -= point.seconds;
+    *log_bytes = point.log_bytes;
+    return c->found_best && (resume_best(c, r->best, err) || run_saved_best(r, err)) ? -1 : 0;
+}
+
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err) {
+    size_t log_bytes = 0;
     *r = (Run){.log_fd = -1, .started = log_seconds(), .folder = mem_strndup(o->out, strlen(o->out))};
-    if (fill_metrics(r, o, m, d, err) || file_make_folder(o->out, err) || open_log(r, err) || open_curves(r, err) ||
-        save_metrics(r, err)) {
-        run_close(r, NULL);
+    r->best = file_join(o->out, "model.safetensors");
+    int status = fill_metrics(r, o, m, d, err);
+    if (status == 0) r->identity = resume_identity(r->metrics, m, d);
+    if (status || file_make_folder(o->out, err) || find_checkpoint(r, o, &log_bytes, err) || open_log(r, log_bytes, err) ||
+        open_curves(r, err) || save_metrics(r, err)) {
+        run_close(r);
         return -1;
     }
+    r->checkpoints.log_fd = r->log_fd;
     return 0;
+}
+
+int run_saved_best(Run *r, Err *err) {
+    r->checkpoints.best = r->best;
+    return file_hash(r->best_hash, r->best, err);
 }
 
 void run_event(Run *r, const json_t *event) {
@@ -80,20 +120,20 @@ void run_metric(Run *r, const char *name, json_t *value) {
     json_object_set_new(r->metrics, name, value);
 }
 
-int run_close(Run *r, Err *err) {
-    int status = 0;
-    if (r->log_fd >= 0) {
-        run_metric(r, "seconds", json_real(log_seconds() - r->started));
-        status = save_metrics(r, err);
-        if (close(r->log_fd) && !r->failed_errno) r->failed_errno = errno;
-        if (status == 0 && r->failed_errno) {
-            errno = r->failed_errno;
-            status = err_errno(err, "%s/log.jsonl", r->folder);
-        }
-    }
-    if (curves_close(&r->curves, status ? NULL : err)) status = -1;
-    json_decref(r->metrics);
-    free(r->folder);
-    *r = (Run){.log_fd = -1};
-    return status;
+int run_finish(Run *r, Err *err) {
+    run_metric(r, "seconds", json_real(log_seconds() - r->started));
+    if (save_metrics(r, err)) return -1;
+    errno = r->failed_errno;
+    if (r->failed_errno) return err_errno(err, "%s/log.jsonl", r->folder);
+    return curves_close(&r->curves, err);
+}
+
+void run_close(Run *r) {
+    if (!r->folder) return;
+    checkpoints_close(&r->checkpoints); // its thread flushes the log
+    if (r->log_fd >= 0) close(r->log_fd);
+    curves_close(&r->curves, NULL);
+    json_decref(r->metrics), json_decref(r->identity);
+    free(r->best), free(r->folder);
+    *r = (Run){0};
 }

@@ -6,27 +6,37 @@
 #include "app/curves.h"
 #include "app/model_io.h"
 #include "data/dataset.h"
+#include "train/checkpoints.h"
 
 typedef struct Run {
     char *folder;
     int log_fd;
-    int failed_errno; // of the first log line that could not be written; reported by run_close
+    int failed_errno; // of the first log line that could not be written; reported by run_finish
     double started;
-    json_t *metrics;
+    json_t *metrics, *identity; // identity: resume.h
     Curves curves;
+    Checkpoints checkpoints;
+    char *best, best_hash[33]; // the best model's file, and what is in it; empty: none was saved yet
 } Run;
 
 // Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
 // versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.
+// With --resume, where there is a checkpoint (resume.h), the log goes on from its step, and the best model is again that of
+// the checkpoint.
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err);
 
 // One line of log.jsonl: the event's own fields (borrowed) and "seconds" since run_open.
 void run_event(Run *r, const json_t *event);
 
+// The best model was saved into the folder: checkpoints keep it from now on.
+int run_saved_best(Run *r, Err *err);
+
 // A value of metrics.json; `value` is taken over.
 void run_metric(Run *r, const char *name, json_t *value);
 
-// Writes metrics.json with everything given, and closes. The folder stays usable when it was never called.
-int run_close(Run *r, Err *err);
+// Writes metrics.json with everything given; lines of the log that could not be written are an error now.
+int run_finish(Run *r, Err *err);
+// Harmless for a Run that is zeroed. The folder stays usable when run_finish was never called.
+void run_close(Run *r);
 
 #endif

@@ -58,6 +58,7 @@ int training_session(Training *t, int slots, Err *err) {
 }
 
 void training_close(Training *t) {
+    run_close(&t->run);
     session_free(&t->session);
     examples_free(&t->valid), rows_free(&t->valid_rows);
     examples_free(&t->train), rows_free(&t->train_rows);
@@ -72,7 +73,8 @@ static void training_event(void *context, const json_t *event) {
 
 static int training_save(void *context, Err *err) {
     Training *t = context;
-    return model_io_save(&t->model, t->o->out, strcmp(t->o->save_dtype, "bf16") ? TENSOR_F32 : TENSOR_BF16, err);
+    const TensorType type = strcmp(t->o->save_dtype, "bf16") ? TENSOR_F32 : TENSOR_BF16;
+    return model_io_save(&t->model, t->o->out, type, err) ? -1 : run_saved_best(&t->run, err);
 }
 
 LoopOptions training_loop(Training *t) {
@@ -88,7 +90,9 @@ LoopOptions training_loop(Training *t) {
                          .interrupt = interrupt_watch(),
                          .event = training_event,
                          .save = training_save,
-                         .context = t};
+                         .context = t,
+                         .checkpoints = &t->run.checkpoints,
+                         .save_every = o->save_every};
 }
 
 OptimizerOptions training_optimizer(const Options *o) {
@@ -132,5 +136,5 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "kept_step", json_integer(r->best_step));
     run_metric(&t->run, "refused_updates", json_integer(r->refused));
     run_metric(&t->run, "interrupted", json_boolean(r->interrupted));
-    return run_close(&t->run, err);
+    return run_finish(&t->run, err);
 }

@@ -9,7 +9,7 @@ enum { N = 9000, FIRST = 48 };
 static const uint64_t SEED = 11, STREAM = RNG_ROUND | 3u << 16;
 
 typedef struct Moments {
-    float p[N], m[N], v[N], g[N];       // as bf16 can hold them, but for g
+    float p[N], m[N], v[N], g[N];      // as bf16 can hold them, but for g
     uint16_t half[3][N], before[3][N]; // p, m, v
 } Moments;
 

@@ -1,0 +1,89 @@
+#include "app/resume.h"
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/vec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { METRICS_BYTES = 16 << 20 };
+
+json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d) {
+    // Where things lie and how often they are saved may change; what lies there is told by hashes.
+    static const char *const free_options[] = {"model",    "data", "out",    "force",   "config",
+                                               "category", "keep", "resume", "threads", "save-every"};
+    json_t *settings = json_deep_copy(json_object_get(metrics, "configuration")),
+           *inputs = json_deep_copy(json_object_get(metrics, "data")),
+           *machine = json_deep_copy(json_object_get(metrics, "versions"));
+    for (size_t i = 0; i < sizeof free_options / sizeof *free_options; i++) json_object_del(settings, free_options[i]);
+    json_object_set_new(settings, "command", json_incref(json_object_get(metrics, "command")));
+    json_object_set_new(settings, "category", json_string(d->category));
+    json_object_del(inputs, "folder");
+    json_object_set_new(inputs, "the model", json_incref(json_object_get(metrics, "model_hash_before")));
+    if (m->tokenizer) {
+        char hash[33];
+        tokenizer_hash(m->tokenizer, hash);
+        json_object_set_new(inputs, "the tokenizer", json_string(hash));
+    }
+    json_object_update(machine, json_object_get(metrics, "environment"));
+    return json_pack("{s:o, s:o, s:o}", "settings", settings, "inputs", inputs, "machine", machine);
+}
+
+// "name (then, now)" for every member that is not the same in both; of hashes the name alone.
+static void list_differences(Str *list, const json_t *then, const json_t *now, int values) {
+    json_t *all = json_copy((json_t *)now), *value;
+    const char *name;
+    json_object_update_missing(all, (json_t *)then);
+    json_object_foreach(all, name, value) {
+        const json_t *a = json_object_get(then, name), *b = json_object_get(now, name);
+        if (a && b && json_equal(a, b)) continue;
+        char *was = a ? json_dumps(a, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL,
+             *is = b ? json_dumps(b, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
+        str_printf(list, "%s%s", list->len ? ", " : "", name);
+        if (values) str_printf(list, " (%s, now %s)", was ? was : "not there", is ? is : "not there");
+        free(was), free(is);
+    }
+    json_decref(all);
+}
+
+int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *point, Err *err) {
+    const json_t *run = json_object_get(c->found.state, "run"), *then = json_object_get(run, "identity"),
+                 *bytes = json_object_get(run, "log_bytes");
+    Str list = {0};
+    list_differences(&list, json_object_get(then, "settings"), json_object_get(identity, "settings"), 1);
+    list_differences(&list, json_object_get(then, "inputs"), json_object_get(identity, "inputs"), 0);
+    int status = 0;
+    if (list.len) status = err_set(err, ERR_USAGE, "%s: its run was another one, so it cannot go on: %s", c->folder, list.data);
+    if (status == 0 && !(json_integer_value(bytes) >= 0))
+        status = err_set(err, ERR_DATA, "%s: no length of the log", c->folder);
+    str_clear(&list);
+    list_differences(&list, json_object_get(then, "machine"), json_object_get(identity, "machine"), 1);
+    if (status == 0 && list.len) log_warn("not on the same machine as before, so the last bits may differ: %s", list.data);
+    str_free(&list);
+    point->log_bytes = (size_t)json_integer_value(bytes);
+    point->seconds = json_number_value(json_object_get(run, "seconds"));
+    return status;
+}
+
+int resume_best(const Checkpoints *c, const char *path, Err *err) {
+    char hash[33];
+    const char *wanted = json_string_value(json_object_get(json_object_get(c->found.state, "run"), "best"));
+    if (file_hash(hash, path, NULL) == 0 && wanted && !strcmp(hash, wanted)) return 0;
+    Str temporary = {0};
+    str_printf(&temporary, "%s.tmp-0", path);
+    int status = file_link(c->found_best, temporary.data, err);
+    if (status == 0) status = file_rename(temporary.data, path, err);
+    str_free(&temporary);
+    return status;
+}
+
+int resume_from_start(const char *out, Err *err) {
+    char *path = file_join(out, "metrics.json");
+    json_t *metrics = file_exists(path) ? json_read(path, METRICS_BYTES, NULL) : NULL;
+    const int done = json_object_get(metrics, "steps") != NULL;
+    json_decref(metrics);
+    free(path);
+    if (done) return err_set(err, ERR_USAGE, "%s holds a finished run without checkpoints; --force alone makes it again", out);
+    log_info("%s: no checkpoint yet, so the run begins at its first step", out);
+    return 0;
+}

@@ -1,0 +1,27 @@
+// --resume: what a training run must have in common with the one that made a checkpoint, and the folder made as it was then.
+#ifndef APP_RESUME_H
+#define APP_RESUME_H
+
+#include "app/model_io.h"
+#include "train/checkpoints.h"
+
+// {"settings": {option: value}, "inputs": {name: hash}, "machine": {...}}: the first two decide what a run computes, the third
+// how its sums are rounded. metrics: as run_open fills it. The caller owns it.
+json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d);
+
+typedef struct ResumePoint {
+    size_t log_bytes; // of log.jsonl that belong to the checkpoint
+    double seconds;   // that the run had taken
+} ResumePoint;
+
+// ERR_USAGE, naming all that differs, where the checkpoint that was found belongs to another run; a warning where only the
+// machine is another.
+int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *point, Err *err);
+
+// Makes `path` the best model of the checkpoint again.
+int resume_best(const Checkpoints *c, const char *path, Err *err);
+
+// Where there is no checkpoint the run begins at its first step; but a finished one is not made again (ERR_USAGE).
+int resume_from_start(const char *out, Err *err);
+
+#endif

@@ -1,0 +1,147 @@
+#!/usr/bin/env bats
+# Training runs that are stopped, killed and resumed leave what one leaves that never stopped.
+
+load common
+
+setup_file() {
+    load common
+    setup
+    export WORLD=$BATS_FILE_TMPDIR
+    "$LATENTR3" synth --out "$WORLD/world" --items 60 --rows 1200
+    "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$WORLD/start" "${quick[@]}" --batch 16 --max-steps 6
+}
+
+quick=(--threads 1 --dtype f32 --warmup 2)
+
+# train KIND OUT OPTION...: a run of some twenty steps in which better models are found on the way. With EXEC=exec the program
+# takes the place of the subshell, so that a signal to it reaches the program.
+train() {
+    local out=$2 options
+    case $1 in
+        sft) options=(sft --model "$WORLD/world/model" --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
+        lora) options=(sft --model "${START:-$WORLD/start}" --lora-rank 2 --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
+        rl) options=(rl --model "$WORLD/start" --sample 80 --batch 4 --samples 3 --micro-rows 20 --eval-rows 20 --lr 1e-2 --beta 0.01) ;;
+        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 5 --valid-rows 40) ;;
+    esac
+    [ "$1" = rl ] || options+=(--no-early-stop)
+    shift 2
+    ${EXEC:-} "$LATENTR3" "${options[@]}" --data "${DATA:-$WORLD/world/data}" --out "$out" "${quick[@]}" "$@"
+}
+
+# The same files, but for times and for what says how often was saved.
+same_run() {
+    local file
+    for file in "$1"/*; do
+        file=${file##*/}
+        case $file in
+            checkpoints | events.out.*) ;; # the latter holds what curves.csv does, at the times when it was told
+            curves.csv) diff <(cut -d, -f1,2,4 "$1/$file" | grep -v tokens_per_s) <(cut -d, -f1,2,4 "$2/$file" | grep -v tokens_per_s) ;;
+            log.jsonl) diff <(jq -c 'del(.seconds, .tokens_per_s)' "$1/$file") <(jq -c 'del(.seconds, .tokens_per_s)' "$2/$file") ;;
+            metrics.json)
+                local times='del(.seconds, .tokens_per_s) | .configuration |= del(.out, .resume, .force, .keep, ."save-every", .data)'
+                diff <(jq "$times" "$1/$file") <(jq "$times" "$2/$file")
+                ;;
+            *) cmp "$1/$file" "$2/$file" ;;
+        esac || {
+            echo "$2/$file is another one"
+            return 1
+        }
+    done
+}
+
+steps_of() { cat "$1/log.jsonl" 2>/dev/null | grep -c '"event":"step"' || true; }
+
+# when_at STEPS OUT PID SIGNAL: sends it when so many steps are in the log.
+when_at() {
+    while [ "$(steps_of "$2")" -lt "$1" ] && kill -0 "$3" 2>/dev/null; do sleep 0.02; done
+    kill -s "$4" "$3" 2>/dev/null || true
+}
+
+@test "--resume after SIGTERM: sft, adapters, rl, sasrec; the same files as without a stop" {
+    for kind in sft lora rl sasrec; do
+        train "$kind" "$TMP/$kind-whole"
+        [ ! -e "$TMP/$kind-whole/checkpoints" ]
+        for at in 3 9; do
+            (EXEC=exec train "$kind" "$TMP/$kind" --resume) &
+            when_at "$at" "$TMP/$kind" $! TERM
+            status=0
+            wait $! || status=$?
+            [ "$status" -eq 143 ]
+            [ "$(steps_of "$TMP/$kind")" -ge "$at" ]
+            [ -s "$TMP/$kind/checkpoints/latest" ]
+        done
+        train "$kind" "$TMP/$kind" --resume
+        same_run "$TMP/$kind-whole" "$TMP/$kind"
+    done
+}
+
+@test "--resume after kill -9: the log is cut back, the best model is that of the checkpoint" {
+    for kind in sft sasrec; do
+        train "$kind" "$TMP/$kind-whole"
+        for at in 4 8 12 16; do
+            (EXEC=exec train "$kind" "$TMP/$kind" --resume --save-every 3) &
+            when_at "$at" "$TMP/$kind" $! KILL
+            wait $! || true
+        done
+        rm "$TMP/$kind/model.safetensors" # what the checkpoint keeps is put back, or made again
+        train "$kind" "$TMP/$kind" --resume --save-every 3
+        same_run "$TMP/$kind-whole" "$TMP/$kind"
+        [ "$(ls "$TMP/$kind/checkpoints" | grep -c '^step-')" -eq 2 ]
+        # Once more: there is nothing left to do.
+        exits 0 train "$kind" "$TMP/$kind" --resume --save-every 3
+        same_run "$TMP/$kind-whole" "$TMP/$kind"
+    done
+}
+
+@test "--resume with other options, other data or another model is refused with one line that names them" {
+    train sasrec "$TMP/run" --save-every 5 --max-steps 5
+    LATENTR3_LOG=error refuses 2 '*checkpoints: its run was another one, so it cannot go on: lr (0.003, now 0.01), max-steps (5, now 20)' \
+        train sasrec "$TMP/run" --max-steps 20 --resume --lr 0.01
+    LATENTR3_LOG=error refuses 2 '*: dtype ("f32", now "auto")' "$LATENTR3" sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 5 --valid-rows 40 \
+        --no-early-stop --data "$WORLD/world/data" --out "$TMP/run" --threads 1 --warmup 2 --max-steps 5 --resume
+    mkdir "$TMP/data"
+    cp "$WORLD/world/data"/{train.csv,valid.csv,info.txt} "$TMP/data"
+    sed -i '$d' "$TMP/data/train.csv"
+    DATA=$TMP/data LATENTR3_LOG=error refuses 2 '*cannot go on: category ("book", now "item"), train.csv' \
+        train sasrec "$TMP/run" --max-steps 5 --resume
+    train lora "$TMP/lora" --save-every 5 --max-steps 5
+    START=$WORLD/world/model LATENTR3_LOG=error refuses 2 '*cannot go on: the model' train lora "$TMP/lora" --max-steps 5 --resume
+    # How often is saved, and where things lie, may change.
+    cp -r "$WORLD/start" "$TMP/start"
+    START=$TMP/start exits 0 train lora "$TMP/lora" --max-steps 5 --resume --keep 7 --save-every 1
+}
+
+@test "--resume: an empty folder, a folder that is no run, a finished run, --force" {
+    LATENTR3_LOG=error refuses 2 '*holds no training run*' train sasrec "$WORLD/world/data" --resume
+    mkdir "$TMP/run"
+    exits 0 train sasrec "$TMP/run" --resume --max-steps 2
+    says '*no checkpoint yet*'
+    LATENTR3_LOG=error refuses 2 '*finished run without checkpoints*' train sasrec "$TMP/run" --resume --max-steps 2
+    exits 0 train sasrec "$TMP/run" --force --max-steps 2 --save-every 1
+    exits 0 train sasrec "$TMP/run" --force --max-steps 4
+    [ -z "$(ls "$TMP/run/checkpoints")" ] # those of the run before it went
+}
+
+@test "a damaged checkpoint: the one before it, with a warning; none that holds: exit 3" {
+    train sasrec "$TMP/whole" --max-steps 8
+    train sasrec "$TMP/run" --max-steps 8 --save-every 3
+    ls "$TMP/run/checkpoints" >"$TMP/names"
+    diff "$TMP/names" - <<<$'latest\nstep-0000000006\nstep-0000000008'
+    printf X | dd of="$TMP/run/checkpoints/step-0000000008/training.state" bs=1 seek=5000 conv=notrunc status=none
+    exits 0 train sasrec "$TMP/run" --max-steps 8 --save-every 3 --resume
+    says '*warning:*step-0000000008/training.state: a damaged checkpoint: block 0*goes on after step 6 of 8*'
+    same_run "$TMP/whole" "$TMP/run"
+    truncate -s 100 "$TMP/run/checkpoints/step-0000000006/training.state"
+    truncate -s 0 "$TMP/run/checkpoints/step-0000000008/training.state"
+    exits 3 train sasrec "$TMP/run" --max-steps 8 --resume
+    says '*no checkpoint in it is as it was written*'
+}
+
+@test "two runs into one folder: the second is refused" {
+    mkdir "$TMP/run"
+    exec 9<"$TMP/run"
+    flock 9
+    LATENTR3_LOG=error refuses 4 '*another command*' train sasrec "$TMP/run" --resume
+    exec 9<&-
+    exits 0 train sasrec "$TMP/run" --max-steps 1
+}
