@@ -111,8 +111,7 @@ static int restore(Loop *l, Err *err) {
     json_decref(state);
     l->began -= r->seconds;
     l->tokens_before -= r->tokens;
-    if (status == 0)
-        log_info("%s: goes on after step %lld of %lld", l->stage->name, (long long)r->steps, (long long)l->total);
+    if (status == 0) log_info("%s: goes on after step %lld of %lld", l->stage->name, (long long)r->steps, (long long)l->total);
     return status;
 }
 
