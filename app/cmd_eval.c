@@ -130,7 +130,7 @@ static int thought_test(Use *u, const Options *o, const Rows *rows, const Ranker
     if (status == 0) {
         const ThoughtTestRun run = {.rows = rows,
                                     .ranker = ranker,
-                                    .reader = &u->recommender.reader,
+                                    .reader = use_reader(u, o),
                                     .rank = rank,
                                     .own = own,
                                     .examples = &examples,
@@ -166,7 +166,8 @@ typedef struct Eval {
 static int open_ranker(Eval *x, Err *err) {
     const Options *o = x->o;
     Protocol protocol = PROTOCOL_FULL;
-    if (use_ranker(x->u, o, o->beams, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
+    const int list = strcmp(o->decode, "ground") ? o->beams : metric_k[METRIC_KS - 1]; // grounding ranks all items
+    if (use_ranker(x->u, o, list, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
     while (strcmp(o->protocol, protocol_name[protocol])) protocol++;
     const Ranker all = x->ranker;
     return protocol == PROTOCOL_FULL ? 0 : protocol_ranker(&x->among, protocol, &all, x->rows, &x->u->train, &x->ranker, err);
@@ -176,7 +177,7 @@ static int measure(Eval *x, Err *err) {
     const Options *o = x->o;
     const ModelConfig *c = &x->u->model.llm.config;
     const size_t n = (size_t)x->rows->n;
-    Reader *reader = &x->u->recommender.reader;
+    Reader *reader = use_reader(x->u, o);
     EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
                                .seed = (uint64_t)o->seed,
                                .results = {o->results, o->trec_run, o->trec_qrels},
@@ -196,7 +197,7 @@ static int measure(Eval *x, Err *err) {
 
 static void report(const Eval *x) {
     const Options *o = x->o;
-    const BeamStats *beams = &x->u->recommender.stats;
+    const BeamStats *beams = use_stats(x->u, o);
     if (!o->json) {
         print_report(&x->e, beams, o);
         if (o->thought_test) print_thoughts(&x->thoughts, largest_k(&x->e));

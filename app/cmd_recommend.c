@@ -8,6 +8,7 @@
 static void print_items(const Use *u, const Options *o, const Recommendation *item, int n) {
     const Items *items = &u->data.items;
     json_t *list = json_array();
+    if (!o->json && u->ground.text) printf("written: %s\n", u->ground.text[0].len ? u->ground.text[0].data : "");
     if (!o->json && n > 0) printf("rank     score  item\n");
     for (int i = 0; i < n; i++) {
         const char *id = items->id[item[i].item], *title = items->title[item[i].item];
@@ -17,7 +18,8 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
         else
             printf("%4d  %8.4f  %s (%s)\n", i + 1, (double)item[i].score, title, id);
     }
-    json_t *json = json_pack("{s:o, s:I}", "items", list, "illegal_beams", (json_int_t)u->recommender.stats.illegal);
+    json_t *json = json_pack("{s:o, s:I}", "items", list, "illegal_beams", (json_int_t)use_stats(u, o)->illegal);
+    if (u->ground.text) json_object_set_new(json, "written", json_string(u->ground.text[0].len ? u->ground.text[0].data : ""));
     if (o->json) use_print(json);
     json_decref(json);
 }

@@ -177,6 +177,8 @@ static const OptionRow table[] = {
     {"ghost-tokens", RANK | CMD_SERVE, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
     {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
     {"guidance-weight", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_weight), "0.5", "G", 0, 1, "step score = G * language model + (1 - G) * guide"},
+    {"guidance-power", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_power), "1", "X", 0, 100, "with --decode ground: rank by distance / (1 + guide)^X, both brought to 0..1"},
+    {"decode", CMD_EVAL | CMD_RECOMMEND, KIND_CHOICE, AT(decode), "trie", "trie|ground", 0, 0, "ground: write freely, then rank items by the distance of their embeddings (BIGRec)"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
     {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
@@ -511,10 +513,27 @@ static int check_required(const Options *o, Err *err) {
     return 0;
 }
 
+static int is_given(const Options *o, const char *name) {
+    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
+    return row && o->given[row - table];
+}
+
+// What belongs to the one way of decoding is no option of the other.
+static int check_decode(const Options *o, Err *err) {
+    static const struct {
+        const char *option, *decode;
+    } of[] = {{"ghost-tokens", "trie"}, {"guidance-weight", "trie"}, {"guidance-power", "ground"}};
+    for (int i = 0; i < 3; i++)
+        if (is_given(o, of[i].option) && strcmp(o->decode, of[i].decode))
+            return err_set(err, ERR_USAGE, "--%s goes with --decode %s", of[i].option, of[i].decode);
+    return 0;
+}
+
 static int check_together(const Options *o, Err *err) {
+    if (o->decode && check_decode(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && !o->history.n == !o->history_id.n)
         return err_set(err, ERR_USAGE, "recommend: --history is missing, or --history-id in its place (not both)");
-    if ((o->command->bit & CMD_RECOMMEND) && o->k > o->beams)
+    if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams)
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);
     if ((o->command->bit & CMD_SERVE) && o->beams > o->max_beams)

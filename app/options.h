@@ -54,8 +54,10 @@ struct Options {
     const char *protocol;                        // eval: "full", "uniform-100", "popularity-100"
     const char *results;                         // eval: one JSON line a row; or NULL
     const char *ghost_tokens;                    // "keep", "skip"
+    const char *decode;                          // "trie", "ground"
     const char *guidance;                        // NULL: none
     double guidance_weight;                      // of the language model
+    double guidance_power;                       // with "ground"
     const char *against, *trec_run, *trec_qrels; // eval
     const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
     const char *category;                        // phrase of the prompt; NULL: the data folder's

@@ -72,15 +72,19 @@ static int use_guide(Use *u, const Options *o, int users, Err *err) {
     return use_sasrec(u, &g->sasrec, &g->model, 1, users, 0, &g->ranker, err);
 }
 
-int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
+static int open_catalogue(Use *u, const Options *o, Err *err) {
     double start = log_seconds();
-    if (o->guidance && use_guide(u, o, users, err)) return -1;
     if (catalogue_open(&u->catalogue, &u->data.items, u->model.tokenizer, &u->model.style, o->index, err)) return -1;
     u->opened = OPENED_CATALOGUE;
     const Trie *t = &u->catalogue.trie;
     log_info("catalogue: %d items, %d titles, %d trie nodes (%.0f bytes an item), longest answer %d tokens, %.1f s",
              u->data.items.n, t->leaves, t->nodes + t->tails, (double)trie_bytes(t) / u->data.items.n, t->longest,
              log_seconds() - start);
+    return 0;
+}
+
+int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
+    if ((o->guidance && use_guide(u, o, users, err)) || open_catalogue(u, o, err)) return -1;
     RecommendOptions options = {.beams = o->beams,
                                 .k = k,
                                 .users = users,
@@ -94,6 +98,30 @@ int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
         return -1;
     u->opened = OPENED_RECOMMENDER;
     return 0;
+}
+
+static int grounds(const Options *o) {
+    return o->decode && !strcmp(o->decode, "ground");
+}
+
+static int use_ground(Use *u, const Options *o, int k, int users, Err *err) {
+    if ((o->guidance && use_guide(u, o, users, err)) || open_catalogue(u, o, err)) return -1;
+    const GroundOptions options = {.beams = o->beams,
+                                   .k = k,
+                                   .users = users,
+                                   .length_penalty = (float)o->length_penalty,
+                                   .exclude_seen = o->exclude_seen,
+                                   .guide = o->guidance ? &u->guide.ranker : NULL,
+                                   .power = (float)o->guidance_power};
+    return ground_open(&u->ground, &u->model.llm, u->model.tokenizer, &u->model.style, &u->catalogue, &options, err);
+}
+
+Reader *use_reader(Use *u, const Options *o) {
+    return grounds(o) ? &u->ground.reader : &u->recommender.reader;
+}
+
+const BeamStats *use_stats(const Use *u, const Options *o) {
+    return grounds(o) ? &u->ground.stats : &u->recommender.stats;
 }
 
 int use_histories(Use *u, Rows *rows, const char *split, Err *err) {
@@ -115,8 +143,9 @@ int use_histories(Use *u, Rows *rows, const char *split, Err *err) {
 }
 
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
-    if (o->guidance && (u->opened == OPENED_DATA || u->model.items))
-        return err_set(err, ERR_USAGE, "--guidance goes with a language model, which %s is not", o->model);
+    const char *needs = o->guidance ? "guidance" : grounds(o) ? "decode ground" : NULL;
+    if (needs && (u->opened == OPENED_DATA || u->model.items))
+        return err_set(err, ERR_USAGE, "--%s goes with a language model, which %s is not", needs, o->model);
     if (u->opened == OPENED_DATA) {
         const BaselineRanker options = {.kind = (BaselineKind)baseline_kind(o->model),
                                         .users = users,
@@ -126,6 +155,11 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
         return use_baseline(u, &u->baseline, options, r, err);
     }
     if (u->model.items) return use_sasrec(u, &u->sasrec, &u->model, k, users, o->exclude_seen, r, err);
+    if (grounds(o)) {
+        if (use_ground(u, o, k, users, err)) return -1;
+        *r = ground_ranker(&u->ground);
+        return 0;
+    }
     if (use_recommender(u, o, k, users, err)) return -1;
     *r = recommend_ranker(&u->recommender);
     return 0;
@@ -147,6 +181,7 @@ void use_close(Use *u) {
     sequences_free(&u->sasrec.sequences);
     free(u->sasrec.token);
     use_guide_close(&u->guide);
+    if (u->ground.o.users) ground_close(&u->ground);
     if (u->opened >= OPENED_RECOMMENDER) recommend_close(&u->recommender);
     if (u->opened >= OPENED_CATALOGUE) catalogue_free(&u->catalogue);
     if (u->opened >= OPENED_MODEL) model_io_close(&u->model);

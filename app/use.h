@@ -5,6 +5,7 @@
 #include "app/model_io.h"
 #include "data/sequences.h"
 #include "rec/baseline.h"
+#include "rec/ground.h"
 #include "rec/recommend.h"
 #include "rec/sasrec.h"
 
@@ -32,7 +33,8 @@ typedef struct Use {
     OpenModel model;
     Catalogue catalogue;
     Recommender recommender;
-    int opened; // how many of the above are open, in this order
+    Ground ground; // in its place with --decode ground
+    int opened;    // how many of the above are open, in this order
     UseSasrec sasrec;
     Rows train; // use_train; and whether it was asked for
     int train_opened;
@@ -49,6 +51,9 @@ int use_train(Use *u, Err *err);
 int use_histories(Use *u, Rows *rows, const char *split, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
+// What reads the histories of a language model's ranker, and what its beams did.
+Reader *use_reader(Use *u, const Options *o);
+const BeamStats *use_stats(const Use *u, const Options *o);
 // The catalogue's trie and a recommender of o->beams beams; k items for at most `users` users at a time.
 int use_recommender(Use *u, const Options *o, int k, int users, Err *err);
 void use_close(Use *u); // safe after a failure

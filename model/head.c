@@ -9,6 +9,15 @@ static act *hidden_of(Session *s, const int32_t *slot_device, int M) {
     return h;
 }
 
+void session_hidden(Session *s, const int32_t *slot, int M, float *out) {
+    const size_t mark = arena_mark(&s->device), n = (size_t)M * (size_t)s->llm->config.D;
+    const act *h = hidden_of(s, session_upload(s, slot, (size_t)M), M);
+    float *wide = ARENA_NEW(&s->device, float, n);
+    op_from_act(s->ops, wide, h, n);
+    ops_download(s->ops, out, wide, n * sizeof *out);
+    arena_reset(&s->device, mark);
+}
+
 // s->dh at the slots += dh (M, D).
 static void add_to_slots(Session *s, const int32_t *slot, const float *dh, int M) {
     int32_t *row = ARENA_NEW(&s->host, int32_t, M);

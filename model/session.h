@@ -140,6 +140,9 @@ void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M,
 // weight that is not 0 the gradient of weight times the sum goes back at once, as above.
 void head_binary(Session *s, const int32_t *slot, const int32_t *id, int M, int C, float *loss, float weight);
 
+// out (M, D) host: the hidden states in the slots, after the final norm.
+void session_hidden(Session *s, const int32_t *slot, int M, float *out);
+
 // For beams: logits of M slots stay on the device until the session is reset; pick reads log-probabilities of chosen
 // (row, token) pairs, log-softmax over the whole vocabulary.
 typedef struct HeadRows {

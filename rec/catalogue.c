@@ -64,3 +64,9 @@ int catalogue_leaf(const Catalogue *c, const char *title) {
     int item = items_by_title(c->items, title);
     return item < 0 ? -1 : c->leaf[item];
 }
+
+int catalogue_history_leaf(const Catalogue *c, const char *title, const char *id) {
+    if (!id) return catalogue_leaf(c, title);
+    const int item = items_by_id(c->items, id);
+    return item < 0 ? -1 : c->leaf[item];
+}

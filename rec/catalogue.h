@@ -25,5 +25,7 @@ void catalogue_free(Catalogue *c);
 
 // The leaf of a title, or -1 where no item that may be recommended has it.
 int catalogue_leaf(const Catalogue *c, const char *title);
+// The same of an entry of a history: by its id where there is one.
+int catalogue_history_leaf(const Catalogue *c, const char *title, const char *id);
 
 #endif

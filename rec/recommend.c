@@ -33,13 +33,6 @@ void recommend_close(Recommender *r) {
     *r = (Recommender){0};
 }
 
-// The leaf of history entry i, or -1.
-static int leaf_of(const Catalogue *c, const History *h, int i) {
-    if (!h->item_id) return catalogue_leaf(c, h->title[i]);
-    int item = items_by_id(c->items, h->item_id[i]);
-    return item < 0 ? -1 : c->leaf[item];
-}
-
 // The nodes below which an allowed item lies. Children have greater numbers than their parents, and stubs stand in the order
 // of their leaves.
 static const uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed, Arena *host) {
@@ -65,7 +58,7 @@ static BeamStart start_of(Recommender *r, const History *h, const RecommendWish 
     int32_t *skip = ARENA_NEW(host, int32_t, h->n);
     start.skip = skip;
     for (int i = 0; i < h->n; i++) {
-        int leaf = leaf_of(r->catalogue, h, i);
+        int leaf = catalogue_history_leaf(r->catalogue, h->title[i], h->item_id ? h->item_id[i] : NULL);
         if (leaf >= 0) skip[start.skips++] = leaf;
     }
     return start;

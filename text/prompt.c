@@ -109,3 +109,13 @@ int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const
     ints_push(ids, style->eos_id);
     return 0;
 }
+
+int prompt_item(Ints *ids, const Tokenizer *t, const char *text, int pieces, Err *err) {
+    Encoder e = {.ids = ids, .t = t};
+    int status = 0;
+    if (pieces)
+        status = put_text(&e, text, err);
+    else
+        str_puts(&e.plain, text);
+    return finish(&e, status, err);
+}

@@ -29,6 +29,9 @@ int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const 
                  int n, Err *err);
 int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, const char *text, Err *err);
 
+// The ids of a text that stands alone. pieces: its index pieces are tokens, as in an answer.
+int prompt_item(Ints *ids, const Tokenizer *t, const char *text, int pieces, Err *err);
+
 // The next piece of an index text at or after `from`: "<", at least one character but < and >, and ">". Returns its length,
 // 0 where there is none; *begin: where it stands.
 size_t prompt_piece(const char *text, size_t from, size_t *begin);

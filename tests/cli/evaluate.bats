@@ -63,3 +63,41 @@ use() {
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1 2>/dev/null
     refuses 2 '*--thought-test: *sasrec has no thoughts*' "$LATENTR3" eval --model "$TMP/sasrec" --data "$WORLD/data" --thought-test
 }
+
+@test "grounding: lists of all items, the same for any users at a time; a guide; the thought test" {
+    args=(--thoughts 1 --max-rows 12 --decode ground --beams 2 --json)
+    for batch in 1 5; do
+        use eval "${args[@]}" --batch $batch --results "$TMP/results.$batch" >"$TMP/json"
+        jq -c '[.row, .rank, [.items[].id]]' "$TMP/results.$batch" >"$TMP/lists.$batch"
+    done
+    cmp "$TMP/lists.1" "$TMP/lists.5"
+    jq -e '.list == 20 and (.title | has("HR@20")) and .short_lists == 0 and .beams == 2' "$TMP/json"
+    jq -e -s 'all(.[]; (.items | length) == 20 and ([.items[].score] | . == (sort | reverse)))' "$TMP/results.1"
+    use eval "${args[@]}" --guidance popularity --guidance-power 100 --results "$TMP/guided" >"$TMP/json"
+    differ "$TMP/guided" "$TMP/results.1"
+    use eval "${args[@]}" --guidance popularity --guidance-power 0 --results "$TMP/guided" >"$TMP/json"
+    jq -c '[.row, .rank, [.items[].id]]' "$TMP/guided" | cmp - "$TMP/lists.1"
+    use eval "${args[@]}" --thought-test >"$TMP/json"
+    jq -e '.thought_test.own["HR@20"] == .title["HR@20"]' "$TMP/json"
+}
+
+@test "grounding: recommend says what was written; more items than beams; the history left out" {
+    title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
+    items=$(wc -l <"$WORLD/data/info.txt")
+    use recommend --history "$title" --decode ground --beams 2 -k "$items" --json >"$TMP/json"
+    jq -e --argjson n "$items" '(.items | length) == $n and (.written | type) == "string"' "$TMP/json"
+    use recommend --history "$title" --decode ground --beams 2 -k "$items" --exclude-seen --json >"$TMP/unseen"
+    jq -c --arg t "$title" '[.items[] | select(.title != $t).id]' "$TMP/json" >"$TMP/a"
+    jq -c '[.items[].id]' "$TMP/unseen" | cmp - "$TMP/a"
+    use recommend --history "$title" --decode ground --beams 1 -k 3 >"$TMP/table"
+    grep -q '^written: ' "$TMP/table"
+}
+
+@test "grounding: refusals" {
+    export LATENTR3_LOG=error
+    args=(--data "$WORLD/data" --decode ground)
+    refuses 2 '*--decode ground*language model*' "$LATENTR3" eval --model popularity "${args[@]}"
+    refuses 2 '*--ghost-tokens goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --ghost-tokens keep
+    refuses 2 '*--guidance-weight goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --guidance-weight 0.3
+    refuses 2 '*--guidance-power goes with --decode ground*' "$LATENTR3" eval --model m --data "$WORLD/data" --guidance-power 2
+}

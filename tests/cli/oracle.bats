@@ -65,3 +65,17 @@ scored() {
         scored "$TMP/$model"
     done
 }
+
+# A model that has learnt to end its answers, and two that write on and on.
+@test "grounding: transformers writes the same texts, and finds the items as far" {
+    "$LATENTR3" synth --out "$TMP/world" --items 60 --rows 900
+    for thoughts in 0 1; do
+        "$LATENTR3" sft --model "$TMP/world/model" --data "$TMP/world/data" --out "$TMP/sft$thoughts" --max-steps 80 --batch 16 \
+            --thoughts $thoughts --lr 3e-3 --valid-rows 16
+        oracle tests/oracle/check_ground.py "$LATENTR3" "$TMP/sft$thoughts" "$TMP/world/data" 6
+    done
+    for model in tiny-llama tiny-qwen2; do
+        "$LATENTR3" convert --model "$GOLDEN/$model" --out "$TMP/$model" --add-thought
+        oracle tests/oracle/check_ground.py "$LATENTR3" "$TMP/$model" "$TMP/world/data" 2
+    done
+}

@@ -88,4 +88,5 @@ def main(folder, data, split):
     print(f"{len(scores)} rows, {thoughts} thoughts: log-probabilities differ by at most {worst:.1e} relative")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
