@@ -110,14 +110,13 @@ static float *sft_weights(int threads) {
     return w;
 }
 
-static float *rl_weights(int threads, int micro_rows, double beta, Run *told) {
+static float *rl_weights(int threads, int micro_rows, RlMethod method, unsigned groups, Run *told) {
     Err err = {0};
     Run r;
     LoopReport report;
     run_open(&r, llama, threads);
-    RlOptions o = {loop_of(&r, 4, 2), adam(1e-3, SCHEDULE_COSINE), rl_method(1.5), TRAIN_LATENT};
+    RlOptions o = {loop_of(&r, 4, 2), adam(1e-3, SCHEDULE_COSINE), method, groups};
     o.loop.micro_rows = micro_rows;
-    o.method.objective.beta = beta;
     OK(rl_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
     assert_int_equal(report.steps, 4);
     float *w = weights_of(&r.g.llm);
@@ -136,23 +135,35 @@ static void same_bits(void **state) {
     golden_open(&g, llama, DTYPE_F32, 1, 0);
     const size_t rl_bytes = g.llm.params.total * sizeof(float);
     golden_close_all(&g);
-    float *sft = sft_weights(2), *rl = rl_weights(2, 40, 0.1, NULL);
+    float *sft = sft_weights(2);
     assert_true(memcmp(start, sft, sft_bytes) != 0);
     const int threads[] = {2, 1, 3};
     for (int i = 0; i < 3; i++) {
-        float *again = sft_weights(threads[i]), *rl_again = rl_weights(threads[i], 40, 0.1, NULL);
+        float *again = sft_weights(threads[i]);
         if (memcmp(sft, again, sft_bytes) != 0) fail_msg("SFT: other bits with %d threads", threads[i]);
-        if (memcmp(rl, rl_again, rl_bytes) != 0) fail_msg("RL: other bits with %d threads", threads[i]);
-        free(again), free(rl_again);
+        free(again);
     }
-    free(start), free(sft), free(rl);
+    free(start), free(sft);
+    for (int way = 0; way < 3; way++) { // LatentRATT; with inner updates; the whole model, by the latent objective
+        RlMethod m = rl_method(1.5);
+        m.objective.beta = 0.1, m.inner = 1 + way, m.objective.kind = way == 2 ? OBJECTIVE_LATENT : OBJECTIVE_TOKEN;
+        const unsigned groups = TRAIN_LATENT | (way == 2 ? TRAIN_BACKBONE : 0u);
+        float *rl = rl_weights(2, 40, m, groups, NULL);
+        for (int i = 0; i < 3; i++) {
+            float *again = rl_weights(threads[i], 40, m, groups, NULL);
+            if (memcmp(rl, again, rl_bytes) != 0) fail_msg("RL, %d: other bits with %d threads", way, threads[i]);
+            free(again);
+        }
+        free(rl);
+    }
 }
 
 // Noise belongs to the step and the place in the update, so the rewards do not depend on the micro-batches.
 static void noise_is_the_same(void **state) {
     (void)state;
     Run one, all;
-    float *w1 = rl_weights(2, 1, 0, &one), *w2 = rl_weights(2, 1 << 10, 0, &all);
+    float *w1 = rl_weights(2, 1, rl_method(1.5), TRAIN_LATENT, &one),
+          *w2 = rl_weights(2, 1 << 10, rl_method(1.5), TRAIN_LATENT, &all);
     for (int step = 0; step < 4; step++) {
         golden_close(one.reward_mean[step], all.reward_mean[step], 1e-5 * fabs(all.reward_mean[step]), "reward", step);
         golden_close(one.reward_std[step], all.reward_std[step], 1e-5 * all.reward_std[step], "spread", step);

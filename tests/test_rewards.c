@@ -1,5 +1,5 @@
 // Rewards that ask for the list (`rl --reward hit`, `rank`): against scoring every item behind each noisy thought, and against
-// the lists that `recommend` makes of the same thoughts.
+// the lists that `recommend` makes of the same thoughts; and that it is these rewards that the gradient follows.
 #include "base/rng.h"
 #include "fixture.h"
 #include "rec/ranks.h"
@@ -158,7 +158,59 @@ static void ranks_as_recommended(void **state) {
     if (hits == 0 || hits == 2 * PROMPTS * K) fail_msg("%d hits: the test sees only one side", hits);
 }
 
+// ---- what the rewards say is what is learnt ----------------------------------------------------------------------------
+
+static void rank_by_table(void *context, Session *s, uint32_t example, const int *node, int samples, int *rank) {
+    const int *table = context; // (PROMPTS, K)
+    (void)s, (void)node;
+    for (int k = 0; k < samples; k++) rank[k] = table[(int)example * K + k];
+}
+
+// LatentRATT's gradient for given hits.
+static float *gradient_for(Fixture *f, const int *table, ObjectiveKind objective) {
+    Err err = {0};
+    Session s;
+    const Ranking ranking = {(void *)(uintptr_t)table, rank_by_table};
+    const RlMethod m = {.rollout = {.samples = K, .sigma = 2, .sigma_relative = 1, .reward = REWARD_HIT, .ranking = &ranking},
+                        .objective = {.kind = objective, .epsilon_low = 0.2, .epsilon_high = 0.28},
+                        .scope = ADVANTAGE_GROUP_MEAN};
+    const int D = f->g.llm.config.D;
+    float *unit = malloc(sizeof(float) * (size_t)(PROMPTS * K * D)), *dw = malloc(f->g.llm.params.total * sizeof(float));
+    noise_of(unit, D);
+    OK(llm_train(&f->g.llm, TRAIN_LATENT, &err));
+    OK(session_init(&s, &f->g.llm, rollout_slots(&f->g.examples, 1, PROMPTS, K, 256) + K, &err));
+    rl_examples(&s, &f->g.examples, f->g.index, PROMPTS, &m, unit, NULL, 256, NULL, NULL);
+    ops_download(f->g.ops, dw, f->g.llm.dw, f->g.llm.params.total * sizeof(float));
+    session_free(&s);
+    free(unit);
+    return dw;
+}
+
+// A constant reward teaches nothing; the opposite reward the opposite.
+static void signs(void **state) {
+    (void)state;
+    const int same[PROMPTS * K] = {1, 1, 1, 1, 1, 1}, some[PROMPTS * K] = {1, 0, 1, 0, 0, 1},
+                             others[PROMPTS * K] = {0, 1, 0, 1, 1, 0};
+    for (int objective = OBJECTIVE_TOKEN; objective <= OBJECTIVE_LATENT; objective++) {
+        Fixture f;
+        fixture_open(&f, folders[0], 1);
+        const size_t from = f.g.llm.params.begin[PARAMS_LATENT], end = f.g.llm.params.begin[PARAMS_LATENT + 1];
+        float *none = gradient_for(&f, same, (ObjectiveKind)objective), *one = gradient_for(&f, some, (ObjectiveKind)objective),
+              *other = gradient_for(&f, others, (ObjectiveKind)objective);
+        double norm = 0;
+        for (size_t i = from; i < end; i++) norm = fmax(norm, fabs((double)one[i]));
+        assert_true(norm > 0);
+        for (size_t i = from; i < end; i++) {
+            golden_close(none[i], 0, 0, "gradient of a constant reward", (int)i);
+            golden_close(other[i], -(double)one[i], 1e-5 * norm, "gradient of the opposite reward", (int)i);
+        }
+        free(none), free(one), free(other);
+        fixture_close(&f);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(ranks_by_scoring), cmocka_unit_test(ranks_as_recommended)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ranks_by_scoring), cmocka_unit_test(ranks_as_recommended),
+                                       cmocka_unit_test(signs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
