@@ -4,6 +4,13 @@
 #include <assert.h>
 #include <string.h>
 
+// Loops over millions of values, compiled for what this machine has as well as for any x86-64.
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define HOT __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define HOT
+#endif
+
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the formats are little-endian and read in place");
 
 // Blocks as GGUF files hold them. Bytes only, so that no member asks for alignment. `d` and `m` are f16.
@@ -95,11 +102,19 @@ float bf16_to_f32(uint16_t h) {
     return bits_to_f32((uint32_t)h << 16);
 }
 
-uint16_t f32_to_bf16(float x) {
+static inline uint16_t narrow(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40); // rounding up could make Inf of a NaN
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    const uint32_t nan = bits >> 16 | 0x40, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return (uint16_t)(x == x ? rounded : nan); // rounding up could make Inf of a NaN
+}
+
+uint16_t f32_to_bf16(float x) {
+    return narrow(x);
+}
+
+HOT void tensor_to_bf16(uint16_t *restrict out, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = narrow(x[i]);
 }
 
 static float f16_at(const uint8_t *p) {
@@ -185,7 +200,7 @@ static void block_q6_k(float *out, const BlockQ6_K *b) {
             }
 }
 
-void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n) {
+HOT void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n) {
     size_t values = (size_t)info[t->type].values, bytes = info[t->type].bytes;
     CHECK(first % values == 0 && n % values == 0 && first <= t->count && n <= t->count - first);
     if (n == 0) return;
@@ -236,7 +251,7 @@ void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n) {
 }
 
 // By pieces whose largest exponent tells: nearly all are clean, and that loop has no branch in it.
-size_t tensor_first_not_finite(const float *x, size_t n) {
+HOT size_t tensor_first_not_finite(const float *x, size_t n) {
     enum { PIECE = 256 };
     const uint32_t exponent = 0x7f800000u;
     for (size_t at = 0; at < n; at += PIECE) {

@@ -41,6 +41,9 @@ size_t tensor_block_bytes(TensorType t); // bytes of a block
 // Values [first, first + n) as f32; `first` and `n` are multiples of the block. Plain and quantized types.
 void tensor_to_f32(float *out, const Tensor *t, size_t first, size_t n);
 
+// n values, each to the nearest bf16 (even); NaN stays NaN.
+void tensor_to_bf16(uint16_t *out, const float *x, size_t n);
+
 // Index of the first value that is NaN or Inf, or n.
 size_t tensor_first_not_finite(const float *x, size_t n);
 

@@ -36,8 +36,7 @@ static void store(char *out, Dtype type, const float *x, size_t n) {
         memcpy(out, x, n * sizeof *x);
         return;
     }
-    uint16_t *half = (uint16_t *)out;
-    for (size_t i = 0; i < n; i++) half[i] = f32_to_bf16(x[i]);
+    tensor_to_bf16((uint16_t *)out, x, n);
 }
 
 static void read_row(const FrozenMatrix *f, const Part *p, size_t row, char *out, Dtype type) {

@@ -181,7 +181,7 @@ static void reorder(Ops *ops, const dnnl_memory_desc_t *from_desc, const void *f
 }
 
 // A run of rows at a time through a stage: whole blocks of the kernel's layout, so that each run is a part of it.
-enum { STAGE_ROWS = 4096, READ_ROWS = 64 };
+enum { STAGE_ROWS = 512, READ_ROWS = 64 };
 
 static void pack_read(Ops *ops, const Matrix *w, int kind, const dnnl_memory_desc_t *desc, void *to) {
     size_t mark = arena_mark(&ops->shared), row_bytes = (size_t)w->I * dtype_bytes(ops->dtype);
