@@ -1,5 +1,6 @@
 // latentr3 eval: hit rate and NDCG over the whole catalogue, beside what has to be beaten.
 #include "app/commands.h"
+#include "app/eval_save.h"
 #include "app/use.h"
 #include "base/log.h"
 #include "rec/evaluate.h"
@@ -161,6 +162,7 @@ typedef struct Eval {
     ProtocolRanker among; // behind it, where candidates are drawn
     Evaluation e;
     ThoughtTest thoughts;
+    char *results; // path of --results, or of what --save keeps; or NULL
 } Eval;
 
 static int open_ranker(Eval *x, Err *err) {
@@ -180,7 +182,7 @@ static int measure(Eval *x, Err *err) {
     Reader *reader = use_reader(x->u, o);
     EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
                                .seed = (uint64_t)o->seed,
-                               .results = {o->results, o->trec_run, o->trec_qrels},
+                               .results = {x->results, o->trec_run, o->trec_qrels},
                                .against = o->against,
                                .alone = strcmp(o->protocol, protocol_name[PROTOCOL_FULL]) != 0,
                                .exclude_seen = o->exclude_seen};
@@ -195,28 +197,37 @@ static int measure(Eval *x, Err *err) {
     return status;
 }
 
-static void report(const Eval *x) {
+static json_t *eval_to_json(const Eval *x) {
     const Options *o = x->o;
-    const BeamStats *beams = use_stats(x->u, o);
-    if (!o->json) {
-        print_report(&x->e, beams, o);
-        if (o->thought_test) print_thoughts(&x->thoughts, largest_k(&x->e));
-        return;
-    }
     json_t *json = evaluate_to_json(&x->e);
     json_object_set_new(json, "split", json_string(o->split));
     json_object_set_new(json, "protocol", json_string(o->protocol));
     if (o->thought_test) json_object_set_new(json, "thought_test", thought_test_to_json(&x->thoughts));
-    add_beams(json, o, beams);
+    add_beams(json, o, use_stats(x->u, o));
+    return json;
+}
+
+static void report(const Eval *x) {
+    const Options *o = x->o;
+    if (!o->json) {
+        print_report(&x->e, use_stats(x->u, o), o);
+        if (o->thought_test) print_thoughts(&x->thoughts, largest_k(&x->e));
+        return;
+    }
+    json_t *json = eval_to_json(x);
     use_print(json);
     json_decref(json);
 }
 
 static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     Eval x = {.u = u, .o = o, .rows = rows};
-    if (use_train(u, err) || use_histories(u, rows, o->split, err) || open_ranker(&x, err) || measure(&x, err)) return -1;
-    report(&x);
-    return 0;
+    if (o->save && !(x.results = eval_save_results(o, err))) return -1;
+    if (o->results) x.results = mem_strndup(o->results, strlen(o->results));
+    int status = use_train(u, err) || use_histories(u, rows, o->split, err) || open_ranker(&x, err) || measure(&x, err);
+    free(x.results);
+    if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, err);
+    if (status == 0) report(&x);
+    return status ? -1 : 0;
 }
 
 static int eval_split(Use *u, const Options *o, Err *err) {

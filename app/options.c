@@ -55,6 +55,7 @@ static const OptionRow table[] = {
     {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
     {"protocol", CMD_EVAL, KIND_CHOICE, AT(protocol), "full", "full|uniform-100|popularity-100", 0, 0, "rank among all items, or among 100 drawn ones (models that score all items)"},
     {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
+    {"save", CMD_EVAL, KIND_TEXT, AT(save), NULL, "DIR", 0, 0, "keep the JSON and the results there (the model's folder, for report and the model card)"},
     {"against", CMD_EVAL, KIND_TEXT, AT(against), NULL, "FILE", 0, 0, "--results of another model on the same rows: print what is gained"},
     {"trec-run", CMD_EVAL, KIND_TEXT, AT(trec_run), NULL, "FILE", 0, 0, "write the lists as trec_eval reads them"},
     {"trec-qrels", CMD_EVAL, KIND_TEXT, AT(trec_qrels), NULL, "FILE", 0, 0, "write the targets as trec_eval reads them"},
@@ -536,6 +537,8 @@ static int check_together(const Options *o, Err *err) {
     if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams)
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);
+    if (o->save && o->results)
+        return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
     if ((o->command->bit & CMD_SERVE) && o->beams > o->max_beams)
         return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
     if ((o->command->bit & CMD_RL) && !strcmp(o->objective, "latent") && !(o->sigma > 0))

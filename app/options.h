@@ -53,6 +53,7 @@ struct Options {
     const char *index;                           // built catalogue; or NULL
     const char *protocol;                        // eval: "full", "uniform-100", "popularity-100"
     const char *results;                         // eval: one JSON line a row; or NULL
+    const char *save;                            // eval: folder of what is kept; or NULL
     const char *ghost_tokens;                    // "keep", "skip"
     const char *decode;                          // "trie", "ground"
     const char *guidance;                        // NULL: none

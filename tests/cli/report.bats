@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What a training run leaves to look at: curves, event files.
+# What there is to look at: curves and event files of a training run, kept evaluations, reports, model cards.
 
 load common
 
@@ -42,4 +42,31 @@ curves_of() {
     [ "$(ls "$TMP"/run/events.out.tfevents.* | wc -l)" -eq 1 ]
     [ ! -e "$TMP/run/events.out.tfevents.1.latentr3" ]
     [ "$(grep -c '^train/loss,' "$TMP/run/curves.csv")" -eq 1 ]
+}
+
+evaluate() { # MODEL DIR OPTION...
+    "$LATENTR3" eval --model "$1" --data "$WORLD/world/data" --threads 1 --dtype f32 --max-rows 40 --save "$2" --json "${@:3}"
+}
+
+@test "eval --save: what --json prints and the results, with hashes, histories and attention" {
+    evaluate "$WORLD/sft" "$TMP/kept" >"$TMP/json"
+    jq -e --slurpfile printed "$TMP/json" '. as $kept | $printed[0] | to_entries | all(.value == $kept[.key])' "$TMP/kept/eval-test.json"
+    jq -e '(.model_hash | length) == 32 and (.data["test.csv"] | length) == 32 and .configuration["max-rows"] == 40
+        and (.samples | length) == 12 and all(.samples[]; (.history | length) == (.weights | length)
+            and ((.weights | add) + .rest - 1 | fabs) < 1e-3)
+        and .attention.rows == 40 and (.attention.positions | length) > 0
+        and all(.attention.positions[]; .weight >= 0 and .rows <= 40)' "$TMP/kept/eval-test.json"
+    "$LATENTR3" eval --model "$WORLD/sft" --data "$WORLD/world/data" --threads 1 --dtype f32 --max-rows 40 --results "$TMP/lines"
+    cmp "$TMP/lines" "$TMP/kept/results-test.jsonl"
+    # Without a thought there is nothing to attend with; a baseline has no weights to hash.
+    evaluate popularity "$TMP/popular" --split valid
+    jq -e '(has("attention") or has("model_hash") | not) and all(.samples[]; has("weights") | not)' "$TMP/popular/eval-valid.json"
+    [ "$(wc -l <"$TMP/popular/results-valid.jsonl")" -eq 40 ]
+}
+
+@test "eval --save: refused before any work where it cannot be kept" {
+    touch "$TMP/file"
+    refuses 4 "*$TMP/file*" evaluate popularity "$TMP/file"
+    refuses 2 '*--save keeps the results too*' evaluate popularity "$TMP/kept" --results "$TMP/results"
+    [ ! -e "$TMP/kept" ]
 }

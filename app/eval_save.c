@@ -1,0 +1,136 @@
+#include "app/eval_save.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "rec/explain.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SAMPLES = 12, ATTENTION_ROWS = 200 };
+
+static char *path_of(const Options *o, const char *what, const char *ending) {
+    char name[64];
+    snprintf(name, sizeof name, "%s-%s.%s", what, o->split, ending);
+    return file_join(o->save, name);
+}
+
+char *eval_save_results(const Options *o, Err *err) {
+    return file_make_folder(o->save, err) ? NULL : path_of(o, "results", "jsonl");
+}
+
+// Entry i of n spread evenly over `rows`.
+static int spread(int i, int n, int rows) {
+    return (int)((int64_t)rows * i / n);
+}
+
+// ---- samples -------------------------------------------------------------------------------------------------------------
+
+// weight NULL: nothing attends.
+static json_t *sample_of(const Row *row, int number, const float *weight, float rest) {
+    json_t *sample = json_pack("{s:i, s:[]}", "row", number, "history"), *weights = json_array();
+    for (int i = row->n > PROMPT_HISTORY ? row->n - PROMPT_HISTORY : 0; i < row->n; i++) {
+        json_array_append_new(json_object_get(sample, "history"), options_text(row->title[i]));
+        if (weight) json_array_append_new(weights, json_real((double)weight[i]));
+    }
+    if (weight) {
+        json_object_set(sample, "weights", weights);
+        json_object_set_new(sample, "rest", json_real((double)rest));
+    }
+    json_decref(weights);
+    return sample;
+}
+
+// A recommender that writes titles behind a thought.
+static Reader *reader_of(Use *u) {
+    return u->model.tokenizer && u->model.llm.config.thoughts > 0 ? &u->recommender.reader : NULL;
+}
+
+static int explain_row(Reader *r, const Row *row, int number, float *weight, float *rest, Err *err) {
+    const History h = ranker_history(row, number);
+    return r ? explain_history(r, &h, weight, rest, err) : 0;
+}
+
+static int longest_history(const Rows *rows) {
+    int longest = 0;
+    for (int i = 0; i < rows->n; i++)
+        if (rows->row[i].n > longest) longest = rows->row[i].n;
+    return longest;
+}
+
+static int add_samples(json_t *json, Use *u, const Rows *rows, Err *err) {
+    const int n = rows->n < SAMPLES ? rows->n : SAMPLES;
+    float rest = 0, *weight = mem_alloc((size_t)longest_history(rows) + 1, sizeof *weight);
+    json_t *samples = json_array();
+    int found = 0;
+    for (int i = 0; i < n && found >= 0; i++) {
+        const int number = spread(i, n, rows->n);
+        found = explain_row(reader_of(u), &rows->row[number], number, weight, &rest, err);
+        if (found >= 0) json_array_append_new(samples, sample_of(&rows->row[number], number, found ? weight : NULL, rest));
+    }
+    json_object_set_new(json, "samples", samples);
+    free(weight);
+    return found < 0 ? -1 : 0;
+}
+
+// ---- attention -----------------------------------------------------------------------------------------------------------
+
+static int add_attention(json_t *json, Use *u, const Rows *rows, Err *err) {
+    const int n = rows->n < ATTENTION_ROWS ? rows->n : ATTENTION_ROWS, longest = longest_history(rows);
+    float rest = 0, *weight = mem_alloc((size_t)longest + 1, sizeof *weight);
+    double sum[PROMPT_HISTORY] = {0}, rests = 0;
+    int count[PROMPT_HISTORY] = {0}, found = 0, all = 0;
+    for (int i = 0; i < n && found >= 0 && reader_of(u); i++) {
+        const int number = spread(i, n, rows->n);
+        const Row *row = &rows->row[number];
+        found = explain_row(reader_of(u), row, number, weight, &rest, err);
+        if (found != 1) continue;
+        all++;
+        rests += (double)rest;
+        for (int back = 0; back < row->n && back < PROMPT_HISTORY; back++) {
+            sum[back] += (double)weight[row->n - 1 - back];
+            count[back]++;
+        }
+    }
+    free(weight);
+    if (found < 0) return -1;
+    if (!all) return 0;
+    json_t *positions = json_array();
+    for (int back = 0; back < PROMPT_HISTORY && count[back]; back++)
+        json_array_append_new(positions, json_pack("{s:i, s:f}", "rows", count[back], "weight", sum[back] / count[back]));
+    json_object_set_new(json, "attention",
+                        json_pack("{s:i, s:f, s:o}", "rows", all, "rest", rests / all, "positions", positions));
+    return 0;
+}
+
+// ---- together ------------------------------------------------------------------------------------------------------------
+
+static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
+    char hash[33], *results = path_of(o, "results", "jsonl");
+    json_t *data = dataset_hashes(&u->data, 1, err);
+    int status = data ? file_hash(hash, results, err) : -1;
+    free(results);
+    if (status) {
+        json_decref(data);
+        return -1;
+    }
+    json_object_set_new(json, "results_hash", json_string(hash));
+    json_object_set_new(json, "configuration", options_to_json(o));
+    json_object_set_new(json, "data", data);
+    json_object_set_new(json, "versions", json_pack("{s:s, s:s}", "latentr3", LATENTR3_VERSION, "compiler", __VERSION__));
+    if (u->model.path) {
+        weights_hash(&u->model.llm, hash);
+        json_object_set_new(json, "model_hash", json_string(hash));
+    }
+    return 0;
+}
+
+int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err) {
+    char *path = path_of(o, "eval", "json");
+    int status = add_origin(json, u, o, err);
+    if (status == 0) status = add_samples(json, u, rows, err);
+    if (status == 0) status = add_attention(json, u, rows, err);
+    if (status == 0) status = json_save(path, json, err);
+    json_decref(json);
+    free(path);
+    return status;
+}

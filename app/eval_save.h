@@ -1,0 +1,17 @@
+// What `eval --save DIR` keeps: results-SPLIT.jsonl (rec/results.h) and eval-SPLIT.json, which is written behind it and holds its
+// hash, so that the two are always of one evaluation. report/ and the model card read them.
+#ifndef APP_EVAL_SAVE_H
+#define APP_EVAL_SAVE_H
+
+#include "app/use.h"
+
+// "DIR/results-SPLIT.jsonl", malloc'd. Makes DIR where it is missing (its parent exists).
+char *eval_save_results(const Options *o, Err *err);
+
+// json: the form that --json prints, taken over. Saved beside it: "configuration", "data", "model_hash" (of a model with
+// weights), "versions", "results_hash"; "samples" [{"row", "history": [titles], "weights": [..], "rest"}, ...] of some rows;
+// and, where LatentRATT attends to titles, "attention" {"rows", "rest", "positions": [{"rows", "weight"}, ...]}: the mean of
+// explain.h's weights over up to 200 rows, the newest title first.
+int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err);
+
+#endif
