@@ -16,6 +16,7 @@ int cmd_rl(const Options *o, Err *err);
 int cmd_eval(const Options *o, Err *err);
 int cmd_recommend(const Options *o, Err *err);
 int cmd_serve(const Options *o, Err *err);
+int cmd_report(const Options *o, Err *err);
 int cmd_score(const Options *o, Err *err);
 int cmd_synth(const Options *o, Err *err);
 int cmd_bench(const Options *o, Err *err);

@@ -1,4 +1,5 @@
 #include "app/eval_save.h"
+#include "app/run.h"
 #include "base/arena.h"
 #include "base/file.h"
 #include "rec/explain.h"
@@ -117,6 +118,7 @@ static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
     json_object_set_new(json, "configuration", options_to_json(o));
     json_object_set_new(json, "data", data);
     json_object_set_new(json, "versions", json_pack("{s:s, s:s}", "latentr3", LATENTR3_VERSION, "compiler", __VERSION__));
+    run_cost(json);
     if (u->model.path) {
         weights_hash(&u->model.llm, hash);
         json_object_set_new(json, "model_hash", json_string(hash));

@@ -1,5 +1,5 @@
-// What `eval --save DIR` keeps: results-SPLIT.jsonl (rec/results.h) and eval-SPLIT.json, which is written behind it and holds its
-// hash, so that the two are always of one evaluation. report/ and the model card read them.
+// What `eval --save DIR` keeps: results-SPLIT.jsonl (rec/results.h) and eval-SPLIT.json, which is written behind it and holds
+// its hash, so that the two are always of one evaluation. report/ and the model card read them.
 #ifndef APP_EVAL_SAVE_H
 #define APP_EVAL_SAVE_H
 

@@ -19,6 +19,7 @@ static const Command commands[] = {
     {"eval", "hit rate and NDCG over the whole catalogue, with baselines", CMD_EVAL, NULL, cmd_eval},
     {"recommend", "the next items for a history", CMD_RECOMMEND, NULL, cmd_recommend},
     {"serve", "recommendations over HTTP, with a page to try them on", CMD_SERVE, NULL, cmd_serve},
+    {"report", "runs side by side as one HTML file", CMD_REPORT, "RUN...", cmd_report},
     {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},
     {"synth", "make a small catalogue, log and random model to try things on", CMD_SYNTH, NULL, cmd_synth},
     {"bench", "time one part: sft, rl, beam, gemm, trie or load", CMD_BENCH, "WHAT", cmd_bench},

@@ -35,7 +35,7 @@ enum {
     RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
     USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
     RUN = USE | CMD_SERVE, // a model over data
-    ALL = (CMD_SERVE << 1) - 1
+    ALL = (CMD_REPORT << 1) - 1
 };
 
 // clang-format off
@@ -48,10 +48,12 @@ static const OptionRow table[] = {
     {"data", LEARN | RUN | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
     {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
+    {"out", CMD_REPORT, KIND_TEXT, AT(out), REQUIRED, "FILE", 0, 0, "HTML file to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
     {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
+    {"split", CMD_REPORT, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "whose evaluation is shown"},
     {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
     {"protocol", CMD_EVAL, KIND_CHOICE, AT(protocol), "full", "full|uniform-100|popularity-100", 0, 0, "rank among all items, or among 100 drawn ones (models that score all items)"},
     {"results", CMD_EVAL, KIND_TEXT, AT(results), NULL, "FILE", 0, 0, "write one JSON line a row"},
@@ -102,7 +104,7 @@ static const OptionRow table[] = {
     {"item-text", CMD_SFT, KIND_FLAG, AT(item_text), NULL, NULL, 0, 0, "answers are the items' index texts, whose pieces <...> become tokens"},
     {"history-text", CMD_SFT, KIND_CHOICE, AT(history_text), NULL, "title|index", 0, 0, "what histories hold with --item-text; index where not given"},
     {"threads", LEARN | RUN, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
-    {"seed", LEARN | RUN | CMD_CONVERT | CMD_SYNTH, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
+    {"seed", LEARN | RUN | CMD_CONVERT | CMD_SYNTH | CMD_REPORT, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
 
     // training
     {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
@@ -283,6 +285,11 @@ static int set_choice(Options *o, const OptionRow *row, const char *text, Err *e
     return err_set(err, ERR_USAGE, "%s%s: '%.60s' is none of %s", dashes(row), row->name, text, row->value);
 }
 
+static void list_add(Options *o, TextList *list, const char *text) {
+    list->text = mem_realloc(list->text, (size_t)list->n + 1, sizeof *list->text);
+    list->text[list->n++] = own(o, text);
+}
+
 static TextList *list_of(const Options *o, const OptionRow *row) {
     return (TextList *)((char *)o + row->field);
 }
@@ -302,12 +309,7 @@ static int set_value(Options *o, const OptionRow *row, const char *text, Err *er
         if (!*text) return err_set(err, ERR_USAGE, "%s%s: the value is empty", dashes(row), row->name);
         *(const char **)((char *)o + row->field) = own(o, text);
         return 0;
-    case KIND_LIST: {
-        TextList *list = list_of(o, row);
-        list->text = mem_realloc(list->text, (size_t)list->n + 1, sizeof *list->text);
-        list->text[list->n++] = own(o, text);
-        return 0;
-    }
+    case KIND_LIST: list_add(o, list_of(o, row), text); return 0;
     }
     return 0;
 }
@@ -383,13 +385,18 @@ static const OptionRow *argument_row(const Options *o, const char *arg, const ch
 
 enum { FROM_CONFIG = 1, FROM_ARGUMENTS = 2 };
 
+static int takes_operand(const Options *o) {
+    const char *operand = o->command->operand;
+    return operand && (!o->operand || strstr(operand, "..."));
+}
+
 static int read_arguments(Options *o, int argc, char **argv, Err *err) {
     for (int i = 0; i < argc; i++) {
         const char *arg = argv[i], *value;
         if (arg[0] != '-' || !arg[1]) {
-            if (!o->command->operand || o->operand)
-                return err_set(err, ERR_USAGE, "%s: unexpected argument '%.200s'", o->command->name, arg);
-            o->operand = own(o, arg);
+            if (!takes_operand(o)) return err_set(err, ERR_USAGE, "%s: unexpected argument '%.200s'", o->command->name, arg);
+            list_add(o, &o->operands, arg);
+            o->operand = o->operands.text[0];
             continue;
         }
         const OptionRow *row = argument_row(o, arg, &value, err);
@@ -537,8 +544,7 @@ static int check_together(const Options *o, Err *err) {
     if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams)
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);
-    if (o->save && o->results)
-        return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
+    if (o->save && o->results) return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
     if ((o->command->bit & CMD_SERVE) && o->beams > o->max_beams)
         return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
     if ((o->command->bit & CMD_RL) && !strcmp(o->objective, "latent") && !(o->sigma > 0))
@@ -547,6 +553,7 @@ static int check_together(const Options *o, Err *err) {
         return err_set(err, ERR_USAGE, "--train lora and --lora-rank R go together");
     if ((o->command->bit & CMD_SFT) && !strcmp(o->train, "latent") && o->lora_rank > 0)
         return err_set(err, ERR_USAGE, "--train latent trains no adapters, and --lora-rank asks for some");
+    if ((o->command->bit & CMD_REPORT) && !o->operand) return err_set(err, ERR_USAGE, "report: a RUN is missing");
     if ((o->command->bit & CMD_INSPECT) && !!o->operand + !!o->model + !!o->data != 1)
         return err_set(err, ERR_USAGE, "inspect: one of PATH, --model PATH and --data DIR is expected");
     return 0;
@@ -572,7 +579,7 @@ int options_parse(Options *o, const Command *command, int argc, char **argv, Err
 
 void options_free(Options *o) {
     for (int i = 0; i < o->n_owned; i++) free(o->owned[i]);
-    free(o->owned);
+    free(o->owned), free(o->operands.text);
     for (int i = 0; i < ROWS; i++)
         if (table[i].kind == KIND_LIST) {
             free(list_of(o, &table[i])->text);

@@ -23,7 +23,8 @@ enum {
     CMD_BENCH = 1 << 10,
     CMD_CATALOG = 1 << 11,
     CMD_SASREC = 1 << 12,
-    CMD_SERVE = 1 << 13
+    CMD_SERVE = 1 << 13,
+    CMD_REPORT = 1 << 14
 };
 
 typedef struct Options Options;
@@ -31,13 +32,13 @@ typedef struct Options Options;
 typedef struct Command {
     const char *name, *summary;
     int bit;                                // one of CMD_*
-    const char *operand;                    // what may stand without an option name, or NULL
+    const char *operand;                    // what may stand without an option name ("RUN...": once or more), or NULL
     int (*run)(const Options *o, Err *err); // cmd_NAME
 } Command;
 
 enum { OPTIONS_MAX = 160 };
 
-typedef struct TextList { // of an option that may be given several times
+typedef struct TextList { // of an option or operand that may be given several times
     const char **text;    // (n)
     int n;
 } TextList;
@@ -47,6 +48,7 @@ typedef struct TextList { // of an option that may be given several times
 struct Options {
     const Command *command;
     const char *operand; // e.g. inspect PATH; or NULL
+    TextList operands;   // all of them
 
     // files
     const char *model, *data, *out, *config;

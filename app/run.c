@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,6 +115,17 @@ void run_event(Run *r, const json_t *event) {
     free(line);
     curves_add(&r->curves, all);
     json_decref(all);
+}
+
+static double seconds_of(struct timeval t) {
+    return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
+}
+
+void run_cost(json_t *report) {
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    json_object_set_new(report, "cpu_seconds", json_real(seconds_of(use.ru_utime) + seconds_of(use.ru_stime)));
+    json_object_set_new(report, "peak_bytes", json_integer((json_int_t)use.ru_maxrss * 1024));
 }
 
 void run_metric(Run *r, const char *name, json_t *value) {

@@ -136,5 +136,6 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "kept_step", json_integer(r->best_step));
     run_metric(&t->run, "refused_updates", json_integer(r->refused));
     run_metric(&t->run, "interrupted", json_boolean(r->interrupted));
+    run_cost(t->run.metrics);
     return run_finish(&t->run, err);
 }

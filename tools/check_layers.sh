@@ -12,8 +12,9 @@ declare -A may=(
     [model]="base ops io model"
     [train]="base ops data model train"
     [rec]="base text data model rec"
+    [report]="base data rec report"
     [serve]="base text data model rec serve"
-    [app]="base io text data model train rec serve app"
+    [app]="base io text data model train rec report serve app"
 )
 
 bad=0

@@ -70,3 +70,119 @@ evaluate() { # MODEL DIR OPTION...
     refuses 2 '*--save keeps the results too*' evaluate popularity "$TMP/kept" --results "$TMP/results"
     [ ! -e "$TMP/kept" ]
 }
+
+report() { # OUT RUN...
+    "$LATENTR3" report --out "$1" "${@:2}"
+}
+
+# values FILE XPATH: the exact values of the numbers there.
+values() {
+    xmllint --xpath "$2//data/@value" "$1" | sed -E 's/.*value="([^"]*)".*/\1/'
+}
+
+# same_numbers FILE FILE: numbers, a line each, to the digits that JSON and the page keep.
+same_numbers() {
+    [ -s "$1" ]
+    diff <(jq -n '[inputs] | map(. * 1e8 | round) | .[]' "$1") <(jq -n '[inputs] | map(. * 1e8 | round) | .[]' "$2")
+}
+
+@test "report: a page by itself whose numbers are those of eval and eval --against" {
+    cp -r "$WORLD/sft" "$TMP/sft"
+    evaluate "$TMP/sft" "$TMP/sft" >"$TMP/sft.json"
+    evaluate item-knn "$TMP/knn" --against "$TMP/sft/results-test.jsonl" >"$TMP/knn.json"
+    exits 0 report "$TMP/page" "$TMP/sft" "$TMP/knn/"
+    [ -z "$output" ]
+    xmllint --noout "$TMP/page"
+    # Nothing runs, nothing comes from elsewhere.
+    ! grep -qiE '<script|src=|href=|url\(|@import|https?:' "$TMP/page"
+    names='["HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"]'
+    for run in sft knn; do
+        for by in title item; do
+            table=$([ $by = title ] && echo 1 || echo 2)
+            values "$TMP/page" "(//section[h2='Metrics']//table)[$table]//tr[th='$run']" >"$TMP/shown"
+            jq ".$by as \$m | $names[] | \$m[.], \$m.interval[.][]" "$TMP/$run.json" >"$TMP/expected"
+            same_numbers "$TMP/shown" "$TMP/expected"
+        done
+    done
+    values "$TMP/page" "//section[h2='Gains']" >"$TMP/shown"
+    jq '.title as $t | .against as $a | ("HR@5", "HR@10", "NDCG@5", "NDCG@10") | $a[.].other, $t[.], $a[.].gain, $a[.].interval[]' \
+        "$TMP/knn.json" >"$TMP/expected"
+    same_numbers "$TMP/shown" "$TMP/expected"
+    values "$TMP/page" "//section[starts-with(h2, 'Popular')]//tr[th='unpopular']" >"$TMP/shown"
+    jq -s '.[0].unpopular.items, .[0].unpopular.rows, (.[].unpopular | .["HR@10", "NDCG@10"])' "$TMP/sft.json" "$TMP/knn.json" >"$TMP/expected"
+    same_numbers "$TMP/shown" "$TMP/expected"
+    values "$TMP/page" "//tr[th='steps']" | grep -qx 6
+    [ "$(xmllint --xpath 'count(//figure)' "$TMP/page")" -ge 8 ]
+    [ "$(xmllint --xpath 'count(//article)' "$TMP/page")" -eq 12 ]
+    report "$TMP/again" "$TMP/sft" "$TMP/knn/"
+    cmp "$TMP/page" "$TMP/again"
+}
+
+@test "report: a training alone, an evaluation alone, an interrupted log" {
+    cp -r "$WORLD/sft" "$TMP/cut"
+    printf '{"event":"step","step":7,"lo' >>"$TMP/cut/log.jsonl"
+    report "$TMP/page" "$TMP/cut"
+    [ "$(xmllint --xpath "count(//section[h2='Metrics'])" "$TMP/page")" -eq 0 ]
+    evaluate popularity "$TMP/popular" --split valid >"$TMP/json"
+    report "$TMP/page" "$TMP/popular" --split valid
+    [ "$(xmllint --xpath "count(//section[h2='Training'])" "$TMP/page")" -eq 0 ]
+    [ "$(xmllint --xpath "count(//section[h2='Metrics'])" "$TMP/page")" -eq 1 ]
+    refuses 3 "*neither a training run*nor an evaluation (eval-test.json*" report "$TMP/page" "$TMP/popular"
+}
+
+@test "report: titles and names with markup in them are text" {
+    mkdir "$TMP/data"
+    for file in train.csv valid.csv test.csv info.txt; do
+        sed 's/Luvi /<script>\&amp;<!--/g' "$WORLD/world/data/$file" >"$TMP/data/$file"
+    done
+    evil="$TMP/a<b>\"&'\$(id)"
+    "$LATENTR3" eval --model popularity --data "$TMP/data" --max-rows 20 --save "$evil" --json >"$TMP/json" || cat "$TMP/json"
+    report "$TMP/page" "$evil"
+    xmllint --noout "$TMP/page"
+    ! grep -qi '<script' "$TMP/page"
+    [ "$(xmllint --xpath 'string(//h1)' "$TMP/page")" = "$(basename "$evil")" ]
+    jq -r '[.samples[].history[]] | unique | map(select(contains("<script>"))) | .[0]' "$evil/eval-test.json" >"$TMP/title"
+    grep -q '<script>&amp;<!--' "$TMP/title"
+    [ "$(xmllint --xpath "count(//article//li[text() = '$(cat "$TMP/title")'])" "$TMP/page")" -gt 0 ]
+}
+
+@test "report: folders that are none, damaged files, other rows: one line, no page" {
+    evaluate popularity "$TMP/good" >"$TMP/json"
+    refuse() { # PATTERN CODE: $TMP/bad is refused
+        refuses "$2" "$1" report "$TMP/page" "$TMP/bad"
+        [ ! -e "$TMP/page" ]
+        rm -rf "$TMP/bad"
+    }
+    refuse '*no such folder*' 4
+    mkdir "$TMP/bad"
+    refuse '*neither a training run*' 3
+    for text in '' '{' '[]' '{"rows": 40}' '{"rows": 1e99, "list": 10, "title": {}, "results_hash": ""}' "$(printf '[%.0s' $(seq 100))"; do
+        cp -r "$TMP/good" "$TMP/bad"
+        printf '%s' "$text" >"$TMP/bad/eval-test.json"
+        refuse '*eval-test.json*' 3
+        mkdir "$TMP/bad"
+        printf '%s' "$text" >"$TMP/bad/metrics.json"
+        [ "${text:0:3}" = '{"r' ] && rm -r "$TMP/bad" || refuse '*metrics.json*' 3
+    done
+    cp -r "$TMP/good" "$TMP/bad"
+    sed -i '$d' "$TMP/bad/results-test.jsonl"
+    refuse '*results-test.jsonl: not of the evaluation beside it*' 3
+    cp -r "$TMP/good" "$TMP/bad"
+    rm "$TMP/bad/results-test.jsonl"
+    refuse '*results-test.jsonl*' 4
+    cp -r "$WORLD/sft" "$TMP/bad"
+    sed -i '2s/.*/[1]/' "$TMP/bad/log.jsonl"
+    refuse '*log.jsonl: line 2: an object is expected*' 3
+    cp -r "$WORLD/sft" "$TMP/bad"
+    sed -i 's/"loss":[-0-9.e]*/"loss":1e308/; s/"step":[0-9]*/"step":-1e308/' "$TMP/bad/log.jsonl"
+    exits 0 report "$TMP/page" "$TMP/bad"
+    rm -r "$TMP/bad" "$TMP/page"
+    mkdir "$TMP/bad"
+    mkfifo "$TMP/bad/metrics.json"
+    refuse '*not a regular file*' 4
+    "$LATENTR3" eval --model popularity --data "$WORLD/world/data" --max-rows 20 --save "$TMP/bad" --json >"$TMP/json"
+    refuses 3 '*bad has 20 rows, good 40*' report "$TMP/page" "$TMP/good" "$TMP/bad"
+    refuses 2 '*a RUN is missing*' report "$TMP/page"
+    refuses 2 '*at most 8 runs*' report "$TMP/page" 1 2 3 4 5 6 7 8 9
+    [ ! -e "$TMP/page" ]
+}

@@ -1,0 +1,219 @@
+// The report's numbers: metrics with intervals, what a run gains over the first, and the rows by how popular their target is.
+#include "base/arena.h"
+#include "rec/baseline.h"
+#include "rec/metrics.h"
+#include "report/page_parts.h"
+#include "report/plot.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const all_names[] = {"HR@1", "HR@5", "HR@10", "HR@20", "NDCG@5", "NDCG@10", "NDCG@20", "MRR"};
+enum { NAMES = sizeof all_names / sizeof *all_names };
+
+// Those that a run has.
+static int names_of(const Page *p, const char *name[NAMES]) {
+    int n = 0;
+    for (int j = 0; j < NAMES; j++) {
+        int any = 0;
+        for (int i = 0; i < p->runs; i++)
+            any |= isfinite(page_value(json_object_get(p->run[i].evaluation, "title"), all_names[j]).value);
+        if (any) name[n++] = all_names[j];
+    }
+    return n;
+}
+
+// ---- metrics -------------------------------------------------------------------------------------------------------------
+
+static void metrics_cells(Page *p, const json_t *metrics, const char *const *name, int n) {
+    for (int j = 0; j < n; j++) page_value_cell(p, page_value(metrics, name[j]), 0);
+    str_puts(p->out, "</tr>\n");
+}
+
+static void baseline_rows(Page *p, const char *const *name, int n) {
+    static const char *const row[][2] = {
+        {"popularity", "popularity"}, {"item_knn", "item-kNN"}, {"repeat_last", "repeat last"}, {"random", "random"}};
+    const Record *r = page_first(p, "baselines");
+    for (size_t k = 0; r && k < sizeof row / sizeof *row; k++) {
+        const json_t *one = json_object_get(json_object_get(r->evaluation, "baselines"), row[k][0]);
+        if (!one) continue;
+        str_printf(p->out, "<tr class=\"other\"><th scope=\"row\">%s</th>", row[k][1]);
+        metrics_cells(p, one, name, n);
+    }
+}
+
+static void metrics_table(Page *p, const char *by, const char *const *name, int n, int baselines) {
+    const char *head[NAMES + 1] = {strcmp(by, "item") ? "by title" : "by item"};
+    memcpy(head + 1, name, (size_t)n * sizeof *name);
+    page_table(p, head, n + 1, 1);
+    for (int i = 0; i < p->runs; i++) {
+        const json_t *metrics = json_object_get(p->run[i].evaluation, by);
+        if (!metrics) continue;
+        str_puts(p->out, "<tr>");
+        page_name_cell(p, i);
+        metrics_cells(p, metrics, name, n);
+    }
+    if (baselines) baseline_rows(p, name, n);
+    page_table_end(p);
+}
+
+static void metrics_plot(Page *p, const char *const *name, int n) {
+    PlotBar *bar = mem_alloc((size_t)n * (size_t)p->runs + 1, sizeof *bar);
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < p->runs; i++) {
+            const PageValue v = page_value(json_object_get(p->run[i].evaluation, "title"), name[j]);
+            bar[j * p->runs + i] = (PlotBar){v.value, v.low, v.high};
+        }
+    str_puts(p->out, "<div class=\"plots\">\n");
+    plot_bars(p->out, "by title, with 95 % intervals", name, n, bar, p->runs);
+    str_puts(p->out, "</div>\n");
+    free(bar);
+}
+
+void page_metrics(Page *p) {
+    const char *name[NAMES];
+    const int n = names_of(p, name);
+    const Record *r = page_first(p, NULL);
+    char note[320];
+    if (!r) return;
+    const char *protocol = record_text(r->evaluation, "protocol", NULL);
+    snprintf(note, sizeof note,
+             "%d %s rows of %.0f users, %s. By title: any item with the target's title is a hit; by item: the id itself. 95 %% "
+             "intervals by bootstrap over users. The baselines in grey are counted from the train rows.",
+             r->n, p->split, record_number(r->evaluation, "users", NULL),
+             protocol && !strcmp(protocol, "full") ? "ranked among all items" : "ranked among drawn candidates");
+    page_section(p, "Metrics", note);
+    metrics_table(p, "title", name, n, 1);
+    metrics_plot(p, name, n);
+    metrics_table(p, "item", name, n, 0);
+    page_section_end(p);
+}
+
+// ---- gains ---------------------------------------------------------------------------------------------------------------
+
+static const Metric *metric_of(const Metrics *m, const char *name) {
+    const int ndcg = !strncmp(name, "NDCG@", 5), k = atoi(strchr(name, '@') + 1);
+    for (int j = 0; j < METRIC_KS; j++)
+        if (metric_k[j] == k) return k > m->list ? NULL : ndcg ? &m->ndcg[j] : &m->hit[j];
+    return NULL;
+}
+
+static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first) {
+    static const char *const name[] = {"HR@5", "HR@10", "NDCG@5", "NDCG@10"};
+    for (size_t j = 0; j < sizeof name / sizeof *name; j++) {
+        const Metric *x = metric_of(gain, name[j]), *other = metric_of(first, name[j]);
+        if (!x || !other) continue;
+        str_puts(p->out, "<tr>");
+        page_name_cell(p, i);
+        page_text_cell(p, name[j]);
+        page_number_cell(p, other->value, 4);
+        page_number_cell(p, other->value + x->value, 4);
+        page_value_cell(p, (PageValue){x->value, x->low, x->high}, 1);
+        if (other->value > 0)
+            str_printf(p->out, "<td class=\"n\">%+.1f %%</td></tr>\n", 100 * x->value / other->value);
+        else
+            str_puts(p->out, "<td class=\"n\">\xe2\x80\x93</td></tr>\n");
+    }
+}
+
+int page_gains(Page *p, Err *err) {
+    static const char *const head[] = {"run", "metric", "first", "this", "gain", "relative"};
+    const Record *first = page_first(p, NULL);
+    int others = 0;
+    for (int i = 0; i < p->runs; i++) others += p->run[i].n && &p->run[i] != first;
+    if (!others) return 0;
+    Str note = {0};
+    str_puts(&note, "Over ");
+    html_text(&note, page_name(p, (int)(first - p->run)));
+    str_puts(&note, ", by title: paired bootstrap over users (both see the same draws), 95 % intervals.");
+    page_section(p, "Gains", note.data);
+    str_free(&note);
+    page_table(p, head, sizeof head / sizeof *head, 2);
+    int *user = mem_alloc((size_t)first->n, sizeof *user);
+    baseline_number_users(&(Rows){.n = first->n, .row = first->row}, user);
+    int status = 0;
+    for (int i = 0; i < p->runs && status == 0; i++) {
+        const Record *r = &p->run[i];
+        const int list = r->list < first->list ? r->list : first->list;
+        Metrics gain, of_first;
+        if (!r->n || r == first) continue;
+        status = record_same_rows(first, r, err);
+        if (status) break;
+        metrics_from_ranks(&of_first, first->rank, user, first->n, list, 0, p->seed);
+        metrics_of_gain(&gain, r->rank, first->rank, user, first->n, list, p->resamples, p->seed);
+        gain_rows(p, i, &gain, &of_first);
+    }
+    free(user);
+    page_table_end(p);
+    page_section_end(p);
+    return status;
+}
+
+// ---- slices --------------------------------------------------------------------------------------------------------------
+
+typedef struct SliceRow {
+    const char *label, *member; // of the evaluation; NULL: an entry of its buckets
+    int bucket;
+} SliceRow;
+
+static const SliceRow slices[] = {{"popular", "popular", 0}, {"unpopular", "unpopular", 0}, {"warm", "warm", 0},
+                                  {"cold", "cold", 0},       {"1st fifth", NULL, 0},        {"2nd fifth", NULL, 1},
+                                  {"3rd fifth", NULL, 2},    {"4th fifth", NULL, 3},        {"last fifth", NULL, 4}};
+enum { SLICE_ROWS = sizeof slices / sizeof *slices };
+
+static const json_t *slice_of(const Record *r, const SliceRow *s) {
+    return s->member ? json_object_get(r->evaluation, s->member)
+                     : json_array_get(json_object_get(r->evaluation, "buckets"), (size_t)s->bucket);
+}
+
+static void slice_row(Page *p, const SliceRow *s, const char *const *name, int n) {
+    const json_t *about = slice_of(page_first(p, "buckets"), s);
+    str_printf(p->out, "<tr><th scope=\"row\">%s</th>", s->label);
+    page_number_cell(p, record_number(about, "items", NULL), 0);
+    page_number_cell(p, record_number(about, "rows", NULL), 0);
+    for (int i = 0; i < p->runs; i++)
+        for (int j = 0; j < n && p->run[i].evaluation; j++)
+            page_number_cell(p, record_number(slice_of(&p->run[i], s), name[j], NULL), 4);
+    str_puts(p->out, "</tr>\n");
+}
+
+static void slice_plot(Page *p, const char *name) {
+    const char *label[SLICE_ROWS];
+    PlotBar bar[SLICE_ROWS * PAGE_RUNS];
+    int groups = 0;
+    char caption[64];
+    for (int s = 4; s < SLICE_ROWS; s++, groups++) {
+        label[groups] = slices[s].label;
+        for (int i = 0; i < p->runs; i++)
+            bar[groups * p->runs + i] = (PlotBar){record_number(slice_of(&p->run[i], &slices[s]), name, NULL), NAN, NAN};
+    }
+    snprintf(caption, sizeof caption, "%s by popularity of the target", name);
+    plot_bars(p->out, caption, label, groups, bar, p->runs);
+}
+
+void page_slices(Page *p) {
+    static const char *const name[] = {"HR@10", "NDCG@10"};
+    const char *head[3 + 2 * PAGE_RUNS] = {"target", "items", "rows"};
+    Str text[2 * PAGE_RUNS] = {{0}};
+    int heads = 3;
+    if (!page_first(p, "buckets")) return;
+    for (int i = 0; i < p->runs; i++)
+        for (int j = 0; j < 2 && p->run[i].evaluation; j++, heads++) {
+            html_text(&text[heads - 3], page_name(p, i));
+            str_printf(&text[heads - 3], "<br/>%s", name[j]);
+            head[heads] = text[heads - 3].data;
+        }
+    page_section(p, "Popular and unpopular, warm and cold",
+                 "Fifths hold a fifth of the interactions of the train rows each, the most popular items first. Popular: the "
+                 "fifth of the items with the most interactions. Cold: targets that are not in the train rows. By title.");
+    page_table(p, head, heads, 1);
+    for (int s = 0; s < SLICE_ROWS; s++) slice_row(p, &slices[s], name, 2);
+    page_table_end(p);
+    str_puts(p->out, "<div class=\"plots\">\n");
+    for (int j = 0; j < 2; j++) slice_plot(p, name[j]);
+    str_puts(p->out, "</div>\n");
+    page_section_end(p);
+    for (int i = 0; i < 2 * PAGE_RUNS; i++) str_free(&text[i]);
+}

@@ -1,0 +1,125 @@
+// What the report shows of thoughts and recommendations: the thought test, attention over the history, samples.
+#include "report/page_parts.h"
+#include "report/plot.h"
+
+#include <math.h>
+#include <stdio.h>
+
+// ---- the thought test ----------------------------------------------------------------------------------------------------
+
+static PageValue gain_of(const json_t *thought, const char *name) {
+    const json_t *one = json_object_get(json_object_get(thought, "against_own"), name),
+                 *pair = json_object_get(one, "interval");
+    return (PageValue){record_number(one, "gain", NULL), json_number_value(json_array_get(pair, 0)),
+                       json_number_value(json_array_get(pair, 1))};
+}
+
+void page_thought_test(Page *p) {
+    static const char *const head[] = {"run", "thought", "loss", "less own", "HR@10", "less own"};
+    static const char *const source[][2] = {
+        {"own", "own"}, {"other", "another row's"}, {"zero", "zero"}, {"noise", "own and noise"}};
+    if (!page_first(p, "thought_test")) return;
+    page_section(p, "Does the thought think?",
+                 "The same rows with other thoughts fed in. Where another row's thought is as good as the own, it carries "
+                 "nothing of the user.");
+    page_table(p, head, sizeof head / sizeof *head, 2);
+    for (int i = 0; i < p->runs; i++)
+        for (size_t s = 0; s < sizeof source / sizeof *source; s++) {
+            const json_t *t = json_object_get(json_object_get(p->run[i].evaluation, "thought_test"), source[s][0]);
+            if (!t) continue;
+            str_puts(p->out, "<tr>");
+            page_name_cell(p, i);
+            page_text_cell(p, source[s][1]);
+            page_value_cell(p, page_value(t, "loss"), 0);
+            page_value_cell(p, s ? gain_of(t, "loss") : (PageValue){NAN, NAN, NAN}, 1);
+            page_value_cell(p, page_value(t, "HR@10"), 0);
+            page_value_cell(p, s ? gain_of(t, "HR@10") : (PageValue){NAN, NAN, NAN}, 1);
+            str_puts(p->out, "</tr>\n");
+        }
+    page_table_end(p);
+    page_section_end(p);
+}
+
+// ---- attention -----------------------------------------------------------------------------------------------------------
+
+void page_attention(Page *p) {
+    enum { POSITIONS = 10 };
+    static const char *const label[POSITIONS + 1] = {"last", "2", "3", "4", "5", "6", "7", "8", "9", "10", "rest"};
+    PlotBar bar[(POSITIONS + 1) * PAGE_RUNS];
+    const Record *first = page_first(p, "attention");
+    char note[256];
+    if (!first) return;
+    for (int g = 0; g <= POSITIONS; g++)
+        for (int i = 0; i < p->runs; i++) {
+            const json_t *a = json_object_get(p->run[i].evaluation, "attention"),
+                         *at = json_array_get(json_object_get(a, "positions"), (size_t)g);
+            const double share = g == POSITIONS ? record_number(a, "rest", NULL) : record_number(at, "weight", NULL);
+            bar[g * p->runs + i] = (PlotBar){share >= 0 && share <= 1 ? share : NAN, NAN, NAN};
+        }
+    snprintf(
+        note, sizeof note,
+        "Share of LatentRATT's attention that lies on each title of the history, from the last one back, and on the rest of "
+        "the prompt: the mean of %.0f rows.",
+        record_number(first->evaluation, "attention", "rows", NULL));
+    page_section(p, "What the thought attends to", note);
+    str_puts(p->out, "<div class=\"plots\">\n");
+    plot_bars(p->out, "attention by position in the history", label, POSITIONS + 1, bar, p->runs);
+    str_puts(p->out, "</div>\n");
+    page_section_end(p);
+}
+
+// ---- samples -------------------------------------------------------------------------------------------------------------
+
+static void history(Page *p, const json_t *sample) {
+    const json_t *titles = json_object_get(sample, "history"), *weights = json_object_get(sample, "weights");
+    str_puts(p->out, "<div><h3>history, oldest first</h3>\n<ol>\n");
+    for (size_t i = 0; i < json_array_size(titles) && i < 100; i++) {
+        const json_t *title = json_array_get(titles, i), *weight = json_array_get(weights, i);
+        str_puts(p->out, "<li>");
+        html_text(p->out, json_is_string(title) ? json_string_value(title) : "?");
+        if (json_is_number(weight))
+            str_printf(p->out, " <span class=\"weight\">%.0f %%</span>", 100 * json_number_value(weight));
+        str_puts(p->out, "</li>\n");
+    }
+    str_puts(p->out, "</ol></div>\n");
+}
+
+static void list_of(Page *p, int run, int row) {
+    const json_t *items = json_object_get(json_array_get(p->run[run].results, (size_t)row), "items");
+    if (!items) return;
+    str_puts(p->out, "<div><h3>");
+    html_text(p->out, page_name(p, run));
+    str_puts(p->out, "</h3>\n<ol>\n");
+    for (size_t i = 0; i < json_array_size(items) && i < 10; i++) {
+        const char *title = record_text(json_array_get(items, i), "title", NULL);
+        str_printf(p->out, "<li%s>", p->run[run].rank[row] == (int)i + 1 ? " class=\"hit\"" : "");
+        html_text(p->out, title ? title : "?");
+        str_puts(p->out, "</li>\n");
+    }
+    str_puts(p->out, "</ol></div>\n");
+}
+
+static void sample_of(Page *p, const Record *from, const json_t *sample) {
+    const double row = record_number(sample, "row", NULL);
+    if (!(row >= 0 && row < from->n)) return;
+    const Row *about = &from->row[(int)row];
+    str_printf(p->out, "<article><p>Row %d, user ", (int)row);
+    html_text(p->out, about->user);
+    str_puts(p->out, ", took: <strong>");
+    html_text(p->out, about->target_title);
+    str_puts(p->out, "</strong></p>\n<div class=\"lists\">\n");
+    history(p, sample);
+    for (int i = 0; i < p->runs; i++)
+        if (p->run[i].n == from->n) list_of(p, i, (int)row);
+    str_puts(p->out, "</div></article>\n");
+}
+
+void page_samples(Page *p) {
+    const Record *r = page_first(p, "samples");
+    if (!r) return;
+    page_section(p, "Some recommendations",
+                 "Rows spread evenly over the split, not chosen. Bold: the target. Percentages: the thought's attention.");
+    const json_t *samples = json_object_get(r->evaluation, "samples");
+    for (size_t i = 0; i < json_array_size(samples) && i < RECORD_SAMPLES; i++) sample_of(p, r, json_array_get(samples, i));
+    page_section_end(p);
+}

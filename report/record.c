@@ -1,0 +1,223 @@
+#include "report/record.h"
+#include "base/arena.h"
+#include "base/file.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { JSON_BYTES = 16 << 20, LOG_BYTES = 128 << 20, RESULTS_BYTES = 1 << 30, LIST_LIMIT = 1000 };
+
+// ---- values ------------------------------------------------------------------------------------------------------------
+
+static const json_t *walk(const json_t *value, const char *name, va_list names) {
+    for (; name && value; name = va_arg(names, const char *)) value = json_object_get(value, name);
+    return value;
+}
+
+double record_number(const json_t *value, ...) {
+    va_list names;
+    va_start(names, value);
+    const json_t *at = walk(value, va_arg(names, const char *), names);
+    va_end(names);
+    return json_is_number(at) ? json_number_value(at) : NAN;
+}
+
+const char *record_text(const json_t *value, ...) {
+    va_list names;
+    va_start(names, value);
+    const json_t *at = walk(value, va_arg(names, const char *), names);
+    va_end(names);
+    return json_string_value(at);
+}
+
+// Beyond this a chart shows nothing, and differences would no longer be numbers.
+static int drawable(double x) {
+    return isfinite(x) && fabs(x) < 1e30;
+}
+
+int record_curve(const Record *r, const char *event, const char *name, double **x, double **y) {
+    const size_t lines = json_array_size(r->log);
+    int n = 0;
+    *x = *y = NULL;
+    if (!lines) return 0;
+    *x = mem_alloc(lines, sizeof **x), *y = mem_alloc(lines, sizeof **y);
+    for (size_t i = 0; i < lines; i++) {
+        const json_t *line = json_array_get(r->log, i);
+        const char *is = record_text(line, "event", NULL);
+        const double step = record_number(line, "step", NULL), value = record_number(line, name, NULL);
+        if (!is || strcmp(is, event) || !drawable(step) || !drawable(value)) continue;
+        if (n && step < (*x)[n - 1]) n = 0; // a log that began anew
+        (*x)[n] = step;
+        (*y)[n++] = fabs(value) < 1e-30 ? 0 : value;
+    }
+    if (n == 0) {
+        free(*x), free(*y);
+        *x = *y = NULL;
+    }
+    return n;
+}
+
+// ---- files -------------------------------------------------------------------------------------------------------------
+
+static char *path_of(const Record *r, const char *what, const char *split, const char *ending) {
+    char name[64];
+    snprintf(name, sizeof name, "%s%s%s%s", what, split ? "-" : "", split ? split : "", ending);
+    return file_join(r->folder, name);
+}
+
+// An object from a file; 0 and NULL where there is no file.
+static int read_object(json_t **object, const char *path, Err *err) {
+    *object = NULL;
+    if (!file_exists(path)) return 0;
+    *object = json_read(path, JSON_BYTES, err);
+    if (!*object) return -1;
+    return json_is_object(*object) ? 0 : err_set(err, ERR_DATA, "%s: an object is expected", path);
+}
+
+// The objects of a file of lines. take(context, line, number): line is borrowed; -1 with err where it is not as it should be.
+// A last line without its end is one that a stopped program left: passed over where `torn`.
+static int read_lines(const char *path, size_t limit, int torn, int (*take)(void *, json_t *, int, Err *), void *context,
+                      Err *err) {
+    MapFile f;
+    int number = 0, status = mapfile_open(&f, path, limit, err);
+    if (status) return -1;
+    for (size_t at = 0; at < f.bytes && status == 0; number++) {
+        const char *end = memchr(f.data + at, '\n', f.bytes - at);
+        const size_t len = end ? (size_t)(end - f.data) - at : f.bytes - at;
+        if (!end && torn) break;
+        json_t *line = json_parse(f.data + at, len, path, err);
+        if (line && !json_is_object(line))
+            status = err_set(err, ERR_DATA, "%s: line %d: an object is expected", path, number + 1);
+        else if (line)
+            status = take(context, line, number, err);
+        else
+            status = err_prefix(err, "line %d", number + 1);
+        json_decref(line);
+        at += len + 1;
+    }
+    mapfile_close(&f);
+    return status;
+}
+
+static int take_event(void *context, json_t *line, int number, Err *err) {
+    Record *r = context;
+    (void)number, (void)err;
+    json_array_append(r->log, line);
+    return 0;
+}
+
+static int open_training(Record *r, Err *err) {
+    char *metrics = path_of(r, "metrics", NULL, ".json"), *log = path_of(r, "log", NULL, ".jsonl");
+    int status = read_object(&r->metrics, metrics, err);
+    if (status == 0 && r->metrics && file_exists(log)) {
+        r->log = json_array();
+        status = read_lines(log, LOG_BYTES, 1, take_event, r, err);
+    }
+    free(metrics), free(log);
+    return status;
+}
+
+// ---- the evaluation ------------------------------------------------------------------------------------------------------
+
+static int is_sample(const Record *r, int number) {
+    const json_t *samples = json_object_get(r->evaluation, "samples");
+    for (size_t i = 0; i < json_array_size(samples) && i < RECORD_SAMPLES; i++)
+        if (record_number(json_array_get(samples, i), "row", NULL) == number) return 1;
+    return 0;
+}
+
+static int take_result(void *context, json_t *line, int number, Err *err) {
+    Record *r = context;
+    const char *user = record_text(line, "user", NULL), *target = record_text(line, "target", NULL),
+               *id = record_text(line, "target_id", NULL);
+    const json_t *rank = json_object_get(line, "rank");
+    const json_int_t at = json_integer_value(rank);
+    if (number >= r->n)
+        return err_set(err, ERR_DATA, "%s: results-*.jsonl: more than the %d rows of the evaluation", r->folder, r->n);
+    if (!user || !target || !id || !(json_is_null(rank) || (json_is_integer(rank) && at >= 1 && at <= r->list)))
+        return err_set(err, ERR_DATA, "%s: results-*.jsonl: line %d is no result of a row", r->folder, number + 1);
+    r->rank[number] = (int)at;
+    r->row[number] = (Row){.user = user, .target_title = target, .target_id = id};
+    if (!is_sample(r, number)) json_object_del(line, "items");
+    json_array_append(r->results, line);
+    return 0;
+}
+
+// What everything below relies on.
+static int check_evaluation(Record *r, const char *path, Err *err) {
+    const double rows = record_number(r->evaluation, "rows", NULL), list = record_number(r->evaluation, "list", NULL);
+    if (!(rows >= 1 && rows <= INT_MAX) || !(list >= 1 && list <= LIST_LIMIT) ||
+        !json_is_object(json_object_get(r->evaluation, "title")) || !record_text(r->evaluation, "results_hash", NULL))
+        return err_set(err, ERR_DATA, "%s: not what eval --save writes", path);
+    r->n = (int)rows, r->list = (int)list;
+    return 0;
+}
+
+static int open_results(Record *r, const char *path, Err *err) {
+    char hash[33];
+    if (file_hash(hash, path, err)) return -1;
+    if (strcmp(hash, record_text(r->evaluation, "results_hash", NULL)))
+        return err_set(err, ERR_DATA, "%s: not of the evaluation beside it; eval --save makes both anew", path);
+    r->results = json_array();
+    // Every row of the file has a line of some bytes: no more memory than the file is large.
+    MapFile f;
+    if (mapfile_open(&f, path, RESULTS_BYTES, err)) return -1;
+    const size_t bytes = f.bytes;
+    mapfile_close(&f);
+    if ((size_t)r->n > bytes) return err_set(err, ERR_DATA, "%s: fewer than %d rows", path, r->n);
+    r->row = mem_zalloc((size_t)r->n, sizeof *r->row);
+    r->rank = mem_zalloc((size_t)r->n, sizeof *r->rank);
+    if (read_lines(path, RESULTS_BYTES, 0, take_result, r, err)) return -1;
+    const int have = (int)json_array_size(r->results);
+    return have == r->n ? 0 : err_set(err, ERR_DATA, "%s: %d rows, its evaluation has %d", path, have, r->n);
+}
+
+static int open_evaluation(Record *r, const char *split, Err *err) {
+    char *path = path_of(r, "eval", split, ".json"), *results = path_of(r, "results", split, ".jsonl");
+    int status = read_object(&r->evaluation, path, err);
+    if (status == 0 && r->evaluation) status = check_evaluation(r, path, err) || open_results(r, results, err);
+    free(path), free(results);
+    return status ? -1 : 0;
+}
+
+// ---- together ------------------------------------------------------------------------------------------------------------
+
+static char *without_slashes(const char *folder) {
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/') n--;
+    return mem_strndup(folder, n);
+}
+
+int record_open(Record *r, const char *folder, const char *split, Err *err) {
+    *r = (Record){.folder = without_slashes(folder)};
+    const char *slash = strrchr(r->folder, '/');
+    r->name = slash && slash[1] ? slash + 1 : r->folder;
+    int status = file_is_folder(folder) ? 0 : err_set(err, ERR_IO, "%s: there is no such folder", folder);
+    if (status == 0) status = open_training(r, err);
+    if (status == 0) status = open_evaluation(r, split, err);
+    if (status == 0 && !r->metrics && !r->evaluation)
+        status =
+            err_set(err, ERR_DATA, "%s: neither a training run (metrics.json) nor an evaluation (eval-%s.json of eval --save)",
+                    folder, split);
+    if (status) record_close(r);
+    return status;
+}
+
+void record_close(Record *r) {
+    json_decref(r->metrics), json_decref(r->log), json_decref(r->evaluation), json_decref(r->results);
+    free(r->row), free(r->rank), free(r->folder);
+    *r = (Record){0};
+}
+
+int record_same_rows(const Record *a, const Record *b, Err *err) {
+    if (a->n != b->n) return err_set(err, ERR_DATA, "%s has %d rows, %s %d", b->name, b->n, a->name, a->n);
+    for (int i = 0; i < a->n; i++)
+        if (strcmp(a->row[i].user, b->row[i].user) || strcmp(a->row[i].target_title, b->row[i].target_title) ||
+            strcmp(a->row[i].target_id, b->row[i].target_id))
+            return err_set(err, ERR_DATA, "row %d of %s is not that of %s", i, b->name, a->name);
+    return 0;
+}

@@ -1,0 +1,39 @@
+// What a folder tells of a run: metrics.json and log.jsonl of a training, eval-SPLIT.json and results-SPLIT.jsonl of `eval
+// --save`. Any of the two pairs may be missing. The files may come from anywhere: forms and sizes are checked.
+#ifndef REPORT_RECORD_H
+#define REPORT_RECORD_H
+
+#include "base/json.h"
+#include "data/dataset.h"
+
+enum { RECORD_SAMPLES = 12 }; // of "samples", the first ones are read
+
+typedef struct Record {
+    char *folder;
+    const char *name;   // the folder's last part; borrowed from it
+    json_t *metrics;    // or NULL
+    json_t *log;        // array of events, or NULL
+    json_t *evaluation; // or NULL
+    // Of the evaluation's rows; n 0: no evaluation.
+    json_t *results; // array of lines; "items" only of rows that "samples" names
+    int n, list;     // list: items of each list
+    Row *row;        // (n) user and target, borrowed from `results`
+    int *rank;       // (n) by title, 0: a miss
+} Record;
+
+// ERR_DATA, naming file and line, where a file is none of ours; ERR_DATA too where the folder has nothing of a run.
+int record_open(Record *r, const char *folder, const char *split, Err *err);
+void record_close(Record *r); // harmless after a failure
+
+// The number at names[0] / names[1] / ... (NULL ends them) of a value; NAN where there is none.
+double record_number(const json_t *value, ...) __attribute__((sentinel));
+// The same for a text; NULL where there is none. Borrowed.
+const char *record_text(const json_t *value, ...) __attribute__((sentinel));
+
+// The values of one curve, e.g. "step", "loss": x, y (returned number) malloc'd. None: 0, and NULL.
+int record_curve(const Record *r, const char *event, const char *name, double **x, double **y);
+
+// Whether both are evaluations of the same rows. ERR_DATA naming the first row that differs where they are not.
+int record_same_rows(const Record *a, const Record *b, Err *err);
+
+#endif
