@@ -42,8 +42,8 @@ static json_t *sample_of(const Row *row, int number, const float *weight, float 
 }
 
 // A recommender that writes titles behind a thought.
-static Reader *reader_of(Use *u) {
-    return u->model.tokenizer && u->model.llm.config.thoughts > 0 ? &u->recommender.reader : NULL;
+static Reader *reader_of(Use *u, const Options *o) {
+    return u->model.tokenizer && u->model.llm.config.thoughts > 0 ? use_reader(u, o) : NULL;
 }
 
 static int explain_row(Reader *r, const Row *row, int number, float *weight, float *rest, Err *err) {
@@ -58,14 +58,14 @@ static int longest_history(const Rows *rows) {
     return longest;
 }
 
-static int add_samples(json_t *json, Use *u, const Rows *rows, Err *err) {
+static int add_samples(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err) {
     const int n = rows->n < SAMPLES ? rows->n : SAMPLES;
     float rest = 0, *weight = mem_alloc((size_t)longest_history(rows) + 1, sizeof *weight);
     json_t *samples = json_array();
     int found = 0;
     for (int i = 0; i < n && found >= 0; i++) {
         const int number = spread(i, n, rows->n);
-        found = explain_row(reader_of(u), &rows->row[number], number, weight, &rest, err);
+        found = explain_row(reader_of(u, o), &rows->row[number], number, weight, &rest, err);
         if (found >= 0) json_array_append_new(samples, sample_of(&rows->row[number], number, found ? weight : NULL, rest));
     }
     json_object_set_new(json, "samples", samples);
@@ -75,15 +75,15 @@ static int add_samples(json_t *json, Use *u, const Rows *rows, Err *err) {
 
 // ---- attention -----------------------------------------------------------------------------------------------------------
 
-static int add_attention(json_t *json, Use *u, const Rows *rows, Err *err) {
+static int add_attention(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err) {
     const int n = rows->n < ATTENTION_ROWS ? rows->n : ATTENTION_ROWS, longest = longest_history(rows);
     float rest = 0, *weight = mem_alloc((size_t)longest + 1, sizeof *weight);
     double sum[PROMPT_HISTORY] = {0}, rests = 0;
     int count[PROMPT_HISTORY] = {0}, found = 0, all = 0;
-    for (int i = 0; i < n && found >= 0 && reader_of(u); i++) {
+    for (int i = 0; i < n && found >= 0 && reader_of(u, o); i++) {
         const int number = spread(i, n, rows->n);
         const Row *row = &rows->row[number];
-        found = explain_row(reader_of(u), row, number, weight, &rest, err);
+        found = explain_row(reader_of(u, o), row, number, weight, &rest, err);
         if (found != 1) continue;
         all++;
         rests += (double)rest;
@@ -129,8 +129,8 @@ static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
 int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err) {
     char *path = path_of(o, "eval", "json");
     int status = add_origin(json, u, o, err);
-    if (status == 0) status = add_samples(json, u, rows, err);
-    if (status == 0) status = add_attention(json, u, rows, err);
+    if (status == 0) status = add_samples(json, u, o, rows, err);
+    if (status == 0) status = add_attention(json, u, o, rows, err);
     if (status == 0) status = json_save(path, json, err);
     json_decref(json);
     free(path);

@@ -38,7 +38,7 @@ same_run() {
             curves.csv) diff <(cut -d, -f1,2,4 "$1/$file" | grep -v tokens_per_s) <(cut -d, -f1,2,4 "$2/$file" | grep -v tokens_per_s) ;;
             log.jsonl) diff <(jq -c 'del(.seconds, .tokens_per_s)' "$1/$file") <(jq -c 'del(.seconds, .tokens_per_s)' "$2/$file") ;;
             metrics.json)
-                local times='del(.seconds, .tokens_per_s) | .configuration |= del(.out, .resume, .force, .keep, ."save-every", .data)'
+                local times='del(.seconds, .tokens_per_s, .cpu_seconds, .peak_bytes) | .configuration |= del(.out, .resume, .force, .keep, ."save-every", .data)'
                 diff <(jq "$times" "$1/$file") <(jq "$times" "$2/$file")
                 ;;
             *) cmp "$1/$file" "$2/$file" ;;
