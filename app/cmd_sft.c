@@ -1,9 +1,23 @@
 // latentr3 sft: stage 1.
 #include "app/commands.h"
 #include "app/training.h"
+#include "base/log.h"
 #include "train/sft.h"
 
 #include <string.h>
+
+// As many updates as --max-tokens allows, whatever epochs that is; at least one.
+static void bound_tokens(const Training *t, SftOptions *s) {
+    const Options *o = t->o;
+    LoopOptions *loop = &s->loop;
+    const int64_t epoch = sft_epoch_tokens(&t->train, t->model.llm.config.thoughts, o->batch, o->micro_rows, s->groups),
+                  updates = (t->train.n + o->batch - 1) / o->batch;
+    const double fit = (double)o->max_tokens / (double)epoch * (double)updates;
+    const int steps = fit < 1 ? 1 : fit > 1e9 ? 1000000000 : (int)fit;
+    if (loop->max_steps == 0 || steps < loop->max_steps) loop->max_steps = steps;
+    loop->epochs = (int)(loop->max_steps / updates) + 1;
+    log_info("%d updates of about %lld tokens forward and back", loop->max_steps, (long long)(epoch / updates));
+}
 
 static int sft_run(Training *t, Err *err) {
     const Options *o = t->o;
@@ -12,6 +26,7 @@ static int sft_run(Training *t, Err *err) {
     if (training_session(t, slots > valid_slots ? slots : valid_slots, err)) return -1;
     const unsigned network = o->lora_rank > 0 ? TRAIN_LORA : strcmp(o->train, "latent") ? TRAIN_BACKBONE : 0u;
     SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = TRAIN_LATENT | network};
+    if (o->max_tokens) bound_tokens(t, &options);
     LoopReport report;
     if (sft_train(&t->session, &t->train, &t->valid, &options, &report, err)) return -1;
     return training_finish(t, "sft", &report, err);

@@ -134,6 +134,7 @@ static const OptionRow table[] = {
     {"save-every", LEARN, KIND_INT, AT(save_every), "0", "N", 0, 1e9, "a checkpoint every N updates and at the end; 0: only when stopped by a signal"},
     {"keep", LEARN, KIND_INT, AT(keep), "2", "N", 1, 1000, "checkpoints that stay"},
     {"resume", LEARN, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on from the last checkpoint in --out, bit for bit"},
+    {"max-tokens", CMD_SFT, KIND_LONG, AT(max_tokens), "0", "N", 0, 1e15, "as many updates as about N tokens forward and back allow, in place of --epochs; 0: no limit"},
     {"clip", LEARN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
     {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},
     {"valid-rows", CMD_SASREC, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "validation rows that decide which model is kept; 0: all"},

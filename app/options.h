@@ -82,8 +82,9 @@ struct Options {
     int add_thought;              // convert
 
     // training
-    int batch;     // sft: rows an update; rl: prompts an update; eval, recommend, score: users at a time
-    int max_steps; // 0: no limit
+    int batch;          // sft: rows an update; rl: prompts an update; eval, recommend, score: users at a time
+    int max_steps;      // 0: no limit
+    int64_t max_tokens; // sft; 0: no limit
     int epochs, warmup, micro_rows, recompute, lean, patience, valid_rows, no_early_stop;
     double lr, latent_lr, clip; // latent_lr 0: lr
     const char *train;          // sft: "all", "latent"; rl: "latent", "lora", "all"

@@ -87,6 +87,16 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
     return loss;
 }
 
+// The examples index[first..) that one micro-batch holds end before this one.
+static int micro_end(const Examples *e, const uint32_t *index, int first, int n, int thoughts, int micro_rows) {
+    int rows = (int)e->instruction.len, end = first;
+    for (; end < n; end++) {
+        rows += example_rows(&e->example[index[end]], thoughts);
+        if (rows > micro_rows && end > first) break;
+    }
+    return end;
+}
+
 double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
                   int64_t *answer_tokens) {
     const int thoughts = s->llm->config.thoughts;
@@ -94,15 +104,28 @@ double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, i
     double loss = 0;
     for (int i = 0; i < n; i++) tokens += e->example[index[i]].answer_len;
     for (int first = 0, end; first < n; first = end) {
-        int rows = (int)e->instruction.len;
-        for (end = first; end < n; end++) {
-            rows += example_rows(&e->example[index[end]], thoughts);
-            if (rows > micro_rows && end > first) break;
-        }
+        end = micro_end(e, index, first, n, thoughts, micro_rows);
         loss += sft_examples(s, e, index + first, end - first, 1.0 / (double)tokens, train);
     }
     if (answer_tokens) *answer_tokens = tokens;
     return loss;
+}
+
+int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_rows, unsigned groups) {
+    uint32_t *order = mem_alloc((size_t)e->n, sizeof *order);
+    int64_t forward = 0, answers = 0;
+    for (int i = 0; i < e->n; i++) {
+        order[i] = (uint32_t)i;
+        forward += example_rows(&e->example[i], thoughts);
+        answers += e->example[i].answer_len + thoughts - 1;
+    }
+    for (int first = 0; first < e->n;) {
+        const int update_end = e->n - first / batch * batch < batch ? e->n : (first / batch + 1) * batch;
+        first = micro_end(e, order, first, update_end, thoughts, micro_rows);
+        forward += (int64_t)e->instruction.len;
+    }
+    free(order);
+    return forward + (groups == TRAIN_LATENT ? answers : forward);
 }
 
 int sft_slots(const Examples *e, int thoughts, int micro_rows) {

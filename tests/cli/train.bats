@@ -190,6 +190,12 @@ END
     differ "$TMP/one/model.safetensors" "$TMP/two/model.safetensors"
     train sft whole --model "$WORLD/sft" "${quick[@]}" --max-steps 1
     jq -e '.tokens_forward == .tokens_backward' "$TMP/whole/metrics.json"
+    # A budget of tokens, both ways: within an update of it.
+    for which in all latent; do
+        train sft budget --model "$WORLD/sft" "${quick[@]}" --train "$which" --max-tokens 20000 --no-early-stop --force
+        jq -e '(.tokens_forward + .tokens_backward) as $n | $n > 20000 - 1.2 * $n / .steps and $n < 20000 + 0.2 * $n / .steps
+            and .steps > 1' "$TMP/budget/metrics.json"
+    done
     refuses 2 '*--train latent trains no adapters*' "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" \
         --out "$TMP/other" --train latent --lora-rank 2
     exits 2 "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/other" --train latent --thought hidden
