@@ -111,7 +111,7 @@ static const OptionRow table[] = {
     {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
     {"batch", CMD_SASREC, KIND_INT, AT(batch), "64", "N", 1, 1 << 20, "sequences an update"},
     {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
-    {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, 256, "most users that go through the model together"},
+    {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, 256, "most users who are in the search together"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
     {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},

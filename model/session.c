@@ -171,6 +171,54 @@ int session_restore_rows(Session *s, int parent, const void *rows, int saved, in
     return node;
 }
 
+// ---- giving back what lies in between ----
+
+static void move_rows(Session *s, char *plane, size_t bytes, int to, int from, int n) {
+    const int at_once = from - to; // so many do not overlap
+    for (int done = 0; done < n; done += at_once) {
+        const int rows = n - done < at_once ? n - done : at_once;
+        ops_copy(s->ops, plane + (size_t)(to + done) * bytes, plane + (size_t)(from + done) * bytes, (size_t)rows * bytes);
+    }
+}
+
+static void move_node(Session *s, KvNode *node, int to) {
+    size_t bytes;
+    if (node->slot == to) return;
+    for (int p = 0; p <= 2 * s->llm->config.L; p++) {
+        char *plane = plane_of(s, p, &bytes);
+        move_rows(s, plane, bytes, to, node->slot, node->len);
+    }
+    if (s->ratt_k) move_rows(s, s->ratt_k, hidden_bytes(s), to, node->slot, node->len);
+    node->slot = to;
+}
+
+// Nodes are numbered as their slots lie, and parents come before their children.
+void session_compact(Session *s, SessionMark floor, int *const *node, int n) {
+    const int first = floor.nodes, nodes = s->nodes;
+    const size_t mark = arena_mark(&s->host);
+    int *number = ARENA_NEW(&s->host, int, nodes + 1); // the new one, -1: gone
+    for (int i = first; i < nodes; i++) number[i] = -1;
+    for (int i = 0; i < n; i++)
+        for (int at = *node[i]; at >= first && number[at] < 0; at = s->node[at].parent) number[at] = 0;
+    int made = floor.ratt_made, slot = floor.slots_used, kept = first;
+    for (int i = first; i < nodes; i++) {
+        if (number[i] < 0) continue;
+        KvNode moved = s->node[i];
+        if (moved.slot < s->ratt_made) made = slot + moved.len; // keys are made for whole nodes
+        if (moved.parent >= first) moved.parent = number[moved.parent];
+        move_node(s, &moved, slot);
+        slot += moved.len;
+        number[i] = kept;
+        s->node[kept++] = moved;
+    }
+    for (int i = 0; i < n; i++)
+        if (*node[i] >= first) *node[i] = number[*node[i]];
+    s->nodes = kept;
+    s->slots_used = slot;
+    s->ratt_made = made;
+    arena_reset(&s->host, mark);
+}
+
 int32_t *session_upload(Session *s, const int32_t *x, size_t n) {
     int32_t *device = ARENA_NEW(&s->device, int32_t, n + 1);
     ops_upload(s->ops, device, x, n * sizeof *x);

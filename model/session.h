@@ -120,6 +120,10 @@ static inline int session_last(const Session *s, int node) {
     return s->node[node].slot + s->node[node].len - 1;
 }
 
+// Keeps of the nodes made since `floor` those on the paths to *node[0 .. n), whose numbers become the new ones; all others are
+// gone, and what is kept moves to the slots right behind the floor. The arenas are left as they are.
+void session_compact(Session *s, SessionMark floor, int *const *node, int n);
+
 // ---- rows that outlive the session ------------------------------------------------------------------------------------
 
 // Bytes of one position: keys and values of all layers, and its hidden state.

@@ -1,21 +1,24 @@
-// One round: score the children of every live beam (one model call for all users), then select on the host.
+// One step: score the children of every live beam (one model call for all users), then select on the host. Users may be at
+// different lengths: they share nothing but the call.
 // A beam is a node of the trie and a node of the KV tree that holds its last position. Where the trie goes on with single
 // children, the KV node already holds some of the tokens to come, and `logp` their log-probabilities one after the other:
 // such a beam is selected token by token like any other, but needs no model call until they are used up.
 #include "rec/beam.h"
+#include "base/arena.h"
 #include "rec/reader.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BEAM_HEAD_ROWS = 128 }; // logits at a time: V floats a row
 
 typedef struct Beam {
     double total;
-    const float *logp; // of the children of `at`, in their order; NULL: not yet scored
-    int at;            // trie
-    int kv;            // session
-    int ahead;         // positions of `kv` behind this beam's own
+    ptrdiff_t logp; // where in the user's logp those of the children of `at` begin, in their order; < 0: not yet scored
+    int at;         // trie
+    int kv;         // session
+    int ahead;      // positions of `kv` behind this beam's own
 } Beam;
 
 typedef struct Candidate {
@@ -28,30 +31,40 @@ typedef struct Result {
     int leaf, tokens;
 } Result;
 
-typedef struct User {
-    const BeamStart *start;
+typedef enum PlaceState { PLACE_FREE, PLACE_LIVE, PLACE_DONE } PlaceState;
+
+typedef struct User { // a place
+    PlaceState state;
+    BeamStart start;
+    int W; // beams
+    int length;
     Beam *live, *next; // (W)
     Candidate *best;   // (2W)
     Result *done;      // (W) best first
-    int W;             // beams
     int lives, dones, bests;
     int64_t chain_left; // rows that may still be run ahead
+    int64_t illegal;
+    float *logp; // of all its steps
+    size_t logps, logp_cap;
 } User;
 
 typedef struct Run { // a beam to be scored, with the tokens run ahead
+    User *user;
     Beam *beam;
-    int rows;
+    int rows;   // positions whose children are scored
+    int begins; // the first of a user: its position is there already
 } Run;
 
-typedef struct Search {
+struct BeamSearch {
     Session *s;
     const Trie *t;
-    const BeamOptions *o;
-    User *user;
-    Run *run; // (users W)
-    int users, length;
+    BeamOptions o;
+    User *user; // (users)
+    Run *run;   // (users W)
+    int users;
     BeamStats *stats;
-} Search;
+};
+typedef BeamSearch Search;
 
 static int64_t rows_without_chains(const Trie *t, int beams) {
     return (int64_t)beams * (t->longest - 1); // the last token of an answer is never run
@@ -78,48 +91,61 @@ static int chain_at(const Trie *t, int at, int n) {
     return at;
 }
 
-// The unscored beams with the rows each takes. Returns how many; *rows and *picks are sums over them.
-static int plan_runs(Search *x, int *rows, size_t *picks) {
-    int runs = 0;
-    *rows = 0;
-    *picks = 0;
+typedef struct Work {        // of one step
+    int runs, rows, forward; // rows that are scored, and those of them that go through the network first
+    size_t picks;            // children
+} Work;
+
+// The unscored beams with the rows each takes.
+static Work plan_runs(Search *x) {
+    Work w = {0};
     for (User *u = x->user; u < x->user + x->users; u++)
-        for (Beam *b = u->live; b < u->live + u->lives; b++) {
-            if (b->logp) continue;
-            int64_t limit = x->length == 0 ? 0 : x->o->chain_ahead;
+        for (Beam *b = u->live; u->state == PLACE_LIVE && b < u->live + u->lives; b++) {
+            if (b->logp >= 0) continue;
+            const int begins = u->length == 0;
+            int64_t limit = begins ? 0 : x->o.chain_ahead;
             int ahead = chain_length(x->t, b->at, limit < u->chain_left ? limit : u->chain_left);
             u->chain_left -= ahead;
-            x->run[runs++] = (Run){b, 1 + ahead};
-            *rows += 1 + ahead;
-            *picks += (size_t)ahead + (size_t)trie_children(x->t, chain_at(x->t, b->at, ahead));
+            x->run[w.runs++] = (Run){u, b, 1 + ahead, begins};
+            w.rows += 1 + ahead;
+            if (!begins) w.forward += 1 + ahead;
+            w.picks += (size_t)ahead + (size_t)trie_children(x->t, chain_at(x->t, b->at, ahead));
         }
-    return runs;
+    return w;
 }
 
 // Run the tokens of all runs through the model; every beam's kv becomes its run's node.
-static void forward_runs(Search *x, int runs, int rows) {
+static void forward_runs(Search *x, const Work *w) {
     Segment g;
-    segment_begin(x->s, &g, runs, rows);
-    for (Run *r = x->run; r < x->run + runs; r++) {
+    segment_begin(x->s, &g, w->runs, w->forward);
+    for (Run *r = x->run; r < x->run + w->runs; r++) {
         int32_t ids[BEAM_CHAIN_MAX + 1];
+        if (r->begins) continue;
         for (int i = 0; i < r->rows; i++) ids[i] = x->t->token[chain_at(x->t, r->beam->at, i)];
         r->beam->kv = segment_add(x->s, &g, r->beam->kv, ids, r->rows);
         r->beam->ahead = r->rows - 1;
     }
     segment_forward(x->s, &g, NULL, 0);
     x->stats->steps++;
-    x->stats->rows += rows;
+    x->stats->rows += w->forward;
 }
 
-static void pick_logp(Search *x, int runs, int rows, size_t picks, float *logp) {
-    Session *s = x->s;
-    int32_t *slot = ARENA_NEW(&s->host, int32_t, rows), *row = ARENA_NEW(&s->host, int32_t, picks),
-            *token = ARENA_NEW(&s->host, int32_t, picks);
+// Room behind the log-probabilities that a user has.
+static float *more_logp(User *u, size_t n) {
+    if (u->logps + n > u->logp_cap) {
+        u->logp_cap = 2 * (u->logps + n);
+        u->logp = mem_realloc(u->logp, u->logp_cap, sizeof *u->logp);
+    }
+    u->logps += n;
+    return u->logp + u->logps - n;
+}
+
+// The positions whose children are scored, and the children: slot (rows), row and token (picks).
+static void list_picks(Search *x, const Work *w, int32_t *slot, int32_t *row, int32_t *token) {
     int n = 0;
     size_t p = 0;
-    for (Run *r = x->run; r < x->run + runs; r++) {
-        int at = r->beam->at, last = session_last(s, r->beam->kv);
-        r->beam->logp = logp + p;
+    for (Run *r = x->run; r < x->run + w->runs; r++) {
+        int at = r->beam->at, last = session_last(x->s, r->beam->kv);
         for (int i = 0, first; i < r->rows; i++, n++, at = first) {
             first = trie_first(x->t, at);
             slot[n] = last - (r->rows - 1) + i;
@@ -129,41 +155,58 @@ static void pick_logp(Search *x, int runs, int rows, size_t picks, float *logp) 
             }
         }
     }
-    CHECK(n == rows && p == picks);
+    CHECK(n == w->rows && p == w->picks);
+}
+
+static void pick_logp(Search *x, const Work *w, float *logp) {
+    Session *s = x->s;
+    int32_t *slot = ARENA_NEW(&s->host, int32_t, w->rows), *row = ARENA_NEW(&s->host, int32_t, w->picks),
+            *token = ARENA_NEW(&s->host, int32_t, w->picks);
+    list_picks(x, w, slot, row, token);
     size_t done = 0;
-    for (int first = 0; first < rows; first += BEAM_HEAD_ROWS) {
+    for (int first = 0; first < w->rows; first += BEAM_HEAD_ROWS) {
         HeadRows head;
         SessionMark begin = session_mark(s);
-        head_rows(s, &head, slot + first, rows - first < BEAM_HEAD_ROWS ? rows - first : BEAM_HEAD_ROWS);
+        head_rows(s, &head, slot + first, w->rows - first < BEAM_HEAD_ROWS ? w->rows - first : BEAM_HEAD_ROWS);
         size_t end = done + 1;
-        while (end < picks && row[end] >= row[end - 1]) end++; // rows begin again at 0 with the next chunk
+        while (end < w->picks && row[end] >= row[end - 1]) end++; // rows begin again at 0 with the next chunk
         head_pick(s, &head, row + done, token + done, end - done, logp + done);
         done = end;
         reader_drop_scratch(s, begin);
     }
-    CHECK(done == picks);
+    CHECK(done == w->picks);
 }
 
-// Log-probabilities of all children of all live beams. They stay until the end of the search, the rest is given back.
+// Every run's beam gets its own, and those of the tokens run ahead behind them.
+static void give_out(Search *x, const Work *w, const float *logp) {
+    for (Run *r = x->run; r < x->run + w->runs; r++) {
+        size_t n = 0;
+        for (int i = 0, at = r->beam->at; i < r->rows; i++, at = trie_first(x->t, at)) n += (size_t)trie_children(x->t, at);
+        r->beam->logp = (ptrdiff_t)r->user->logps;
+        memcpy(more_logp(r->user, n), logp, n * sizeof *logp);
+        logp += n;
+    }
+}
+
+// Log-probabilities of all children of all live beams.
 static void search_score(Search *x) {
-    int rows;
-    size_t picks;
-    int runs = plan_runs(x, &rows, &picks);
-    if (runs == 0) return;
-    float *logp = ARENA_NEW(&x->s->host, float, picks);
     SessionMark begin = session_mark(x->s);
-    if (x->length > 0) forward_runs(x, runs, rows); // the start's positions are there already
-    pick_logp(x, runs, rows, picks, logp);
+    const Work w = plan_runs(x);
+    if (w.runs == 0) return;
+    if (w.forward > 0) forward_runs(x, &w);
+    float *logp = ARENA_NEW(&x->s->host, float, w.picks);
+    pick_logp(x, &w, logp);
+    give_out(x, &w, logp);
     reader_drop_scratch(x->s, begin);
 }
 
 // ---- selection -------------------------------------------------------------------------------------------------------
 
 static int is_skipped(const Search *x, const User *u, int at) {
-    if (u->start->skips == 0 || trie_children(x->t, at) > 0) return 0;
+    if (u->start.skips == 0 || trie_children(x->t, at) > 0) return 0;
     int leaf = trie_leaf(x->t, at);
-    for (int i = 0; i < u->start->skips; i++)
-        if (u->start->skip[i] == leaf) return 1;
+    for (int i = 0; i < u->start.skips; i++)
+        if (u->start.skip[i] == leaf) return 1;
     return 0;
 }
 
@@ -171,7 +214,7 @@ static int is_skipped(const Search *x, const User *u, int at) {
 static void offer(Search *x, User *u, Candidate c) {
     int room = 2 * u->W;
     if (!isfinite(c.total)) {
-        x->stats->illegal++;
+        u->illegal++;
         return;
     }
     if (u->bests == room && u->best[room - 1].total >= c.total) return;
@@ -182,7 +225,7 @@ static void offer(Search *x, User *u, Candidate c) {
 }
 
 static void finish(Search *x, User *u, Candidate c, double divisor) {
-    Result r = {c.total / divisor, trie_leaf(x->t, c.at), x->length + 1};
+    Result r = {c.total / divisor, trie_leaf(x->t, c.at), u->length + 1};
     int W = u->W, i = u->dones;
     for (; i > 0; i--) {
         if (u->done[i - 1].score >= r.score) break; // of equal ones the first to finish
@@ -194,9 +237,9 @@ static void finish(Search *x, User *u, Candidate c, double divisor) {
 
 // What child c of `at`, one of n, adds to a beam's sum. -INFINITY: the guide leaves nothing below it.
 static double step_score(const Search *x, const User *u, int at, int c, int n, float logp) {
-    const double lm = n == 1 && x->o->skip_ghosts ? 0 : (double)logp, *mass = u->start->mass;
+    const double lm = n == 1 && x->o.skip_ghosts ? 0 : (double)logp, *mass = u->start.mass;
     if (!mass) return lm;
-    const double g = (double)x->o->guidance, cf = n == 1 ? 0 : log(mass[c] / mass[at]);
+    const double g = (double)x->o.guidance, cf = n == 1 ? 0 : log(mass[c] / mass[at]);
     return cf == -INFINITY ? cf : g * lm + (1 - g) * cf;
 }
 
@@ -204,14 +247,14 @@ static double step_score(const Search *x, const User *u, int at, int c, int n, f
 static void user_step(Search *x, User *u) {
     const Trie *t = x->t;
     const int W = u->W;
-    const double divisor = pow(x->length + 1, (double)x->o->length_penalty);
+    const double divisor = pow(u->length + 1, (double)x->o.length_penalty);
     u->bests = 0;
     for (int b = 0; b < u->lives; b++) {
         const Beam *beam = &u->live[b];
         for (int i = 0, n = trie_children(t, beam->at), first = trie_first(t, beam->at); i < n; i++) {
-            if (u->start->open && first + i < t->nodes && !u->start->open[first + i]) continue;
-            double step = step_score(x, u, beam->at, first + i, n, beam->logp[i]);
-            if (u->start->mass && step == -INFINITY) continue;
+            if (u->start.open && first + i < t->nodes && !u->start.open[first + i]) continue;
+            double step = step_score(x, u, beam->at, first + i, n, u->logp[beam->logp + i]);
+            if (u->start.mass && step == -INFINITY) continue;
             offer(x, u, (Candidate){beam->total + step, b, first + i});
         }
     }
@@ -223,8 +266,7 @@ static void user_step(Search *x, User *u) {
             if (rank < W) finish(x, u, c, divisor);
         } else if (lives < W) {
             int known = parent->ahead > 0;
-            u->next[lives++] =
-                (Beam){c.total, known ? parent->logp + 1 : NULL, c.at, parent->kv, known ? parent->ahead - 1 : 0};
+            u->next[lives++] = (Beam){c.total, known ? parent->logp + 1 : -1, c.at, parent->kv, known ? parent->ahead - 1 : 0};
         }
     }
     if (u->dones == W && lives > 0 && u->done[W - 1].score >= u->next[0].total / divisor) lives = 0;
@@ -232,27 +274,61 @@ static void user_step(Search *x, User *u) {
     u->live = u->next;
     u->next = swap;
     u->lives = lives;
+    u->length++;
 }
 
 // ---- the search ------------------------------------------------------------------------------------------------------
 
-static void search_begin(Search *x, const BeamStart *start) {
-    Arena *host = &x->s->host;
-    x->user = ARENA_NEW(host, User, x->users);
-    x->run = ARENA_NEW(host, Run, x->users * x->o->beams);
-    for (int u = 0; u < x->users; u++) {
-        CHECK(start[u].beams <= x->o->beams);
-        const int W = start[u].beams ? start[u].beams : x->o->beams;
-        x->user[u] = (User){.start = &start[u],
-                            .W = W,
-                            .live = ARENA_NEW(host, Beam, W),
-                            .next = ARENA_NEW(host, Beam, W),
-                            .best = ARENA_NEW(host, Candidate, 2 * W),
-                            .done = ARENA_NEW(host, Result, W),
-                            .lives = 1,
-                            .chain_left = rows_without_chains(x->t, W)};
-        x->user[u].live[0] = (Beam){.at = 0, .kv = start[u].node};
+BeamSearch *beam_open(Session *s, const Trie *t, const BeamOptions *o, int users, BeamStats *stats) {
+    CHECK(o->beams > 0 && o->chain_ahead >= 0 && o->chain_ahead <= BEAM_CHAIN_MAX && users > 0);
+    const size_t W = (size_t)o->beams;
+    BeamSearch *x = mem_alloc(1, sizeof *x);
+    *x = (BeamSearch){.s = s, .t = t, .o = *o, .users = users, .stats = stats};
+    x->user = mem_zalloc((size_t)users, sizeof *x->user);
+    x->run = mem_alloc((size_t)users * W, sizeof *x->run);
+    for (User *u = x->user; u < x->user + users; u++) {
+        u->live = mem_alloc(W, sizeof *u->live);
+        u->next = mem_alloc(W, sizeof *u->next);
+        u->best = mem_alloc(2 * W, sizeof *u->best);
+        u->done = mem_alloc(W, sizeof *u->done);
     }
+    return x;
+}
+
+void beam_close(BeamSearch *x) {
+    if (!x) return;
+    for (User *u = x->user; u < x->user + x->users; u++)
+        free(u->live), free(u->next), free(u->best), free(u->done), free(u->logp);
+    free(x->user), free(x->run);
+    free(x);
+}
+
+int beam_add(BeamSearch *x, const BeamStart *start) {
+    User *u = x->user;
+    while (u < x->user + x->users && u->state != PLACE_FREE) u++;
+    CHECK(u < x->user + x->users && start->beams <= x->o.beams);
+    u->state = PLACE_LIVE;
+    u->start = *start;
+    u->W = start->beams ? start->beams : x->o.beams;
+    u->chain_left = rows_without_chains(x->t, u->W);
+    u->length = u->dones = u->bests = 0;
+    u->illegal = 0;
+    u->logps = 0;
+    u->lives = 1;
+    u->live[0] = (Beam){.logp = -1, .at = 0, .kv = start->node};
+    return (int)(u - x->user);
+}
+
+int beam_step(BeamSearch *x) {
+    int live = 0;
+    search_score(x);
+    for (User *u = x->user; u < x->user + x->users; u++) {
+        if (u->state != PLACE_LIVE) continue;
+        user_step(x, u);
+        if (u->lives == 0) u->state = PLACE_DONE;
+        live += u->lives > 0;
+    }
+    return live;
 }
 
 static int64_t count_illegal(const Trie *t, const User *u) {
@@ -265,27 +341,44 @@ static int64_t count_illegal(const Trie *t, const User *u) {
     return bad;
 }
 
+int beam_take(BeamSearch *x, int place, BeamHit *hit, int64_t *illegal) {
+    User *u = &x->user[place];
+    CHECK(u->state != PLACE_FREE);
+    if (u->state == PLACE_LIVE) return -1;
+    for (int j = 0; j < u->dones; j++) hit[j] = (BeamHit){u->done[j].leaf, (float)u->done[j].score, u->done[j].tokens};
+    *illegal = u->illegal + count_illegal(x->t, u);
+    x->stats->illegal += *illegal;
+    u->state = PLACE_FREE;
+    return u->dones;
+}
+
+void beam_drop(BeamSearch *x, int place) {
+    x->user[place].state = PLACE_FREE;
+}
+
+size_t beam_step_slots(const BeamSearch *x) {
+    return (size_t)x->users * (size_t)x->o.beams * (size_t)(1 + x->o.chain_ahead);
+}
+
+void beam_compact(BeamSearch *x, SessionMark floor) {
+    Arena *host = &x->s->host;
+    const size_t mark = arena_mark(host);
+    int **node = ARENA_NEW(host, int *, (size_t)x->users *(size_t)x->o.beams), n = 0;
+    for (User *u = x->user; u < x->user + x->users; u++)
+        for (int b = 0; u->state == PLACE_LIVE && b < u->lives; b++) node[n++] = &u->live[b].kv;
+    session_compact(x->s, floor, node, n);
+    arena_reset(host, mark);
+}
+
 void beam_search(Session *s, const Trie *t, const BeamOptions *o, const BeamStart *start, int users, BeamHit *hit, int *found,
                  BeamStats *stats) {
-    CHECK(o->beams > 0 && o->chain_ahead >= 0 && o->chain_ahead <= BEAM_CHAIN_MAX);
     SessionMark mark = session_mark(s);
-    Search x = {.s = s, .t = t, .o = o, .users = users, .stats = stats};
-    search_begin(&x, start);
-    for (int live = users; live > 0; x.length++) {
-        search_score(&x);
-        live = 0;
-        for (User *u = x.user; u < x.user + users; u++) {
-            user_step(&x, u);
-            live += u->lives;
-        }
+    BeamSearch *x = beam_open(s, t, o, users, stats);
+    int64_t illegal;
+    for (int u = 0; u < users; u++) CHECK(beam_add(x, &start[u]) == u);
+    while (beam_step(x) > 0) {
     }
-    for (int i = 0; i < users; i++) {
-        const User *u = &x.user[i];
-        found[i] = u->dones;
-        for (int j = 0; j < u->dones; j++)
-            hit[(size_t)i * (size_t)o->beams + (size_t)j] =
-                (BeamHit){u->done[j].leaf, (float)u->done[j].score, u->done[j].tokens};
-        stats->illegal += count_illegal(t, u);
-    }
+    for (int u = 0; u < users; u++) found[u] = beam_take(x, u, hit + (size_t)u * (size_t)o->beams, &illegal);
+    beam_close(x);
     session_reset(s, mark);
 }

@@ -47,4 +47,21 @@ size_t beam_slots(const Trie *t, const BeamOptions *o, int users);
 void beam_search(Session *s, const Trie *t, const BeamOptions *o, const BeamStart *start, int users, BeamHit *hit, int *found,
                  BeamStats *stats);
 
+// The same step by step, for users who come and go between the steps. Each has a place, of which there are `users`.
+typedef struct BeamSearch BeamSearch;
+BeamSearch *beam_open(Session *s, const Trie *t, const BeamOptions *o, int users, BeamStats *stats);
+void beam_close(BeamSearch *x);
+// Returns the place; one must be free. The arrays of `start` must stay until it is taken or dropped.
+int beam_add(BeamSearch *x, const BeamStart *start);
+// One token more for all; returns how many users are not yet done.
+int beam_step(BeamSearch *x);
+// -1: not yet done. Else the place is free, hit (beams of the user) holds as many as are returned, and *illegal what BeamStats
+// counts of them.
+int beam_take(BeamSearch *x, int place, BeamHit *hit, int64_t *illegal);
+void beam_drop(BeamSearch *x, int place);    // nobody wants it any more
+size_t beam_step_slots(const BeamSearch *x); // most slots that a step takes
+// Gives back the slots taken since `floor` that no live beam leads to, by moving the others: all other node numbers from there
+// on are void.
+void beam_compact(BeamSearch *x, SessionMark floor);
+
 #endif

@@ -75,8 +75,9 @@ int explain_history(Reader *r, const History *h, float *weight, float *rest, Err
     if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->text, h->n, err)) return -1;
     const ThinkPrompt prompt = {.ids = r->text.data, .len = (int)r->text.len, .shared = 1};
     if (prompt.len + (int)r->instruction.len > r->room) return 0;
+    const SessionMark before = session_mark(&r->session);
     const float *token_weight = token_weights(r, &prompt);
     const int found = token_weight && share_out(r, h, prompt.ids, r->text.len, token_weight, weight, rest);
-    reader_end(r);
+    session_reset(&r->session, before);
     return found;
 }

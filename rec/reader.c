@@ -92,6 +92,7 @@ static void keep_prompts(Reader *r, const ThinkPrompt *whole, const ThinkPrompt 
 // taken, which may begin inside the instruction.
 int reader_histories(Reader *r, const History *history, int users, int *node, Err *err) {
     Arena *host = &r->session.host;
+    const SessionMark before = session_mark(&r->session);
     ThinkPrompt *prompt = ARENA_NEW(host, ThinkPrompt, users), *whole = ARENA_NEW(host, ThinkPrompt, users);
     size_t *end = ARENA_NEW(host, size_t, users);
     int *number = ARENA_NEW(host, int, users);
@@ -101,7 +102,7 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
         size_t begin = r->text.len;
         ints_append(&r->text, r->instruction.data, r->instruction.len);
         if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->text, h->n, err)) {
-            reader_end(r);
+            session_reset(&r->session, before);
             return -1;
         }
         end[u] = r->text.len;

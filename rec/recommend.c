@@ -1,6 +1,7 @@
 #include "rec/recommend.h"
+#include "base/arena.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 static BeamOptions beam_options(const RecommendOptions *o) {
     return (BeamOptions){.beams = o->beams,
@@ -23,11 +24,15 @@ int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptSty
     if (reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, catalogue->trie.longest, err))
         return -1;
     r->reader.prefixes = o->prefixes;
+    r->place = mem_zalloc((size_t)o->users, sizeof *r->place);
     if (o->guide) guide_open(&r->guide, o->guide, catalogue, o->users);
     return 0;
 }
 
 void recommend_close(Recommender *r) {
+    for (int u = 0; r->place && u < r->o.users; u++) free(r->place[u].open), free(r->place[u].skip);
+    free(r->place);
+    beam_close(r->search);
     guide_close(&r->guide);
     reader_close(&r->reader);
     *r = (Recommender){0};
@@ -35,10 +40,9 @@ void recommend_close(Recommender *r) {
 
 // The nodes below which an allowed item lies. Children have greater numbers than their parents, and stubs stand in the order
 // of their leaves.
-static const uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed, Arena *host) {
+static uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed) {
     const Trie *t = &c->trie;
-    uint8_t *open = ARENA_NEW(host, uint8_t, t->nodes), *leaf = ARENA_NEW(host, uint8_t, t->leaves);
-    memset(leaf, 0, (size_t)t->leaves);
+    uint8_t *open = mem_alloc((size_t)t->nodes, 1), *leaf = mem_zalloc((size_t)t->leaves, 1);
     for (int i = 0; i < c->items->n; i++)
         if (allowed[i] && !c->items->removed[i]) leaf[c->leaf[i]] = 1;
     for (int n = t->nodes - 1, l = t->leaves; n >= 0; n--) {
@@ -46,20 +50,19 @@ static const uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed, Are
         open[n] = first == end ? leaf[--l] : 0;
         for (int child = first; child < end; child++) open[n] |= open[child];
     }
+    free(leaf);
     return open;
 }
 
-// Where the answer of user u begins, without the leaves of the items that are known already.
-static BeamStart start_of(Recommender *r, const History *h, const RecommendWish *w, int u, int node) {
-    Arena *host = &r->reader.session.host;
-    BeamStart start = {.node = node, .beams = w->beams, .mass = r->o.guide ? guide_mass(&r->guide, u) : NULL};
-    if (w->allowed) start.open = open_nodes(r->catalogue, w->allowed, host);
-    if (!w->exclude_seen) return start;
-    int32_t *skip = ARENA_NEW(host, int32_t, h->n);
-    start.skip = skip;
+// Where the answer of user u of a group begins, without the leaves of the items that are known already.
+static BeamStart start_of(const Recommender *r, RecommendPlace *p, const History *h, int u, int node) {
+    BeamStart start = {.node = node, .beams = p->wish.beams, .mass = r->o.guide ? guide_mass(&r->guide, u) : NULL};
+    start.open = p->open = p->wish.allowed ? open_nodes(r->catalogue, p->wish.allowed) : NULL;
+    if (!p->wish.exclude_seen) return start;
+    start.skip = p->skip = mem_alloc((size_t)h->n + 1, sizeof *p->skip);
     for (int i = 0; i < h->n; i++) {
         int leaf = catalogue_history_leaf(r->catalogue, h->title[i], h->item_id ? h->item_id[i] : NULL);
-        if (leaf >= 0) skip[start.skips++] = leaf;
+        if (leaf >= 0) p->skip[start.skips++] = leaf;
     }
     return start;
 }
@@ -72,41 +75,93 @@ static int item_of(const Catalogue *c, const RecommendWish *w, int leaf) {
     return item;
 }
 
-int recommend_wishes(Recommender *r, const History *history, const RecommendWish *wish, int users, Recommendation *out,
-                     int *found, Err *err) {
+static void leave(Recommender *r, int place) {
+    RecommendPlace *p = &r->place[place];
+    free(p->open), free(p->skip);
+    *p = (RecommendPlace){0};
+    if (--r->joined == 0) reader_end(&r->reader); // nothing of the session is needed any more
+}
+
+// The rows of beams that were given up and of users who have left make room where the caches, which are as large as the longest
+// prompts and widest searches of all places, are spent; and long before, so that no more memory is touched than is of use.
+static void make_room(Recommender *r, size_t slots) {
+    enum { PLACE_ROWS = 512 };
+    const Session *s = &r->reader.session;
+    if (s->slots_used <= r->rows_most && (size_t)s->slots_used + slots <= (size_t)s->slots) return;
+    beam_compact(r->search, r->reader.clean);
+    const int least = r->reader.clean.slots_used + PLACE_ROWS * r->o.users;
+    r->rows_most = 2 * s->slots_used > least ? 2 * s->slots_used : least;
+}
+
+int recommend_join(Recommender *r, const History *history, const RecommendWish *wish, int users, int *place, Err *err) {
     const RecommendOptions *o = &r->o;
-    Arena *host = &r->reader.session.host;
+    Session *s = &r->reader.session;
+    CHECK(r->joined + users <= o->users && !(o->guide && r->joined));
     const BeamOptions beam = beam_options(o);
-    const int64_t illegal = r->stats.illegal;
+    if (!r->search) r->search = beam_open(s, &r->catalogue->trie, &beam, o->users, &r->stats);
     if (o->guide && guide_users(&r->guide, history, users, o->exclude_seen, err)) return -1;
-    int *node = ARENA_NEW(host, int, users);
-    if (reader_histories(&r->reader, history, users, node, err)) return -1;
-    BeamStart *start = ARENA_NEW(host, BeamStart, users);
-    BeamHit *hit = ARENA_NEW(host, BeamHit, (size_t)users * (size_t)o->beams);
+    make_room(r, (size_t)users * (size_t)(r->reader.room + s->llm->config.thoughts));
+    const SessionMark before = session_mark(s);
+    int *node = ARENA_NEW(&s->host, int, users);
+    if (reader_histories(&r->reader, history, users, node, err)) {
+        session_reset(s, before);
+        return -1;
+    }
     for (int u = 0; u < users; u++) {
         CHECK(wish[u].k > 0 && wish[u].k <= wish[u].beams && wish[u].k <= o->k);
-        start[u] = start_of(r, &history[u], &wish[u], u, node[u]);
+        RecommendPlace p = {.wish = wish[u]};
+        const BeamStart start = start_of(r, &p, &history[u], u, node[u]);
+        place[u] = beam_add(r->search, &start);
+        r->place[place[u]] = p;
     }
-    beam_search(&r->reader.session, &r->catalogue->trie, &beam, start, users, hit, found, &r->stats);
-    for (int u = 0; u < users; u++) {
-        if (found[u] > wish[u].k) found[u] = wish[u].k;
-        for (int i = 0; i < found[u]; i++) {
-            BeamHit h = hit[(size_t)u * (size_t)o->beams + (size_t)i];
-            out[(size_t)u * (size_t)o->k + (size_t)i] = (Recommendation){item_of(r->catalogue, &wish[u], h.leaf), h.score};
-        }
-    }
-    reader_end(&r->reader);
-    if (r->stats.illegal > illegal)
-        return err_set(err, ERR_DATA, "%lld beams left the catalogue or have no finite score",
-                       (long long)(r->stats.illegal - illegal));
+    r->joined += users;
+    reader_drop_scratch(s, before);
     return 0;
+}
+
+int recommend_step(Recommender *r) {
+    make_room(r, beam_step_slots(r->search));
+    return beam_step(r->search);
+}
+
+int recommend_take(Recommender *r, int place, Recommendation *out, int *found, Err *err) {
+    const RecommendWish *w = &r->place[place].wish;
+    int64_t illegal;
+    BeamHit *hit = mem_alloc((size_t)w->beams, sizeof *hit);
+    const int n = beam_take(r->search, place, hit, &illegal);
+    if (n >= 0) *found = n < w->k ? n : w->k;
+    for (int i = 0; n >= 0 && i < *found; i++) out[i] = (Recommendation){item_of(r->catalogue, w, hit[i].leaf), hit[i].score};
+    free(hit);
+    if (n < 0) return 0;
+    leave(r, place);
+    if (illegal == 0) return 1;
+    return err_set(err, ERR_DATA, "%lld beams left the catalogue or have no finite score", (long long)illegal);
+}
+
+void recommend_drop(Recommender *r, int place) {
+    beam_drop(r->search, place);
+    leave(r, place);
+}
+
+int recommend_wishes(Recommender *r, const History *history, const RecommendWish *wish, int users, Recommendation *out,
+                     int *found, Err *err) {
+    int *place = mem_alloc((size_t)users, sizeof *place);
+    int status = recommend_join(r, history, wish, users, place, err);
+    while (status == 0 && recommend_step(r) > 0) {
+    }
+    for (int u = 0, joined = status == 0; joined && u < users; u++)
+        if (recommend_take(r, place[u], out + (size_t)u * (size_t)r->o.k, &found[u], err) < 0) status = -1;
+    free(place);
+    return status;
 }
 
 int recommend_users(Recommender *r, const History *history, int users, Recommendation *out, int *found, Err *err) {
     const RecommendWish all = {.beams = r->o.beams, .k = r->o.k, .exclude_seen = r->o.exclude_seen};
-    RecommendWish *wish = ARENA_NEW(&r->reader.session.host, RecommendWish, users);
+    RecommendWish *wish = mem_alloc((size_t)users, sizeof *wish);
     for (int u = 0; u < users; u++) wish[u] = all;
-    return recommend_wishes(r, history, wish, users, out, found, err);
+    const int status = recommend_wishes(r, history, wish, users, out, found, err);
+    free(wish);
+    return status;
 }
 
 static int rank(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {

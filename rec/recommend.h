@@ -28,12 +28,22 @@ typedef struct RecommendWish {
     const uint8_t *allowed; // (items->n) 0: the item is not to be recommended, as if it were not there; NULL: all may be
 } RecommendWish;
 
+typedef struct RecommendPlace { // of a user who has joined
+    RecommendWish wish;
+    uint8_t *open; // of the trie's nodes, or NULL
+    int32_t *skip; // leaves
+} RecommendPlace;
+
 typedef struct Recommender {
     Reader reader; // the model's session; the instruction is computed once, when it opens
     const Catalogue *catalogue;
     RecommendOptions o;
-    Guide guide;     // where o.guide is set
-    BeamStats stats; // of all searches so far
+    Guide guide;           // where o.guide is set
+    BeamStats stats;       // of all searches so far
+    BeamSearch *search;    // since the first user joined; from then on the struct must not move
+    RecommendPlace *place; // (o.users)
+    int joined;            // users who have a place
+    int rows_most;         // slots in use from which on those of no use are given back
 } Recommender;
 
 // Everything given is borrowed. Thoughts are as llm->config says.
@@ -47,6 +57,17 @@ int recommend_users(Recommender *r, const History *history, int users, Recommend
 // The same where each user has a wish (users) of their own. out (users, RecommendOptions.k).
 int recommend_wishes(Recommender *r, const History *history, const RecommendWish *wish, int users, Recommendation *out,
                      int *found, Err *err);
+
+// The same for users who come and go between the steps of the search; at most RecommendOptions.users are there at a time. place
+// (users): where each is found. wish.allowed must stay until it is taken or dropped. What is at fault with one history keeps
+// all of these from joining. Nobody may be there where there is a guide.
+int recommend_join(Recommender *r, const History *history, const RecommendWish *wish, int users, int *place, Err *err);
+// One token more for all; returns how many are not yet done.
+int recommend_step(Recommender *r);
+// 0: not yet done, 1: done, out (wish.k) and *found are filled and the place is free; -1: the same, with ERR_DATA in their
+// stead.
+int recommend_take(Recommender *r, int place, Recommendation *out, int *found, Err *err);
+void recommend_drop(Recommender *r, int place); // nobody wants it any more
 
 // It has no `score`. Valid as long as `r`.
 Ranker recommend_ranker(Recommender *r);

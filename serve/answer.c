@@ -85,7 +85,8 @@ static void explained(Str *out, const Shelf *s, const Ask *ask, const Answer *a)
     str_puts(out, "}");
 }
 
-static void user(Str *out, const Shelf *s, const Ask *ask, const Answer *a) {
+static void user(Str *out, const Ask *ask, const Answer *a) {
+    const Shelf *s = a->shelf;
     str_puts(out, "\"items\": ");
     ranked(out, &s->data.items, a->item, a->n);
     str_puts(out, ", \"unknown\": ");
@@ -97,12 +98,13 @@ static void user(Str *out, const Shelf *s, const Ask *ask, const Answer *a) {
 
 // Rows shorter than the longest list end in empty texts and scores of 0: a tensor has one shape. What fills (user, i) is told
 // apart by `what`: 0 ids, 1 titles, 2 scores.
-static void tensor(Str *out, const Items *items, const Job *job, int width, const char *name, int what) {
+static void tensor(Str *out, const Job *job, int width, const char *name, int what) {
     str_printf(out, "{\"name\": \"%s\", \"datatype\": \"%s\", \"shape\": [%d, %d], \"data\": [", name,
                what == 2 ? "FP32" : "BYTES", job->request.n, width);
     for (int u = 0, first = 1; u < job->request.n; u++)
         for (int i = 0; i < width; i++, first = 0) {
             const Answer *a = &job->answer[u];
+            const Items *items = &a->shelf->data.items;
             if (!first) str_puts(out, ", ");
             if (what == 2)
                 str_printf(out, "%.9g", i < a->n ? (double)a->item[i].score : 0);
@@ -115,7 +117,6 @@ static void tensor(Str *out, const Items *items, const Job *job, int width, cons
 }
 
 static void inferred(Str *out, const Job *job, const Engine *e) {
-    const Items *items = &e->shelf->data.items;
     int width = 0;
     for (int u = 0; u < job->request.n; u++)
         if (job->answer[u].n > width) width = job->answer[u].n;
@@ -127,11 +128,11 @@ static void inferred(Str *out, const Job *job, const Engine *e) {
         text(out, job->request.id);
     }
     str_puts(out, ", \"outputs\": [");
-    tensor(out, items, job, width, "item", 0);
+    tensor(out, job, width, "item", 0);
     str_puts(out, ", ");
-    tensor(out, items, job, width, "title", 1);
+    tensor(out, job, width, "title", 1);
     str_puts(out, ", ");
-    tensor(out, items, job, width, "score", 2);
+    tensor(out, job, width, "score", 2);
     str_puts(out, "]}\n");
 }
 
@@ -145,11 +146,11 @@ void answer_print(Str *out, const Job *job, const Engine *e, double now) {
     text(out, e->model->name);
     str_printf(out, ", \"model_version\": \"%s\", \"queue_seconds\": %.6f, \"seconds\": %.6f, ", e->model->version,
                job->begun - job->queued, now - job->queued);
-    if (r->form == REQUEST_ONE) user(out, e->shelf, &r->ask[0], &job->answer[0]);
+    if (r->form == REQUEST_ONE) user(out, &r->ask[0], &job->answer[0]);
     if (r->form == REQUEST_SEVERAL) str_puts(out, "\"users\": [");
     for (int u = 0; r->form == REQUEST_SEVERAL && u < r->n; u++) {
         str_puts(out, u ? ", {" : "{");
-        user(out, e->shelf, &r->ask[u], &job->answer[u]);
+        user(out, &r->ask[u], &job->answer[u]);
         str_puts(out, "}");
     }
     if (r->form == REQUEST_SEVERAL) str_puts(out, "]");

@@ -19,8 +19,58 @@ void model_drop(Model *m) {
 }
 
 void answer_free(Answer *a) {
+    shelf_drop(a->shelf);
     free(a->item), free(a->plain), free(a->weight);
     *a = (Answer){0};
+}
+
+// ---- what users ask for, in the catalogue's terms ---------------------------------------------------------------------
+
+static void mark(uint8_t *allowed, const Items *items, const char *const *id, int n, uint8_t value) {
+    for (int i = 0; i < n; i++) {
+        const int item = items_by_id(items, id[i]);
+        if (item >= 0) allowed[item] = value;
+    }
+}
+
+// NULL where all items may be recommended.
+static uint8_t *allowed_items(const Ask *ask, const Items *items) {
+    if (ask->allows < 0 && ask->denies == 0) return NULL;
+    uint8_t *allowed = mem_alloc((size_t)items->n, 1);
+    memset(allowed, ask->allows < 0, (size_t)items->n);
+    mark(allowed, items, ask->allow, ask->allows, 1);
+    mark(allowed, items, ask->deny, ask->denies, 0);
+    return allowed;
+}
+
+static EnginePlace *enter(Engine *e, const Ask *ask) {
+    const Items *items = &e->shelf->data.items;
+    const size_t n = (size_t)ask->n + 1;
+    EnginePlace *p = e->place;
+    while (p->ask) p++;
+    *p = (EnginePlace){.ask = ask,
+                       .title = mem_alloc(n, sizeof *p->title),
+                       .id = mem_alloc(n, sizeof *p->id),
+                       .text = mem_alloc(n, sizeof *p->text),
+                       .allowed = allowed_items(ask, items)};
+    int k = 0;
+    for (int i = 0; i < ask->n; i++) {
+        const int item = ask->by_id ? items_by_id(items, ask->history[i]) : items_by_title(items, ask->history[i]);
+        if (item < 0 && ask->by_id) continue;
+        p->title[k] = ask->by_id ? items->title[item] : ask->history[i];
+        p->id[k] = item < 0 ? NULL : items->id[item];
+        p->text[k++] = item < 0 ? NULL : items->text[item];
+    }
+    p->history = (History){.title = p->title, .item_id = ask->by_id ? p->id : NULL, .text = p->text, .n = k};
+    e->joined++;
+    return p;
+}
+
+static void leave(Engine *e, EnginePlace *p) {
+    free(p->title), free(p->id), free(p->text), free(p->allowed);
+    answer_free(&p->answer);
+    *p = (EnginePlace){0};
+    e->joined--;
 }
 
 // ---- opening ----------------------------------------------------------------------------------------------------------
@@ -81,6 +131,7 @@ int engine_open(Engine **engine, Model *m, Shelf *s, const EngineOptions *o, Err
     e->model = model_hold(m);
     e->shelf = shelf_hold(s);
     e->o = *o;
+    e->place = mem_zalloc((size_t)o->users, sizeof *e->place);
     int status = m->tokenizer ? open_language_model(e, err) : m->tokens ? open_sasrec(e, err) : open_baseline(e, err);
     if (status) engine_close(e);
     *engine = status ? NULL : e;
@@ -89,6 +140,9 @@ int engine_open(Engine **engine, Model *m, Shelf *s, const EngineOptions *o, Err
 
 void engine_close(Engine *e) {
     if (!e) return;
+    for (int i = 0; i < e->o.users; i++)
+        if (e->place[i].ask) leave(e, &e->place[i]);
+    free(e->place);
     recommend_close(&e->plain);
     recommend_close(&e->recommender);
     prefix_close(&e->prefixes);
@@ -119,119 +173,62 @@ EngineWork engine_work(const Engine *e) {
                         e->prefixes.found_tokens};
 }
 
-// ---- what users ask for, in the catalogue's terms ---------------------------------------------------------------------
-
-typedef struct Wanted { // the arrays of one user
-    const char **title, **id, **text;
-    uint8_t *allowed;
-    History history;
-} Wanted;
-
-static void mark(uint8_t *allowed, const Items *items, const char *const *id, int n, uint8_t value) {
-    for (int i = 0; i < n; i++) {
-        const int item = items_by_id(items, id[i]);
-        if (item >= 0) allowed[item] = value;
-    }
+static RecommendWish wish_of(const EnginePlace *p) {
+    const Ask *ask = p->ask;
+    return (RecommendWish){.beams = ask->beams, .k = ask->k, .exclude_seen = ask->exclude_seen, .allowed = p->allowed};
 }
 
-// NULL where all items may be recommended.
-static uint8_t *allowed_items(const Ask *ask, const Items *items) {
-    if (ask->allows < 0 && ask->denies == 0) return NULL;
-    uint8_t *allowed = mem_alloc((size_t)items->n, 1);
-    memset(allowed, ask->allows < 0, (size_t)items->n);
-    mark(allowed, items, ask->allow, ask->allows, 1);
-    mark(allowed, items, ask->deny, ask->denies, 0);
-    return allowed;
-}
+// ---- models that score all items: the answer is there at once ---------------------------------------------------------
 
-// By id or by title; ids that the catalogue lacks are left out, titles stand in the prompt as they are.
-static void want(Wanted *w, const Ask *ask, const Items *items) {
-    const size_t n = (size_t)ask->n + 1;
-    *w = (Wanted){mem_alloc(n, sizeof(char *)), mem_alloc(n, sizeof(char *)), mem_alloc(n, sizeof(char *)), NULL, {0}};
-    int k = 0;
-    for (int i = 0; i < ask->n; i++) {
-        const int item = ask->by_id ? items_by_id(items, ask->history[i]) : items_by_title(items, ask->history[i]);
-        if (item < 0 && ask->by_id) continue;
-        w->title[k] = ask->by_id ? items->title[item] : ask->history[i];
-        w->id[k] = item < 0 ? NULL : items->id[item];
-        w->text[k++] = item < 0 ? NULL : items->text[item];
-    }
-    w->history = (History){.title = w->title, .item_id = ask->by_id ? w->id : NULL, .text = w->text, .n = k};
-    w->allowed = allowed_items(ask, items);
-}
-
-static void want_free(Wanted *w) {
-    free(w->title), free(w->id), free(w->text), free(w->allowed);
-}
-
-// ---- ranking ----------------------------------------------------------------------------------------------------------
-
-static Recommendation *copy_items(const Recommendation *item, int n) {
-    Recommendation *copy = mem_alloc((size_t)n + 1, sizeof *copy);
-    memcpy(copy, item, (size_t)n * sizeof *copy);
-    return copy;
-}
-
-static RecommendWish wish_of(const Ask *ask, const Wanted *w) {
-    return (RecommendWish){.beams = ask->beams, .k = ask->k, .exclude_seen = ask->exclude_seen, .allowed = w->allowed};
-}
-
-static int search(Engine *e, const Ask *const *ask, const Wanted *w, Answer *const *answer, int users, Err *err) {
-    const size_t k = (size_t)e->o.beams;
-    Recommendation *out = mem_alloc((size_t)users * k, sizeof *out);
-    RecommendWish *wish = mem_alloc((size_t)users, sizeof *wish);
-    History *history = mem_alloc((size_t)users, sizeof *history);
-    int *found = mem_alloc((size_t)users, sizeof *found);
-    for (int u = 0; u < users; u++) {
-        wish[u] = wish_of(ask[u], &w[u]);
-        history[u] = w[u].history;
-    }
-    const int status = recommend_wishes(&e->recommender, history, wish, users, out, found, err);
-    for (int u = 0; u < users && status == 0; u++) {
-        answer[u]->item = copy_items(out + (size_t)u * k, found[u]);
-        answer[u]->n = found[u];
-    }
-    free(out), free(wish), free(history), free(found);
-    return status;
-}
-
-// The best of the items that the wish leaves; of items that share a title the first.
-static int best(const Engine *e, const Ask *ask, const Wanted *w, float *score, Answer *answer, Err *err) {
+// The best of the items that the wish leaves.
+static int best(const Engine *e, EnginePlace *p, float *score) {
     const Items *items = &e->shelf->data.items;
-    Recommendation *out = mem_alloc((size_t)ask->k, sizeof *out);
+    p->answer.item = mem_alloc((size_t)p->ask->k, sizeof *p->answer.item);
     for (int i = 0; i < items->n; i++)
-        if (items->removed[i] || (w->allowed && !w->allowed[i])) score[i] = -INFINITY;
-    for (int i = 0; i < w->history.n && ask->exclude_seen; i++) {
-        const int seen = w->id[i] ? items_by_id(items, w->id[i]) : -1;
+        if (items->removed[i] || (p->allowed && !p->allowed[i])) score[i] = -INFINITY;
+    for (int i = 0; i < p->history.n && p->ask->exclude_seen; i++) {
+        const int seen = p->id[i] ? items_by_id(items, p->id[i]) : -1;
         if (seen >= 0) score[seen] = -INFINITY;
     }
-    const int status = ranker_best(score, items->n, ask->k, out, &answer->n, err);
-    answer->item = out;
-    return status;
+    return ranker_best(score, items->n, p->ask->k, p->answer.item, &p->answer.n, &p->err);
 }
 
 // A SASRec that knows nothing of a history has no list for it.
-static int knows_any(const Engine *e, const Wanted *w) {
-    for (int i = 0; i < w->history.n; i++) {
-        const int item = w->id[i] ? items_by_id(&e->shelf->data.items, w->id[i]) : -1;
+static int knows_any(const Engine *e, const EnginePlace *p) {
+    for (int i = 0; i < p->history.n; i++) {
+        const int item = p->id[i] ? items_by_id(&e->shelf->data.items, p->id[i]) : -1;
         if (item >= 0 && e->token[item] >= 0) return 1;
     }
     return 0;
 }
 
-static int score_all(Engine *e, const Ask *const *ask, const Wanted *w, Answer *const *answer, int users, Err *err) {
+static int score_all(Engine *e, EnginePlace *const *p, int users, Err *err) {
     const size_t n = (size_t)e->shelf->data.items.n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
     History *history = mem_alloc((size_t)users, sizeof *history);
-    for (int u = 0; u < users; u++) history[u] = w[u].history;
-    int status = e->scorer.score(e->scorer.self, history, users, score, err);
+    for (int u = 0; u < users; u++) history[u] = p[u]->history;
+    const int status = e->scorer.score(e->scorer.self, history, users, score, err);
     for (int u = 0; u < users && status == 0; u++)
-        if (!e->token || knows_any(e, &w[u])) status = best(e, ask[u], &w[u], score + (size_t)u * n, answer[u], err);
+        if (!e->token || knows_any(e, p[u])) best(e, p[u], score + (size_t)u * n);
     free(score), free(history);
     return status;
 }
 
-// ---- why --------------------------------------------------------------------------------------------------------------
+// ---- language models --------------------------------------------------------------------------------------------------
+
+static int join_search(Engine *e, EnginePlace *const *p, int users, Err *err) {
+    RecommendWish *wish = mem_alloc((size_t)users, sizeof *wish);
+    History *history = mem_alloc((size_t)users, sizeof *history);
+    int *place = mem_alloc((size_t)users, sizeof *place);
+    for (int u = 0; u < users; u++) {
+        wish[u] = wish_of(p[u]);
+        history[u] = p[u]->history;
+    }
+    const int status = recommend_join(&e->recommender, history, wish, users, place, err);
+    for (int u = 0; u < users && status == 0; u++) p[u]->search = place[u];
+    free(wish), free(history), free(place);
+    return status;
+}
 
 static int open_plain(Engine *e, Err *err) {
     if (e->plain.catalogue) return 0;
@@ -242,24 +239,23 @@ static int open_plain(Engine *e, Err *err) {
     return -1;
 }
 
-static int without_thought(Engine *e, const Ask *ask, const Wanted *w, Answer *answer, Err *err) {
-    const RecommendWish wish = wish_of(ask, w);
+static int without_thought(Engine *e, const EnginePlace *p, Answer *answer, Err *err) {
+    const RecommendWish wish = wish_of(p);
     if (open_plain(e, err)) return -1;
-    Recommendation *out = mem_alloc((size_t)e->o.beams, sizeof *out);
-    const int status = recommend_wishes(&e->plain, &w->history, &wish, 1, out, &answer->plains, err);
-    answer->plain = out;
-    return status;
+    answer->plain = mem_alloc((size_t)e->o.beams, sizeof *answer->plain);
+    return recommend_wishes(&e->plain, &p->history, &wish, 1, answer->plain, &answer->plains, err);
 }
 
-// A window of the weights is in the order of the ask's own entries, of which some may not be in the history.
-static int explain(Engine *e, const Ask *ask, const Wanted *w, Answer *answer, Err *err) {
+// The weights are in the order of the ask's own entries, of which some may not be in the history.
+static int explain(Engine *e, const EnginePlace *p, Answer *answer, Err *err) {
     const Items *items = &e->shelf->data.items;
+    const Ask *ask = p->ask;
     answer->explained = 1;
     answer->plains = -1;
     if (!e->model->tokenizer || e->model->llm->config.thoughts == 0) return 0;
-    if (without_thought(e, ask, w, answer, err)) return -1;
-    float *weight = mem_alloc((size_t)w->history.n + 1, sizeof *weight);
-    const int found = explain_history(&e->recommender.reader, &w->history, weight, &answer->rest, err);
+    if (without_thought(e, p, answer, err)) return -1;
+    float *weight = mem_alloc((size_t)p->history.n + 1, sizeof *weight);
+    const int found = explain_history(&e->recommender.reader, &p->history, weight, &answer->rest, err);
     if (found == 1) {
         answer->weight = mem_zalloc((size_t)ask->n + 1, sizeof *answer->weight);
         for (int i = 0, k = 0; i < ask->n; i++)
@@ -269,15 +265,54 @@ static int explain(Engine *e, const Ask *ask, const Wanted *w, Answer *answer, E
     return found < 0 ? -1 : 0;
 }
 
-int engine_rank(Engine *e, const Ask *const *ask, Answer *const *answer, int users, Err *err) {
-    const Items *items = &e->shelf->data.items;
-    CHECK(users > 0 && users <= e->o.users);
-    Wanted *w = mem_alloc((size_t)users, sizeof *w);
-    for (int u = 0; u < users; u++) want(&w[u], ask[u], items);
-    int status = e->model->tokenizer ? search(e, ask, w, answer, users, err) : score_all(e, ask, w, answer, users, err);
-    for (int u = 0; u < users && status == 0; u++)
-        if (ask[u]->explain) status = explain(e, ask[u], &w[u], answer[u], err);
-    for (int u = 0; u < users; u++) want_free(&w[u]);
-    free(w);
+// ---- coming and going -------------------------------------------------------------------------------------------------
+
+int engine_free_places(const Engine *e) {
+    return e->o.users - e->joined;
+}
+
+int engine_join(Engine *e, const Ask *const *ask, int users, int *place, Err *err) {
+    CHECK(users > 0 && users <= engine_free_places(e));
+    EnginePlace **p = mem_alloc((size_t)users, sizeof(EnginePlace *));
+    for (int u = 0; u < users; u++) {
+        p[u] = enter(e, ask[u]);
+        place[u] = (int)(p[u] - e->place);
+    }
+    const int status = e->model->tokenizer ? join_search(e, p, users, err) : score_all(e, p, users, err);
+    for (int u = 0; u < users && status; u++) leave(e, p[u]);
+    free(p);
     return status;
+}
+
+void engine_step(Engine *e) {
+    if (e->model->tokenizer) recommend_step(&e->recommender);
+}
+
+int engine_take(Engine *e, int place, Answer *answer, Err *err) {
+    EnginePlace *p = &e->place[place];
+    int status = p->err.code ? -1 : 1;
+    if (status < 0) *err = p->err;
+    *answer = p->answer;
+    p->answer = (Answer){0};
+    if (e->model->tokenizer) {
+        answer->item = mem_alloc((size_t)p->ask->k, sizeof *answer->item);
+        status = recommend_take(&e->recommender, p->search, answer->item, &answer->n, err);
+    }
+    if (status > 0 && p->ask->explain && explain(e, p, answer, err)) status = -1;
+    answer->shelf = shelf_hold(e->shelf);
+    if (status <= 0) answer_free(answer);
+    if (status) leave(e, p);
+    return status;
+}
+
+void engine_drop(Engine *e, int place) {
+    if (e->model->tokenizer) recommend_drop(&e->recommender, e->place[place].search);
+    leave(e, &e->place[place]);
+}
+
+int engine_rank(Engine *e, const Ask *ask, Answer *answer, Err *err) {
+    int place, status;
+    if (engine_join(e, &ask, 1, &place, err)) return -1;
+    while ((status = engine_take(e, place, answer, err)) == 0) engine_step(e);
+    return status < 0 ? -1 : 0;
 }

@@ -35,6 +35,7 @@ typedef struct EngineOptions {
 } EngineOptions;
 
 typedef struct Answer {   // for one Ask
+    Shelf *shelf;         // held: whose items these are
     Recommendation *item; // (n)
     int n;
     int explained;         // what follows is there:
@@ -43,10 +44,22 @@ typedef struct Answer {   // for one Ask
     float *weight, rest; // (the ask's n) of the history's entries in the thought, and of all else; weight NULL: none attends
 } Answer;
 
+typedef struct EnginePlace { // of a user who has joined
+    const Ask *ask;          // NULL: nobody
+    const char **title, **id, **text;
+    uint8_t *allowed;
+    History history;
+    int search;    // their place in the recommender
+    Answer answer; // of a scorer, which answers at once
+    Err err;
+} EnginePlace;
+
 typedef struct Engine {
     Model *model;
     Shelf *shelf;
     EngineOptions o;
+    EnginePlace *place; // (o.users)
+    int joined;
     Catalogue catalogue;  // of a language model, as the next
     PrefixCache prefixes; // of its recommender
     Recommender recommender;
@@ -67,9 +80,17 @@ int engine_open(Engine **e, Model *m, Shelf *s, const EngineOptions *o, Err *err
 void engine_inherit(Engine *e, Engine *from);
 void engine_close(Engine *e);
 
-// answer (users): zeroed by the caller, freed by answer_free. Titles and ids that the catalogue lacks stand in the prompt or
-// are passed over, as `recommend` does.
-int engine_rank(Engine *e, const Ask *const *ask, Answer *const *answer, int users, Err *err);
+// Users come and go between the steps of a search; engine_free_places more may come. place (users): where each is found. The
+// asks must stay until they are taken or dropped. What is at fault with one keeps all of these from joining: -1 with err.
+// Titles and ids that the catalogue lacks stand in the prompt or are passed over, as `recommend` does.
+int engine_join(Engine *e, const Ask *const *ask, int users, int *place, Err *err);
+void engine_step(Engine *e); // one token more for all
+// 0: not yet done; 1: *answer is filled, for answer_free, and the place is free; -1: the same, with err in its stead.
+int engine_take(Engine *e, int place, Answer *answer, Err *err);
+void engine_drop(Engine *e, int place);
+int engine_free_places(const Engine *e);
+// All of it for one user, while nobody else is there.
+int engine_rank(Engine *e, const Ask *ask, Answer *answer, Err *err);
 void answer_free(Answer *a);
 
 typedef struct EngineWork { // since it was opened

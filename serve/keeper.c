@@ -20,9 +20,9 @@ void task_free(Task *t) {
 static int try_out(Engine *e, Err *err) {
     const Shelf *s = e->shelf;
     const char *history[1] = {s->populars ? s->data.items.id[s->popular[0]] : ""};
-    const Ask ask = {.history = history, .n = s->populars > 0, .by_id = 1, .k = 1, .beams = 1, .allows = -1}, *asks = &ask;
-    Answer answer = {0}, *answers = &answer;
-    const int status = engine_rank(e, &asks, &answers, 1, err);
+    const Ask ask = {.history = history, .n = s->populars > 0, .by_id = 1, .k = 1, .beams = 1, .allows = -1};
+    Answer answer = {0};
+    const int status = engine_rank(e, &ask, &answer, err);
     answer_free(&answer);
     return status ? err_prefix(err, "%s: tried on one user", e->model->name) : 0;
 }

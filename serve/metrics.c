@@ -32,16 +32,17 @@ void metrics_recommended(Metrics *m, double seconds) {
     pthread_mutex_unlock(&m->lock);
 }
 
-void metrics_batch(Metrics *m, int users, double seconds, const Engine *e) {
-    const double each = seconds / users;
+void metrics_step(Metrics *m, int users, int done, double seconds, const Engine *e) {
     pthread_mutex_lock(&m->lock);
     int i = 0;
     while (i < METRICS_SIZES && users > size[i]) i++;
     m->sizes[i]++;
-    m->users += users;
-    m->batches++;
-    m->busy_seconds += seconds;
-    m->user_seconds = m->user_seconds > 0 ? 0.8 * m->user_seconds + 0.2 * each : each;
+    m->step_users += users;
+    m->users += done;
+    if (done) {
+        m->busy_seconds += seconds;
+        m->user_seconds = m->user_seconds > 0 ? 0.8 * m->user_seconds + 0.2 * seconds / done : seconds / done;
+    }
     m->now = engine_work(e);
     pthread_mutex_unlock(&m->lock);
 }
@@ -100,14 +101,14 @@ static void latency(Str *out, const Metrics *m) {
                (long long)sum);
 }
 
-static void batches(Str *out, const Metrics *m) {
+static void steps(Str *out, const Metrics *m) {
     int64_t sum = 0;
-    head(out, "batch_users", "histogram", "Users that went through the model together.");
+    head(out, "step_users", "histogram", "Users who were in a step of the search together.");
     for (int i = 0; i < METRICS_SIZES; i++)
-        str_printf(out, "latentr3_batch_users_bucket{le=\"%d\"} %lld\n", size[i], (long long)(sum += m->sizes[i]));
+        str_printf(out, "latentr3_step_users_bucket{le=\"%d\"} %lld\n", size[i], (long long)(sum += m->sizes[i]));
     sum += m->sizes[METRICS_SIZES];
-    str_printf(out, "latentr3_batch_users_bucket{le=\"+Inf\"} %lld\n", (long long)sum);
-    str_printf(out, "latentr3_batch_users_sum %lld\nlatentr3_batch_users_count %lld\n", (long long)m->users, (long long)sum);
+    str_printf(out, "latentr3_step_users_bucket{le=\"+Inf\"} %lld\n", (long long)sum);
+    str_printf(out, "latentr3_step_users_sum %lld\nlatentr3_step_users_count %lld\n", (long long)m->step_users, (long long)sum);
 }
 
 static void replies(Str *out, const Metrics *m) {
@@ -119,7 +120,7 @@ static void replies(Str *out, const Metrics *m) {
 void metrics_print(Metrics *m, const MetricsNow *now, Str *out) {
     pthread_mutex_lock(&m->lock);
     latency(out, m);
-    batches(out, m);
+    steps(out, m);
     replies(out, m);
     counter(out, "users_total", "Users ranked.", m->users);
     counter(out, "tokens_total", "Positions that went through the network.", m->work.tokens + m->now.tokens);

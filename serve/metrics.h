@@ -14,8 +14,8 @@ typedef struct Metrics {
     int64_t replies[METRICS_STATUSES];
     int64_t seconds[METRICS_BUCKETS + 1]; // recommendations by the time from the request to the reply
     double seconds_sum;
-    int64_t sizes[METRICS_SIZES + 1]; // batches by their users
-    int64_t users, batches;
+    int64_t sizes[METRICS_SIZES + 1]; // steps by their users
+    int64_t step_users, users;        // the sum of these; users who are done
     double busy_seconds;
     EngineWork work, now; // of the engines that are closed, and of the present one
     int64_t cancelled, rejected, timeouts;
@@ -32,7 +32,8 @@ void metrics_open(Metrics *m);
 void metrics_free(Metrics *m);
 void metrics_reply(Metrics *m, int status);
 void metrics_recommended(Metrics *m, double seconds);
-void metrics_batch(Metrics *m, int users, double seconds, const Engine *e);
+// A step of `users`, of whom `done` were done by it; seconds since users were done before.
+void metrics_step(Metrics *m, int users, int done, double seconds, const Engine *e);
 void metrics_engine_closes(Metrics *m, const Engine *e);
 // Add to one of the counters above.
 void metrics_add(Metrics *m, int64_t *counter, int64_t n);

@@ -38,9 +38,9 @@ static void unlink_job(Queue *q, Job *job) {
     if (q->last == job) q->last = before;
 }
 
-int queue_take(Queue *q, QueueUser *user, int most) {
+int queue_take(Queue *q, QueueUser *user, int most, int wait) {
     pthread_mutex_lock(&q->lock);
-    while (!q->first && !q->closed && !q->nudged) pthread_cond_wait(&q->changed, &q->lock);
+    while (wait && !q->first && !q->closed && !q->nudged) pthread_cond_wait(&q->changed, &q->lock);
     int n = 0;
     while (q->first && n < most) {
         Job *job = q->first;
@@ -48,7 +48,7 @@ int queue_take(Queue *q, QueueUser *user, int most) {
         if (job->taken == job->request.n) unlink_job(q, job);
     }
     q->waiting -= n;
-    const int ended = q->closed && n == 0 && !q->nudged;
+    const int ended = q->closed && !q->first && n == 0 && !q->nudged;
     q->nudged = 0;
     pthread_mutex_unlock(&q->lock);
     return ended ? -1 : n;
@@ -75,6 +75,13 @@ int queue_cancel(Queue *q, Job *job) {
     const int nobody = waits && job->open == 0; // where all were taken, a worker has given or will give it back
     pthread_mutex_unlock(&q->lock);
     return nobody;
+}
+
+int queue_cancelled(Queue *q, const Job *job) {
+    pthread_mutex_lock(&q->lock);
+    const int cancelled = job->cancelled;
+    pthread_mutex_unlock(&q->lock);
+    return cancelled;
 }
 
 void queue_nudge(Queue *q) {

@@ -44,15 +44,16 @@ void queue_free(Queue *q); // no job may be in it
 
 // The queue borrows the job until it is taken to the end, or cancelled. 0; -1 where there is no room for all of its users.
 int queue_put(Queue *q, Job *job);
-// Waits until there are users, queue_nudge or queue_close was called; takes at most `most`. Returns how many; -1 where the
-// queue is closed and empty.
-int queue_take(Queue *q, QueueUser *user, int most);
+// Takes at most `most` users; returns how many, -1 where the queue is closed and empty. Where `wait`, it waits until there are
+// some, or queue_nudge or queue_close is called.
+int queue_take(Queue *q, QueueUser *user, int most, int wait);
 // A taken user is answered (err NULL) or has failed. Returns 1 where that was the last one of its job, which is the caller's
 // now.
 int queue_give(Queue *q, QueueUser user, const Err *err);
 // The client has gone. Returns 1 where no worker has a part of it: the job is the caller's now; else a queue_give will
 // return 1.
 int queue_cancel(Queue *q, Job *job);
+int queue_cancelled(Queue *q, const Job *job);
 void queue_nudge(Queue *q); // queue_take returns once, with or without users
 void queue_close(Queue *q); // nothing will be put any more
 int queue_waiting(Queue *q);

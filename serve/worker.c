@@ -25,32 +25,57 @@ static void reply(Worker *w, Job *job) {
     outbox_post(w->outbox, r);
 }
 
-static int rank(Worker *w, const QueueUser *user, int n, Err *err) {
-    const Ask **ask = mem_alloc((size_t)n, sizeof *ask);
-    Answer **answer = mem_alloc((size_t)n, sizeof *answer);
-    for (int i = 0; i < n; i++) {
-        ask[i] = &user[i].job->request.ask[user[i].user];
-        answer[i] = &user[i].job->answer[user[i].user];
-        answer_free(answer[i]);
-    }
-    const int status = engine_rank(w->engine, ask, answer, n, err);
-    free(ask), free(answer);
-    return status;
+static void give(Worker *w, QueueUser user, const Err *err) {
+    if (err) log_warn("a request failed: %s", err->message);
+    if (queue_give(w->queue, user, err)) reply(w, user.job);
 }
 
-static void run_batch(Worker *w, const QueueUser *user, int n) {
-    const double start = log_seconds();
-    Err err = {0};
-    for (int i = 0; i < n; i++)
-        if (user[i].user == 0) user[i].job->begun = start;
-    const int together = rank(w, user, n, &err) == 0;
+// They join what is under way. One that cannot does not keep the others from it.
+static void join(Worker *w, const QueueUser *user, int n, Err *err) {
+    const Ask **ask = mem_alloc((size_t)n, sizeof *ask);
+    int *place = mem_alloc((size_t)n, sizeof *place);
     for (int i = 0; i < n; i++) {
-        err.code = 0;
-        if (!together) rank(w, &user[i], 1, &err); // one that cannot be answered does not take the others with it
-        if (err.code) log_warn("a request failed: %s", err.message);
-        if (i == n - 1) metrics_batch(w->metrics, n, log_seconds() - start, w->engine);
-        if (queue_give(w->queue, user[i], err.code ? &err : NULL)) reply(w, user[i].job);
+        if (user[i].user == 0) user[i].job->begun = log_seconds();
+        ask[i] = &user[i].job->request.ask[user[i].user];
     }
+    const int failed = engine_join(w->engine, ask, n, place, err);
+    for (int i = 0; i < n && !failed; i++) w->live[w->lives++] = (WorkerUser){user[i], place[i]};
+    for (int i = 0; i < n && failed; i++) {
+        if (n == 1)
+            give(w, user[i], err);
+        else
+            join(w, &user[i], 1, err);
+    }
+    free(ask), free(place);
+}
+
+// Those who are done leave with their answer, those whose client has gone without.
+static int part(Worker *w) {
+    int done = 0;
+    for (int i = 0; i < w->lives;) {
+        const WorkerUser u = w->live[i];
+        Err err = {0};
+        int status = 1;
+        if (queue_cancelled(w->queue, u.user.job))
+            engine_drop(w->engine, u.place);
+        else
+            status = engine_take(w->engine, u.place, &u.user.job->answer[u.user.user], &err);
+        if (status == 0) {
+            i++;
+            continue;
+        }
+        w->live[i] = w->live[--w->lives];
+        give(w, u.user, status < 0 ? &err : NULL);
+        done++;
+    }
+    return done;
+}
+
+static int has_next(Worker *w) {
+    pthread_mutex_lock(&w->lock);
+    const int has = w->next != NULL;
+    pthread_mutex_unlock(&w->lock);
+    return has;
 }
 
 static void adopt_next(Worker *w) {
@@ -66,12 +91,27 @@ static void adopt_next(Worker *w) {
     pthread_mutex_unlock(&w->lock);
 }
 
+// Between two steps users come and go. A new engine is adopted when the last user of the old one has left, and until then
+// nobody comes.
 static void *worker_main(void *self) {
     Worker *w = self;
     QueueUser *user = mem_alloc((size_t)w->engine->o.users, sizeof *user);
-    for (int n; (n = queue_take(w->queue, user, w->engine->o.users)) >= 0;) {
-        adopt_next(w);
-        if (n > 0) run_batch(w, user, n);
+    double since = 0; // the last user who was done, or the first who came
+    for (;;) {
+        if (w->lives == 0) adopt_next(w);
+        const int places = has_next(w) ? 0 : engine_free_places(w->engine);
+        const int n = places || w->lives == 0 ? queue_take(w->queue, user, places, w->lives == 0) : 0;
+        Err err = {0};
+        if (n < 0 && w->lives == 0) break;
+        if (w->lives == 0) since = log_seconds();
+        if (n > 0) join(w, user, n, &err);
+        if (w->lives == 0) continue;
+        const int users = w->lives;
+        engine_step(w->engine);
+        const int done = part(w);
+        const double now = log_seconds();
+        metrics_step(w->metrics, users, done, now - since, w->engine);
+        if (done) since = now;
     }
     pthread_mutex_lock(&w->lock);
     w->ended = 1;
@@ -83,10 +123,12 @@ static void *worker_main(void *self) {
 
 int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err) {
     *w = (Worker){.queue = q, .outbox = o, .metrics = m, .engine = e};
+    w->live = mem_alloc((size_t)e->o.users, sizeof *w->live);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->adopted, NULL);
     if (pthread_create(&w->thread, NULL, worker_main, w) == 0) return 0;
     engine_close(e);
+    free(w->live);
     return err_set(err, ERR_MEMORY, "the worker's thread cannot be started");
 }
 
@@ -104,6 +146,7 @@ void worker_join(Worker *w) {
     pthread_join(w->thread, NULL);
     metrics_engine_closes(w->metrics, w->engine);
     engine_close(w->engine);
+    free(w->live);
     pthread_cond_destroy(&w->adopted);
     pthread_mutex_destroy(&w->lock);
 }

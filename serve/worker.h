@@ -1,15 +1,23 @@
-// The one thread that owns the engine: takes what waits as one batch, ranks, answers.
+// The one thread that owns the engine. Users who wait join those who are under way between two steps of the search, as places
+// become free, and are answered when they are done.
 #ifndef SERVE_WORKER_H
 #define SERVE_WORKER_H
 
 #include "serve/metrics.h"
 #include "serve/queue.h"
 
+typedef struct WorkerUser {
+    QueueUser user;
+    int place; // of the engine
+} WorkerUser;
+
 typedef struct Worker {
     Queue *queue;
     Outbox *outbox;
     Metrics *metrics;
-    Engine *engine; // the thread's own
+    Engine *engine;   // the thread's own, as the next two
+    WorkerUser *live; // (engine->o.users)
+    int lives;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t adopted;
@@ -19,8 +27,8 @@ typedef struct Worker {
 
 // Takes the engine over.
 int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err);
-// Returns when the thread works with this engine, which is its own now; the one before is closed. Users of a batch that
-// was under way were answered by the old one; all that are taken later by the new one.
+// Returns when the thread works with this engine, which is its own now; the one before is closed. Users who
+// are under way are answered by the old one; all who are taken later by the new one.
 void worker_adopt(Worker *w, Engine *e);
 // Waits for the end of the thread, which comes when the queue is closed and empty.
 void worker_join(Worker *w);

@@ -542,6 +542,62 @@ static void test_prefixes(void **state) {
     }
 }
 
+// Users who join while others are under way, leave early or stay, in a session with room for few: each list is that of the user
+// alone, and all slots come back.
+static void test_joining(void **state) {
+    (void)state;
+    enum { W = 6, PLACES = 3, USERS = 24 };
+    Fixture f;
+    Err err = {0};
+    Recommender r, alone;
+    fixture_open(&f, folders[0], 1);
+    RecommendOptions o = options(W, 1, 1);
+    o.chain_ahead = 2;
+    OK(recommend_open(&alone, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    o.users = PLACES;
+    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+    r.reader.session.slots = r.reader.clean.slots_used + 900; // a step needs 54; so rows must move from time to time
+    r.reader.room = 200;
+    int user[PLACES], place[PLACES], there = 0, next = 0, done = 0, moved = 0, most = 0;
+    while (done < USERS) {
+        const int before = r.reader.session.slots_used;
+        if (there < PLACES && next < USERS && (next % 3 || there < 2)) {
+            const RecommendWish wish = {.beams = W, .k = 1 + next % W};
+            History h = f.history[next % f.rows];
+            if (h.n > 2) h.n = 2;
+            OK(recommend_join(&r, &h, &wish, 1, &place[there], &err));
+            user[there++] = next++;
+        }
+        recommend_step(&r);
+        moved += r.reader.session.slots_used < before && there > 1;
+        if (r.reader.session.slots_used > most) most = r.reader.session.slots_used;
+        for (int i = 0; i < there; i++) {
+            Recommendation out[W], want[W];
+            int found, want_found, status = 0;
+            if (user[i] % 7 == 5 && user[i] + 2 < next)
+                recommend_drop(&r, place[i]);
+            else if ((status = recommend_take(&r, place[i], out, &found, &err)) == 0)
+                continue;
+            if (status) {
+                History h = f.history[user[i] % f.rows];
+                if (h.n > 2) h.n = 2;
+                OK(recommend_users(&alone, &h, 1, want, &want_found, &err));
+                assert_int_equal(status, 1);
+                assert_int_equal(found, 1 + user[i] % W);
+                assert_same_lists(out, want, found, 1e-4);
+            }
+            done++, there--;
+            user[i] = user[there], place[i] = place[there];
+            i--;
+        }
+    }
+    assert_true(moved > 0 && most <= r.reader.session.slots);
+    assert_int_equal(r.reader.session.slots_used, r.reader.clean.slots_used);
+    assert_int_equal(r.reader.session.nodes, r.reader.clean.nodes);
+    recommend_close(&r), recommend_close(&alone);
+    fixture_close(&f);
+}
+
 static void test_long_history(void **state) {
     (void)state;
     Err err = {0};
@@ -582,6 +638,6 @@ int main(void) {
         cmocka_unit_test(test_literal),      cmocka_unit_test(test_random_tries), cmocka_unit_test(test_chain_ahead),
         cmocka_unit_test(test_together),     cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),
         cmocka_unit_test(test_long_history), cmocka_unit_test(test_wishes),       cmocka_unit_test(test_explain),
-        cmocka_unit_test(test_prefixes)};
+        cmocka_unit_test(test_prefixes),     cmocka_unit_test(test_joining)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

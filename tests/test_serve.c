@@ -81,7 +81,7 @@ static void test_queue(void **state) {
     assert_int_equal(queue_put(&q, a), 0);
     assert_int_equal(queue_put(&q, b), 0);
     assert_int_equal(queue_put(&q, c), -1); // 5 wait, 2 more would be 7
-    assert_int_equal(queue_take(&q, user, 3), 3);
+    assert_int_equal(queue_take(&q, user, 3, 1), 3);
     assert_true(user[0].job == a && user[0].user == 0 && user[1].user == 1 && user[2].job == b);
     assert_int_equal(queue_put(&q, c), 0);
     assert_int_equal(queue_waiting(&q), 4);
@@ -95,10 +95,11 @@ static void test_queue(void **state) {
     assert_int_equal(queue_give(&q, user[2], NULL), 1);
     assert_int_equal(queue_cancel(&q, c), 1); // nobody has a part of it
     assert_int_equal(queue_waiting(&q), 0);
+    assert_int_equal(queue_take(&q, user, 8, 0), 0);
     queue_nudge(&q);
-    assert_int_equal(queue_take(&q, user, 8), 0);
+    assert_int_equal(queue_take(&q, user, 8, 1), 0);
     queue_close(&q);
-    assert_int_equal(queue_take(&q, user, 8), -1);
+    assert_int_equal(queue_take(&q, user, 8, 1), -1);
     queue_free(&q);
     free(a), free(b), free(c);
 }
@@ -115,7 +116,7 @@ typedef struct Ends {
 static void *taker(void *self) {
     Ends *e = self;
     QueueUser user[5];
-    for (int n; (n = queue_take(&e->q, user, 5)) >= 0;)
+    for (int n; (n = queue_take(&e->q, user, 5, 1)) >= 0;)
         for (int i = 0; i < n; i++) {
             const int number = (int)(intptr_t)user[i].job->reply.owner;
             if (queue_give(&e->q, user[i], NULL)) atomic_fetch_add(&e->ended[number], 1);
