@@ -317,7 +317,8 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     m->had_latent = s->has_latent;
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
     llm_init_lora(&m->llm, (uint64_t)o->seed);
-    const size_t memory = o->command->bit == CMD_CONVERT ? 1 : 0; // nothing will be multiplied: no copies for the kernels
+    size_t memory = (size_t)(o->weights_memory * 1e9);
+    if (o->command->bit == CMD_CONVERT) memory = 1; // nothing will be multiplied: no copies for the kernels
     if (!trains_backbone(o)) return frozen_attach(&m->llm, s, memory, err);
     if (weights_load(&m->llm, s, err)) return -1;
     if (added.moved) llm_move_token(&m->llm, added.first, c.V - 1);

@@ -104,6 +104,7 @@ static const OptionRow table[] = {
     {"item-text", CMD_SFT, KIND_FLAG, AT(item_text), NULL, NULL, 0, 0, "answers are the items' index texts, whose pieces <...> become tokens"},
     {"history-text", CMD_SFT, KIND_CHOICE, AT(history_text), NULL, "title|index", 0, 0, "what histories hold with --item-text; index where not given"},
     {"threads", LEARN | RUN, KIND_INT, AT(threads), NULL, "N", 1, 1024, "threads; all processors where not given"},
+    {"weights-memory", TRAIN | RUN, KIND_REAL, AT(weights_memory), "0", "GB", 0, 1e6, "what the weights of a frozen backbone may take, the rest is read from the file again for each product; 0: as the machine allows"},
     {"seed", LEARN | RUN | CMD_CONVERT | CMD_SYNTH | CMD_REPORT, KIND_LONG, AT(seed), "42", "N", 0, 9007199254740991.0, "of every random number"},
 
     // training

@@ -69,9 +69,10 @@ struct Options {
     int sample;   // rows drawn from those; 0: all
 
     // model and machine
-    const char *dtype; // "auto", "f32", "bf16"
-    const char *bos;   // "auto", "yes", "no"
-    int threads;       // 0: all processors
+    const char *dtype;     // "auto", "f32", "bf16"
+    const char *bos;       // "auto", "yes", "no"
+    int threads;           // 0: all processors
+    double weights_memory; // GB that a backbone which does not train may take; 0: as the machine allows
     int64_t seed;
     int thoughts, thought_window; // -1: the model's
     const char *thought;          // "ratt", "hidden"; NULL: the model's

@@ -26,9 +26,12 @@ struct Frozen {
     const WeightsSource *s;
     const ModelConfig *config;
     FrozenMatrix *matrix; // (n)
-    int n, streams;
-    float *mean[2];              // of the embedding and of an untied head, or NULL
-    _Atomic(const Tensor *) bad; // one that holds a value that is not finite
+    int n;
+    size_t room;                        // bytes left for matrices that are kept
+    size_t streamed;                    // bytes of those that are not
+    float *mean[2];                     // of the embedding and of an untied head, or NULL
+    _Atomic(const Tensor *) bad;        // one that holds a value that is not finite
+    _Atomic(const FrozenMatrix *) last; // that was read
 };
 
 static void store(char *out, Dtype type, const float *x, size_t n) {
@@ -55,14 +58,24 @@ static void read_row(const FrozenMatrix *f, const Part *p, size_t row, char *out
     }
 }
 
-static void frozen_read(const void *context, void *out, Dtype type, int first, int rows) {
-    const FrozenMatrix *f = context;
+static void read_rows(const FrozenMatrix *f, void *out, Dtype type, int first, int rows) {
     const size_t row_bytes = (size_t)f->matrix->I * dtype_bytes(type);
     for (int r = first; r < first + rows; r++) {
         int part = f->parts - 1;
         while (r < f->part[part].begin) part--;
         read_row(f, &f->part[part], (size_t)(r - f->part[part].begin), (char *)out + (size_t)(r - first) * row_bytes, type);
     }
+}
+
+static void forget(const FrozenMatrix *f) {
+    for (int k = 0; k < f->parts; k++) mapfile_forget(f->part[k].tensor->data, f->part[k].tensor->bytes);
+}
+
+// One matrix is read at a time, by several threads: when the next one begins, the pages of the last need not stay.
+static void frozen_read(const void *context, void *out, Dtype type, int first, int rows) {
+    const FrozenMatrix *f = context, *last = atomic_exchange(&f->frozen->last, f);
+    if (last && last != f) forget(last);
+    read_rows(f, out, type, first, rows);
 }
 
 // Bind a matrix to the parameters that follow each other from the one at its address.
@@ -77,9 +90,14 @@ static void bind(Frozen *f, Llm *m, Matrix *matrix, int parts, const float *mean
         begin += p->dims[0];
     }
     CHECK(begin == matrix->O);
+    const size_t bytes = (size_t)matrix->O * (size_t)matrix->I * dtype_bytes(ops_dtype(m->ops));
     matrix->read = frozen_read;
     matrix->context = x;
-    matrix->stream = f->streams;
+    matrix->stream = bytes > f->room;
+    if (matrix->stream)
+        f->streamed += bytes;
+    else
+        f->room -= bytes;
 }
 
 static void bind_all(Frozen *f, Llm *m) {
@@ -108,7 +126,7 @@ static void load_embedding(Frozen *f, Llm *m) {
     char *rows = mem_alloc(ROWS, row_bytes), *device = arena_get(&m->arena, (size_t)c->V, row_bytes);
     for (int first = 0; first < c->V; first += ROWS) {
         const int n = c->V - first < ROWS ? c->V - first : ROWS;
-        frozen_read(&x, rows, type, first, n);
+        read_rows(&x, rows, type, first, n);
         ops_upload(m->ops, device + (size_t)first * row_bytes, rows, (size_t)n * row_bytes);
     }
     free(rows);
@@ -123,11 +141,26 @@ static size_t matrix_bytes(const Llm *m) {
     return values * dtype_bytes(ops_dtype(m->ops));
 }
 
+// What is not kept is read once all the same, so that a bad file is refused here.
+static void check_streamed(FrozenMatrix *x) {
+    float piece[PIECE];
+    for (int k = 0; k < x->parts; k++) {
+        const Tensor *t = x->part[k].tensor;
+        for (size_t at = 0; at < t->count; at += PIECE) {
+            const size_t n = t->count - at < PIECE ? t->count - at : PIECE;
+            tensor_to_f32(piece, t, at, n);
+            if (tensor_first_not_finite(piece, n) < n) atomic_store(&x->frozen->bad, t);
+        }
+    }
+    forget(x);
+}
+
 int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err) {
     if (weights_check(m, s, err)) return -1;
-    if (!memory_bytes) memory_bytes = arena_machine_bytes() / 4 * 3;
+    const size_t machine = arena_machine_bytes(), all = matrix_bytes(m);
+    if (!memory_bytes) memory_bytes = all > machine / 4 * 3 ? machine / 2 : all;
     Frozen *f = m->frozen = mem_zalloc(1, sizeof *f);
-    *f = (Frozen){.s = s, .config = &m->config, .streams = matrix_bytes(m) > memory_bytes};
+    *f = (Frozen){.s = s, .config = &m->config, .room = memory_bytes};
     static const char *const table[] = {"model.embed_tokens.weight", "lm_head.weight"};
     for (int i = 0; i < 2; i++) {
         const Param *p = params_find(&m->params, table[i]);
@@ -137,15 +170,16 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
     load_embedding(f, m);
     bind_all(f, m);
     for (int i = 0; i < f->n; i++) {
-        ops_matrix_prepare(m->ops, f->matrix[i].matrix);
-        for (int k = 0; k < f->matrix[i].parts && !f->streams; k++) // read once: its pages need not stay
-            mapfile_forget(f->matrix[i].part[k].tensor->data, f->matrix[i].part[k].tensor->bytes);
+        if (f->matrix[i].matrix->stream)
+            check_streamed(&f->matrix[i]);
+        else
+            ops_matrix_prepare(m->ops, f->matrix[i].matrix);
     }
     const Tensor *bad = atomic_load(&f->bad);
     if (bad) return err_set(err, ERR_DATA, "%s: tensor \"%s\": a value is not finite", s->path, bad->name);
-    if (f->streams && matrix_bytes(m) > arena_machine_bytes() / 2)
-        log_info("the weights (%zu MiB in the compute type) do not fit beside the rest: they stream from the file",
-                 matrix_bytes(m) >> 20);
+    if (f->streamed && memory_bytes > 1)
+        log_info("%zu of %zu MiB of weights do not fit beside the rest: they stream from the file", f->streamed >> 20,
+                 all >> 20);
     return 0;
 }
 
