@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "rec/ranks.h"
 #include "rec/recommend.h"
+#include "rec/sasrec.h"
 #include "train/rl.h"
 
 #include <string.h>
@@ -41,6 +42,7 @@ typedef struct Lists { // the searches of the rewards that ask for the list
     Catalogue catalogue;
     BeamOptions beam;
     const Rows *rows; // of the examples
+    const Examples *examples;
     Ranking ranking;
 } Lists;
 
@@ -49,11 +51,18 @@ static void rank_target(void *context, Session *s, uint32_t example, const int *
     ranks_find(&l->catalogue, &l->beam, s, l->rows->row[example].target_title, node, samples, rank);
 }
 
+static void rank_item(void *context, Session *s, uint32_t example, const int *node, int samples, int *rank) {
+    const Lists *l = context;
+    sasrec_ranks(s, l->examples->example[example].answer[0], node, samples, l->beam.beams, rank);
+}
+
 static int lists_open(Lists *l, const Training *t, Err *err) {
     const Options *o = t->o;
     *l = (Lists){.beam = {.beams = o->beams, .length_penalty = (float)o->length_penalty, .chain_ahead = RECOMMEND_CHAIN_AHEAD},
                  .rows = &t->train_rows,
-                 .ranking = {l, rank_target}};
+                 .examples = &t->train,
+                 .ranking = {l, t->model.items ? rank_item : rank_target}};
+    if (t->model.items) return 0;
     return catalogue_build(&l->catalogue, &t->data.items, t->model.tokenizer, &t->model.style, err);
 }
 
@@ -62,7 +71,7 @@ static int rl_session(Training *t, const Lists *l, Err *err) {
     const int thoughts = t->model.llm.config.thoughts;
     size_t slots = (size_t)rollout_slots(&t->train, thoughts, o->batch, o->samples, o->micro_rows),
            valid = (size_t)sft_slots(&t->valid, thoughts, o->micro_rows);
-    if (l->rows) slots += (size_t)o->samples + beam_slots(&l->catalogue.trie, &l->beam, o->samples);
+    if (l->catalogue.trie.nodes) slots += (size_t)o->samples + beam_slots(&l->catalogue.trie, &l->beam, o->samples);
     if (slots > INT32_MAX)
         return err_set(err, ERR_USAGE, "%d beams of up to %d tokens for %d samples need too many cache slots", o->beams,
                        l->catalogue.trie.longest, o->samples);

@@ -1,7 +1,9 @@
 #include "app/training.h"
 #include "app/interrupt.h"
+#include "app/sasrec_model.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "data/sequences.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +25,32 @@ static int read_split(Training *t, Rows *rows, Examples *e, const char *split, i
     log_info("%s: %d rows, %lld answer tokens, longest row %d tokens, %d rows shortened to %d", split, e->n,
              (long long)e->answer_tokens, e->longest, e->shortened, PROMPT_TRAIN_TOKENS);
     return 0;
+}
+
+// A SASRec's examples are rows of whole histories.
+static int read_sequences(Training *t, int valid_rows, Err *err) {
+    const Options *o = t->o;
+    Rows *rows[2] = {&t->train_rows, &t->valid_rows};
+    Examples *examples[2] = {&t->train, &t->valid};
+    static const char *const split[2] = {"train", "valid"};
+    Sequences s = {0};
+    int32_t *token = sasrec_model_tokens(&t->model, &t->data.items);
+    int status = 0;
+    for (int i = 0; i < 2 && status == 0; i++) {
+        if ((status = dataset_rows(&t->data, rows[i], split[i], i ? 0 : o->max_rows, err))) break;
+        SequencePlace *place = mem_alloc((size_t)rows[i]->n + 1, sizeof *place);
+        sequences_add(&s, &t->data.items, rows[i], place);
+        sequences_examples(examples[i], &s, place, rows[i]->n, token, t->model.llm.config.max_positions);
+        free(place);
+        const int all = examples[i]->n;
+        examples_sample(examples[i], i ? valid_rows : o->sample, i ? ROWS_SAMPLE_SEED : (uint64_t)o->seed);
+        log_info("%s: %d of %d rows, longest %d items; %d left out, of items that the model does not know", split[i],
+                 examples[i]->n, rows[i]->n, examples[i]->longest - 1, rows[i]->n - all);
+        if (all == 0) status = err_set(err, ERR_DATA, "%s: %s.csv holds no row that the model knows", o->data, split[i]);
+    }
+    sequences_free(&s);
+    free(token);
+    return status;
 }
 
 // A validation that is the training data would keep whatever was learnt by heart.
@@ -47,6 +75,7 @@ int training_data(Training *t, const Options *o, Err *err) {
 
 int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
     if (training_data(t, o, err) || model_io_open(&t->model, o, &t->data, err)) return -1;
+    if (t->model.items) return read_sequences(t, valid_rows, err);
     if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, (uint64_t)o->seed, err)) return -1;
     return read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, ROWS_SAMPLE_SEED, err);
 }

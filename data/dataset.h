@@ -76,6 +76,8 @@ int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, con
 void rows_free(Rows *rows);
 // Keep n rows drawn without replacement, in their order; n 0 or as many as there are: all.
 void rows_sample(Rows *rows, int n, uint64_t seed);
+// The numbers of n of `rows` rows that rows_sample keeps, rising; malloc'd. n <= rows.
+uint32_t *rows_draw(int rows, int n, uint64_t seed);
 enum { ROWS_SAMPLE_SEED = 1 }; // for validation and test: the same rows whatever --seed of the run
 
 #define DATASET_FORMAT "latentr3-dataset"

@@ -63,3 +63,15 @@ void examples_free(Examples *e) {
     ints_free(&e->ids);
     *e = (Examples){0};
 }
+
+void examples_sample(Examples *e, int n, uint64_t seed) {
+    if (n <= 0 || n >= e->n) return;
+    uint32_t *order = rows_draw(e->n, n, seed);
+    e->answer_tokens = 0;
+    for (int i = 0; i < n; i++) {
+        e->example[i] = e->example[order[i]];
+        e->answer_tokens += e->example[i].answer_len;
+    }
+    e->n = n;
+    free(order);
+}

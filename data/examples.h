@@ -26,6 +26,8 @@ typedef struct Examples {
 int examples_make(Examples *e, const Rows *rows, const Tokenizer *t, const PromptStyle *style, int thoughts, int limit_tokens,
                   Err *err);
 void examples_free(Examples *e);
+// As rows_sample does with rows.
+void examples_sample(Examples *e, int n, uint64_t seed);
 // Positions in the network that example i takes beside the instruction.
 static inline int example_rows(const Example *x, int thoughts) {
     return x->prompt_len + thoughts + x->answer_len - 1;

@@ -166,11 +166,16 @@ static int compare_numbers(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+uint32_t *rows_draw(int rows, int n, uint64_t seed) {
+    uint32_t *order = mem_alloc((size_t)rows + 1, sizeof *order);
+    rng_permutation(order, (size_t)rows, seed, RNG_SAMPLE);
+    qsort(order, (size_t)n, sizeof *order, compare_numbers);
+    return order;
+}
+
 void rows_sample(Rows *rows, int n, uint64_t seed) {
     if (n <= 0 || n >= rows->n) return;
-    uint32_t *order = mem_alloc((size_t)rows->n, sizeof *order);
-    rng_permutation(order, (size_t)rows->n, seed, RNG_SAMPLE);
-    qsort(order, (size_t)n, sizeof *order, compare_numbers);
+    uint32_t *order = rows_draw(rows->n, n, seed);
     for (int i = 0; i < n; i++) rows->row[i] = rows->row[order[i]]; // order[i] >= i: nothing is read after it was written over
     rows->n = n;
     free(order);

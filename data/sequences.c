@@ -87,3 +87,28 @@ void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const Seq
         row->text = NULL; // they belonged to the shorter history
     }
 }
+
+// All sequences' tokens stand behind each other in e->ids; item i of a sequence comes behind the first at[i] of them.
+void sequences_examples(Examples *e, const Sequences *s, const SequencePlace *place, int rows, const int32_t *token, int most) {
+    *e = (Examples){.example = mem_zalloc((size_t)rows + 1, sizeof(Example))};
+    size_t **at = mem_alloc((size_t)s->n + 1, sizeof *at);
+    for (int q = 0; q < s->n; q++) {
+        const Ints *item = &s->item[q];
+        at[q] = mem_alloc(item->len + 1, sizeof **at);
+        for (size_t i = 0; i < item->len; i++) {
+            at[q][i] = e->ids.len;
+            if (token[item->data[i]] >= 0) ints_push(&e->ids, token[item->data[i]]);
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const int q = place[r].sequence, n = place[r].n;
+        const size_t known = at[q][n] - at[q][0], len = known < (size_t)most ? known : (size_t)most;
+        if (len == 0 || token[s->item[q].data[n]] < 0) continue;
+        const int32_t *target = e->ids.data + at[q][n];
+        e->example[e->n++] = (Example){.prompt = target - len, .prompt_len = (int)len, .answer = target, .answer_len = 1};
+        if ((int)len + 1 > e->longest) e->longest = (int)len + 1;
+    }
+    e->answer_tokens = e->n;
+    for (int q = 0; q < s->n; q++) free(at[q]);
+    free(at);
+}

@@ -3,7 +3,7 @@
 #ifndef DATA_SEQUENCES_H
 #define DATA_SEQUENCES_H
 
-#include "data/dataset.h"
+#include "data/examples.h"
 #include "data/intern.h"
 
 typedef struct Sequences {
@@ -29,5 +29,9 @@ void sequences_free(Sequences *s);
 
 // The rows' histories become the rebuilt ones, whole, without index texts. What they then point to belongs to `s`.
 void sequences_into_rows(Sequences *s, const Items *items, Rows *rows, const SequencePlace *place);
+
+// The rows as prompts and answers of one token: token (items) of the last `most` items of the history that have one (>= 0), and
+// the target's. Rows without either are left out. They do not depend on `s` any more.
+void sequences_examples(Examples *e, const Sequences *s, const SequencePlace *place, int rows, const int32_t *token, int most);
 
 #endif

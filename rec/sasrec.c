@@ -117,3 +117,20 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
 Ranker sasrec_ranker(SasrecRanker *r) {
     return (Ranker){.self = r, .items = r->items, .users = r->users, .k = r->k, .rank = rank_list, .score = rank_score};
 }
+
+void sasrec_ranks(Session *s, int32_t token, const int *node, int n, int k, int *rank) {
+    const int V = s->llm->config.V;
+    const SessionMark mark = session_mark(s);
+    int32_t *slot = ARENA_NEW(&s->host, int32_t, n);
+    for (int i = 0; i < n; i++) slot[i] = session_last(s, node[i]);
+    HeadRows rows;
+    head_rows(s, &rows, slot, n);
+    float *score = ARENA_NEW(&s->host, float, (size_t)n *(size_t)V);
+    ops_download(s->ops, score, rows.logits, (size_t)n * (size_t)V * sizeof(float));
+    for (int i = 0; i < n; i++, score += V) {
+        int before = 0;
+        for (int v = 0; v < V; v++) before += v < token ? score[v] >= score[token] : score[v] > score[token];
+        rank[i] = before < k && isfinite(score[token]) ? before + 1 : 0;
+    }
+    session_reset(s, mark);
+}

@@ -25,4 +25,8 @@ int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *sc
 // nothing of has an empty one.
 Ranker sasrec_ranker(SasrecRanker *r);
 
+// Where the item `token` stands among all items behind the last position of node[i]: rank (n), 1 the first, 0 not among the
+// first k. Of equal scores the lower token is first. The session is left as it was.
+void sasrec_ranks(Session *s, int32_t token, const int *node, int n, int k, int *rank);
+
 #endif

@@ -1,8 +1,8 @@
 // SASRec against PyTorch's values (tools/make_sasrec.py), which runs each prefix of a sequence on its own: losses, every
 // gradient, optimizer steps. And what must not depend on how an update is divided.
 #include "tiny_sasrec.h"
+#include "train/rl.h"
 #include "train/sasrec.h"
-#include "train/sft.h"
 
 #include "base/rng.h"
 
@@ -293,6 +293,51 @@ static void micro_batches_and_order(void **state) {
     free(whole), free(other);
 }
 
+static double number_at(json_t *lists, int i, int j) {
+    return json_number_value(json_array_get(json_array_get(lists, (size_t)i), (size_t)j));
+}
+
+// LR-GRPO of LatentRATT behind a frozen SASRec: each sequence's last item is the answer, one token.
+static void rl_matches(void **state) {
+    (void)state;
+    Err err = {0};
+    for (int thoughts = 1; thoughts <= 2; thoughts++)
+        for (int micro_rows = 1; micro_rows < 1000; micro_rows += 900) {
+            Tiny t;
+            Example example[8];
+            tiny_open(&t, thoughts, 0, ACTIVATION_RELU, 2);
+            OK(llm_train(&t.g.llm, TRAIN_LATENT, &err));
+            const int n = t.examples.n;
+            for (int i = 0; i < n; i++) {
+                const SasrecExample *x = &t.example[i];
+                example[i] =
+                    (Example){.prompt = x->item, .prompt_len = x->n - 1, .answer = x->item + x->n - 1, .answer_len = 1};
+            }
+            const Examples e = {.n = n, .example = example, .longest = t.examples.longest};
+            const Tensor *noise = safetensors_find(&t.g.values, "rl.noise");
+            assert_non_null(noise);
+            const int K = (int)noise->dims[1];
+            float *z = malloc(noise->bytes);
+            tensor_to_f32(z, noise, 0, noise->count);
+            double R[64], A[64];
+            assert_true(n * K <= 64);
+            const RlMethod m = {.rollout = {.samples = K, .sigma = 1}, .objective = {.epsilon_low = .2, .epsilon_high = .28}};
+            const RlFigures f = rl_examples(&t.s, &e, t.index, n, &m, z, NULL, micro_rows, R, A);
+            json_t *want = json_array_get(json_object_get(t.g.json, "rl"), (size_t)thoughts - 1);
+            for (int i = 0; i < n * K; i++) {
+                const double r = number_at(json_object_get(want, "rewards"), i / K, i % K);
+                golden_close(R[i], r, 1e-4 * fabs(r), "reward", i);
+                golden_close(A[i], number_at(json_object_get(want, "advantages"), i / K, i % K), 1e-4, "advantage", i);
+            }
+            golden_close(f.loss, json_number_value(json_object_get(want, "loss")), 1e-4, "loss", thoughts);
+            char section[8];
+            snprintf(section, sizeof section, "rl_%d", thoughts);
+            assert_int_equal(golden_gradients(&t.g, section, 1e-3), 6);
+            free(z);
+            tiny_close(&t);
+        }
+}
+
 // All scores equal: the target's expected rank is the middle one, so NDCG@10 is 0 among 37; and with weights that favour it 1.
 static void ndcg_of_ties(void **state) {
     (void)state;
@@ -326,7 +371,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_gradients), cmocka_unit_test(whole_sequences_are_their_prefixes),
         cmocka_unit_test(steps_match),          cmocka_unit_test(micro_batches_and_order),
-        cmocka_unit_test(ndcg_of_ties),
+        cmocka_unit_test(rl_matches),           cmocka_unit_test(ndcg_of_ties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

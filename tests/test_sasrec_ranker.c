@@ -137,6 +137,46 @@ static void set_embedding(World *w, int32_t token, const float *row) {
     llm_changed(&w->g.llm, PARAMS_BACKBONE);
 }
 
+// Ranks of every token behind two timelines against the definition, two of them equal.
+static void ranks_of_one_item(void **state) {
+    (void)state;
+    Err err = {0};
+    World w;
+    Session s;
+    float score[2][KNOWN], row[8];
+    world_open(&w, 0, 0);
+    ops_download(w.g.ops, row, (const float *)w.g.llm.embed + 4 * 8, sizeof row);
+    set_embedding(&w, 9, row);
+    OK(session_init(&s, &w.g.llm, 64, &err));
+    const int32_t items[] = {3, 1, 4, 30};
+    Segment g;
+    segment_begin(&s, &g, 2, 4);
+    int node[2];
+    node[0] = segment_add(&s, &g, -1, items, 3);
+    node[1] = segment_add(&s, &g, -1, items + 3, 1);
+    segment_forward(&s, &g, NULL, 0);
+    for (int i = 0; i < 2; i++)
+        for (int v = 0; v < KNOWN; v++) {
+            const int32_t slot = session_last(&s, node[i]), target = v;
+            head_logprob(&s, &slot, &target, 1, &score[i][v], NULL);
+        }
+    assert_true(score[0][4] == score[0][9]);
+    const int used = s.slots_used;
+    for (int k = 1; k <= KNOWN; k += 12)
+        for (int v = 0; v < KNOWN; v++) {
+            int rank[2];
+            sasrec_ranks(&s, v, node, 2, k, rank);
+            for (int i = 0; i < 2; i++) {
+                int want = 1;
+                for (int o = 0; o < KNOWN; o++) want += score[i][o] > score[i][v] || (score[i][o] == score[i][v] && o < v);
+                assert_int_equal(rank[i], want <= k ? want : 0);
+            }
+        }
+    assert_int_equal(s.slots_used, used);
+    session_free(&s);
+    world_close(&w);
+}
+
 // Three items with one embedding: equal scores, the lower item number first. A NaN among the embeddings is an error that names
 // the item.
 static void ties_and_nan(void **state) {
@@ -169,6 +209,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_and_lists),
         cmocka_unit_test(ties_and_nan),
+        cmocka_unit_test(ranks_of_one_item),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

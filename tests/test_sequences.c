@@ -155,11 +155,52 @@ static void what_was_cut_comes_back(void **state) {
     items_free(&items);
 }
 
+// Prompts of the last items that have a token, answers of one.
+static void examples_of_rows(void **state) {
+    (void)state;
+    Items items;
+    items_make(&items);
+    Row row[] = {row_of(&items, "anna", (int[]){0}, 1, 1),    row_of(&items, "anna", (int[]){0, 1}, 2, 2),
+                 row_of(&items, "anna", (int[]){1, 2}, 2, 3), row_of(&items, "anna", (int[]){2, 3}, 2, 4),
+                 row_of(&items, "anna", (int[]){3, 4}, 2, 5), row_of(&items, "bert", (int[]){2}, 1, 6)};
+    const int32_t token[ITEMS] = {10, 11, -1, 13, 14, -1, 16, 17, 18};
+    Rows rows = {.n = 6, .row = row};
+    SequencePlace place[6];
+    Sequences s = {0};
+    Examples e;
+    sequences_add(&s, &items, &rows, place);
+    sequences_examples(&e, &s, place, 6, token, 3);
+    sequences_free(&s); // they stand on their own
+    const int32_t prompt[3][3] = {{10}, {10, 11}, {10, 11, 13}}, answer[3] = {11, 13, 14}, len[3] = {1, 2, 3};
+    assert_int_equal(e.n, 3); // an answer without a token, twice; a history without any
+    assert_int_equal(e.longest, 4);
+    assert_int_equal(e.answer_tokens, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(e.example[i].prompt_len, len[i]);
+        assert_memory_equal(e.example[i].prompt, prompt[i], sizeof(int32_t) * (size_t)len[i]);
+        assert_int_equal(e.example[i].answer_len, 1);
+        assert_int_equal(e.example[i].answer[0], answer[i]);
+        assert_int_equal(e.example[i].shared, 0);
+    }
+    Example before[3];
+    memcpy(before, e.example, sizeof before);
+    examples_sample(&e, 2, 5);
+    uint32_t *drawn = rows_draw(3, 2, 5);
+    assert_int_equal(e.n, 2);
+    assert_true(drawn[0] < drawn[1]);
+    for (int i = 0; i < 2; i++) assert_memory_equal(&e.example[i], &before[drawn[i]], sizeof *before);
+    free(drawn);
+    examples_free(&e);
+    rows_drop(row, 6);
+    items_free(&items);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_go_on),
         cmocka_unit_test(rows_that_break_off),
         cmocka_unit_test(what_was_cut_comes_back),
+        cmocka_unit_test(examples_of_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,8 @@ The network is written here in plain torch, one sequence and one prediction at a
 runs on its own, which is the literal form of what the engine does in one pass. All arithmetic is float32 on one thread.
   model.safetensors   the weights, LatentRATT and the tables for two thoughts included
   golden.safetensors  CASE.NAME: gradients of the mean loss; steps.NAME: weights after the steps minus those before, float16
-  golden.json         sequences, negatives, losses
+  golden.safetensors also rl_THOUGHTS.NAME: LatentRATT's gradients of an LR-GRPO update, rl.noise
+  golden.json         sequences, negatives, losses, rewards, advantages
 """
 import json
 import math
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 
 ITEMS, WIDTH, LAYERS, HEADS, HIDDEN, POSITIONS, THOUGHTS, NEGATIVES = 37, 8, 2, 2, 12, 7, 2, 3
 STEPS, WARMUP, RATE, CLIP = 5, 1, 1e-2, 1.0
+SAMPLES = 4
 
 
 def weights():
@@ -74,12 +76,13 @@ def thought(w, h, kind):
     return torch.softmax(rotate(q)[-1] @ rotate(k).T / math.sqrt(WIDTH), -1) @ v
 
 
-def predict(w, items, thoughts, kind, activation):
-    """The hidden state that predicts what follows `items`."""
+def predict(w, items, thoughts, kind, activation, noise=0.0):
+    """The hidden state that predicts what follows `items`; noise is added to the last thought."""
     x = w["model.embed_tokens.weight"][items] + w["model.embed_positions.weight"][:len(items)]
     h = network(w, x, activation)
     for n in range(thoughts):
-        x = torch.cat([x, (thought(w, h, kind) + w["model.embed_thoughts.weight"][n])[None]])
+        r = thought(w, h, kind) + (noise if n == thoughts - 1 else 0.0)
+        x = torch.cat([x, (r + w["model.embed_thoughts.weight"][n])[None]])
         h = network(w, x, activation)
     return h[-1]
 
@@ -94,6 +97,20 @@ def losses(w, sequences, negatives, case):
     true = logits.gather(1, target[:, None])
     false = logits.gather(1, torch.tensor(negatives))
     return -(F.logsigmoid(true).sum() + F.logsigmoid(-false).sum()) / len(target)
+
+
+def lr_grpo(w, sequences, thoughts, noise):
+    """One update of LatentRATT alone on the last item of each sequence (method, section 4): rewards, advantages, loss."""
+    p = {name: x.clone().requires_grad_(name.startswith("attention.")) for name, x in w.items()}
+    head = w["model.embed_tokens.weight"]
+    logp = torch.stack([torch.stack([F.log_softmax(predict(p, s[:-1], thoughts, "ratt", "relu", z) @ head.T, -1)[s[-1]] for z in group])
+                        for s, group in zip(sequences, noise)])  # (prompts, K); an answer is one token
+    reward = -torch.exp(-logp.detach())
+    difference = reward - reward[:, 0].mean()
+    advantage = difference / (difference.norm() + 1e-6)
+    loss = -(advantage * torch.exp(logp - logp.detach())).mean()
+    loss.backward()
+    return reward, advantage, loss, {name: x.grad for name, x in p.items() if x.grad is not None}
 
 
 def main(folder):
@@ -124,11 +141,19 @@ def main(folder):
         optimizer.step(), optimizer.zero_grad()
         steps.append(loss.item())
     tensors |= {f"steps.{name}": (x.detach() - w[name]).half() for name, x in p.items() if (x.detach() - w[name]).abs().max() > 0}
+    noise = 0.7 * torch.randn(len(sequences), SAMPLES, WIDTH)
+    noise[:, 0] = 0
+    tensors["rl.noise"] = noise
+    rl = []
+    for thoughts in (1, 2):
+        reward, advantage, loss, gradients = lr_grpo(w, sequences, thoughts, noise)
+        tensors |= {f"rl_{thoughts}.{name}": g for name, g in gradients.items()}
+        rl.append({"thoughts": thoughts, "rewards": reward.tolist(), "advantages": advantage.tolist(), "loss": loss.item()})
     save_file(w, os.path.join(folder, "model.safetensors"))
     save_file(tensors, os.path.join(folder, "golden.safetensors"))
     with open(os.path.join(folder, "golden.json"), "w", encoding="utf8") as f:
         json.dump({"torch": torch.__version__, "sequences": sequences, "negatives": negatives, "cases": cases,
-                   "steps": {"warmup": WARMUP, "lr": RATE, "clip": CLIP, "losses": steps}}, f)
+                   "rl": rl, "steps": {"warmup": WARMUP, "lr": RATE, "clip": CLIP, "losses": steps}}, f)
     config = {"architectures": ["SASRec"], "model_type": "sasrec", "hidden_size": WIDTH, "num_hidden_layers": LAYERS,
               "num_attention_heads": HEADS, "intermediate_size": HIDDEN, "vocab_size": ITEMS, "max_position_embeddings": POSITIONS,
               "hidden_act": "relu", "layer_norm_eps": 1e-8, "tie_word_embeddings": True,

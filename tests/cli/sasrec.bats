@@ -53,6 +53,39 @@ setup_file() {
     refuses 2 '*--answer-sees prompt*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --answer-sees thought
 }
 
+@test "rl on a SASRec: LatentRATT alone moves, and what cannot be is refused" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/ratt" "${tiny[@]}" --thoughts 1 2>/dev/null
+    rl=("$LATENTR3" rl --max-steps 4 --batch 16 --samples 4 --sigma 0.5 --warmup 0 --lr 1e-2 --eval-rows 40 --dtype f32 --threads 1)
+    for reward in perplexity logprob rank; do
+        exits 0 "${rl[@]}" --data "$WORLD/data" --model "$TMP/ratt" --out "$TMP/$reward" --reward $reward
+        cmp "$TMP/ratt/items.json" "$TMP/$reward/items.json"
+        jq -e -s 'map(select(.event == "step")) | length == 4 and all(.[]; .refused == false and .gradient_norm > 0)' "$TMP/$reward/log.jsonl"
+        exits 0 "$LATENTR3" eval --model "$TMP/$reward" --data "$WORLD/data" --exclude-seen
+    done
+    python3 - "$TMP/ratt" "$TMP/logprob" "$(jq .kept_step "$TMP/logprob/metrics.json")" <<'PY'
+import json, sys
+def tensors(folder):
+    data = open(folder + "/model.safetensors", "rb").read()
+    n = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:8 + n])
+    head.pop("__metadata__", None)
+    return {k: data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]] for k, v in head.items()}
+a, b = tensors(sys.argv[1]), tensors(sys.argv[2])
+assert a.keys() == b.keys() and len(a) > 10
+moved = {k for k in a if a[k] != b[k]}
+assert all(k.startswith("attention.") for k in moved), moved
+assert bool(moved) == (sys.argv[3] != "0")
+PY
+    exits 2 "${rl[@]}" --data "$WORLD/data" --model "$WORLD/sasrec" --out "$TMP/x"
+    says '*needs a model with a thought*'
+    refuses 2 '*adapters go on language models*' "${rl[@]}" --data "$WORLD/data" --model "$TMP/ratt" --out "$TMP/y" --train lora --lora-rank 2
+    cp -r "$WORLD/data" "$TMP/blind"
+    rm "$TMP/blind/test.csv"
+    mkfifo "$TMP/blind/test.csv"
+    exits 0 timeout 60 "${rl[@]}" --model "$TMP/ratt" --out "$TMP/blind-rl" --data "$TMP/blind" --reward logprob
+    cmp "$TMP/logprob/model.safetensors" "$TMP/blind-rl/model.safetensors"
+}
+
 @test "eval of a SASRec: whole histories, none of them recommended with --exclude-seen" {
     "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --results "$TMP/results" 2>/dev/null >"$TMP/json"
     rows=$(tail -n +2 "$WORLD/data/test.csv" | wc -l)
