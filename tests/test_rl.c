@@ -81,7 +81,62 @@ static void relative_noise_is_shared(void **state) {
     golden_close_all(&g);
 }
 
+// ---- figures --------------------------------------------------------------------------------------------------------
+
+static double mean_of(const double *x, int n) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += x[i];
+    return sum / n;
+}
+
+static double products(const double *x, const double *y, int n) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += (x[i] - mean_of(x, n)) * (y[i] - mean_of(y, n));
+    return sum;
+}
+
+// What a step logs, from its rewards and advantages.
+static void figures(void **state) {
+    (void)state;
+    enum { K = 4, MOST = 64 };
+    for (int noise = 0; noise < 2; noise++) {
+        Err err = {0};
+        Golden g;
+        Session s;
+        golden_open(&g, folders[0], DTYPE_F32, 1, 0);
+        OK(session_init(&s, &g.llm, 8192, &err));
+        OK(llm_train(&g.llm, TRAIN_LATENT, &err));
+        const int n = g.examples.n;
+        const size_t noises = (size_t)(n * K * g.llm.config.D);
+        float *z = malloc(noises * sizeof(float));
+        double R[MOST], A[MOST], mean[MOST], length[MOST], within = 0, between = 0;
+        assert_true(n * K <= MOST);
+        rng_normal(z, noises, 7, RNG_NOISE, 0);
+        const RlMethod m = {.rollout = {.samples = K, .sigma = noise, .reward = REWARD_LOGPROB}};
+        RlFigures f = rl_examples(&s, &g.examples, g.index, n, &m, z, NULL, 4096, R, A);
+        for (int b = 0; b < n; b++) {
+            mean[b] = mean_of(R + b * K, K), length[b] = g.examples.example[b].answer_len;
+            within += sqrt(products(R + b * K, R + b * K, K) / (K - 1)) / n;
+            between += K * pow(mean_of(A + b * K, K) - mean_of(A, n * K), 2);
+        }
+        golden_close(f.reward_mean, mean_of(R, n * K), 1e-9, "mean", noise);
+        golden_close(f.reward_std, sqrt(products(R, R, n * K) / (n * K - 1)), 1e-9, "std", noise);
+        golden_close(f.spread_within, within, 1e-9, "within", noise);
+        golden_close(f.spread_between, sqrt(products(mean, mean, n) / (n - 1)), 1e-9, "between", noise);
+        golden_close(f.advantage_between, between / products(A, A, n * K), 1e-9, "share between prompts", noise);
+        golden_close(f.length_correlation,
+                     products(mean, length, n) / sqrt(products(mean, mean, n) * products(length, length, n)), 1e-9,
+                     "correlation", noise);
+        golden_close(f.zero_variance, !noise, 1e-12, "groups without variance", noise);
+        if (!noise) golden_close(f.advantage_between, 1, 1e-9, "all of it between prompts", 0);
+        free(z);
+        session_free(&s);
+        golden_close_all(&g);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_match), cmocka_unit_test(relative_noise_is_shared)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_match), cmocka_unit_test(relative_noise_is_shared),
+                                       cmocka_unit_test(figures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
