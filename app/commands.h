@@ -5,6 +5,9 @@
 
 #include "app/options.h"
 
+// By name, or NULL (main.c).
+const Command *commands_find(const char *name);
+
 int cmd_prepare(const Options *o, Err *err);
 int cmd_catalog(const Options *o, Err *err);
 int cmd_convert(const Options *o, Err *err);
@@ -17,6 +20,7 @@ int cmd_eval(const Options *o, Err *err);
 int cmd_recommend(const Options *o, Err *err);
 int cmd_serve(const Options *o, Err *err);
 int cmd_report(const Options *o, Err *err);
+int cmd_experiment(const Options *o, Err *err);
 int cmd_score(const Options *o, Err *err);
 int cmd_synth(const Options *o, Err *err);
 int cmd_bench(const Options *o, Err *err);

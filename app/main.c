@@ -20,6 +20,7 @@ static const Command commands[] = {
     {"recommend", "the next items for a history", CMD_RECOMMEND, NULL, cmd_recommend},
     {"serve", "recommendations over HTTP, with a page to try them on", CMD_SERVE, NULL, cmd_serve},
     {"report", "runs side by side as one HTML file", CMD_REPORT, "RUN...", cmd_report},
+    {"experiment", "the runs that a file names, and their table", CMD_EXPERIMENT, "FILE", cmd_experiment},
     {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},
     {"synth", "make a small catalogue, log and random model to try things on", CMD_SYNTH, NULL, cmd_synth},
     {"bench", "time one part: sft, rl, beam, gemm, trie or load", CMD_BENCH, "WHAT", cmd_bench},
@@ -34,7 +35,7 @@ static void usage(FILE *f) {
           f);
 }
 
-static const Command *find_command(const char *name) {
+const Command *commands_find(const char *name) {
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(commands[i].name, name)) return &commands[i];
     return NULL;
@@ -82,7 +83,7 @@ static int dispatch(int argc, char **argv, Err *err) {
         puts("latentr3 " LATENTR3_VERSION);
         return 0;
     }
-    const Command *command = find_command(argv[1]);
+    const Command *command = commands_find(argv[1]);
     if (!command) return err_set(err, ERR_USAGE, "unknown command '%.60s'; see latentr3 --help", argv[1]);
     return run_command(command, argc - 2, argv + 2, err);
 }

@@ -35,7 +35,7 @@ enum {
     RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
     USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
     RUN = USE | CMD_SERVE, // a model over data
-    ALL = (CMD_REPORT << 1) - 1
+    ALL = (CMD_EXPERIMENT << 1) - 1
 };
 
 // clang-format off
@@ -48,10 +48,12 @@ static const OptionRow table[] = {
     {"data", LEARN | RUN | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
     {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
+    {"out", CMD_EXPERIMENT, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder of all runs and of the tables"},
+    {"plan", CMD_EXPERIMENT, KIND_FLAG, AT(plan), NULL, NULL, 0, 0, "print the runs, and whether they are done; run nothing"},
     {"out", CMD_REPORT, KIND_TEXT, AT(out), REQUIRED, "FILE", 0, 0, "HTML file to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
-    {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
+    {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG | CMD_EXPERIMENT, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
     {"split", CMD_REPORT, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "whose evaluation is shown"},
     {"split", CMD_EVAL | CMD_SCORE | CMD_BENCH, KIND_CHOICE, AT(split), "test", "train|valid|test", 0, 0, "rows to use"},
@@ -555,6 +557,7 @@ static int check_together(const Options *o, Err *err) {
         return err_set(err, ERR_USAGE, "--train lora and --lora-rank R go together");
     if ((o->command->bit & CMD_SFT) && !strcmp(o->train, "latent") && o->lora_rank > 0)
         return err_set(err, ERR_USAGE, "--train latent trains no adapters, and --lora-rank asks for some");
+    if ((o->command->bit & CMD_EXPERIMENT) && !o->operand) return err_set(err, ERR_USAGE, "experiment: a FILE is missing");
     if ((o->command->bit & CMD_REPORT) && !o->operand) return err_set(err, ERR_USAGE, "report: a RUN is missing");
     if ((o->command->bit & CMD_INSPECT) && !!o->operand + !!o->model + !!o->data != 1)
         return err_set(err, ERR_USAGE, "inspect: one of PATH, --model PATH and --data DIR is expected");
@@ -588,6 +591,11 @@ void options_free(Options *o) {
             *list_of(o, &table[i]) = (TextList){0}; // two rows may share it
         }
     *o = (Options){0};
+}
+
+OptionForm options_form(const Command *command, const char *name) {
+    const OptionRow *row = find_row(name, strlen(name), command ? command->bit : ALL);
+    return !row ? OPTION_UNKNOWN : row->kind == KIND_FLAG ? OPTION_FLAG : OPTION_VALUE;
 }
 
 // ---- shown ------------------------------------------------------------------------------------------------------------------

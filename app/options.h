@@ -24,7 +24,8 @@ enum {
     CMD_CATALOG = 1 << 11,
     CMD_SASREC = 1 << 12,
     CMD_SERVE = 1 << 13,
-    CMD_REPORT = 1 << 14
+    CMD_REPORT = 1 << 14,
+    CMD_EXPERIMENT = 1 << 15
 };
 
 typedef struct Options Options;
@@ -65,6 +66,7 @@ struct Options {
     const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
     const char *category;                        // phrase of the prompt; NULL: the data folder's
     int strict, force, json, thought_test;
+    int plan;     // experiment
     int max_rows; // 0: all
     int sample;   // rows drawn from those; 0: all
 
@@ -142,6 +144,10 @@ void options_free(Options *o);
 
 // The final values of all options the command has, under their names. The caller owns it.
 json_t *options_to_json(const Options *o);
+
+// What an option is to a command (NULL: to any).
+typedef enum OptionForm { OPTION_UNKNOWN, OPTION_VALUE, OPTION_FLAG } OptionForm;
+OptionForm options_form(const Command *command, const char *name);
 
 // A JSON string, or null where `s` is NULL or no UTF-8 (a path may hold any bytes).
 json_t *options_text(const char *s);

@@ -1,0 +1,303 @@
+#include "app/experiment_file.h"
+#include "app/commands.h"
+#include "base/arena.h"
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+enum { FILE_BYTES = 1 << 20, STEPS_LIMIT = 200, VALUES_LIMIT = 100, OPTIONS_LIMIT = 100 };
+
+typedef struct Reader {
+    yaml_document_t doc;
+    Experiment *e;
+    Err *err;
+} Reader;
+
+static int fail(Reader *r, const yaml_node_t *at, const char *what, const char *name) {
+    return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->e->path, (int)at->start_mark.line + 1, what,
+                   name ? " '" : "", name ? name : "", name ? "'" : "");
+}
+
+// ---- nodes -------------------------------------------------------------------------------------------------------------
+
+static yaml_node_t *node(Reader *r, int index) {
+    return yaml_document_get_node(&r->doc, index);
+}
+
+static const char *text(Reader *r, const yaml_node_t *n, const char *what) {
+    if (n->type != YAML_SCALAR_NODE) {
+        fail(r, n, what, NULL);
+        return NULL;
+    }
+    const char *s = (const char *)n->data.scalar.value;
+    if (strlen(s) == n->data.scalar.length) return s;
+    fail(r, n, "NUL byte", NULL);
+    return NULL;
+}
+
+static char *copy(const char *s) {
+    return mem_strndup(s, strlen(s));
+}
+
+// Names become parts of folder names.
+static int name_holds(const char *s) {
+    const size_t n = strlen(s);
+    return n > 0 && n <= 60 && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == n;
+}
+
+// take(r, name, value, context) for each member of a mapping, in their order; a name that was there before is refused.
+typedef int Take(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context);
+static int members(Reader *r, yaml_node_t *n, const char *what, Take *take, void *context) {
+    if (n->type != YAML_MAPPING_NODE) return fail(r, n, what, NULL);
+    const yaml_node_pair_t *begin = n->data.mapping.pairs.start, *end = n->data.mapping.pairs.top;
+    for (const yaml_node_pair_t *p = begin; p < end; p++) {
+        yaml_node_t *key = node(r, p->key);
+        const char *name = text(r, key, "a name is expected");
+        if (!name) return -1;
+        for (const yaml_node_pair_t *q = begin; q < p; q++)
+            if (!strcmp((const char *)node(r, q->key)->data.scalar.value, name)) return fail(r, key, "given twice:", name);
+        if (take(r, name, key, node(r, p->value), context)) return -1;
+    }
+    return 0;
+}
+
+// ---- grid --------------------------------------------------------------------------------------------------------------
+
+static int take_variable(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+    Experiment *e = r->e;
+    (void)context;
+    if (!name_holds(name)) return fail(r, key, "a variable's name is of letters, digits, - and _, not", name);
+    if (e->variables == EXPERIMENT_VARIABLES) return fail(r, key, "too many variables, from", name);
+    if (value->type != YAML_SEQUENCE_NODE) return fail(r, value, "a list of values is expected for", name);
+    const yaml_node_item_t *begin = value->data.sequence.items.start, *end = value->data.sequence.items.top;
+    if (begin == end || end - begin > VALUES_LIMIT) return fail(r, value, "1 to 100 values are expected for", name);
+    ExperimentVariable *v = &e->variable[e->variables++];
+    *v = (ExperimentVariable){.name = copy(name), .value = mem_zalloc((size_t)(end - begin), sizeof *v->value)};
+    for (const yaml_node_item_t *i = begin; i < end; i++) {
+        const char *one = text(r, node(r, *i), "a plain value is expected");
+        if (!one) return -1;
+        for (int k = 0; k < v->n; k++)
+            if (!strcmp(v->value[k], one)) return fail(r, node(r, *i), "given twice:", one);
+        v->value[v->n++] = copy(one);
+    }
+    return 0;
+}
+
+// ---- steps -------------------------------------------------------------------------------------------------------------
+
+// Which options the experiment gives itself, or which mean nothing in it.
+static int is_ours(const char *name) {
+    static const char *const ours[] = {"out", "save", "results", "force", "resume", "json", "config"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!strcmp(ours[i], name)) return 1;
+    return 0;
+}
+
+static int add_option(Reader *r, ExperimentOption **list, int *n, const char *name, yaml_node_t *value, int is_flag) {
+    const char *s = text(r, value, "a plain value is expected");
+    if (!s) return -1;
+    if (*n == OPTIONS_LIMIT) return fail(r, value, "too many options, from", name);
+    if (is_flag && strcmp(s, "true") && strcmp(s, "false")) return fail(r, value, "true or false is expected for", name);
+    if (is_flag && !strcmp(s, "false")) return 0;
+    *list = mem_realloc(*list, (size_t)*n + 1, sizeof **list);
+    (*list)[(*n)++] = (ExperimentOption){copy(name), is_flag ? NULL : copy(s), (int)value->start_mark.line + 1};
+    return 0;
+}
+
+static int take_default(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+    (void)context;
+    if (is_ours(name)) return fail(r, key, "not for defaults:", name);
+    const OptionForm form = options_form(NULL, name);
+    if (form == OPTION_UNKNOWN) return fail(r, key, "no command has the option", name);
+    return add_option(r, &r->e->standard, &r->e->standards, name, value, form == OPTION_FLAG);
+}
+
+static int runs_here(const Command *c) {
+    return c->bit & (CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | CMD_SFT | CMD_RL | CMD_SASREC | CMD_EVAL);
+}
+
+static int take_step_member(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+    ExperimentStep *s = context;
+    const char *what;
+    if (!strcmp(name, "run")) return 0; // read before
+    if (!strcmp(name, "row")) {
+        if (s->command->bit != CMD_EVAL) return fail(r, key, "only an eval makes a row of the table:", s->name);
+        if (!(what = text(r, value, "a label is expected"))) return -1;
+        s->row = copy(what);
+        return 0;
+    }
+    const OptionForm form = options_form(s->command, name);
+    if (form == OPTION_UNKNOWN) {
+        err_set(r->err, ERR_USAGE, "%s: line %d: %s has no option '%.60s'", r->e->path, (int)key->start_mark.line + 1,
+                s->command->name, name);
+        return -1;
+    }
+    if (is_ours(name)) return fail(r, key, "the experiment itself decides", name);
+    return add_option(r, &s->option, &s->n, name, value, form == OPTION_FLAG);
+}
+
+static const Command *command_of(Reader *r, yaml_node_t *step, const char *name) {
+    if (step->type != YAML_MAPPING_NODE) {
+        fail(r, step, "a mapping is expected for the step", name);
+        return NULL;
+    }
+    const yaml_node_pair_t *p = step->data.mapping.pairs.start;
+    for (; p < step->data.mapping.pairs.top; p++) {
+        yaml_node_t *key = node(r, p->key), *value = node(r, p->value);
+        if (key->type != YAML_SCALAR_NODE || strcmp((const char *)key->data.scalar.value, "run")) continue;
+        const char *run = text(r, value, "a command is expected");
+        const Command *c = run ? commands_find(run) : NULL;
+        if (run && (!c || !runs_here(c))) fail(r, value, "none of prepare, convert, synth, sft, rl, sasrec, eval:", run);
+        return c && runs_here(c) ? c : NULL;
+    }
+    fail(r, step, "no `run: COMMAND` in the step", name);
+    return NULL;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const ExperimentOption *)a)->name, ((const ExperimentOption *)b)->name);
+}
+
+static int take_step(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+    Experiment *e = r->e;
+    (void)context;
+    if (!name_holds(name)) return fail(r, key, "a step's name is of letters, digits, - and _, not", name);
+    if (e->steps == STEPS_LIMIT) return fail(r, key, "too many steps, from", name);
+    const Command *command = command_of(r, value, name);
+    if (!command) return -1;
+    e->step = mem_realloc(e->step, (size_t)e->steps + 1, sizeof *e->step);
+    ExperimentStep *s = &e->step[e->steps++];
+    *s = (ExperimentStep){.name = copy(name), .command = command, .line = (int)key->start_mark.line + 1};
+    return members(r, value, "a mapping is expected", take_step_member, s);
+}
+
+// ---- the file ------------------------------------------------------------------------------------------------------------
+
+static int take_metrics(Reader *r, yaml_node_t *value) {
+    static const char *const known[] = {"HR@1",   "HR@3",   "HR@5",    "HR@10",   "HR@20", "NDCG@1",
+                                        "NDCG@3", "NDCG@5", "NDCG@10", "NDCG@20", "MRR"};
+    if (value->type != YAML_SEQUENCE_NODE) return fail(r, value, "a list of metrics is expected", NULL);
+    for (const yaml_node_item_t *i = value->data.sequence.items.start; i < value->data.sequence.items.top; i++) {
+        const char *name = text(r, node(r, *i), "a metric is expected");
+        int found = 0;
+        if (!name) return -1;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++) found |= !strcmp(known[k], name);
+        if (!found || r->e->metrics == EXPERIMENT_METRICS) return fail(r, node(r, *i), "no metric (HR@K, NDCG@K, MRR):", name);
+        r->e->metric[r->e->metrics++] = copy(name);
+    }
+    return 0;
+}
+
+// The members that steps are read by come first, wherever they stand.
+enum { FIRST, SECOND };
+
+static int take_member(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+    Experiment *e = r->e;
+    const int first = *(const int *)context == FIRST;
+    char **plain = !strcmp(name, "name") ? &e->name : !strcmp(name, "baseline") ? &e->baseline : NULL;
+    if (plain && first) {
+        const char *s = text(r, value, "a text is expected");
+        if (!s || !*s) return s ? fail(r, value, "no text for", name) : -1;
+        *plain = copy(s);
+        return 0;
+    }
+    if (plain) return 0;
+    if (!strcmp(name, "grid")) return first ? members(r, value, "a mapping of variables is expected", take_variable, NULL) : 0;
+    if (!strcmp(name, "metrics")) return first ? take_metrics(r, value) : 0;
+    if (!strcmp(name, "defaults")) return first ? members(r, value, "a mapping of options is expected", take_default, NULL) : 0;
+    if (!strcmp(name, "steps")) return first ? 0 : members(r, value, "a mapping of steps is expected", take_step, NULL);
+    return fail(r, key, "none of name, grid, baseline, metrics, defaults, steps:", name);
+}
+
+// What a step does not say itself; and all in one order, so that the order of the file changes no run.
+static void add_defaults(Experiment *e, ExperimentStep *s) {
+    for (int i = 0; i < e->standards; i++) {
+        const ExperimentOption *o = &e->standard[i];
+        int given = options_form(s->command, o->name) == OPTION_UNKNOWN;
+        for (int k = 0; k < s->n; k++) given |= !strcmp(s->option[k].name, o->name);
+        if (given) continue;
+        s->option = mem_realloc(s->option, (size_t)s->n + 1, sizeof *s->option);
+        s->option[s->n++] = (ExperimentOption){copy(o->name), o->value ? copy(o->value) : NULL, o->line};
+    }
+    if (s->n) qsort(s->option, (size_t)s->n, sizeof *s->option, by_name);
+}
+
+// small of experiments/small.yaml
+static char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *point = strrchr(file, '.');
+    return mem_strndup(file, point && point > file ? (size_t)(point - file) : strlen(file));
+}
+
+static int check_together(Reader *r, const yaml_node_t *root) {
+    static const char *const standard[] = {"HR@5", "HR@10", "NDCG@5", "NDCG@10"};
+    Experiment *e = r->e;
+    int found = !e->baseline;
+    if (e->steps == 0) return fail(r, root, "there are no steps", NULL);
+    for (int i = 0; i < e->steps; i++) {
+        add_defaults(e, &e->step[i]);
+        found |= e->step[i].row && !strcmp(e->step[i].row, e->baseline ? e->baseline : "");
+        for (int k = 0; k < e->variables; k++)
+            if (!strcmp(e->step[i].name, e->variable[k].name))
+                return fail(r, root, "a step and a variable are both called", e->step[i].name);
+        for (int k = 0; k < i; k++)
+            if (e->step[i].row && e->step[k].row && !strcmp(e->step[i].row, e->step[k].row))
+                return fail(r, root, "two steps make the row", e->step[i].row);
+    }
+    if (!found) return fail(r, root, "no eval makes the row that is the baseline:", e->baseline);
+    if (e->metrics == 0)
+        for (; e->metrics < 4; e->metrics++) e->metric[e->metrics] = copy(standard[e->metrics]);
+    if (!e->name) e->name = name_of(e->path);
+    return 0;
+}
+
+static int read_document(Reader *r) {
+    yaml_node_t *root = yaml_document_get_root_node(&r->doc);
+    if (!root) return err_set(r->err, ERR_USAGE, "%s: nothing in it", r->e->path);
+    for (int pass = FIRST; pass <= SECOND; pass++)
+        if (members(r, root, "a mapping is expected (grid, steps, ...)", take_member, &pass)) return -1;
+    return check_together(r, root);
+}
+
+int experiment_file_open(Experiment *e, const char *path, Err *err) {
+    MapFile f;
+    yaml_parser_t parser;
+    Reader r = {.e = e, .err = err};
+    *e = (Experiment){.path = path};
+    if (mapfile_open(&f, path, FILE_BYTES, err)) return -1;
+    CHECK(yaml_parser_initialize(&parser));
+    yaml_parser_set_input_string(&parser, (const unsigned char *)f.data, f.bytes);
+    int status = 0;
+    if (!yaml_parser_load(&parser, &r.doc)) {
+        status = err_set(err, ERR_USAGE, "%s: line %d: %s", path, (int)parser.problem_mark.line + 1,
+                         parser.problem ? parser.problem : "not YAML");
+    } else {
+        status = read_document(&r);
+        yaml_document_delete(&r.doc);
+    }
+    yaml_parser_delete(&parser);
+    mapfile_close(&f);
+    if (status) experiment_file_close(e);
+    return status;
+}
+
+static void free_options(ExperimentOption *o, int n) {
+    for (int i = 0; i < n; i++) free(o[i].name), free(o[i].value);
+    free(o);
+}
+
+void experiment_file_close(Experiment *e) {
+    for (int i = 0; i < e->variables; i++) {
+        for (int k = 0; k < e->variable[i].n; k++) free(e->variable[i].value[k]);
+        free(e->variable[i].value), free(e->variable[i].name);
+    }
+    for (int i = 0; i < e->steps; i++) {
+        free_options(e->step[i].option, e->step[i].n);
+        free(e->step[i].name), free(e->step[i].row);
+    }
+    free_options(e->standard, e->standards);
+    for (int i = 0; i < e->metrics; i++) free(e->metric[i]);
+    free(e->step), free(e->name), free(e->baseline);
+    *e = (Experiment){0};
+}

@@ -1,0 +1,35 @@
+// What an experiment comes to: each step once for every combination of the variables that it uses, itself or through the steps
+// whose folders it names. A run of a step is known by its key, a hash of the command, its options and the bytes of its inputs,
+// and has a folder named by it: whatever changes, what depends on it becomes another run, and nothing is ever overwritten.
+#ifndef APP_EXPERIMENT_PLAN_H
+#define APP_EXPERIMENT_PLAN_H
+
+#include "app/experiment_file.h"
+
+enum { PLAN_RUNS = 10000 };
+
+typedef struct PlanRun {
+    const ExperimentStep *step;
+    int chosen[EXPERIMENT_VARIABLES]; // a value of each variable that it uses; -1: it uses it not
+    char key[33];
+    char *folder; // OUT/STEP-KEY
+    char *label;  // "sft seed=1"
+    char **argv;  // (argc) command and options, without the program
+    int argc;
+} PlanRun;
+
+typedef struct Plan {
+    const Experiment *e;
+    PlanRun *run; // (runs) every run behind those it needs
+    int runs;
+} Plan;
+
+// Checks every command line as the command would. ERR_USAGE naming the line of the file, for names that are no variable or
+// step, circles, and what the commands refuse; ERR_IO for inputs that are not there.
+int experiment_plan_make(Plan *p, const Experiment *e, const char *out, Err *err);
+void experiment_plan_free(Plan *p); // harmless after a failure
+
+// The run of a step where the variables that it uses are as in chosen.
+const PlanRun *experiment_plan_find(const Plan *p, const ExperimentStep *step, const int *chosen);
+
+#endif

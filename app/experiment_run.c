@@ -1,0 +1,194 @@
+#include "app/experiment_run.h"
+#include "app/interrupt.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/vec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { JSON_BYTES = 16 << 20 };
+
+static json_t *read_beside(const PlanRun *r, const char *name) {
+    char *path = file_join(r->folder, name);
+    json_t *value = file_exists(path) ? json_read(path, JSON_BYTES, NULL) : NULL;
+    free(path);
+    return value;
+}
+
+// ---- what is done --------------------------------------------------------------------------------------------------------
+
+int experiment_run_done(const PlanRun *r, double *seconds) {
+    json_t *step = read_beside(r, "step.json");
+    const char *key = json_string_value(json_object_get(step, "key"));
+    const int done = key && !strcmp(key, r->key);
+    *seconds = json_number_value(json_object_get(step, "seconds"));
+    json_decref(step);
+    return done;
+}
+
+static int mark_done(const PlanRun *r, double seconds, Err *err) {
+    char *path = file_join(r->folder, "step.json");
+    json_t *command = json_array();
+    for (int i = 0; i < r->argc; i++) json_array_append_new(command, options_text(r->argv[i]));
+    json_t *step = json_pack("{s:s, s:s, s:o, s:f}", "key", r->key, "label", r->label, "command", command, "seconds", seconds);
+    int status = step ? json_save(path, step, err) : err_set(err, ERR_DATA, "%s: its name is no UTF-8", r->folder);
+    json_decref(step);
+    free(path);
+    return status;
+}
+
+typedef enum Before { NOTHING, CUT_OFF, FINISHED } Before; // what an earlier process left in the folder
+
+static Before left_before(const PlanRun *r) {
+    if (!(r->step->command->bit & (CMD_SFT | CMD_RL | CMD_SASREC))) return NOTHING;
+    char *log = file_join(r->folder, "log.jsonl");
+    json_t *metrics = read_beside(r, "metrics.json");
+    const int finished = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted")),
+              there = file_exists(log);
+    json_decref(metrics);
+    free(log);
+    return finished ? FINISHED : there ? CUT_OFF : NOTHING;
+}
+
+// ---- a process -----------------------------------------------------------------------------------------------------------
+
+static _Noreturn void become(char **argv, int log, int null, int lock, pid_t parent) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM); // whatever ends the experiment
+    if (getppid() != parent) _exit(1);
+    fcntl(lock, F_SETFD, 0); // held until this run has ended too, should the experiment be killed
+    setpgid(0, 0);           // Ctrl-C comes through the experiment, once
+    dup2(null, STDIN_FILENO), dup2(log, STDOUT_FILENO), dup2(log, STDERR_FILENO);
+    execv("/proc/self/exe", argv);
+    _exit(127);
+}
+
+// Waits, and hands one signal on. The status of waitpid.
+static int wait_for(pid_t child) {
+    int status, told = 0;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        if (interrupt_signal() && !told) {
+            kill(child, interrupt_signal());
+            told = 1;
+        }
+        usleep(20000);
+    }
+    return status;
+}
+
+// The last line that a run has written: what it died of.
+static void last_line(const char *path, Err *err) {
+    MapFile f;
+    if (mapfile_open(&f, path, 0, NULL)) return;
+    size_t end = f.bytes;
+    while (end > 0 && f.data[end - 1] == '\n') end--;
+    size_t begin = end;
+    while (begin > 0 && f.data[begin - 1] != '\n' && f.data[begin - 1] != '\r') begin--;
+    if (end > begin) err_set(err, err->code, "%.*s", end - begin < 400 ? (int)(end - begin) : 400, f.data + begin);
+    mapfile_close(&f);
+}
+
+static int start(const PlanRun *r, char **argv, const char *log_path, int lock, int *status, Err *err) {
+    const int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666),
+              null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const pid_t parent = getpid(), child = log < 0 || null < 0 ? -1 : fork();
+    if (child == 0) become(argv, log, null, lock, parent);
+    if (child < 0) err_errno(err, "%s: cannot be started (%s)", r->label, log_path);
+    if (log >= 0) close(log);
+    if (null >= 0) close(null);
+    if (child < 0) return -1;
+    *status = wait_for(child);
+    return 0;
+}
+
+static int run_process(const PlanRun *r, Before before, int lock, Err *err) {
+    Str log = {0};
+    char **argv = mem_zalloc((size_t)r->argc + 3, sizeof *argv);
+    int n = 0, status;
+    argv[n++] = (char *)"latentr3";
+    for (int i = 0; i < r->argc; i++) argv[n++] = r->argv[i];
+    if (r->step->command->bit != CMD_EVAL) argv[n++] = (char *)(before == CUT_OFF ? "--resume" : "--force");
+    str_printf(&log, "%s.log", r->folder);
+    int failed = start(r, argv, log.data, lock, &status, err);
+    if (failed == 0 && !interrupt_signal() && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
+        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : ERR_INTERNAL;
+        failed = err_set(err, code < ERR_USAGE || code > ERR_INTERNAL ? ERR_INTERNAL : code, "ended by signal %d",
+                         WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        if (WIFEXITED(status)) last_line(log.data, err);
+        err_prefix(err, "%s (all it said is in %s)", r->label, log.data);
+    }
+    str_free(&log);
+    free(argv);
+    return failed;
+}
+
+// ---- all -----------------------------------------------------------------------------------------------------------------
+
+typedef struct Clock { // seconds of what is done, for what is left
+    double *seconds;   // (runs); -1: not done
+    const Plan *p;
+} Clock;
+
+// What the others of the same step took on average, or where there are none all that is done.
+static double expected(const Clock *c, int run) {
+    double sum[2] = {0, 0};
+    int n[2] = {0, 0};
+    for (int i = 0; i < c->p->runs; i++) {
+        if (c->seconds[i] < 0) continue;
+        const int same = c->p->run[i].step == c->p->run[run].step;
+        sum[same] += c->seconds[i], n[same]++;
+    }
+    return n[1] ? sum[1] / n[1] : n[0] ? sum[0] / n[0] : -1;
+}
+
+static void say_left(const Clock *c, int number, int waiting, const PlanRun *r) {
+    double left = 0;
+    for (int i = 0; i < c->p->runs; i++)
+        if (c->seconds[i] < 0) left += expected(c, i) > 0 ? expected(c, i) : 0;
+    char text[48] = "";
+    if (left >= 7200)
+        snprintf(text, sizeof text, "; about %.1f h left", left / 3600);
+    else if (left >= 120)
+        snprintf(text, sizeof text, "; about %.0f min left", left / 60);
+    else if (left > 0)
+        snprintf(text, sizeof text, "; about %.0f s left", ceil(left));
+    log_info("[%d/%d] %s%s", number, waiting, r->label, text);
+}
+
+static int run_one(const PlanRun *r, int lock, double *seconds, Err *err) {
+    const double started = log_seconds();
+    const Before before = left_before(r);
+    if (before != FINISHED && run_process(r, before, lock, err)) return -1;
+    if (interrupt_signal()) return 0;
+    *seconds = log_seconds() - started;
+    if (before == FINISHED) { // all but the mark
+        json_t *metrics = read_beside(r, "metrics.json");
+        *seconds = json_number_value(json_object_get(metrics, "seconds"));
+        json_decref(metrics);
+    }
+    return mark_done(r, *seconds, err);
+}
+
+int experiment_run_all(const Plan *p, int lock, Err *err) {
+    Clock c = {.p = p, .seconds = mem_alloc((size_t)p->runs + 1, sizeof *c.seconds)};
+    int waiting = 0, number = 0, status = 0;
+    for (int i = 0; i < p->runs; i++)
+        if (!experiment_run_done(&p->run[i], &c.seconds[i])) c.seconds[i] = -1, waiting++;
+    if (p->runs - waiting) log_info("%d of %d runs are done", p->runs - waiting, p->runs);
+    interrupt_watch();
+    for (int i = 0; i < p->runs && status == 0 && !interrupt_signal(); i++) {
+        if (c.seconds[i] >= 0) continue;
+        say_left(&c, ++number, waiting, &p->run[i]);
+        status = run_one(&p->run[i], lock, &c.seconds[i], err);
+    }
+    free(c.seconds);
+    return status;
+}

@@ -1,0 +1,17 @@
+// The runs of a plan, one after the other, each a process of its own of this program, so that it gives all memory back. A run's
+// step.json, written when it has ended well, says that it is done.
+#ifndef APP_EXPERIMENT_RUN_H
+#define APP_EXPERIMENT_RUN_H
+
+#include "app/experiment_plan.h"
+
+// 1 where it is done; *seconds: what it took.
+int experiment_run_done(const PlanRun *r, double *seconds);
+
+// Runs what is not done, and goes on with a training that was cut off. What a run prints is in FOLDER.log. SIGINT and SIGTERM
+// reach the run, which saves what it has; then this ends (interrupt_signal). -1, with the run's own exit code, where one fails.
+// lock: of file_lock, which a run holds too: where the experiment is killed, the next one is refused until the run has saved
+// what it has.
+int experiment_run_all(const Plan *p, int lock, Err *err);
+
+#endif
