@@ -115,8 +115,9 @@ static void print_thoughts(const ThoughtTest *t, int k) {
 }
 
 static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
-    if (u->model.items || u->model.llm.config.thoughts == 0)
-        return err_set(err, ERR_USAGE, "--thought-test: %.200s has no thoughts", o->model);
+    if (u->model.items || !u->model.tokenizer)
+        return err_set(err, ERR_USAGE, "--thought-test goes with a language model, which %.200s is not", o->model);
+    if (u->model.llm.config.thoughts == 0) return err_set(err, ERR_USAGE, "--thought-test: %.200s has no thoughts", o->model);
     return 0;
 }
 
@@ -223,7 +224,9 @@ static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     Eval x = {.u = u, .o = o, .rows = rows};
     if (o->save && !(x.results = eval_save_results(o, err))) return -1;
     if (o->results) x.results = mem_strndup(o->results, strlen(o->results));
-    int status = use_train(u, err) || use_histories(u, rows, o->split, err) || open_ranker(&x, err) || measure(&x, err);
+    int status = use_train(u, err) || use_histories(u, rows, o->split, err);
+    if (status == 0 && o->shuffle_history) rows_shuffle_histories(rows, (uint64_t)o->seed);
+    if (status == 0) status = open_ranker(&x, err) || measure(&x, err);
     free(x.results);
     if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, err);
     if (status == 0) report(&x);

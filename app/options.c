@@ -190,6 +190,7 @@ static const OptionRow table[] = {
     {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
     {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
+    {"shuffle-history", CMD_EVAL | CMD_SCORE, KIND_FLAG, AT(shuffle_history), NULL, NULL, 0, 0, "each history in a random order, by --seed"},
     {"thought-test", CMD_EVAL, KIND_FLAG, AT(thought_test), NULL, NULL, 0, 0, "measure again with other users' thoughts, with zero and with noise"},
     {"index", RANK | CMD_SERVE, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
 

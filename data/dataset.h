@@ -60,7 +60,8 @@ typedef struct Rows {
     Row *row;
     char *name; // "valid"
     int64_t bad, unordered, repeated;
-    const char **text; // of all histories, or NULL
+    const char **text;     // of all histories, or NULL
+    const char **shuffled; // of all histories, or NULL
     struct RowsMemory *memory;
 } Rows;
 
@@ -78,6 +79,8 @@ void rows_free(Rows *rows);
 void rows_sample(Rows *rows, int n, uint64_t seed);
 // The numbers of n of `rows` rows that rows_sample keeps, rising; malloc'd. n <= rows.
 uint32_t *rows_draw(int rows, int n, uint64_t seed);
+// Each history in a random order of its own, which depends on seed and row number alone. Once for a Rows.
+void rows_shuffle_histories(Rows *rows, uint64_t seed);
 enum { ROWS_SAMPLE_SEED = 1 }; // for validation and test: the same rows whatever --seed of the run
 
 #define DATASET_FORMAT "latentr3-dataset"

@@ -157,7 +157,7 @@ void rows_free(Rows *rows) {
         intern_free(&m->strings);
         free(m->title), free(m->item_id), free(m->hash);
     }
-    free(m), free(rows->row), free(rows->name), free(rows->text);
+    free(m), free(rows->row), free(rows->name), free(rows->text), free(rows->shuffled);
     *rows = (Rows){0};
 }
 
@@ -179,4 +179,28 @@ void rows_sample(Rows *rows, int n, uint64_t seed) {
     for (int i = 0; i < n; i++) rows->row[i] = rows->row[order[i]]; // order[i] >= i: nothing is read after it was written over
     rows->n = n;
     free(order);
+}
+
+void rows_shuffle_histories(Rows *rows, uint64_t seed) {
+    size_t all = 0, used = 0;
+    CHECK(!rows->shuffled);
+    for (int i = 0; i < rows->n; i++) all += (size_t)rows->row[i].n;
+    rows->shuffled = mem_alloc(3 * all + 1, sizeof *rows->shuffled);
+    for (int i = 0; i < rows->n; i++) {
+        Row *row = &rows->row[i];
+        const size_t n = (size_t)row->n;
+        const char **title = rows->shuffled + used, **id = title + n, **text = id + n;
+        uint32_t *order = mem_alloc(n, sizeof *order);
+        rng_permutation(order, n, rng_u64(seed, RNG_SHUFFLE, (uint64_t)i), RNG_SHUFFLE);
+        for (size_t h = 0; h < n; h++) {
+            title[h] = row->title[order[h]];
+            id[h] = row->item_id[order[h]];
+            text[h] = row->text ? row->text[order[h]] : NULL;
+        }
+        row->title = title;
+        row->item_id = id;
+        if (row->text) row->text = text;
+        used += 3 * n;
+        free(order);
+    }
 }

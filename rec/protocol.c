@@ -32,27 +32,18 @@ static void mark_candidates(const ProtocolRanker *p, int number, unsigned char *
     }
 }
 
-// The best k of the candidates, the lower item number first where scores are equal.
-static int best_candidates(const float *score, const unsigned char *keep, int n, int k, Recommendation *out) {
-    int found = 0;
-    for (int i = 0; i < n; i++) {
-        if (keep[i] != 1 || score[i] == -INFINITY || (found == k && !(score[i] > out[k - 1].score))) continue;
-        int at = found < k ? found++ : k - 1;
-        for (; at > 0 && score[i] > out[at - 1].score; at--) out[at] = out[at - 1];
-        out[at] = (Recommendation){i, score[i]};
-    }
-    return found;
-}
-
 static int rank_candidates(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
     const ProtocolRanker *p = self;
     const size_t n = (size_t)p->inner.items->n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
     unsigned char *keep = mem_alloc(n, 1);
-    const int status = p->inner.score(p->inner.self, h, users, score, err);
+    int status = p->inner.score(p->inner.self, h, users, score, err);
     for (int u = 0; u < users && status == 0; u++) {
         mark_candidates(p, h[u].number, keep);
-        found[u] = best_candidates(score + (size_t)u * n, keep, (int)n, p->inner.k, out + (size_t)u * (size_t)p->inner.k);
+        float *mine = score + (size_t)u * n;
+        for (size_t i = 0; i < n; i++)
+            if (keep[i] != 1) mine[i] = -INFINITY;
+        status = ranker_best(mine, (int)n, p->inner.k, out + (size_t)u * (size_t)p->inner.k, &found[u], err);
     }
     free(score), free(keep);
     return status;

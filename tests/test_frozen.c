@@ -1,5 +1,5 @@
-// A frozen backbone gives the same bits whether its matrices are kept, stream from the file, or some of each; a file with a value
-// that is not finite is refused either way.
+// A frozen backbone gives the same bits whether its matrices are kept, stream from the file, or some of each; a file with a
+// value that is not finite is refused either way.
 #include "golden.h"
 #include "model/frozen.h"
 #include "model/weights.h"

@@ -57,11 +57,11 @@ use() {
 
 @test "thought test: refused where there are no thoughts, or one row alone" {
     export LATENTR3_LOG=error
-    refuses 2 '*--thought-test: popularity has no thoughts*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --thought-test
+    refuses 2 '*--thought-test goes with a language model*popularity*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --thought-test
     refuses 2 '*--thought-test: *model has no thoughts*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --thoughts 0 --thought-test
     refuses 2 '*one row is not enough*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --thoughts 1 --max-rows 1 --thought-test
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1 2>/dev/null
-    refuses 2 '*--thought-test: *sasrec has no thoughts*' "$LATENTR3" eval --model "$TMP/sasrec" --data "$WORLD/data" --thought-test
+    refuses 2 '*--thought-test goes with a language model*sasrec*' "$LATENTR3" eval --model "$TMP/sasrec" --data "$WORLD/data" --thought-test
 }
 
 @test "grounding: lists of all items, the same for any users at a time; a guide; the thought test" {
@@ -100,4 +100,67 @@ use() {
     refuses 2 '*--ghost-tokens goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --ghost-tokens keep
     refuses 2 '*--guidance-weight goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --guidance-weight 0.3
     refuses 2 '*--guidance-power goes with --decode ground*' "$LATENTR3" eval --model m --data "$WORLD/data" --guidance-power 2
+}
+
+# What docs/evaluation.md lists as pitfalls, where it needs the whole program.
+
+@test "pitfalls: ten beams find what scoring all items finds" {
+    "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" --out "$TMP/sft" --max-steps 40 --batch 16 --lr 2e-3 --valid-rows 16 \
+        --dtype f32 2>/dev/null
+    items=$(wc -l <"$WORLD/data/info.txt")
+    for beams in 10 "$items"; do
+        "$LATENTR3" eval --model "$TMP/sft" --data "$WORLD/data" --dtype f32 --beams "$beams" --results "$TMP/beams.$beams" >/dev/null 2>&1
+    done
+    jq -e -n --slurpfile a "$TMP/beams.10" --slurpfile b "$TMP/beams.$items" '[range(0; $a | length) as $i
+        | ($b[$i].items[0:10] | map(.id)) as $all | ($a[$i].items | map(.id)) as $found | ($all - ($all - $found) | length)]
+        | add / (length * 10) >= .99' || { echo "recall of ten beams below .99"; false; }
+}
+
+@test "pitfalls: a row that is left out is counted and named, and refused with --strict" {
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/dataset.json" # its hash would refuse the change
+    { cat "$WORLD/data/test.csv"; printf 'u,bad\r\n'; } >"$TMP/data/test.csv"
+    rows=$(tail -n +2 "$WORLD/data/test.csv" | wc -l)
+    "$LATENTR3" eval --model popularity --data "$TMP/data" --category item --json 2>"$TMP/log" >"$TMP/json"
+    jq -e --argjson n "$rows" '.rows == $n and .targets_outside == 0' "$TMP/json"
+    grep -q 'test.csv: line .*2 fields' "$TMP/log"
+    export LATENTR3_LOG=error
+    refuses 3 '*test.csv: line *2 fields*' "$LATENTR3" eval --model popularity --data "$TMP/data" --category item --strict
+}
+
+@test "pitfalls: popularity and item-kNN count train rows alone" {
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
+    for split in valid test; do head -3 "$WORLD/data/$split.csv" >"$TMP/data/$split.csv"; done
+    for model in popularity item-knn; do
+        for data in "$WORLD/data" "$TMP/data"; do
+            "$LATENTR3" recommend --model $model --data "$data" --category item --history "$title" --json 2>/dev/null >"$TMP/$(basename "$(dirname "$data")").$model"
+        done
+        cmp "$TMP/world.$model" "$TMP/$(basename "$TMP").$model"
+    done
+}
+
+@test "pitfalls: sampled candidates are named, and rank higher" {
+    "$LATENTR3" eval --model popularity --data "$WORLD/data" --json 2>/dev/null >"$TMP/full"
+    "$LATENTR3" eval --model popularity --data "$WORLD/data" --json --protocol uniform-100 2>/dev/null >"$TMP/sampled"
+    jq -e '.protocol == "full" and .baselines.random != null' "$TMP/full"
+    jq -e --slurpfile f "$TMP/full" '.protocol == "uniform-100" and (.baselines | length) == 0 and .title["HR@10"] >= $f[0].title["HR@10"]' "$TMP/sampled"
+    "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 2>/dev/null | head -1 | grep -q 'uniform-100 ranking'
+}
+
+# The world's next item follows from the last one of its theme, so a model that learnt it needs the order.
+@test "pitfalls: with shuffled histories a sequential model loses, what counts sets does not" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --width 32 --layers 1 --epochs 30 --batch 16 --dtype f32 2>/dev/null
+    for model in "$TMP/sasrec" item-knn; do
+        for shuffle in "" --shuffle-history; do
+            "$LATENTR3" eval --model "$model" --data "$WORLD/data" --dtype f32 $shuffle --json 2>/dev/null >"$TMP/of.$(basename "$model")$shuffle"
+        done
+    done
+    jq -e --slurpfile s "$TMP/of.sasrec--shuffle-history" '.title["NDCG@10"] - $s[0].title["NDCG@10"] > .1' "$TMP/of.sasrec"
+    [ "$(jq -S .title "$TMP/of.item-knn")" = "$(jq -S .title "$TMP/of.item-knn--shuffle-history")" ]
+    use score --max-rows 5 --json >"$TMP/kept"
+    use score --max-rows 5 --json --shuffle-history >"$TMP/shuffled"
+    use score --max-rows 5 --json --shuffle-history --seed 7 >"$TMP/otherwise"
+    jq -e --slurpfile s "$TMP/shuffled" --slurpfile o "$TMP/otherwise" '.loss != $s[0].loss and $s[0].loss != $o[0].loss' "$TMP/kept"
 }
