@@ -21,9 +21,10 @@ train() {
         sft) options=(sft --model "$WORLD/world/model" --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
         lora) options=(sft --model "${START:-$WORLD/start}" --lora-rank 2 --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
         rl) options=(rl --model "$WORLD/start" --sample 80 --batch 4 --samples 3 --micro-rows 20 --eval-rows 20 --lr 1e-2 --beta 0.01) ;;
+        joint) options=(rl --model "$WORLD/start" --sample 80 --batch 4 --samples 3 --micro-rows 60 --eval-rows 20 --lr 1e-4 --latent-lr 1e-3 --train lora --lora-rank 2 --inner 2 --objective latent --beta 0.01) ;;
         sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 5 --valid-rows 40) ;;
     esac
-    [ "$1" = rl ] || options+=(--no-early-stop)
+    [ "${options[0]}" = rl ] || options+=(--no-early-stop)
     shift 2
     ${EXEC:-} "$LATENTR3" "${options[@]}" --data "${DATA:-$WORLD/world/data}" --out "$out" "${quick[@]}" "$@"
 }
@@ -57,8 +58,8 @@ when_at() {
     kill -s "$4" "$3" 2>/dev/null || true
 }
 
-@test "--resume after SIGTERM: sft, adapters, rl, sasrec; the same files as without a stop" {
-    for kind in sft lora rl sasrec; do
+@test "--resume after SIGTERM: sft, adapters, rl, joint rl, sasrec; the same files as without a stop" {
+    for kind in sft lora rl joint sasrec; do
         train "$kind" "$TMP/$kind-whole"
         [ ! -e "$TMP/$kind-whole/checkpoints" ]
         for at in 3 9; do
