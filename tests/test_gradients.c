@@ -340,14 +340,13 @@ static Surrogate descend(Descent *s, const RlMethod *m, const float *unit, float
     Rollout u;
     const SessionMark mark = session_mark(&b->s);
     rollout_init(&u, &b->s, &b->examples, b->index, PROMPTS, &m->rollout, &m->objective, micro_rows);
-    const int taken = rollout_linear(&u) && !moved;
-    rollout_draw(&u, unit, taken);
+    rollout_draw(&u, unit);
     advantage_of(m->scope, m->window, u.reward, PROMPTS, u.K, u.advantage);
     if (m->objective.beta > 0) rollout_reference(&u, reference);
     memcpy(reward, u.reward, sizeof(double) * (size_t)(PROMPTS * u.K));
     memcpy(s->advantage, u.advantage, sizeof(double) * (size_t)(PROMPTS * u.K));
-    if (moved) set_model(b, moved), set_reference(b, moved);
-    Surrogate sum = rollout_gradient(&u, moved != NULL, taken);
+    if (moved) set_model(b, moved), set_reference(b, moved), u.inner = 1;
+    Surrogate sum = rollout_gradient(&u);
     session_reset(&b->s, mark);
     return sum;
 }

@@ -48,14 +48,13 @@ static void draw(Fixture *f, RewardKind kind, ObjectiveKind objective, int beams
     OK(session_init(&s, &f->g.llm, rollout_slots(&f->g.examples, 1, PROMPTS, K, 256) + (int)slots, &err));
     const SessionMark mark = session_mark(&s);
     rollout_init(&u, &s, &f->g.examples, f->g.index, PROMPTS, &o, &token, 256);
-    const int taken = rollout_linear(&u);
-    rollout_draw(&u, unit, taken);
+    rollout_draw(&u, unit);
     memcpy(reward, u.reward, sizeof(double) * PROMPTS * K);
     for (int i = 0; i < PROMPTS * K * D; i++) thought[i] = u.old[i / (K * D) * D + i % D] + u.noise[i];
     assert_int_equal(search.asked, PROMPTS);
     // The gradient goes on from there as ever.
     advantage_of(ADVANTAGE_BATCH, 0, u.reward, PROMPTS, K, u.advantage);
-    rollout_gradient(&u, 0, taken);
+    rollout_gradient(&u);
     assert_true(isfinite(op_sum_squares(f->g.ops, f->g.llm.dw, f->g.llm.params.total)));
     session_reset(&s, mark);
     session_free(&s);

@@ -66,13 +66,12 @@ static void figures_add(RlFigures *f, const Objective *o, const Surrogate *sum) 
 
 // ---- one update -----------------------------------------------------------------------------------------------------
 
-// Rollouts with their rewards and advantages. Returns whether the first gradient was taken on the way.
-static int draw(Rollout *u, const RlMethod *m, const float *noise, float *reference) {
-    const int taken = rollout_linear(u);
-    rollout_draw(u, noise, taken);
+// Rollouts with their rewards and advantages.
+static RlFigures draw(Rollout *u, const RlMethod *m, const float *noise, float *reference) {
+    rollout_draw(u, noise);
     advantage_of(m->scope, m->window, u->reward, u->n, u->K, u->advantage);
     if (m->objective.beta > 0) rollout_reference(u, reference);
-    return taken;
+    return figures_of(u);
 }
 
 RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int n, const RlMethod *m, const float *noise,
@@ -80,9 +79,8 @@ RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int 
     const SessionMark mark = session_mark(s);
     Rollout u;
     rollout_init(&u, s, e, index, n, &m->rollout, &m->objective, micro_rows);
-    const int taken = draw(&u, m, noise, reference);
-    RlFigures f = figures_of(&u);
-    Surrogate sum = rollout_gradient(&u, 0, taken);
+    RlFigures f = draw(&u, m, noise, reference);
+    Surrogate sum = rollout_gradient(&u);
     figures_add(&f, u.o, &sum);
     const size_t bytes = (size_t)n * (size_t)u.K * sizeof(double);
     if (reward) memcpy(reward, u.reward, bytes);
@@ -97,14 +95,12 @@ RlFigures rl_update(Session *s, const Examples *e, const uint32_t *index, int n,
     const SessionMark mark = session_mark(s);
     Rollout u;
     rollout_init(&u, s, e, index, n, &m->rollout, &m->objective, micro_rows);
-    const int taken = draw(&u, m, noise, reference);
-    RlFigures f = figures_of(&u);
-    int inner = 0;
+    RlFigures f = draw(&u, m, noise, reference);
     do {
-        Surrogate sum = rollout_gradient(&u, inner, taken && inner == 0);
+        Surrogate sum = rollout_gradient(&u);
         *step = optimizer_update(optimizer);
         figures_add(&f, u.o, &sum);
-    } while (++inner < m->inner && !step->refused);
+    } while (u.inner < m->inner && !step->refused);
     session_reset(s, mark);
     return f;
 }

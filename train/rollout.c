@@ -212,7 +212,8 @@ static void rewards_of_lists(Rollout *u) {
     }
 }
 
-int rollout_linear(const Rollout *u) {
+// Whether the gradient of the first inner update is linear in the advantages, and one pass enough.
+static int linear(const Rollout *u) {
     const Llm *m = u->s->llm;
     return u->o->kind == OBJECTIVE_TOKEN && u->o->beta == 0 && m->config.thoughts == 1 && !llm_network_trains(m);
 }
@@ -222,9 +223,8 @@ static double token_share(const Rollout *u, int b) {
     return 1.0 / ((double)u->n * u->K * example_of(u, b)->answer_len);
 }
 
-void rollout_draw(Rollout *u, const float *unit, int back) {
-    const int lists = reward_of_lists(u->options->reward), answers = !lists || u->o->kind == OBJECTIVE_TOKEN;
-    CHECK(!back || rollout_linear(u));
+void rollout_draw(Rollout *u, const float *unit) {
+    const int lists = reward_of_lists(u->options->reward), answers = !lists || u->o->kind == OBJECTIVE_TOKEN, back = linear(u);
     if (!llm_network_trains(u->s->llm)) prompts_once(u);
     for (int b = 0; b < u->n; b++) // an advantage of 1, a ratio of 1
         for (size_t i = u->token[b]; i < u->token[b + 1]; i++) u->dlogprob[i] = (float)-token_share(u, b);
@@ -294,12 +294,12 @@ static void token_terms(Rollout *u, int first, int end, const float *logprob, Su
 }
 
 // Of the open prompts. In the first inner update the log-probabilities are those that were drawn: the ratio is 1, exactly.
-static void token_gradient(Rollout *u, int inner, Surrogate *sum) {
+static void token_gradient(Rollout *u, Surrogate *sum) {
     Answers a;
     for (int b = u->first; b < u->end; b = a.end) {
         answers_forward(u, &a, b, 1);
-        if (inner) answers_score(u, &a, u->logprob, NULL);
-        token_terms(u, a.first, a.end, inner ? u->logprob : u->old_logprob, sum);
+        if (u->inner) answers_score(u, &a, u->logprob, NULL);
+        token_terms(u, a.first, a.end, u->inner ? u->logprob : u->old_logprob, sum);
         answers_score(u, &a, u->logprob, u->dlogprob);
         answers_end(u, &a);
     }
@@ -307,10 +307,10 @@ static void token_gradient(Rollout *u, int inner, Surrogate *sum) {
 }
 
 // The un-noised sample is no draw: the mean is over the others. No pass through the answers.
-static void thought_gradient(Rollout *u, int inner, Surrogate *sum) {
+static void thought_gradient(Rollout *u, Surrogate *sum) {
     const size_t D = (size_t)u->D, K = (size_t)u->K;
     for (size_t b = (size_t)u->first; b < (size_t)u->end; b++) {
-        const float *r = u->r + b * D, *old = inner ? u->old + b * D : r;
+        const float *r = u->r + b * D, *old = u->inner ? u->old + b * D : r;
         for (size_t i = b * K + 1; i < (b + 1) * K; i++)
             objective_thought(u->o, 1.0 / ((double)u->n * (double)(K - 1)), u->advantage[i], r, old, u->noise + i * D,
                               (double)u->sigma[b], u->D, u->dr + b * D, sum);
@@ -319,23 +319,24 @@ static void thought_gradient(Rollout *u, int inner, Surrogate *sum) {
     }
 }
 
-Surrogate rollout_gradient(Rollout *u, int inner, int taken) {
+Surrogate rollout_gradient(Rollout *u) {
+    const int taken = u->inner == 0 && linear(u);
     Surrogate sum = objective_none();
     memset(u->dr, 0, (size_t)u->n * (size_t)u->D * sizeof(float));
     if (taken) {
         token_terms(u, 0, u->n, u->old_logprob, &sum); // for its figures
         for (int b = 0; b < u->n; b++) add_samples(u, b, 1);
         thoughts_back(u);
-        return sum;
     }
-    for (int next = 0; next < u->n;) {
+    for (int next = 0; next < u->n && !taken;) {
         next = thoughts_next(u, next, 1);
         if (u->o->kind == OBJECTIVE_TOKEN)
-            token_gradient(u, inner, &sum);
+            token_gradient(u, &sum);
         else
-            thought_gradient(u, inner, &sum);
+            thought_gradient(u, &sum);
         thoughts_back(u);
     }
+    u->inner++;
     return sum;
 }
 

@@ -37,6 +37,7 @@ typedef struct Rollout { // memory in the session's host arena
     float *dsample, *dr;      // (n, K, D), (n, D) gradients at the noisy thoughts, and at the thoughts
     double *reward;           // (n, K)
     double *advantage;        // (n, K) to be set by the caller
+    int inner;                // gradients so far
     Think think;              // of the prompts that are open
     int first, end;           // which prompts those are
     SessionMark start, ready; // before any prompt; where the network is frozen, behind the prompts
@@ -45,20 +46,16 @@ typedef struct Rollout { // memory in the session's host arena
 void rollout_init(Rollout *u, Session *s, const Examples *e, const uint32_t *index, int n, const RolloutOptions *options,
                   const Objective *o, int micro_rows);
 
-// Thoughts, samples and rewards. unit (n, K, D): noise of unit variance, [.][0][.] ignored. With `back` (only where
-// rollout_linear) the gradient of each sample is taken at once, for an advantage of 1.
-void rollout_draw(Rollout *u, const float *unit, int back);
-
-// Whether the gradient of the first inner update is linear in the advantages: a ratio of 1, no KL, and nothing but the last
-// thoughts to send it to. Then one pass is enough.
-int rollout_linear(const Rollout *u);
+// Thoughts, samples and rewards. unit (n, K, D): noise of unit variance, [.][0][.] ignored. Where the gradient of the first
+// inner update is linear in the advantages (a ratio of 1, no KL, and nothing but the last thoughts to send it to) each sample's
+// is taken here already, for an advantage of 1.
+void rollout_draw(Rollout *u, const float *unit);
 
 // What the policy before RL says of the samples. weights: of the groups that train, as they were (host); on return as given.
 void rollout_reference(Rollout *u, float *weights);
 
-// Gradients of the objective at the present weights, added to the model's. inner: 0, 1, ... of the inner updates. taken: this
-// is the first one after a rollout_draw with `back`, whose gradients are only weighed.
-Surrogate rollout_gradient(Rollout *u, int inner, int taken);
+// Gradients of the objective at the present weights, added to the model's: those of the next inner update.
+Surrogate rollout_gradient(Rollout *u);
 
 // Positions a session needs.
 int rollout_slots(const Examples *e, int thoughts, int batch, int samples, int micro_rows);
