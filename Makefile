@@ -21,6 +21,9 @@ asan: deps ## the quick tests under the address and undefined-behaviour sanitize
 	@cmake --preset asan && cmake --build build/asan
 	@tools/test.sh build/asan quick
 
+soak: deps build ## the long form of the kill and fault tests: hours
+	@SOAK=1 LATENTR3=$(abspath $(BUILD))/latentr3 bats tests/cli/faults.bats
+
 fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer
 	@tools/deps.sh clang
 	@cmake --preset fuzz && cmake --build build/fuzz
@@ -36,4 +39,4 @@ format: ## write all sources as .clang-format says
 clean: ## remove what was built, not what was downloaded
 	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: all help deps build test asan fuzz demo format clean
+.PHONY: all help deps build test asan soak fuzz demo format clean

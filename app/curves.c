@@ -28,8 +28,7 @@ static int remove_old_events(const char *folder, Err *err) {
 }
 
 static void write_csv(Curves *c) {
-    if (!c->failed_errno && write(c->csv_fd, c->csv.data, c->csv.len) != (ssize_t)c->csv.len)
-        c->failed_errno = errno ? errno : EIO;
+    if (!c->failed_errno) c->failed_errno = file_put(c->csv_fd, c->csv.data, c->csv.len);
     str_clear(&c->csv);
 }
 

@@ -1,6 +1,7 @@
 // latentr3 <command> --option value: the table of commands, and the exit codes.
 #include "app/commands.h"
 #include "app/interrupt.h"
+#include "base/json.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -97,12 +98,22 @@ static void start_with_short_spin(char **argv) {
     execv("/proc/self/exe", argv);        // where that fails, the long spin it is
 }
 
+static int ends_by_itself; // main is done, or has not begun
+
+// The OpenMP library ends the program by exit(1) where it finds no memory or no thread.
+static void exit_of_a_library(void) {
+    if (!ends_by_itself) _exit(ERR_MEMORY);
+}
+
 int main(int argc, char **argv) {
     start_with_short_spin(argv);
+    atexit(exit_of_a_library);
+    json_use_mem();
     Err err = {0};
     signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of the write, not the end
     int status = set_log_level(&err);
     if (status == 0) status = dispatch(argc, argv, &err);
+    ends_by_itself = 1;
     // Results that did not reach their file or pipe are an error too.
     if (fflush(stdout) && status == 0) status = err_errno(&err, "stdout");
     if (status) {

@@ -507,7 +507,7 @@ static int read_config(Options *o, const char *path, Err *err) {
     MapFile f;
     if (mapfile_open(&f, path, CONFIG_BYTES, err)) return -1;
     ConfigReader r = {.path = path, .err = err};
-    CHECK(yaml_parser_initialize(&r.parser));
+    mem_need(yaml_parser_initialize(&r.parser) ? &r : NULL, "a YAML parser");
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)f.data, f.bytes);
     int status = config_document(&r, o);
     yaml_event_delete(&r.event);

@@ -39,7 +39,7 @@ void *arena_try(Arena *a, size_t count, size_t size) {
 
 static _Noreturn void out_of_memory(const char *what, size_t bytes) {
     fprintf(stderr, "latentr3: out of memory: %s wants %zu bytes more\n", what, bytes);
-    exit(ERR_MEMORY);
+    _exit(ERR_MEMORY); // nothing that exit() would do may want memory, or wait for a thread that does
 }
 
 void *arena_get(Arena *a, size_t count, size_t size) {
@@ -65,6 +65,11 @@ size_t arena_machine_bytes(void) {
         if (limit > 0 && limit < bytes) bytes = limit;
     }
     return bytes;
+}
+
+void *mem_need(void *p, const char *what) {
+    if (!p) out_of_memory(what, 1);
+    return p;
 }
 
 void *mem_alloc(size_t count, size_t size) {

@@ -38,6 +38,9 @@ static inline void arena_reset(Arena *a, size_t mark) {
 // Bytes of memory in this machine (or in its cgroup, where that is less).
 size_t arena_machine_bytes(void);
 
+// What a library gave from its own allocation: NULL stops the program with exit code 5.
+void *mem_need(void *p, const char *what);
+
 // malloc and friends that never return NULL: an allocation that fails stops the program with exit code 5.
 void *mem_alloc(size_t count, size_t size);
 void *mem_zalloc(size_t count, size_t size);

@@ -71,24 +71,25 @@ int outfile_open(OutFile *f, const char *path, Err *err) {
         return -1;
     }
     f->buffer = mem_alloc(BUFFER_BYTES, 1);
-    f->hash = XXH3_createState();
-    CHECK(f->hash);
+    f->hash = mem_need(XXH3_createState(), "a hash");
     XXH3_128bits_reset(f->hash);
+    return 0;
+}
+
+int file_put(int fd, const void *data, size_t bytes) {
+    const char *at = data, *end = at + bytes;
+    while (at < end) {
+        ssize_t n = write(fd, at, (size_t)(end - at));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return n < 0 ? errno : EIO;
+        at += n;
+    }
     return 0;
 }
 
 static void outfile_push(OutFile *f, const char *data, size_t bytes) {
     XXH3_128bits_update(f->hash, data, bytes);
-    while (bytes && !f->failed_errno) {
-        ssize_t n = write(f->fd, data, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            f->failed_errno = n < 0 ? errno : EIO;
-            return;
-        }
-        data += n;
-        bytes -= (size_t)n;
-    }
+    if (!f->failed_errno) f->failed_errno = file_put(f->fd, data, bytes);
 }
 
 void outfile_write(OutFile *f, const void *data, size_t bytes) {

@@ -36,6 +36,9 @@ void outfile_hash(OutFile *f, char hex[33]); // as file_hash, of what was writte
 int outfile_commit(OutFile *f, Err *err);    // closes in either case
 void outfile_abandon(OutFile *f);            // closes and removes; harmless after a commit
 
+// All of it to a descriptor, in one write where the system takes it in one. 0, or the error's number.
+int file_put(int fd, const void *data, size_t bytes);
+
 // Write a whole file in one call.
 int file_write(const char *path, const void *data, size_t bytes, Err *err);
 

@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "base/arena.h"
 #include "base/file.h"
 
 #include <stdlib.h>
@@ -24,6 +25,14 @@ static int depth_of(const char *s, size_t n) {
         }
     }
     return most;
+}
+
+static void *json_alloc(size_t bytes) {
+    return mem_alloc(bytes, 1);
+}
+
+void json_use_mem(void) {
+    json_set_alloc_funcs(json_alloc, free);
 }
 
 json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err) {

@@ -7,6 +7,9 @@
 
 enum { JSON_DEPTH_LIMIT = 64 };
 
+// jansson's allocations stop the program with exit code 5 where they fail, as all others do. Called once, before any other.
+void json_use_mem(void);
+
 // Parse `bytes` bytes; `name` stands in messages. Returns NULL with `err` filled. The caller owns the value (json_decref).
 json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err);
 json_t *json_read(const char *path, size_t limit_bytes, Err *err);

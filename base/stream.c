@@ -158,8 +158,7 @@ Stream *stream_open(const char *path, Err *err) {
     s->path = mem_strndup(path, strlen(path));
     s->fd = fd;
     s->file_bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-    s->hash = XXH3_createState();
-    CHECK(s->hash);
+    s->hash = mem_need(XXH3_createState(), "a hash");
     XXH3_128bits_reset(s->hash);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);

@@ -1,4 +1,5 @@
 #include "io/events.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +69,7 @@ static void write_message(EventFile *f) {
     put_little(r, events_masked(events_crc(r->data, 8)), 4);
     str_append(r, f->message.data, f->message.len);
     put_little(r, events_masked(events_crc(f->message.data, f->message.len)), 4);
-    if (!f->failed_errno && write(f->fd, r->data, r->len) != (ssize_t)r->len) f->failed_errno = errno ? errno : EIO;
+    if (!f->failed_errno) f->failed_errno = file_put(f->fd, r->data, r->len);
 }
 
 int events_open(EventFile *f, const char *path, double wall_time, Err *err) {

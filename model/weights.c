@@ -350,8 +350,8 @@ int weights_save(const Llm *m, const char *folder, TensorType type, Err *err) {
 }
 
 void weights_hash(const Llm *m, char hex[33]) {
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state && XXH3_128bits_reset(state) == XXH_OK);
+    XXH3_state_t *state = mem_need(XXH3_createState(), "a hash");
+    CHECK(XXH3_128bits_reset(state) == XXH_OK);
     float *stage = mem_alloc(STAGE, sizeof *stage);
     for (int i = 0; i < saved_params(m); i++) {
         const Param *p = &m->params.param[i];

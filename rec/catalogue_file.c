@@ -29,8 +29,8 @@ static void array_sizes(const Header *h, size_t size[ARRAYS]) {
 }
 
 CatalogueKey catalogue_file_key(const Items *items, const Tokenizer *t, const PromptStyle *style) {
-    XXH3_state_t *x = XXH3_createState();
-    CHECK(x && XXH3_128bits_reset(x) == XXH_OK);
+    XXH3_state_t *x = mem_need(XXH3_createState(), "a hash");
+    CHECK(XXH3_128bits_reset(x) == XXH_OK);
     for (int i = 0; i < items->n; i++) XXH3_128bits_update(x, items->title[i], strlen(items->title[i]) + 1);
     for (int i = 0; i < items->n && style->index_answers; i++)
         if (items->text[i])
@@ -62,8 +62,8 @@ int catalogue_file_save(const Catalogue *c, const char *path, CatalogueKey key, 
     const int32_t *array[ARRAYS] = {t->first_child, t->token, t->stub_rank, t->tail, t->leaf_item, c->leaf};
     size_t size[ARRAYS];
     array_sizes(&h, size);
-    XXH3_state_t *x = XXH3_createState();
-    CHECK(x && XXH3_64bits_reset(x) == XXH_OK);
+    XXH3_state_t *x = mem_need(XXH3_createState(), "a hash");
+    CHECK(XXH3_64bits_reset(x) == XXH_OK);
     for (int a = 0; a < ARRAYS; a++) XXH3_64bits_update(x, array[a], size[a] * sizeof(int32_t));
     h.hash = XXH3_64bits_digest(x);
     XXH3_freeState(x);

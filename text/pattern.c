@@ -19,12 +19,12 @@ struct PatternRun {
 static int compile(Pattern **out, const Str *pattern, Err *err) {
     int number;
     PCRE2_SIZE at;
-    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
-    CHECK(context);
+    pcre2_compile_context *context = mem_need(pcre2_compile_context_create(NULL), "a pattern");
     pcre2_set_newline(context, PCRE2_NEWLINE_LF); // so that '.' leaves out \n alone, whatever the library was built for
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern->data, pattern->len, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
                                      &number, &at, context);
     pcre2_compile_context_free(context);
+    if (!code && number == PCRE2_ERROR_HEAP_FAILED) mem_need(code, "a pattern");
     if (!code) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(number, text, sizeof text);
@@ -73,9 +73,8 @@ void pattern_close(Pattern *p) {
 
 PatternRun *pattern_run_open(size_t len) {
     PatternRun *run = mem_alloc(1, sizeof *run);
-    run->data = pcre2_match_data_create(1, NULL);
-    run->context = pcre2_match_context_create(NULL);
-    CHECK(run->data && run->context);
+    run->data = mem_need(pcre2_match_data_create(1, NULL), "a pattern's match");
+    run->context = mem_need(pcre2_match_context_create(NULL), "a pattern's match");
     // A sensible pattern goes back over a run of characters a few times; one that wants more must not hang the program.
     size_t steps = 1000000 + 16 * len;
     pcre2_set_match_limit(run->context, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
@@ -97,6 +96,7 @@ int pattern_next(const Pattern *p, PatternRun *run, const char *text, size_t len
     if (n == PCRE2_ERROR_JIT_STACKLIMIT)
         n = pcre2_match(p->code, subject, len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, run->data, run->context);
     if (n == PCRE2_ERROR_NOMATCH) return 0;
+    if (n == PCRE2_ERROR_NOMEMORY) mem_need(NULL, "a pattern's match");
     if (n < 0) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(n, message, sizeof message);

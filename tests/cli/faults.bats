@@ -1,0 +1,186 @@
+#!/usr/bin/env bats
+# Training runs that are killed in the middle of a call, or whose calls fail: the last checkpoint holds, and --resume leaves what a
+# run leaves that nothing happened to. A sample of all places; SOAK=1 (make soak) visits each, or many more.
+
+load common
+
+setup_file() {
+    load common
+    setup
+    SHIM=$(dirname "$LATENTR3")/faults.so
+    [ -e "$SHIM" ] || return 0
+    # In memory where that can be had: it is the calls that count, not the disk.
+    WORLD=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "$BATS_FILE_TMPDIR")")
+    export WORLD LATENTR3_LOG=error
+    "$LATENTR3" synth --out "$WORLD/world" --items 60 --rows 600
+    "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$WORLD/start" "${quick[@]}" --max-steps 2
+    for kind in "${kinds[@]}"; do train "$kind" "$WORLD/want-$kind"; done
+}
+
+teardown_file() { [ -z "${WORLD:-}" ] || rm -rf "$WORLD"; }
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.." || exit 1
+    LATENTR3=${LATENTR3:-$PWD/build/latentr3}
+    SHIM=$(dirname "$LATENTR3")/faults.so
+    RUN=$WORLD/run
+    RANDOM=17
+    [ -e "$SHIM" ] || [ -z "${BATS_TEST_NAME:-}" ] || skip "built without tests/shim/faults.c"
+}
+
+teardown() { rm -rf "$RUN"; }
+
+kinds=(sasrec sft lora rl)
+quick=(--threads 1 --dtype f32 --warmup 2)
+
+# train KIND OUT OPTION...: six steps, better models on the way, a checkpoint after each.
+train() {
+    local out=$2 options
+    case $1 in
+        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 8 --layers 1 --epochs 2 --valid-rows 20 --no-early-stop) ;;
+        sft) options=(sft --model "$WORLD/world/model" --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
+        lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
+        rl) options=(rl --model "$WORLD/start" --sample 12 --batch 2 --samples 2 --micro-rows 20 --eval-rows 4 --beta 0.01) ;;
+    esac
+    shift 2
+    ${EXEC:-} "$LATENTR3" "${options[@]}" --data "$WORLD/world/data" --out "$out" "${quick[@]}" --max-steps 6 --save-every 1 "$@"
+}
+
+# faulty KIND OPTION...: the same into $RUN under the shim, which FAULTS_* steer.
+faulty() { FAULTS_COUNT=$WORLD/count EXEC="env LD_PRELOAD=$SHIM" train "$1" "$RUN" "${@:2}"; }
+
+# calls_of KIND: how many calls on files of $WORLD one run makes.
+calls_of() {
+    rm -rf "$RUN"
+    FAULTS_CALLS=${FAULTS_CALLS:-all} FAULTS_UNDER=${FAULTS_UNDER:-$WORLD} faulty "$1"
+    cut -d' ' -f1 "$WORLD/count"
+}
+
+# same KIND: the run has left the model and the log of one that nothing happened to.
+same() {
+    local log='select(.event) | del(.seconds, .tokens_per_s)'
+    cmp "$WORLD/want-$1/model.safetensors" "$RUN/model.safetensors" &&
+        cmp <(jq -c "$log" "$WORLD/want-$1/log.jsonl") <(jq -c "$log" "$RUN/log.jsonl")
+}
+
+# ends_well KIND WHAT: it does so when it is resumed.
+ends_well() {
+    train "$1" "$RUN" --resume && same "$1" || {
+        echo "$2: another end"
+        return 1
+    }
+}
+
+@test "kill -9 in the middle of a save, again and again: the same model and log" {
+    kills=0
+    for kind in "${kinds[@]}"; do
+        all=$(FAULTS_UNDER=$RUN/checkpoints calls_of "$kind")
+        for ((chain = 0; chain < ${SOAK:+5} + 1; chain++)); do
+            rm -rf "$RUN"
+            status=137
+            before=
+            while [ "$status" -eq 137 ]; do
+                status=0
+                FAULTS_CALLS=all FAULTS_UNDER=$RUN/checkpoints FAULTS_HOW=KILL FAULTS_AT=$((RANDOM % (all / 2) + 1)) faulty "$kind" --resume || status=$?
+                [ "$status" -ne 137 ] || kills=$((kills + 1))
+                # It never names one that is not there, nor an earlier one.
+                latest=$(cat "$RUN/checkpoints/latest" 2>/dev/null || true)
+                [[ ! $latest < $before ]]
+                [ -z "$latest" ] || [ -s "$RUN/checkpoints/$latest/training.state" ]
+                before=$latest
+            done
+            [ "$status" -eq 0 ]
+            ends_well "$kind" "killed in saves"
+        done
+    done
+    echo "# killed $kills times inside a save" >&3
+    [ "$kills" -ge 8 ]
+}
+
+@test "kill -9 at any moment, again and again: the same model and log" {
+    kills=0
+    for kind in "${kinds[@]}"; do
+        for ((chain = 0; chain < ${SOAK:+19} + 1; chain++)); do
+            rm -rf "$RUN"
+            for ((kill = 0; kill < 3; kill++)); do
+                (EXEC=exec train "$kind" "$RUN" --resume) &
+                sleep 0.$(printf %03d $((RANDOM % 400 + 20)))
+                ! kill -s KILL $! 2>/dev/null || kills=$((kills + 1))
+                wait $! || true
+            done
+            ends_well "$kind" "killed at any moment"
+        done
+    done
+    echo "# killed $kills times at any moment" >&3
+    [ "$kills" -ge 3 ]
+}
+
+@test "a call that fails, each in turn: exit 4 and one line, or nothing lost; the checkpoint before it holds" {
+    points=0
+    for kind in ${SOAK:+sft lora rl} sasrec; do
+        all=$(calls_of "$kind")
+        for how in ENOSPC EIO EINTR SHORT; do
+            stride=$((!SOAK ? 29 : ${#kind} > 4 ? 1 : 5)) # each for sasrec
+            for ((n = RANDOM % stride + 1; n <= all; n += stride)); do
+                rm -rf "$RUN"
+                status=0
+                FAULTS_CALLS=all FAULTS_UNDER=$WORLD FAULTS_HOW=$how FAULTS_AT=$n faulty "$kind" >"$WORLD/told" 2>&1 || status=$?
+                what="$kind: $how at call $n ($(cat "$WORLD/count")): exit $status, $(cat "$WORLD/told")"
+                lines=$(wc -l <"$WORLD/told")
+                case $status:$lines in
+                    4:1) ;;
+                    0:0) same "$kind" || { echo "not noticed: $what" && false; } ;; # it was made good
+                    *) echo "$what" && false ;;
+                esac
+                ends_well "$kind" "$what"
+                points=$((points + 1))
+            done
+        done
+    done
+    echo "# $points calls failed" >&3
+}
+
+@test "a disk that is full from some call on, and then has room again" {
+    all=$(calls_of sasrec)
+    for ((n = SOAK ? 1 : RANDOM % 23 + 1; n <= all; n += SOAK ? 1 : 23)); do
+        rm -rf "$RUN"
+        status=0
+        FAULTS_CALLS=write,mkdir,link,truncate FAULTS_UNDER=$RUN FAULTS_HOW=ENOSPC FAULTS_ON=1 FAULTS_AT=$n faulty sasrec >"$WORLD/told" 2>&1 || status=$?
+        [ "$status:$(wc -l <"$WORLD/told")" = 4:1 ] || [ "$status:$(wc -l <"$WORLD/told")" = 0:0 ]
+        ends_well sasrec "full from call $n on"
+    done
+}
+
+@test "an allocation that fails: exit 5 and one line; the checkpoint before it holds" {
+    points=0
+    for kind in ${SOAK:+sft lora rl} sasrec; do
+        all=$(FAULTS_CALLS=alloc calls_of "$kind")
+        stride=$((!SOAK ? 83 : ${#kind} > 4 ? 1 : 19))
+        for ((n = RANDOM % stride + 1; n <= all; n += stride)); do
+            rm -rf "$RUN"
+            status=0
+            FAULTS_CALLS=alloc FAULTS_AT=$n faulty "$kind" >"$WORLD/told" 2>&1 || status=$?
+            # libgomp puts an empty line before its own.
+            [ "$status:$(grep -c . "$WORLD/told")" = 5:1 ] || { echo "$kind, allocation $n: exit $status, $(cat "$WORLD/told")" && false; }
+            ends_well "$kind" "allocation $n"
+            points=$((points + 1))
+        done
+    done
+    echo "# $points allocations failed" >&3
+}
+
+@test "the shim finds a flush that is tried again" {
+    cat >"$WORLD/again.c" <<'CODE'
+#include <fcntl.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    int fd = open(argv[argc - 1], O_WRONLY | O_CREAT, 0666);
+    return fsync(fd) && fsync(fd);
+}
+CODE
+    cc -o "$WORLD/again" "$WORLD/again.c"
+    run env FAULTS_CALLS=fsync FAULTS_UNDER="$WORLD" FAULTS_AT=1 LD_PRELOAD="$SHIM" "$WORLD/again" "$WORLD/file"
+    [ "$status" -eq 99 ]
+    run env FAULTS_CALLS=fsync FAULTS_UNDER="$WORLD" FAULTS_AT=9 LD_PRELOAD="$SHIM" "$WORLD/again" "$WORLD/file"
+    [ "$status" -eq 0 ]
+}
