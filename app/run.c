@@ -62,9 +62,15 @@ static int open_curves(Run *r, Err *err) {
     return curves_open(&r->curves, r->folder, began, err);
 }
 
-// Added to each checkpoint. The log's lines until now belong to it, and its best model.
-static json_t *run_note(void *context) {
+static int log_failed(const Run *r, Err *err) {
+    errno = r->failed_errno;
+    return r->failed_errno ? err_errno(err, "%s/log.jsonl", r->folder) : 0;
+}
+
+// Added to each checkpoint. The log's lines until now belong to it, so it must have them all, and its best model.
+static json_t *run_note(void *context, Err *err) {
     const Run *r = context;
+    if (log_failed(r, err)) return NULL;
     return json_pack("{s:O, s:I, s:f, s:o}", "identity", r->identity, "log_bytes", (json_int_t)lseek(r->log_fd, 0, SEEK_END),
                      "seconds", log_seconds() - r->started, "best", *r->best_hash ? json_string(r->best_hash) : json_null());
 }
@@ -111,7 +117,7 @@ void run_event(Run *r, const json_t *event) {
     char *line = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9));
     size_t len = strlen(line);
     line[len++] = '\n'; // in place of the NUL: one write a line, so that a reader never sees half of one
-    if (!r->failed_errno && write(r->log_fd, line, len) != (ssize_t)len) r->failed_errno = errno ? errno : EIO;
+    if (!r->failed_errno) r->failed_errno = file_put(r->log_fd, line, len);
     free(line);
     curves_add(&r->curves, all);
     json_decref(all);
@@ -135,9 +141,7 @@ void run_metric(Run *r, const char *name, json_t *value) {
 int run_finish(Run *r, Err *err) {
     run_metric(r, "seconds", json_real(log_seconds() - r->started));
     if (save_metrics(r, err)) return -1;
-    errno = r->failed_errno;
-    if (r->failed_errno) return err_errno(err, "%s/log.jsonl", r->folder);
-    return curves_close(&r->curves, err);
+    return log_failed(r, err) ? -1 : curves_close(&r->curves, err);
 }
 
 void run_close(Run *r) {

@@ -59,7 +59,8 @@ static inline int trainee_save(void *context, Err *err) {
     return status ? -1 : file_hash(t->best_hash, t->best, err);
 }
 
-static inline json_t *trainee_note(void *context) {
+static inline json_t *trainee_note(void *context, Err *err) {
+    (void)err;
     const Trainee *t = context;
     return json_pack("{s:o}", "best", t->checkpoints.best ? json_string(t->best_hash) : json_null());
 }

@@ -32,20 +32,21 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-// The steps of which there are checkpoints, the newest first; malloc'd.
-static int64_t *list_steps(const Checkpoints *c, int *n) {
-    int64_t *step = NULL;
-    *n = 0;
+// The steps of which there are checkpoints, the newest first; malloc'd. Returns how many, or -1.
+static int list_steps(const Checkpoints *c, int64_t **step, Err *err) {
+    int n = 0;
+    *step = NULL;
     DIR *d = opendir(c->folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
+    if (!d) return errno == ENOENT ? 0 : err_errno(err, "%s", c->folder);
+    for (struct dirent *e; (e = readdir(d));) {
         const int64_t s = step_of(e->d_name);
         if (s < 0) continue;
-        step = mem_realloc(step, (size_t)*n + 1, sizeof *step);
-        step[(*n)++] = s;
+        *step = mem_realloc(*step, (size_t)n + 1, sizeof **step);
+        (*step)[n++] = s;
     }
-    if (d) closedir(d);
-    if (*n) qsort(step, (size_t)*n, sizeof *step, descending);
-    return step;
+    closedir(d);
+    if (n) qsort(*step, (size_t)n, sizeof **step, descending);
+    return n;
 }
 
 static char *path_of(const Checkpoints *c, int64_t step) {
@@ -116,8 +117,10 @@ static int open_step(Checkpoints *c, int64_t step, Err *err) {
 }
 
 int checkpoints_find(Checkpoints *c, Err *err) {
-    int n, first = 0;
-    int64_t *step = list_steps(c, &n), latest = read_latest(c);
+    int first = 0;
+    int64_t *step, latest = read_latest(c);
+    const int n = list_steps(c, &step, err);
+    if (n < 0) return -1;
     while (first < n && step[first] != latest) first++; // later ones were never announced
     if (n && first == n) log_warn("%s/%s names no checkpoint that is there: the newest is taken", c->folder, LATEST);
     for (int i = first < n ? first : 0; i < n && !c->found.state; i++) {
@@ -132,9 +135,11 @@ int checkpoints_find(Checkpoints *c, Err *err) {
 }
 
 int checkpoints_clear(Checkpoints *c, Err *err) {
-    int n, status = 0;
+    int64_t *step;
+    const int n = list_steps(c, &step, err);
+    if (n < 0) return -1;
+    int status = 0;
     char *latest = file_join(c->folder, LATEST);
-    int64_t *step = list_steps(c, &n);
     if (n) log_info("%s: %d checkpoints of an earlier run are removed", c->folder, n);
     if (unlink(latest) && errno != ENOENT) status = err_errno(err, "%s", latest);
     for (int i = 0; i < n && status == 0; i++) status = remove_step(c, step[i], err);
@@ -154,8 +159,9 @@ static int same_bytes(const CheckpointJob *job, const char *path, Err *err) {
 
 // Those beyond `keep`, and those of later steps, which a run that went on from an earlier one has left behind.
 static int prune(const Checkpoints *c, int64_t now, Err *err) {
-    int n, kept = 0, status = 0;
-    int64_t *step = list_steps(c, &n);
+    int64_t *step;
+    const int n = list_steps(c, &step, err);
+    int kept = 0, status = n < 0 ? -1 : 0;
     for (int i = 0; i < n && status == 0; i++)
         if (step[i] > now || kept++ >= c->keep) status = remove_step(c, step[i], err);
     free(step);
@@ -232,11 +238,14 @@ int checkpoints_save(Checkpoints *c, Optimizer *o, int64_t step, json_t *state, 
     if (!job->data) job->data = mem_alloc(optimizer_bytes(o), 1);
     *job = (CheckpointJob){.data = job->data, .bytes = optimizer_bytes(o), .step = step};
     optimizer_store(o, job->data);
-    json_object_set_new(state, "step", json_integer(step));
-    if (c->note) json_object_set_new(state, "run", c->note(c->context));
-    job->state = json_dumps(state, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    CHECK(job->state);
+    json_t *note = c->note ? c->note(c->context, err) : json_object();
+    if (note) {
+        json_object_set_new(state, "step", json_integer(step));
+        json_object_set_new(state, "run", note);
+        job->state = json_dumps(state, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    }
     json_decref(state);
+    if (!note) return -1;
     c->last = step;
     if (start_job(c, step, err) == 0) return 0;
     free(job->state);

@@ -28,8 +28,9 @@ typedef struct Checkpoints {
     int lock;     // on OUT: the second run into one folder is refused
     int keep;     // how many stay, at least 1
     int64_t last; // the step of the last one; -1: none
-    // What the owner of the run adds to each, taken when the weights are: a JSON object under "run"; may be NULL.
-    json_t *(*note)(void *context);
+    // What the owner of the run adds to each, taken when the weights are: a JSON object under "run". NULL with err: nothing is
+    // saved. The callback may be NULL.
+    json_t *(*note)(void *context, Err *err);
     void *context;
     const char *best;     // the best model so far, borrowed; NULL: none yet
     int log_fd;           // flushed with each checkpoint; -1: none
