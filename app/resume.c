@@ -10,8 +10,8 @@ enum { METRICS_BYTES = 16 << 20 };
 
 json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d) {
     // Where things lie and how often they are saved may change; what lies there is told by hashes.
-    static const char *const free_options[] = {"model",    "data", "out",    "force",   "config",
-                                               "category", "keep", "resume", "threads", "save-every"};
+    static const char *const free_options[] = {"model", "data",   "out",     "force",      "config",    "category",
+                                               "keep",  "resume", "threads", "save-every", "recompute", "weights-memory"};
     json_t *settings = json_deep_copy(json_object_get(metrics, "configuration")),
            *inputs = json_deep_copy(json_object_get(metrics, "data")),
            *machine = json_deep_copy(json_object_get(metrics, "versions"));
