@@ -5,6 +5,7 @@
 // A title is "Theme Noun". Users like one theme best and go through its nouns in their order more often than not, so the
 // history says more about the next item than popularity does.
 #include "app/commands.h"
+#include "app/run.h"
 #include "app/synth_model.h"
 #include "base/arena.h"
 #include "base/file.h"
@@ -135,7 +136,7 @@ static int synth_write(World *w, const Options *o, Err *err) {
     write_text(w, category, &text);
     int status = file_make_folder(log, err) || file_make_folder(data, err) || write_items(w, item, err) ||
                          write_log(w, o->rows, inter, err) || prepare_run(&p, NULL, err) ||
-                         synth_model_write(model, text.data, text.len, w->seed, err)
+                         synth_model_write(model, text.data, text.len, w->seed, err) || run_card(o, model, err)
                      ? -1
                      : 0;
     if (status == 0) log_info("wrote %s, %s and %s", log, data, model);

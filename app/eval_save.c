@@ -3,9 +3,12 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "rec/explain.h"
+#include "report/card.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { SAMPLES = 12, ATTENTION_ROWS = 200 };
 
@@ -132,7 +135,20 @@ int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err
     if (status == 0) status = add_samples(json, u, o, rows, err);
     if (status == 0) status = add_attention(json, u, o, rows, err);
     if (status == 0) status = json_save(path, json, err);
+    if (status == 0) status = card_write(o->save, NULL, err);
     json_decref(json);
     free(path);
+    return status;
+}
+
+int eval_save_forget(const char *folder, Err *err) {
+    static const char *const name[] = {"eval-test.json",     "eval-valid.json",     "eval-train.json",
+                                       "results-test.jsonl", "results-valid.jsonl", "results-train.jsonl"};
+    int status = 0;
+    for (size_t i = 0; i < sizeof name / sizeof *name && status == 0; i++) {
+        char *path = file_join(folder, name[i]);
+        if (unlink(path) && errno != ENOENT) status = err_errno(err, "%s: cannot be removed", path);
+        free(path);
+    }
     return status;
 }

@@ -14,4 +14,7 @@ char *eval_save_results(const Options *o, Err *err);
 // explain.h's weights over up to 200 rows, the newest title first.
 int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err);
 
+// Removes what was kept in a folder whose model is now another one.
+int eval_save_forget(const char *folder, Err *err);
+
 #endif

@@ -2,6 +2,7 @@
 #include "app/resume.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "report/card.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -121,6 +122,13 @@ void run_event(Run *r, const json_t *event) {
     free(line);
     curves_add(&r->curves, all);
     json_decref(all);
+}
+
+int run_card(const Options *o, const char *folder, Err *err) {
+    json_t *origin = json_pack("{s:s, s:o}", "command", o->command->name, "configuration", options_to_json(o));
+    int status = card_write(folder, origin, err);
+    json_decref(origin);
+    return status;
 }
 
 static double seconds_of(struct timeval t) {

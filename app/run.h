@@ -31,6 +31,9 @@ void run_event(Run *r, const json_t *event);
 // The best model was saved into the folder: checkpoints keep it from now on.
 int run_saved_best(Run *r, Err *err);
 
+// The model card (report/card.h) of a folder that a command makes without metrics.json.
+int run_card(const Options *o, const char *folder, Err *err);
+
 // "cpu_seconds" of all threads and "peak_bytes" of memory, of this process, into a report.
 void run_cost(json_t *report);
 

@@ -1,9 +1,11 @@
 #include "app/training.h"
+#include "app/eval_save.h"
 #include "app/interrupt.h"
 #include "app/sasrec_model.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "data/sequences.h"
+#include "report/card.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -103,7 +105,8 @@ static void training_event(void *context, const json_t *event) {
 static int training_save(void *context, Err *err) {
     Training *t = context;
     const TensorType type = strcmp(t->o->save_dtype, "bf16") ? TENSOR_F32 : TENSOR_BF16;
-    return model_io_save(&t->model, t->o->out, type, err) ? -1 : run_saved_best(&t->run, err);
+    if (model_io_save(&t->model, t->o->out, type, err) || eval_save_forget(t->o->out, err)) return -1;
+    return run_saved_best(&t->run, err);
 }
 
 LoopOptions training_loop(Training *t) {
@@ -166,5 +169,5 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "refused_updates", json_integer(r->refused));
     run_metric(&t->run, "interrupted", json_boolean(r->interrupted));
     run_cost(t->run.metrics);
-    return run_finish(&t->run, err);
+    return run_finish(&t->run, err) || card_write(t->o->out, NULL, err) ? -1 : 0;
 }

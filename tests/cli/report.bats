@@ -186,3 +186,52 @@ same_numbers() {
     refuses 2 '*at most 8 runs*' report "$TMP/page" 1 2 3 4 5 6 7 8 9
     [ ! -e "$TMP/page" ]
 }
+
+# card FILE: the header of a model card as JSON.
+card() {
+    "${LATENTR3_PYTHON:-false}" -c 'import huggingface_hub, yaml' 2>/dev/null || skip "LATENTR3_PYTHON names no Python with huggingface_hub"
+    "$LATENTR3_PYTHON" - "$1" <<'PY'
+import json, sys
+from huggingface_hub import ModelCard
+card = ModelCard(open(sys.argv[1]).read())
+data = card.data.to_dict()
+data["results"] = {r.dataset_split + " " + r.metric_type: r.metric_value for r in card.data.eval_results or []}
+print(json.dumps(data))
+PY
+}
+
+@test "model card: in every saved model, with command, hashes, limits; eval --save puts the metrics in" {
+    for folder in "$WORLD/world/model" "$WORLD/sft"; do
+        [ "$(head -n 1 "$folder/README.md")" = --- ]
+        grep -q '^## Limits' "$folder/README.md"
+        grep -q 'Not measured yet' "$folder/README.md"
+    done
+    grep -qE "^    latentr3 sft --model $WORLD/world/model .*--max-steps 6" "$WORLD/sft/README.md"
+    grep -qF "| train.csv | $(jq -r '.data["train.csv"]' "$WORLD/sft/metrics.json") |" "$WORLD/sft/README.md"
+    grep -qE '^6 updates on 96 rows; loss, nats a token, on the validation rows' "$WORLD/sft/README.md"
+    grep -q '^    latentr3 synth .*--items 60 --rows 1200' "$WORLD/world/model/README.md"
+    "$LATENTR3" convert --model "$WORLD/sft" --out "$TMP/converted"
+    grep -q "^    latentr3 convert --model $WORLD/sft" "$TMP/converted/README.md"
+    cp -r "$WORLD/sft" "$TMP/a: #b"
+    evaluate "$TMP/a: #b" "$TMP/a: #b" >"$TMP/json"
+    grep -qF "| this model | $(jq '.title["HR@1"] | . * 10000 | round / 10000' "$TMP/json" | xargs printf %.4f) (" "$TMP/a: #b/README.md"
+    "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1
+    grep -q '^library_name: latentr3' "$TMP/sasrec/README.md"
+    card "$TMP/a: #b/README.md" >"$TMP/card"
+    jq -e --slurpfile e "$TMP/json" '.base_model == "model" and .library_name == "transformers" and .model_name == "a: #b"
+        and (.tags | index("recommendation")) and (.results["test HR@10"] - $e[0].title["HR@10"] | fabs) < 1e-5' "$TMP/card"
+}
+
+@test "model card: one that somebody wrote stays; metrics of an earlier model do not" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    [ -e "$TMP/run/eval-test.json" ]
+    echo mine >"$TMP/run/README.md"
+    "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/run" --force --threads 1 --batch 8 \
+        --valid-rows 5 --dtype f32 --max-steps 1
+    [ "$(cat "$TMP/run/README.md")" = mine ]
+    [ ! -e "$TMP/run/eval-test.json" ]
+    [ ! -e "$TMP/run/results-test.jsonl" ]
+    evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    [ "$(cat "$TMP/run/README.md")" = mine ]
+}

@@ -35,7 +35,7 @@ same_run() {
     for file in "$1"/*; do
         file=${file##*/}
         case $file in
-            checkpoints | events.out.*) ;; # the latter holds what curves.csv does, at the times when it was told
+            checkpoints | README.md | events.out.*) ;; # the latter holds what curves.csv does, at the times when it was told
             curves.csv) diff <(cut -d, -f1,2,4 "$1/$file" | grep -v tokens_per_s) <(cut -d, -f1,2,4 "$2/$file" | grep -v tokens_per_s) ;;
             log.jsonl) diff <(jq -c 'del(.seconds, .tokens_per_s)' "$1/$file") <(jq -c 'del(.seconds, .tokens_per_s)' "$2/$file") ;;
             metrics.json)

@@ -1,0 +1,303 @@
+#include "report/card.h"
+#include "base/file.h"
+#include "base/vec.h"
+#include "report/record.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { JSON_BYTES = 16 << 20, CARD_BYTES = 1 << 20 };
+
+static const char marker[] = "<!-- written by latentr3: a later command writes it anew; without this line it stays -->";
+
+typedef struct Card {
+    Str text;
+    const char *name;         // of the folder
+    const json_t *origin;     // "command", "configuration", "data", ...: metrics.json, or what was given; borrowed
+    json_t *metrics, *config; // or NULL
+    json_t *evaluation[2];    // test, valid; or NULL
+} Card;
+
+static const char *const split_name[2] = {"test", "valid"};
+
+// ---- pieces --------------------------------------------------------------------------------------------------------------
+
+static const char *last_part(const char *path) {
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+// Text within a line of Markdown.
+static void put_text(Str *s, const char *text) {
+    for (; *text; text++) {
+        if (strchr("\\`*_<>[]|&", *text)) str_puts(s, "\\");
+        str_append(s, (unsigned char)*text < 0x20 ? " " : text, 1);
+    }
+}
+
+static void put_quoted(Str *s, const char *before, const char *text) {
+    str_puts(s, before);
+    str_json(s, text, strlen(text));
+    str_puts(s, "\n");
+}
+
+static int is_sasrec(const Card *c) {
+    const char *command = record_text(c->origin, "command", NULL);
+    return command && !strcmp(command, "sasrec");
+}
+
+// As a shell reads it.
+static void put_argument(Str *s, const char *text) {
+    if (*text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,=:+@%") == strlen(text)) {
+        str_puts(s, text);
+        return;
+    }
+    str_puts(s, "'");
+    for (; *text; text++)
+        if (*text == '\'')
+            str_puts(s, "'\\''");
+        else
+            str_append(s, (unsigned char)*text < 0x20 ? " " : text, 1);
+    str_puts(s, "'");
+}
+
+// ---- the header ----------------------------------------------------------------------------------------------------------
+
+static void header_results(Card *c, int i) {
+    const json_t *e = c->evaluation[i], *title = json_object_get(e, "title");
+    const char *name, *data = last_part(record_text(e, "configuration", "data", NULL));
+    json_t *value;
+    if (!data) data = "data";
+    put_quoted(&c->text, "  - task:\n      type: sequential-recommendation\n    dataset:\n      name: ", data);
+    put_quoted(&c->text, "      type: ", data);
+    str_printf(&c->text, "      split: %s\n    metrics:\n", split_name[i]);
+    json_object_foreach((json_t *)title, name, value) {
+        if (!json_is_number(value) || !isfinite(json_number_value(value))) continue;
+        put_quoted(&c->text, "    - type: ", name);
+        str_printf(&c->text, "      value: %.6g\n", json_number_value(value));
+    }
+}
+
+static void header(Card *c) {
+    Str *s = &c->text;
+    const char *base = last_part(record_text(c->origin, "configuration", "model", NULL));
+    str_printf(s, "---\nlibrary_name: %s\n", is_sasrec(c) ? "latentr3" : "transformers");
+    if (!is_sasrec(c)) str_puts(s, "pipeline_tag: text-generation\n");
+    if (base) put_quoted(s, "base_model: ", base);
+    str_puts(s, "tags:\n- recommendation\n- latentr3\n");
+    if (c->evaluation[0] || c->evaluation[1]) {
+        put_quoted(s, "model-index:\n- name: ", c->name);
+        str_puts(s, "  results:\n");
+        for (int i = 0; i < 2; i++)
+            if (c->evaluation[i]) header_results(c, i);
+    }
+    str_printf(s, "---\n%s\n\n# ", marker);
+    put_text(s, c->name);
+    str_puts(s, "\n\n");
+}
+
+// ---- the body ------------------------------------------------------------------------------------------------------------
+
+static void about(Card *c) {
+    Str *s = &c->text;
+    const double thoughts = record_number(c->config, "latentr3", "thoughts", NULL);
+    if (is_sasrec(c))
+        str_puts(s,
+                 "A sequential recommender (SASRec): from the items of a user's history, in order, to a score of every item.");
+    else if (thoughts > 0)
+        str_printf(
+            s,
+            "A language model that recommends the next item by writing its title, after %.0f latent thought%s (LatentR3, "
+            "arXiv 2505.19092). Its decoder loads in transformers; thoughts and the search over the catalogue's titles need "
+            "latentr3.",
+            thoughts, thoughts > 1 ? "s" : "");
+    else
+        str_puts(s, "A language model in the layout that transformers loads.");
+    str_puts(s, "\n\n");
+}
+
+// Where it was written or how often it was saved says nothing of the model.
+static int is_aside(const char *name) {
+    static const char *const aside[] = {"out", "force", "resume", "keep", "save-every", "config"};
+    for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
+        if (!strcmp(aside[i], name)) return 1;
+    return 0;
+}
+
+static void command(Card *c) {
+    Str *s = &c->text;
+    const char *name;
+    json_t *value;
+    str_puts(s, "## How it was made\n\n    latentr3 ");
+    put_argument(s, record_text(c->origin, "command", NULL) ? record_text(c->origin, "command", NULL) : "?");
+    json_object_foreach(json_object_get(c->origin, "configuration"), name, value) {
+        if (json_is_null(value) || json_is_false(value) || is_aside(name) || json_is_array(value)) continue;
+        str_puts(s, " --");
+        put_argument(s, name);
+        if (json_is_true(value)) continue;
+        str_puts(s, " ");
+        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        put_argument(s, text ? text : json_string_value(value));
+        free(text);
+    }
+    str_puts(s, "\n\n");
+}
+
+static void training(Card *c) {
+    Str *s = &c->text;
+    if (!c->metrics) return;
+    const double before = record_number(c->metrics, "validation_loss_before", NULL),
+                 kept = record_number(c->metrics, "validation_loss_kept", NULL);
+    str_printf(s, "%.0f updates on %.0f rows", record_number(c->metrics, "steps", NULL),
+               record_number(c->metrics, "rows", NULL));
+    if (isfinite(before) && isfinite(kept))
+        str_printf(s, "; %s on the validation rows %.4f before, %.4f of the model kept (step %.0f)",
+                   is_sasrec(c) ? "1 - NDCG@10" : "loss, nats a token,", before, kept,
+                   record_number(c->metrics, "kept_step", NULL));
+    str_puts(s,
+             json_is_true(json_object_get(c->metrics, "interrupted")) ? ". The run was stopped before its end.\n\n" : ".\n\n");
+}
+
+static void hashes(Card *c) {
+    Str *s = &c->text;
+    const char *name;
+    json_t *value;
+    const json_t *data = json_object_get(c->origin, "data");
+    if (!json_is_object(data)) return;
+    str_puts(
+        s,
+        "## Data\n\n128-bit XXH3 of the files it learnt from; test rows are never read in training.\n\n| | |\n| --- | --- |\n");
+    json_object_foreach((json_t *)data, name, value) {
+        str_puts(s, "| ");
+        put_text(s, name);
+        str_puts(s, " | ");
+        put_text(s, json_is_string(value) ? json_string_value(value) : "-");
+        str_puts(s, " |\n");
+    }
+    const char *before = record_text(c->origin, "model_hash_before", NULL);
+    if (before) {
+        str_puts(s, "| the model as it came | ");
+        put_text(s, before);
+        str_puts(s, " |\n");
+    }
+    str_puts(s, "\n");
+}
+
+static void put_value(Str *s, const json_t *metrics, const char *name, int interval) {
+    const json_t *pair = json_object_get(json_object_get(metrics, "interval"), name);
+    const double x = record_number(metrics, name, NULL);
+    if (!isfinite(x)) {
+        str_puts(s, " - |");
+        return;
+    }
+    str_printf(s, " %.4f", x);
+    if (interval && json_array_size(pair) == 2)
+        str_printf(s, " (%.4f .. %.4f)", json_number_value(json_array_get(pair, 0)),
+                   json_number_value(json_array_get(pair, 1)));
+    str_puts(s, " |");
+}
+
+static void metrics_row(Str *s, const char *label, const json_t *metrics, int interval) {
+    static const char *const name[] = {"HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10"};
+    str_printf(s, "| %s |", label);
+    for (size_t j = 0; j < sizeof name / sizeof *name; j++) put_value(s, metrics, name[j], interval);
+    str_puts(s, "\n");
+}
+
+static void evaluation(Card *c, int i) {
+    Str *s = &c->text;
+    const json_t *e = c->evaluation[i];
+    const char *protocol = record_text(e, "protocol", NULL);
+    str_printf(s, "%.0f rows of %s.csv, ranked among %s; hits by title, with 95 %% intervals.\n\n",
+               record_number(e, "rows", NULL), split_name[i],
+               protocol && strcmp(protocol, "full") ? "drawn candidates" : "all items");
+    str_puts(s, "| | HR@1 | HR@5 | HR@10 | NDCG@5 | NDCG@10 |\n| --- | --- | --- | --- | --- | --- |\n");
+    metrics_row(s, "this model", json_object_get(e, "title"), 1);
+    const json_t *baselines = json_object_get(e, "baselines");
+    if (json_object_get(baselines, "popularity")) metrics_row(s, "popularity", json_object_get(baselines, "popularity"), 0);
+    if (json_object_get(baselines, "item_knn")) metrics_row(s, "item-kNN", json_object_get(baselines, "item_knn"), 0);
+    str_puts(s, "\n");
+}
+
+static void metrics(Card *c) {
+    str_puts(&c->text, "## Metrics\n\n");
+    for (int i = 0; i < 2; i++)
+        if (c->evaluation[i]) evaluation(c, i);
+    if (!c->evaluation[0] && !c->evaluation[1])
+        str_puts(&c->text, "Not measured yet: `latentr3 eval --model DIR --data DATA --save DIR` puts them here.\n\n");
+}
+
+static void limits(Card *c) {
+    Str *s = &c->text;
+    str_puts(s, "## Limits\n\n");
+    if (!c->metrics)
+        str_puts(s,
+                 "- Nothing was learnt in this step: the weights are those that the command was given, or made at random.\n");
+    if (c->metrics)
+        str_puts(
+            s,
+            "- It knows the users and items of one log, up to the time when that ends. It copies what is over-represented "
+            "there, "
+            "popular items above all.\n"
+            "- The metrics are of a log that was recorded under some other recommender: they tell which item was taken next, "
+            "not what people would have liked.\n");
+    if (c->metrics && !is_sasrec(c))
+        str_puts(
+            s,
+            "- Without the search over the catalogue it may write titles that do not exist. It is no assistant: it was trained "
+            "to write titles alone.\n");
+    if (!is_sasrec(c)) str_puts(s, "- Licence and biases of the base model stay with it.\n");
+    str_puts(s, "\n");
+    str_printf(s, "latentr3 %s\n",
+               record_text(c->origin, "versions", "latentr3", NULL) ? record_text(c->origin, "versions", "latentr3", NULL)
+                                                                    : LATENTR3_VERSION);
+}
+
+// ---- together ------------------------------------------------------------------------------------------------------------
+
+static int read_optional(json_t **value, const char *folder, const char *name, Err *err) {
+    char *path = file_join(folder, name);
+    *value = NULL;
+    int status = 0;
+    if (file_exists(path)) {
+        *value = json_read(path, JSON_BYTES, err);
+        status = *value ? 0 : -1;
+    }
+    free(path);
+    return status;
+}
+
+// Somebody else's, or one of ours that somebody took over.
+static int is_foreign(const char *path) {
+    MapFile f;
+    if (!file_exists(path)) return 0;
+    if (mapfile_open(&f, path, CARD_BYTES, NULL)) return 1;
+    const int ours = memmem(f.data, f.bytes, marker, sizeof marker - 1) != NULL;
+    mapfile_close(&f);
+    return !ours;
+}
+
+static int read_all(Card *c, const char *folder, const json_t *origin, Err *err) {
+    if (read_optional(&c->metrics, folder, "metrics.json", err) || read_optional(&c->config, folder, "config.json", err) ||
+        read_optional(&c->evaluation[0], folder, "eval-test.json", err) ||
+        read_optional(&c->evaluation[1], folder, "eval-valid.json", err))
+        return -1;
+    c->origin = origin ? origin : c->metrics;
+    return 0;
+}
+
+int card_write(const char *folder, const json_t *origin, Err *err) {
+    Card c = {0};
+    char *path = file_join(folder, "README.md"), *whole = realpath(folder, NULL);
+    c.name = last_part(whole ? whole : folder);
+    int status = is_foreign(path) ? 0 : read_all(&c, folder, origin, err);
+    if (status == 0 && c.origin) {
+        header(&c), about(&c), command(&c), training(&c), hashes(&c), metrics(&c), limits(&c);
+        status = file_write(path, c.text.data, c.text.len, err);
+    }
+    json_decref(c.metrics), json_decref(c.config), json_decref(c.evaluation[0]), json_decref(c.evaluation[1]);
+    str_free(&c.text);
+    free(path), free(whole);
+    return status;
+}
