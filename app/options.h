@@ -121,7 +121,7 @@ struct Options {
 
     // prepare
     const char *format, *item_file, *title_rules, *from, *until;
-    const char *user_column, *item_column, *time_column, *rating_column, *title_column;
+    const char *user_column, *item_column, *time_column, *rating_column, *title_column, *item_text_column, *columns;
     int k_core, max_history, min_items;
     double min_rating;
 

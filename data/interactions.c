@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "data/csv.h"
 #include "data/dataset.h"
+#include "data/dates.h"
 #include "data/lines.h"
 
 #include <stdio.h>
@@ -79,8 +80,16 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
         *timestamp = x->lines + 1;
         return NULL;
     }
-    const char *fault = number_fault(r->r->field[RECORD_TIME], &v);
-    if (fault) return fault;
+    const RecordText text = r->r->field[RECORD_TIME];
+    int64_t date;
+    if (r->r->format->any_names && dates_parse(&date, text.s ? text.s : "", text.n)) {
+        if (x->ticks > 1) return "a date, where others are milliseconds";
+        x->ticks = 1;
+        v = (CsvValue){.kind = CSV_INT, .number = (double)date, .integer = date};
+    } else if (number_fault(text, &v)) {
+        return r->r->format->any_names ? "neither a plain number nor a date of the form 2018-10-01T12:34:56Z"
+                                       : "not a plain number";
+    }
     if (r->r->format->numbered && v.kind != CSV_INT) return "not a whole number";
     if (v.number < 1) return "a timestamp before 1970";
     int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
@@ -107,9 +116,11 @@ static int put_item(Reading *r, RecordText id, int32_t title, TitleFault fault) 
     if ((size_t)item == x->items_cap) {
         x->items_cap = x->items_cap ? x->items_cap * 2 : 1024;
         x->title = mem_realloc(x->title, x->items_cap, sizeof *x->title);
+        x->text = mem_realloc(x->text, x->items_cap, sizeof *x->text);
         x->title_fault = mem_realloc(x->title_fault, x->items_cap, sizeof *x->title_fault);
     }
     x->title[item] = title;
+    x->text[item] = -1;
     x->title_fault[item] = (int8_t)fault;
     x->items_untitled[fault] += title < 0;
     x->replacement_titles += title >= 0 && strstr(r->title.data, "\xef\xbf\xbd"); // U+FFFD: something was lost before us
@@ -124,10 +135,18 @@ static const char *item_fault(Reading *r) {
     if (fault) return fault;
     int32_t title = put_title(r, r->r->field[RECORD_TITLE], &why);
     if (why == TITLE_CONTROL) return items_title_fault(r->title.data, r->title.len);
+    const RecordText own = r->r->field[RECORD_TEXT];
+    if (own.n > 0 && (fault = items_text_fault(own.s, own.n))) return fault;
+    const int32_t text = own.n > 0 ? intern_put(&x->texts, own.s, own.n) : -1;
     int known = intern_find(&x->items, id.s, id.n);
-    if (known >= 0) return x->title[known] == title ? NULL : "an item for the second time, with another title";
-    put_item(r, id, title, why);
-    return NULL;
+    if (known < 0) {
+        known = put_item(r, id, title, why); // may move x->text
+        x->text[known] = text;
+        return NULL;
+    }
+    return x->title[known] != title ? "an item for the second time, with another title"
+           : x->text[known] != text ? "an item for the second time, with another index text"
+                                    : NULL;
 }
 
 // The item of an interaction, or -1. Where no file of items was read, the log names it.
@@ -250,6 +269,7 @@ void interactions_free(Interactions *x) {
     intern_free(&x->items);
     intern_free(&x->titles);
     intern_free(&x->ratings);
-    free(x->title), free(x->title_fault), free(x->event), free(x->rating);
+    intern_free(&x->texts);
+    free(x->text), free(x->title), free(x->title_fault), free(x->event), free(x->rating);
     *x = (Interactions){0};
 }

@@ -20,8 +20,10 @@ _Static_assert(sizeof(Event) == 16, "an interaction takes 16 bytes");
 typedef struct Interactions {
     Intern users, items;    // ids as the files have them; users in the order of the log, items in that of the item file
     Intern titles, ratings; // ratings: as they are written
+    Intern texts;           // index texts
     double *rating;         // (ratings.n)
     int32_t *title;         // (items.n): number in `titles`, or -1 where the item has none that can be used
+    int32_t *text;          // (items.n): number in `texts`, or -1: no index text
     Event *event;           // (n): in the order of the log
     size_t n, cap, items_cap, ratings_cap;
     int has_rating, has_time; // without times the order of the log is that of time: timestamps are 1, 2, 3, ...

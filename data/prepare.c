@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "data/columns.h"
 #include "data/dataset.h"
+#include "data/dates.h"
 #include "data/filter.h"
 #include "data/output.h"
 #include "data/report.h"
@@ -14,7 +15,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { HISTORY_LIMIT = 1000, K_CORE_LIMIT = 1000000, LEAVE_ONE_OUT_LEAST = 3 };
 
@@ -22,16 +22,11 @@ enum { HISTORY_LIMIT = 1000, K_CORE_LIMIT = 1000000, LEAVE_ONE_OUT_LEAST = 3 };
 
 // Seconds at the beginning of that day in UTC.
 static int parse_date(int64_t *seconds, const char *text, const char *option, Err *err) {
-    int year, month, day, end = 0;
     *seconds = 0;
     if (!text) return 0;
-    int fields = sscanf(text, "%4d-%2d-%2d%n", &year, &month, &day, &end);
-    struct tm d = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
-    if (fields == 3 && end == 10 && text[10] == 0 && strspn(text, "0123456789-") == 10 && year >= 1970) {
-        *seconds = (int64_t)timegm(&d);
+    if (strlen(text) == 10 && dates_parse(seconds, text, 10) && *seconds >= 0 && *seconds < COLUMNS_TIME_LIMIT) {
         if (*seconds == 0) *seconds = 1; // 0 means "off"
-        if (d.tm_mon == month - 1 && d.tm_mday == day && year < 2100)
-            return 0; // timegm takes the 31st of June for the 1st of July
+        return 0;
     }
     return err_set(err, ERR_USAGE, "%s \"%.32s\": a date of the form 2017-10-01, from 1970 to 2099, is expected", option, text);
 }
@@ -68,6 +63,9 @@ static int check_options(const PrepareOptions *o, Err *err) {
         return err_set(err, ERR_USAGE, "least rating %g: it is 0 or more", o->min_rating);
     if (!o->split || (strcmp(o->split, "time") != 0 && strcmp(o->split, "leave-one-out") != 0))
         return err_set(err, ERR_USAGE, "split \"%.32s\": it is time or leave-one-out", o->split ? o->split : "");
+    const RecordsFormat *f = forced_format(o);
+    if (o->column[RECORDS_ORDER] && (!f || !f->any_names || f->shape[RECORDS_LOG].kind == RECORDS_JSON))
+        return err_set(err, ERR_USAGE, "columns by position: format tsv or csv must be given");
     if (o->category && dataset_check_category(o->category, ERR_USAGE, err)) return -1;
     return output_check(o->out, err);
 }
@@ -139,7 +137,9 @@ static void write_rows(OutFile *f, const Split *s, const Interactions *x, int sp
 
 static void write_info(OutFile *f, const Split *s, const Interactions *x) {
     for (int i = 0; i < x->items.n; i++)
-        if (s->number[i] >= 0) outfile_printf(f, "%s\t%d\n", x->titles.text[x->title[i]], (int)s->number[i]);
+        if (s->number[i] >= 0)
+            outfile_printf(f, "%s\t%d%s%s\n", x->titles.text[x->title[i]], (int)s->number[i], x->text[i] < 0 ? "" : "\t",
+                           x->text[i] < 0 ? "" : x->texts.text[x->text[i]]);
 }
 
 static int write_files(const PrepareOptions *o, const Split *s, const Interactions *x, json_t *report, Err *err) {
@@ -193,6 +193,8 @@ int prepare_run(const PrepareOptions *o, json_t **report, Err *err) {
     Source source;
     Interactions x = {0};
     int status = source_open(&source, o->input, o->items, forced_format(o), o->column, err);
+    if (status == 0 && o->column[RECORD_TEXT] && !source.items.path)
+        status = err_set(err, ERR_USAGE, "index texts stand in a file of items, and there is none beside %s", source.log.path);
     if (status == 0 && source.log.format == records_format("latentr3")) {
         status = republish(o, &source, report, err);
     } else if (status == 0) {

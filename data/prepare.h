@@ -11,7 +11,7 @@ typedef struct PrepareOptions {
     const char *items;                 // the file of its items; NULL: the one beside it
     const char *out;                   // folder to write
     const char *format;                // one of RECORDS_FORMATS; NULL or "auto": what the files look like
-    const char *column[RECORD_FIELDS]; // names of columns or members in tsv, csv and jsonl; NULL: found by themselves
+    const char *column[RECORDS_NAMES]; // names of columns or members in tsv, csv and jsonl; NULL: found by themselves
     const char *category;              // phrase for the prompt; NULL: "movie" for MovieLens, else the folder's name
     const char *title_rules;           // "published", "none"; NULL or "auto": published for Amazon
     const char *from, *until;          // YYYY-MM-DD (UTC), [from, until); NULL: off

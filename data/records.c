@@ -35,16 +35,16 @@ static const RecordsFormat formats[] = {
      .ticks = 1000,
      .published_titles = 1},
     {.name = "ml-1m", // and 10M
-     .shape = {{RECORDS_COLONS, .fields = 4, .at = {0, 1, 3, 2, -1}},
-               {RECORDS_COLONS, .fields = 3, .at = {-1, 0, -1, -1, 1}, .latin1 = 1}},
+     .shape = {{RECORDS_COLONS, .fields = 4, .at = {0, 1, 3, 2, -1, -1}},
+               {RECORDS_COLONS, .fields = 3, .at = {-1, 0, -1, -1, 1, -1}, .latin1 = 1}},
      .numbered = 1,
      .least_rating = 0.5,
      .rating_step = 0.5,
      .ticks = 1,
      .category = "movie"},
     {.name = "ml-100k",
-     .shape = {{RECORDS_CELLS, .delimiter = '\t', .fields = 4, .at = {0, 1, 3, 2, -1}},
-               {RECORDS_CELLS, .delimiter = '|', .fields = 24, .at = {-1, 0, -1, -1, 1}, .latin1 = 1}},
+     .shape = {{RECORDS_CELLS, .delimiter = '\t', .fields = 4, .at = {0, 1, 3, 2, -1, -1}},
+               {RECORDS_CELLS, .delimiter = '|', .fields = 24, .at = {-1, 0, -1, -1, 1, -1}, .latin1 = 1}},
      .numbered = 1,
      .least_rating = 1,
      .rating_step = 1,
@@ -65,7 +65,7 @@ static const RecordsFormat formats[] = {
     {.name = "tsv", .shape = NAMED(RECORDS_HEADED), .any_names = 1},
     {.name = "csv", .shape = NAMED(RECORDS_CSV), .any_names = 1},
     {.name = "jsonl", .shape = NAMED(RECORDS_JSON), .any_names = 1},
-    {.name = "sequences", .shape = {{RECORDS_SEQUENCES, .at = {0, 1, -1, -1, -1}}}, .ticks = 1},
+    {.name = "sequences", .shape = {{RECORDS_SEQUENCES, .at = {0, 1, -1, -1, -1, -1}}}, .ticks = 1},
     {.name = "latentr3"}, // republish.c
 };
 
@@ -89,6 +89,28 @@ int records_find(const char *alternatives, RecordsIsThere is_there, void *contex
     return -1;
 }
 
+int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err) {
+    static const char *const name[RECORD_TEXT] = {"user", "item", "time", "rating", "title"};
+    if (!r->format->any_names || r->role != RECORDS_LOG || !column || !column[RECORDS_ORDER]) return 0;
+    r->fields = 0;
+    for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = -1;
+    for (const char *at = column[RECORDS_ORDER];; at++) {
+        const size_t n = strcspn(at, ",");
+        int field = 0;
+        while (field < RECORD_TEXT && (strlen(name[field]) != n || memcmp(name[field], at, n) != 0)) field++;
+        const int passed = n == 1 && *at == '-';
+        if (field == RECORD_TEXT && !passed)
+            return err_set(err, ERR_USAGE, "columns: \"%.*s\" is none of user, item, time, rating, title and -",
+                           n < 64 ? (int)n : 64, at);
+        if (!passed && r->at[field] >= 0) return err_set(err, ERR_USAGE, "columns: \"%s\" stands twice", name[field]);
+        if (!passed) r->at[field] = r->fields;
+        r->fields++;
+        at += n;
+        if (!*at) break;
+    }
+    return records_check_header(r, column, err) ? -1 : 1;
+}
+
 int records_bad(const Records *r, const char *why, Err *err) {
     err_set(err, ERR_DATA, "%s: line %lld: %s", r->lines.name, (long long)r->lines.line, why);
     return RECORDS_BAD;
@@ -99,12 +121,15 @@ int records_refuse(const Records *r, const char *why, Err *err) {
     return -1;
 }
 
-int records_check_header(const Records *r, const char *const column[RECORD_FIELDS], Err *err) {
+int records_check_header(const Records *r, const char *const column[RECORDS_NAMES], Err *err) {
     for (int f = 0; column && r->format->any_names && f < RECORD_FIELDS; f++) {
         int elsewhere = r->role == RECORDS_LOG && f == RECORD_TITLE; // in the file of items
         if (column[f] && r->shape->name[f] && r->at[f] < 0 && !elsewhere)
             return err_set(err, ERR_DATA, "%s: line %lld: no column %.64s", r->lines.name, (long long)r->lines.line, column[f]);
     }
+    if (r->role == RECORDS_ITEMS && column && column[RECORD_TEXT] && r->at[RECORD_TEXT] < 0)
+        return err_set(err, ERR_DATA, "%s: line %lld: no column %.64s", r->lines.name, (long long)r->lines.line,
+                       column[RECORD_TEXT]);
     if (r->role == RECORDS_ITEMS && (r->at[RECORD_ITEM] < 0 || r->at[RECORD_TITLE] < 0))
         return records_refuse(r, "no column of the item's id, or none of its title", err);
     if (r->role == RECORDS_LOG && (r->at[RECORD_USER] < 0 || r->at[RECORD_ITEM] < 0))
@@ -116,7 +141,7 @@ int records_check_header(const Records *r, const char *const column[RECORD_FIELD
 
 // ---- opening ----
 
-static int open_kind(Records *r, const char *const column[RECORD_FIELDS], const char *head, size_t bytes, Err *err) {
+static int open_kind(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err) {
     memcpy(r->at, r->shape->at, sizeof r->at);
     r->fields = r->shape->fields;
     switch (r->shape->kind) {
@@ -141,7 +166,7 @@ static void latin1_to_utf8(Str *out, const char *s, size_t n) {
     for (size_t i = 0; i < n; i++) str_append(out, utf8, utf8_put(utf8, (unsigned char)s[i]));
 }
 
-int records_open(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORD_FIELDS],
+int records_open(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES],
                  const char *data, size_t bytes, const char *name, Err *err) {
     if (begin(r, format, role, name, err)) return -1;
     if (r->shape->latin1 && utf8_check(data, bytes) < bytes) {
@@ -166,7 +191,7 @@ static int read_whole(Str *all, Stream *stream, const char *name, Err *err) {
     return status;
 }
 
-int records_open_stream(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORD_FIELDS],
+int records_open_stream(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES],
                         Stream *stream, const char *name, Err *err) {
     const char *head;
     size_t bytes;

@@ -9,7 +9,19 @@
 
 typedef enum RecordsRole { RECORDS_LOG, RECORDS_ITEMS, RECORDS_ROLES } RecordsRole;
 
-typedef enum RecordField { RECORD_USER, RECORD_ITEM, RECORD_TIME, RECORD_RATING, RECORD_TITLE, RECORD_FIELDS } RecordField;
+typedef enum RecordField {
+    RECORD_USER,
+    RECORD_ITEM,
+    RECORD_TIME,
+    RECORD_RATING,
+    RECORD_TITLE,
+    RECORD_TEXT,
+    RECORD_FIELDS
+} RecordField;
+
+// What the user says of the fields: the name of each, and RECORDS_ORDER: the fields of a log without a header, tsv or csv, as
+// "user,item,-,time" has them ('-' is passed over).
+enum { RECORDS_ORDER = RECORD_FIELDS, RECORDS_NAMES };
 
 typedef struct RecordText {
     const char *s; // not terminated; NULL: the record has none
@@ -67,11 +79,13 @@ typedef struct Records {
     const char *rest;     // of a sequence
 } Records;
 
-// column[f] is the name of a field as the user gave it, or NULL; with it the others are found by themselves all the same.
-// A header that lacks what is needed (user and item, or item and title) is refused. records_close is due in any case.
-int records_open(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORD_FIELDS],
+// RECORD_TEXT, an item's index text, has no names of its own: it is found where the user names it, in a file of items whose
+// fields have names. column[f] is the name of a field as the user gave it, or NULL; with it the others are found by themselves
+// all the same. A header that lacks what is needed (user and item, or item and title) is refused. records_close is due in any
+// case.
+int records_open(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES],
                  const char *data, size_t bytes, const char *name, Err *err); // the bytes must outlive `r`
-int records_open_stream(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORD_FIELDS],
+int records_open_stream(Records *r, const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES],
                         Stream *stream, const char *name, Err *err);
 void records_close(Records *r);
 int records_has(const Records *r, RecordField field);
@@ -83,7 +97,7 @@ int records_next(Records *r, Err *err);
 int records_bad(const Records *r, const char *why, Err *err); // fills err with file, line and why; returns RECORDS_BAD
 
 // What the beginning of a file looks like: 1 with format and role; 0 where it is nothing that is known. `column` as above.
-int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORD_FIELDS], const char *head,
+int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes);
 
 #endif

@@ -45,8 +45,10 @@ static int header_field(void *context, const char *name, size_t n, int suffix) {
     return -1;
 }
 
-int records_csv_open(Records *r, const char *const column[RECORD_FIELDS], Err *err) {
-    int status = next_record(r, err);
+int records_csv_open(Records *r, const char *const column[RECORDS_NAMES], Err *err) {
+    int status = records_order(r, column, err);
+    if (status) return status < 0 ? -1 : 0;
+    status = next_record(r, err);
     if (status < 0) return -1;
     if (status == 0) return err_set(err, ERR_DATA, "%s: no header", r->lines.name);
     r->fields = r->csv.n;
@@ -64,7 +66,7 @@ int records_csv_next(Records *r, Err *err) {
     if (status <= 0) return status;
     if (r->csv.n != r->fields) {
         char why[64];
-        snprintf(why, sizeof why, "%d fields where the header has %d", r->csv.n, r->fields);
+        snprintf(why, sizeof why, "%d fields where there should be %d", r->csv.n, r->fields);
         return records_bad(r, why, err);
     }
     for (int f = 0; f < RECORD_FIELDS; f++) {

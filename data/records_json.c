@@ -31,7 +31,7 @@ static const char *found_name(const char *alternatives, FirstLine *first) {
 }
 
 // Where several names are possible, the first line tells; a single one may be missing there.
-int records_json_open(Records *r, const char *const column[RECORD_FIELDS], const char *head, size_t bytes, Err *err) {
+int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err) {
     FirstLine first = {.s = head};
     size_t skip = bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (skip < bytes && (head[skip] == '\n' || head[skip] == '\r')) skip++;
@@ -64,6 +64,7 @@ static const char *take_value(Records *r, int field, const JsonlValue *v) {
     switch (field) {
     case RECORD_USER:
     case RECORD_ITEM: return take_text(out, v, 1);
+    case RECORD_TEXT:
     case RECORD_TITLE: return missing ? NULL : take_text(out, v, 0);
     case RECORD_RATING:
         if (missing) return NULL;
@@ -71,7 +72,8 @@ static const char *take_value(Records *r, int field, const JsonlValue *v) {
     default:
         if (missing) return "is missing";
     }
-    if (v->kind != JSONL_NUMBER) return "is no number";
+    const int dated = field == RECORD_TIME && r->format->any_names && v->kind == JSONL_STRING; // a date
+    if (v->kind != JSONL_NUMBER && !dated) return "is no number";
     *out = (RecordText){v->text, v->len};
     return NULL;
 }

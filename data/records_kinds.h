@@ -7,7 +7,8 @@
 enum { RECORDS_NAME_LIMIT = 256 }; // bytes of a column's name
 
 // The names to look for: the user's where he gave one, else the shape's.
-static inline const char *records_names(const Records *r, const char *const column[RECORD_FIELDS], int field) {
+static inline const char *records_names(const Records *r, const char *const column[RECORDS_NAMES], int field) {
+    if (field == RECORD_TEXT) return r->role == RECORDS_ITEMS && column ? column[RECORD_TEXT] : NULL;
     int named = r->format->any_names && column && column[field] && r->shape->name[field];
     return named ? column[field] : r->shape->name[field];
 }
@@ -16,16 +17,18 @@ static inline const char *records_names(const Records *r, const char *const colu
 typedef int (*RecordsIsThere)(void *context, const char *name, size_t n, int suffix);
 int records_find(const char *alternatives, RecordsIsThere is_there, void *context);
 
+// The places of the fields in a log without a header, where the user gave them (RECORDS_ORDER): 1; 0: he did not.
+int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_refuse(const Records *r, const char *why, Err *err); // names file and line; -1
 // That the fields that are needed, or asked for, were found.
-int records_check_header(const Records *r, const char *const column[RECORD_FIELDS], Err *err);
+int records_check_header(const Records *r, const char *const column[RECORDS_NAMES], Err *err);
 
 // open: behind lines_open; head: the first bytes of the file, for kinds that look ahead. next: as records_next.
-int records_lines_open(Records *r, const char *const column[RECORD_FIELDS], Err *err);
+int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_lines_next(Records *r, Err *err);
-int records_csv_open(Records *r, const char *const column[RECORD_FIELDS], Err *err);
+int records_csv_open(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_csv_next(Records *r, Err *err);
-int records_json_open(Records *r, const char *const column[RECORD_FIELDS], const char *head, size_t bytes, Err *err);
+int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err);
 int records_json_next(Records *r, Err *err);
 
 #endif

@@ -46,9 +46,15 @@ static int check_names(const Records *r, Err *err) {
     return 0;
 }
 
-int records_lines_open(Records *r, const char *const column[RECORD_FIELDS], Err *err) {
-    if (r->shape->kind != RECORDS_TYPED && r->shape->kind != RECORDS_HEADED) return 0;
-    int status = lines_next(&r->lines, '\t', err);
+int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], Err *err) {
+    const int headed = r->shape->kind == RECORDS_TYPED || r->shape->kind == RECORDS_HEADED;
+    if (!headed && r->role == RECORDS_ITEMS && column && column[RECORD_TEXT])
+        return err_set(err, ERR_DATA, "%s: no column %.64s: fields of %s have no names", r->lines.name, column[RECORD_TEXT],
+                       r->format->name);
+    if (!headed) return 0;
+    int status = records_order(r, column, err);
+    if (status) return status < 0 ? -1 : 0;
+    status = lines_next(&r->lines, '\t', err);
     if (status < 0) return -1;
     if (status == 0) return err_set(err, ERR_DATA, "%s: no header", r->lines.name);
     if (check_names(r, err)) return -1;

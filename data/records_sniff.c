@@ -36,12 +36,14 @@ static int plausible(const Records *r) {
     }
 }
 
-static int is_of(const char *format, RecordsRole role, const char *const column[RECORD_FIELDS], const char *head,
+static int is_of(const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
                  size_t bytes) {
     Records r;
     const RecordsFormat *f = records_format(format);
+    const char *names[RECORDS_NAMES] = {0}; // but no order: with it any file of so many fields would be a log
+    for (int i = 0; column && i < RECORD_FIELDS; i++) names[i] = column[i];
     if (f->shape[role].kind == RECORDS_NONE) return 0;
-    int status = records_open(&r, f, role, column, head, bytes, "head", NULL);
+    int status = records_open(&r, f, role, names, head, bytes, "head", NULL);
     if (status == 0) do // bad lines may come first
             status = records_next(&r, NULL);
         while (status == RECORDS_BAD);
@@ -56,7 +58,7 @@ static int is_published(const char *head, size_t bytes) {
     return end && memmem(head, (size_t)(end - head), "history_item_title", strlen("history_item_title"));
 }
 
-int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORD_FIELDS], const char *head,
+int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes) {
     // A log before items: a log may hold the titles too. The particular before the general.
     static const struct {

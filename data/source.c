@@ -29,7 +29,7 @@ static const char *name_of(const char *path) {
 
 // ---- what lies in a folder ----
 
-static int sniff_stream(Candidate *c, Stream *stream, const char *const column[RECORD_FIELDS], Err *err) {
+static int sniff_stream(Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES], Err *err) {
     const char *head;
     size_t bytes;
     if (stream_peek(stream, &head, &bytes, err)) return -1;
@@ -42,7 +42,7 @@ static int is_regular(const char *path) {
 }
 
 // A file that cannot be read is none that is known.
-static void folder_look(Folder *f, const char *name, const char *const column[RECORD_FIELDS]) {
+static void folder_look(Folder *f, const char *name, const char *const column[RECORDS_NAMES]) {
     Candidate c = {.path = file_join(f->path, name)};
     Stream *stream = is_regular(c.path) ? stream_open(c.path, NULL) : NULL;
     if (stream && sniff_stream(&c, stream, column, NULL) == 1) {
@@ -54,7 +54,7 @@ static void folder_look(Folder *f, const char *name, const char *const column[RE
     stream_close(stream);
 }
 
-static int folder_open(Folder *f, const char *path, const char *const column[RECORD_FIELDS], Err *err) {
+static int folder_open(Folder *f, const char *path, const char *const column[RECORDS_NAMES], Err *err) {
     struct dirent **entry;
     *f = (Folder){.path = path};
     int n = scandir(path, &entry, NULL, alphasort);
@@ -132,7 +132,7 @@ static int take_one(SourceFile *out, const Folder *f, const char *what, const ch
 
 // ---- the log ----
 
-static int log_in_folder(Source *s, const char *folder, const RecordsFormat *format, const char *const column[RECORD_FIELDS],
+static int log_in_folder(Source *s, const char *folder, const RecordsFormat *format, const char *const column[RECORDS_NAMES],
                          Err *err) {
     static const RecordsRole role = RECORDS_LOG;
     const RecordsFormat *published = records_format("latentr3");
@@ -163,7 +163,7 @@ static char *folder_of(const char *path) {
     return out;
 }
 
-static int log_named(Source *s, const char *path, const RecordsFormat *format, const char *const column[RECORD_FIELDS],
+static int log_named(Source *s, const char *path, const RecordsFormat *format, const char *const column[RECORDS_NAMES],
                      Err *err) {
     Candidate c = {.format = format};
     s->log.path = mem_strndup(path, strlen(path));
@@ -185,7 +185,7 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
 
 // ---- the items ----
 
-static int items_named(Source *s, const char *path, const char *const column[RECORD_FIELDS], Err *err) {
+static int items_named(Source *s, const char *path, const char *const column[RECORDS_NAMES], Err *err) {
     Candidate c = {0};
     s->items.path = mem_strndup(path, strlen(path));
     s->items.stream = stream_open(path, err);
@@ -196,7 +196,7 @@ static int items_named(Source *s, const char *path, const char *const column[REC
     return err_set(err, ERR_DATA, "%s: no file of items that is known", path);
 }
 
-static int items_beside(Source *s, const char *const column[RECORD_FIELDS], Err *err) {
+static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err *err) {
     static const RecordsRole role = RECORDS_ITEMS;
     const RecordsShape *log = &s->log.format->shape[RECORDS_LOG];
     int optional = log->kind == RECORDS_SEQUENCES || log->name[RECORD_TITLE];
@@ -242,7 +242,7 @@ static int open_stream(SourceFile *f, Err *err) {
 }
 
 int source_open(Source *s, const char *input, const char *items, const RecordsFormat *format,
-                const char *const column[RECORD_FIELDS], Err *err) {
+                const char *const column[RECORDS_NAMES], Err *err) {
     *s = (Source){0};
     if (!file_exists(input)) return err_set(err, ERR_IO, "%s: no such file or folder", input);
     if (file_is_folder(input) ? log_in_folder(s, input, format, column, err) : log_named(s, input, format, column, err))

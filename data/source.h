@@ -19,7 +19,7 @@ typedef struct Source {
 // Where a folder has several candidates, well-known names decide (ratings.dat, u.data, ...; for items a name like the log's).
 // source_close is due in either case.
 int source_open(Source *s, const char *input, const char *items, const RecordsFormat *format,
-                const char *const column[RECORD_FIELDS], Err *err);
+                const char *const column[RECORDS_NAMES], Err *err);
 void source_close(Source *s);
 
 #endif

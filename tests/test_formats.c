@@ -17,11 +17,12 @@
 
 #include <cmocka.h>
 
+#include "data/dates.h"
 #include "tests/folder.h"
 
-static const char *const no_columns[RECORD_FIELDS];
+static const char *const no_columns[RECORDS_NAMES];
 
-static int read_text(Interactions *x, const char *format, const char *const column[RECORD_FIELDS], const char *log,
+static int read_text(Interactions *x, const char *format, const char *const column[RECORDS_NAMES], const char *log,
                      const char *item, InteractionsOptions o, Err *err) {
     const RecordsFormat *f = records_format(format);
     Guard l = guard_copy(log, strlen(log)), i = guard_copy(item ? item : "", item ? strlen(item) : 0);
@@ -36,7 +37,7 @@ static int read_text(Interactions *x, const char *format, const char *const colu
 }
 
 // What was read, one event a line: user item time rating title.
-static void expect(const char *format, const char *const column[RECORD_FIELDS], const char *log, const char *item,
+static void expect(const char *format, const char *const column[RECORDS_NAMES], const char *log, const char *item,
                    InteractionsOptions o, const char *events) {
     Interactions x;
     Err err = {0};
@@ -76,7 +77,7 @@ static void bad_line(const char *format, const char *log, const char *item, cons
     str_free(&all), str_free(&part);
 }
 
-static void refuses(const char *format, const char *const column[RECORD_FIELDS], const char *log, const char *item,
+static void refuses(const char *format, const char *const column[RECORDS_NAMES], const char *log, const char *item,
                     const char *why) {
     Interactions x;
     Err err = {0};
@@ -173,7 +174,7 @@ static void test_movielens(void **state) {
     static const char csv[] = "movieId,title,genres\r\n1,\"Say \"\"x\"\", now (1995)\",A|B\r\n2,Two,C\r\n";
     takes("ml-csv", "userId,movieId,rating,timestamp\r\n7,1,0.5,100\r\n7,2,5.0,90\r\n", csv,
           "7 1 100 0.5 Say \"x\", now (1995)\n7 2 90 5 Two\n");
-    bad_line("ml-csv", "userId,movieId,rating,timestamp\n7,1,5,100\n", csv, "7,1,5", "3 fields where the header has 4");
+    bad_line("ml-csv", "userId,movieId,rating,timestamp\n7,1,5,100\n", csv, "7,1,5", "3 fields where there should be 4");
     refuses("ml-csv", no_columns, "userId,rating,timestamp\n7,5,100\n", csv, "no column of the user, or none of the item's id");
     refuses("ml-csv", no_columns, "userId,movieId,rating,timestamp\n7,\"1,5,100\n", csv, "the quote is not closed");
 }
@@ -190,7 +191,7 @@ static void test_columns(void **state) {
           "7 5 100 One\n");
     takes("csv", "user,item,title\nu,a,\"One, more\"\nv,b,Two\nu,b,Two\n", NULL, "u a 1 One, more\nv b 2 Two\nu b 3 Two\n");
     takes("csv", "user,item\nu,a\nv,b\n", NULL, "u a 1 a\nv b 2 b\n"); // ids for titles, the order of the log for times
-    static const char *const named[RECORD_FIELDS] = {"who", "what", "when", "stars", "label"};
+    static const char *const named[RECORDS_NAMES] = {"who", "what", "when", "stars", "label"};
     InteractionsOptions strict = {.strict = 1};
     expect("tsv", named, "user\twho\twhat\twhen\tstars\nx\tu\ta\t100\t2\n", "what\tlabel\ttitle\na\tOne\tNo\n", strict,
            "u a 100 2 One\n");
@@ -201,6 +202,105 @@ static void test_columns(void **state) {
     refuses("tsv", no_columns, "user\tuser\titem\nu\tv\ta\n", NULL, "a field of the header stands twice");
     refuses("csv", no_columns, "user,item,item\nu,v,a\n", NULL, "a field of the header stands twice");
     refuses("tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL, "no column of the user");
+}
+
+static void test_dates(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        long long seconds; // 0: no date
+    } date[] = {{"2018-10-01", 1538352000},
+                {"1970-01-02", 86400},
+                {"2018-10-01T12:34", 1538397240},
+                {"2018-10-01T12:34:56Z", 1538397296},
+                {"2018-10-01 12:34:56.789", 1538397296},
+                {"2018-10-01T12:34:56+02:00", 1538390096},
+                {"2018-10-01T00:00:00-0130", 1538357400},
+                {"2016-02-29", 1456704000},
+                {"2016-12-31T23:59:60Z", 1483228800},
+                {"2018-02-29", 0},
+                {"2018-06-31", 0},
+                {"2018-13-01", 0},
+                {"2018-00-10", 0},
+                {"2018-1-10", 0},
+                {"2018-10-01T", 0},
+                {"2018-10-01T25:00", 0},
+                {"2018-10-01T12", 0},
+                {"2018-10-01T12:34:56.", 0},
+                {"2018-10-01T12:34:56x", 0},
+                {"2018-10-01T12:34+2", 0},
+                {"2018-10-01Z", 0},
+                {"20181001", 0},
+                {"", 0}};
+    for (size_t i = 0; i < sizeof date / sizeof *date; i++) {
+        int64_t seconds = 0;
+        assert_int_equal(dates_parse(&seconds, date[i].text, strlen(date[i].text)), date[i].seconds != 0);
+        if (date[i].seconds) assert_int_equal(seconds, date[i].seconds);
+    }
+    takes("csv", "user,item,time\nu,a,2018-10-01\nu,b,2018-10-01T00:00:07Z\nu,c,1538352009\n", NULL,
+          "u a 1538352000 a\nu b 1538352007 b\nu c 1538352009 c\n");
+    takes("jsonl", "{\"user_id\": 7, \"item_id\": 5, \"time\": \"2018-10-01\"}\n", "{\"item_id\": 5, \"title\": \"One\"}\n",
+          "7 5 1538352000 One\n");
+    bad_line("csv", "user,item,time\nu,a,2018-10-01\n", NULL, "u,b,2018-02-30", "neither a plain number nor a date");
+    bad_line("csv", "user,item,time\nu,a,1538352000000\n", NULL, "u,b,2018-10-01", "a date, where others are milliseconds");
+    bad_line("csv", "user,item,time\nu,a,100\n", NULL, "u,b,2918-10-01", "later than tomorrow");
+}
+
+static void test_index_texts(void **state) {
+    (void)state;
+    static const char *const named[RECORDS_NAMES] = {[RECORD_TEXT] = "sid"};
+    static const struct {
+        const char *format, *log, *item;
+    } one[] = {{"csv", "user,item,time\nu,a,100\nu,b,101\nu,c,102\n",
+                "item_id,title,sid\na,One,<a_1><b_2>\nb,Two,\nc,Three,<a_1><b_2>\n"},
+               {"tsv", "user\titem\ttime\nu\ta\t100\nu\tb\t101\nu\tc\t102\n",
+                "item_id\tsid\ttitle\na\t<a_1><b_2>\tOne\nb\t\tTwo\nc\t<a_1><b_2>\tThree\n"},
+               {"recbole", "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t100\nu\tb\t101\nu\tc\t102\n",
+                "item_id:token\ttitle:token_seq\tsid:token\na\tOne\t<a_1><b_2>\nb\tTwo\t\nc\tThree\t<a_1><b_2>\n"},
+               {"jsonl",
+                "{\"user\":\"u\",\"item\":\"a\",\"time\":100}\n{\"user\":\"u\",\"item\":\"b\",\"time\":101}\n{\"user\":\"u\","
+                "\"item\":\"c\",\"time\":102}\n",
+                "{\"item\":\"a\",\"title\":\"One\",\"sid\":\"<a_1><b_2>\"}\n{\"item\":\"b\",\"title\":\"Two\"}\n{\"item\":"
+                "\"c\",\"title\":\"Three\",\"sid\":\"<a_1><b_2>\"}\n"}};
+    for (size_t i = 0; i < sizeof one / sizeof *one; i++) {
+        Err err = {0};
+        Interactions x;
+        if (read_text(&x, one[i].format, named, one[i].log, one[i].item, (InteractionsOptions){.strict = 1}, &err))
+            fail_msg("%s", err.message);
+        assert_int_equal(x.items.n, 3);
+        assert_true(x.text[1] == -1 && x.text[0] >= 0 && x.text[2] == x.text[0]);
+        assert_string_equal(x.texts.text[x.text[0]], "<a_1><b_2>");
+        interactions_free(&x);
+    }
+    refuses("csv", named, "user,item\nu,a\n", "item,title\na,One\n", "the.item: line 1: no column sid");
+    refuses("ml-1m", named, "1::2::5::978300760\n", "2::One::Drama\n", "no column sid");
+}
+
+static void test_positions(void **state) {
+    (void)state;
+    static const char *const named[RECORDS_NAMES] = {[RECORDS_ORDER] = "user,item,rating,time"};
+    static const char *const passed[RECORDS_NAMES] = {[RECORDS_ORDER] = "-,item,user,-,title"};
+    const InteractionsOptions strict = {.strict = 1};
+    expect("csv", named, "u,a,4.5,100\n\"v\",\"b, c\",2,2018-10-01\n", NULL, strict,
+           "u a 100 4.5 a\nv b, c 1538352000 2 b, c\n");
+    expect("tsv", named, "u\ta\t4.5\t100\nv\tb\t2\t90\n", "item\ttitle\na\tOne\nb\tTwo\n", strict,
+           "u a 100 4.5 One\nv b 90 2 Two\n");
+    expect("csv", passed, "x,a,u,,One\n,b,v,9,Two\n", NULL, strict, "u a 1 One\nv b 2 Two\n");
+    static const char *const wrong[][2] = {{"user,item,user", "\"user\" stands twice"},
+                                           {"user,items", "\"items\" is none of"},
+                                           {"user,time", "no column of the user, or none of the item's id"},
+                                           {"user,,item", "\"\" is none of"}};
+    Interactions x;
+    Err err = {0};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const char *const column[RECORDS_NAMES] = {[RECORDS_ORDER] = wrong[i][0]};
+        assert_int_equal(read_text(&x, "csv", column, "u,a,b\n", NULL, strict, &err), -1);
+        if (!strstr(err.message, wrong[i][1])) fail_msg("\"%s\" should say \"%s\"", err.message, wrong[i][1]);
+        interactions_free(&x);
+    }
+    assert_int_equal(read_text(&x, "csv", named, "u,a,1,100\nu,b,1\n", NULL, strict, &err), -1);
+    assert_non_null(strstr(err.message, "line 2: 3 fields where there should be 4"));
+    interactions_free(&x);
 }
 
 static void test_sequences(void **state) {
@@ -285,7 +385,7 @@ static void test_sniff(void **state) {
     sniffs("", NULL, RECORDS_LOG);
     sniffs("This is a text.\n", NULL, RECORDS_LOG);
     sniffs("1\t2\t3\n", NULL, RECORDS_LOG); // numbers between tabs may be anything
-    static const char *const named[RECORD_FIELDS] = {"who", "what", NULL, NULL, NULL};
+    static const char *const named[RECORDS_NAMES] = {"who", "what", NULL, NULL, NULL};
     const RecordsFormat *f;
     RecordsRole r;
     static const char head[] = "who,what\nu,a\n";
@@ -462,7 +562,8 @@ int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_amazon_2018),  cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
-        cmocka_unit_test(test_movielens),    cmocka_unit_test(test_columns),     cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_movielens),    cmocka_unit_test(test_columns),     cmocka_unit_test(test_dates),
+        cmocka_unit_test(test_index_texts),  cmocka_unit_test(test_positions),   cmocka_unit_test(test_sequences),
         cmocka_unit_test(test_window),       cmocka_unit_test(test_min_items),   cmocka_unit_test(test_sniff),
         cmocka_unit_test(test_choice),       cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
         cmocka_unit_test(test_movielens_1m), cmocka_unit_test(test_published),

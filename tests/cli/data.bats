@@ -116,3 +116,28 @@ make_logs() {
     mkdir "$TMP/empty"
     exits 4 "$LATENTR3" recommend --model "$GOLDEN/tiny-llama" --data "$TMP/empty" --history A
 }
+
+@test "prepare: index texts out of a column, positions for names, ISO dates" {
+    "$LATENTR3" synth --items 60 --rows 600 --out "$TMP/world" 2>/dev/null
+    tail -n +2 "$TMP/world/log/synth.inter" >"$TMP/rows"
+    mkdir "$TMP/named" "$TMP/bare"
+    { printf 'user\titem\ttime\n'; cut -f1,2,4 "$TMP/rows"; } >"$TMP/named/log.tsv"
+    awk -F'\t' '{print strftime("%Y-%m-%dT%H:%M:%SZ", $4, 1) ",x," $2 "," $1}' "$TMP/rows" >"$TMP/bare/log.csv"
+    { printf 'item_id,title,sid\n'; tail -n +2 "$TMP/world/log/synth.item" | awk -F'\t' '{print $1 "," $2 "," ($1 % 3 ? "<a_" $1 ">" : "")}'; } >"$TMP/items.csv"
+    "$LATENTR3" prepare --data "$TMP/named/log.tsv" --items "$TMP/items.csv" --item-text sid --out "$TMP/a" 2>/dev/null
+    "$LATENTR3" prepare --data "$TMP/bare/log.csv" --format csv --columns time,-,item,user --items "$TMP/items.csv" --item-text sid \
+        --out "$TMP/b" 2>/dev/null
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/b/$file"; done
+    # The same as catalog text makes of it.
+    "$LATENTR3" prepare --data "$TMP/named/log.tsv" --items "$TMP/items.csv" --out "$TMP/c" 2>/dev/null
+    awk -F'\t' '$3 != "" {print $2 "\t" $3}' "$TMP/a/info.txt" >"$TMP/texts"
+    [ -s "$TMP/texts" ]
+    "$LATENTR3" catalog text --data "$TMP/c" --file "$TMP/texts" >/dev/null 2>&1
+    cmp "$TMP/a/info.txt" "$TMP/c/info.txt"
+    "$LATENTR3" inspect --data "$TMP/a" --json | jq -e '.index_texts > 0 and .index_texts < .items'
+    export LATENTR3_LOG=error
+    refuses 3 '*no column nothing*' "$LATENTR3" prepare --data "$TMP/named/log.tsv" --items "$TMP/items.csv" --item-text nothing --out "$TMP/d"
+    refuses 2 '*file of items*' "$LATENTR3" prepare --data "$TMP/named/log.tsv" --item-text sid --out "$TMP/d"
+    refuses 2 '*tsv or csv*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --columns user,item --out "$TMP/d"
+    refuses 2 '*"who" is none of*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --format csv --columns who,item --out "$TMP/d"
+}

@@ -1,0 +1,71 @@
+#include "data/dates.h"
+
+#include <time.h>
+
+typedef struct Rest { // what has not been read yet
+    const char *s, *end;
+} Rest;
+
+static int take(Rest *r, char c) {
+    if (r->s == r->end || *r->s != c) return 0;
+    r->s++;
+    return 1;
+}
+
+// `digits` digits, a number up to `most`; -1 where there is none.
+static int number(Rest *r, int digits, int most) {
+    int x = 0;
+    if (r->end - r->s < digits) return -1;
+    for (int i = 0; i < digits; i++, r->s++) {
+        if (*r->s < '0' || *r->s > '9') return -1;
+        x = 10 * x + *r->s - '0';
+    }
+    return x <= most ? x : -1;
+}
+
+static int take_day(Rest *r, struct tm *d) {
+    const int year = number(r, 4, 9999), month = take(r, '-') ? number(r, 2, 12) : -1,
+              day = take(r, '-') ? number(r, 2, 31) : -1;
+    if (year < 1900 || month < 1 || day < 1) return 0;
+    *d = (struct tm){.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
+    return 1;
+}
+
+static int take_time(Rest *r, struct tm *d) {
+    d->tm_hour = number(r, 2, 23);
+    d->tm_min = take(r, ':') ? number(r, 2, 59) : -1;
+    if (d->tm_hour < 0 || d->tm_min < 0) return 0;
+    if (!take(r, ':')) return 1;
+    if ((d->tm_sec = number(r, 2, 60)) < 0) return 0; // 60: a leap second
+    if (!take(r, '.')) return 1;
+    if (number(r, 1, 9) < 0) return 0;
+    while (r->s < r->end && *r->s >= '0' && *r->s <= '9') r->s++;
+    return 1;
+}
+
+// Seconds that the zone is ahead of UTC.
+static int take_zone(Rest *r, int *ahead) {
+    *ahead = 0;
+    if (r->s == r->end || take(r, 'Z')) return 1;
+    const int sign = take(r, '+') ? 1 : take(r, '-') ? -1 : 0, hours = sign ? number(r, 2, 23) : -1;
+    take(r, ':');
+    const int minutes = hours < 0 ? -1 : number(r, 2, 59);
+    if (minutes < 0) return 0;
+    *ahead = sign * (hours * 3600 + minutes * 60);
+    return 1;
+}
+
+int dates_parse(int64_t *seconds, const char *s, size_t n) {
+    Rest r = {s, s + n};
+    struct tm d;
+    int ahead = 0;
+    if (!take_day(&r, &d)) return 0;
+    const int day = d.tm_mday, month = d.tm_mon;
+    if (r.s < r.end && !((take(&r, 'T') || take(&r, ' ')) && take_time(&r, &d) && take_zone(&r, &ahead))) return 0;
+    if (r.s != r.end) return 0;
+    struct tm midnight = {.tm_year = d.tm_year, .tm_mon = month, .tm_mday = day};
+    const time_t begin = timegm(&midnight); // takes the 31st of June for the 1st of July
+    if (midnight.tm_mday != day || midnight.tm_mon != month) return 0;
+    *seconds = (int64_t)begin + d.tm_hour * 3600 + d.tm_min * 60 + d.tm_sec - ahead;
+    return 1;
+}
