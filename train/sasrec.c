@@ -183,6 +183,8 @@ typedef struct Sasrec {
 static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sasrec *t = stage;
     int64_t predictions;
+    const int64_t thoughts = t->s->thoughts_run;
+    const double squares = t->s->thought_squares;
     const double loss =
         sasrec_update(t->s, t->train, index, n, &t->o->method, t->optimizer.step, t->o->loop.micro_rows, &predictions);
     const OptimizerStep step = optimizer_update(&t->optimizer);
@@ -190,6 +192,9 @@ static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event)
     json_object_set_new(event, "predictions", json_integer(predictions));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
+    if (t->s->thoughts_run > thoughts)
+        json_object_set_new(event, "thought_norm",
+                            json_real(sqrt((t->s->thought_squares - squares) / (double)(t->s->thoughts_run - thoughts))));
     json_object_set_new(event, "refused", json_boolean(step.refused));
     return step.refused;
 }

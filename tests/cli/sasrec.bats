@@ -35,7 +35,8 @@ setup_file() {
     exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/bce" "${tiny[@]}" --loss bce --negatives 3
     jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss' "$TMP/bce/log.jsonl"
     refuses 2 '*--width 16 does not divide by --heads 3*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --width 16 --heads 3
-    refuses 2 '*SASRec*sft works on language models*' "$LATENTR3" sft --model "$WORLD/sasrec" --data "$WORLD/data" --out "$TMP/x"
+    refuses 2 '*SASRec*score works on language models*' "$LATENTR3" score --model "$WORLD/sasrec" --data "$WORLD/data"
+    refuses 2 '*answers are items*' "$LATENTR3" sft --model "$WORLD/sasrec" --data "$WORLD/data" --out "$TMP/x" --item-text
     [ ! -e "$TMP/x" ]
 }
 
@@ -43,7 +44,7 @@ setup_file() {
     for kind in ratt hidden; do
         exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/$kind" "${tiny[@]}" --thoughts 2 --thought $kind
         jq -e --arg kind $kind '.latentr3.thoughts == 2 and .latentr3.thought_hidden == ($kind == "hidden")' "$TMP/$kind/config.json"
-        jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss' "$TMP/$kind/log.jsonl"
+        jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss and all(.[]; .thought_norm > 0)' "$TMP/$kind/log.jsonl"
         "$LATENTR3" eval --model "$TMP/$kind" --data "$WORLD/data" --json 2>/dev/null | jq -e '.title."HR@10" > 0'
         "$LATENTR3" recommend --model "$TMP/$kind" --data "$WORLD/data" --history-id 1 2>/dev/null >"$TMP/$kind/list"
         refuses 2 '*trained with 2 thoughts*' "$LATENTR3" eval --model "$TMP/$kind" --data "$WORLD/data" --thoughts 1
@@ -76,6 +77,11 @@ moved = {k for k in a if a[k] != b[k]}
 assert all(k.startswith("attention.") for k in moved), moved
 assert bool(moved) == (sys.argv[3] != "0")
 PY
+    # The control: more SFT of LatentRATT alone.
+    exits 0 "$LATENTR3" sft --train latent --data "$WORLD/data" --model "$TMP/ratt" --out "$TMP/more" --max-steps 4 --batch 16 --warmup 0 \
+        --valid-rows 40 --dtype f32 --threads 1
+    cmp "$TMP/ratt/items.json" "$TMP/more/items.json"
+    jq -e -s 'map(select(.event == "step")) | length == 4 and all(.[]; .refused == false and .answer_tokens == 16)' "$TMP/more/log.jsonl"
     exits 2 "${rl[@]}" --data "$WORLD/data" --model "$WORLD/sasrec" --out "$TMP/x"
     says '*needs a model with a thought*'
     refuses 2 '*adapters go on language models*' "${rl[@]}" --data "$WORLD/data" --model "$TMP/ratt" --out "$TMP/y" --train lora --lora-rank 2
