@@ -21,8 +21,10 @@ asan: deps ## the quick tests under the address and undefined-behaviour sanitize
 	@cmake --preset asan && cmake --build build/asan
 	@tools/test.sh build/asan quick
 
-soak: deps build ## the long form of the kill and fault tests: hours
+soak: deps build ## the long form of the kill and fault tests, and what a server must live through: hours
 	@SOAK=1 LATENTR3=$(abspath $(BUILD))/latentr3 bats tests/cli/faults.bats
+	@rm -rf $(BUILD)/soak && $(BUILD)/latentr3 synth --out $(BUILD)/soak
+	@python3 tests/soak.py $(BUILD)/latentr3 $(BUILD)/soak/model $(BUILD)/soak/data $(or $(SOAK_SHARE),1)
 
 fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer
 	@tools/deps.sh clang

@@ -102,8 +102,7 @@ static int open_language_model(Engine *e, Err *err) {
     Model *m = e->model;
     if (catalogue_open(&e->catalogue, &e->shelf->data.items, m->tokenizer, &m->style, e->o.index, err)) return -1;
     prefix_open(&e->prefixes, e->o.prefix_bytes);
-    if (check_memory(m->llm, &e->catalogue.trie, &e->o, err)) return -1;
-    return open_recommender(e, &e->recommender, m->llm, e->o.users, e->o.prefix_bytes ? &e->prefixes : NULL, err);
+    return check_memory(m->llm, &e->catalogue.trie, &e->o, err);
 }
 
 static int open_baseline(Engine *e, Err *err) {
@@ -118,11 +117,24 @@ static int open_baseline(Engine *e, Err *err) {
     return 0;
 }
 
-static int open_sasrec(Engine *e, Err *err) {
+static int start_sasrec(Engine *e, Err *err) {
     const Items *items = &e->shelf->data.items;
     e->token = e->model->tokens(e->model->self, items);
     if (sasrec_ranker_open(&e->sasrec, e->model->llm, items, e->token, e->o.users, e->o.beams, 0, err)) return -1;
     e->scorer = sasrec_ranker(&e->sasrec);
+    return 0;
+}
+
+int engine_start(Engine *e, Err *err) {
+    const Model *m = e->model;
+    if (e->started) return 0;
+    if (m->tokenizer &&
+        open_recommender(e, &e->recommender, m->llm, e->o.users, e->o.prefix_bytes ? &e->prefixes : NULL, err)) {
+        e->recommender = (Recommender){0};
+        return -1;
+    }
+    if (m->tokens && start_sasrec(e, err)) return -1;
+    e->started = 1;
     return 0;
 }
 
@@ -132,7 +144,7 @@ int engine_open(Engine **engine, Model *m, Shelf *s, const EngineOptions *o, Err
     e->shelf = shelf_hold(s);
     e->o = *o;
     e->place = mem_zalloc((size_t)o->users, sizeof *e->place);
-    int status = m->tokenizer ? open_language_model(e, err) : m->tokens ? open_sasrec(e, err) : open_baseline(e, err);
+    int status = m->tokenizer ? open_language_model(e, err) : m->baseline >= 0 ? open_baseline(e, err) : 0;
     if (status) engine_close(e);
     *engine = status ? NULL : e;
     return status;
@@ -272,7 +284,7 @@ int engine_free_places(const Engine *e) {
 }
 
 int engine_join(Engine *e, const Ask *const *ask, int users, int *place, Err *err) {
-    CHECK(users > 0 && users <= engine_free_places(e));
+    CHECK(e->started && users > 0 && users <= engine_free_places(e));
     EnginePlace **p = mem_alloc((size_t)users, sizeof(EnginePlace *));
     for (int u = 0; u < users; u++) {
         p[u] = enter(e, ask[u]);

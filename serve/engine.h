@@ -59,7 +59,7 @@ typedef struct Engine {
     Shelf *shelf;
     EngineOptions o;
     EnginePlace *place; // (o.users)
-    int joined;
+    int started, joined;
     Catalogue catalogue;  // of a language model, as the next
     PrefixCache prefixes; // of its recommender
     Recommender recommender;
@@ -73,9 +73,12 @@ typedef struct Engine {
     BaselineRanker baseline_ranker;
 } Engine;
 
-// Holds the model and the shelf. ERR_USAGE and ERR_DATA as rec/ has them, ERR_MEMORY where the searches would need more than
-// the machine has.
+// Builds the catalogue, beside whatever else the model is used for; holds model and shelf. ERR_USAGE and ERR_DATA as rec/ has
+// them, ERR_MEMORY where the searches would need more than the machine has.
 int engine_open(Engine **e, Model *m, Shelf *s, const EngineOptions *o, Err *err);
+// What the model itself computes, in the thread that is to use the engine: no other may use the model meanwhile. Before the
+// first user; a second call does nothing.
+int engine_start(Engine *e, Err *err);
 // What is known of prompts goes from the one to the other, where both have the same model.
 void engine_inherit(Engine *e, Engine *from);
 void engine_close(Engine *e);

@@ -30,7 +30,7 @@ struct Http {
     Client *clients;
     int connections, exchanges, draining;
     int listener;
-    double swept;
+    double swept, looked;
     char url[128];
 };
 
@@ -76,11 +76,19 @@ static void exchange_resume(Exchange *x) {
     MHD_resume_connection(x->connection);
 }
 
+static void shut(Client *c) {
+    c->deadline = 0;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
 // Connections whose time is over are shut; libmicrohttpd then finds them closed. While a request waits for its answer nobody
-// reads its socket, so here is where we see that its client has gone.
+// reads its socket, so here is where we see that its client has gone. That one has gone in the middle of a request
+// libmicrohttpd does not always see; we look every second.
 static void clients_sweep(Http *h) {
     const double now = log_seconds();
+    const int look = now - h->looked > 1;
     h->swept = now;
+    if (look) h->looked = now;
     for (Client *c = h->clients, *after; c; c = after) {
         Exchange *x = c->exchange;
         after = c->after;
@@ -90,8 +98,9 @@ static void clients_sweep(Http *h) {
             exchange_resume(x);
         } else if (c->deadline > 0 && now > c->deadline) {
             h->calls->timed_out(h->calls->self);
-            c->deadline = 0;
-            shutdown(c->fd, SHUT_RDWR);
+            shut(c);
+        } else if (look && c->deadline > 0 && !(x && x->dispatched) && client_gone(c)) {
+            shut(c);
         }
     }
 }

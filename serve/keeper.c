@@ -22,7 +22,7 @@ static int try_out(Engine *e, Err *err) {
     const char *history[1] = {s->populars ? s->data.items.id[s->popular[0]] : ""};
     const Ask ask = {.history = history, .n = s->populars > 0, .by_id = 1, .k = 1, .beams = 1, .allows = -1};
     Answer answer = {0};
-    const int status = engine_rank(e, &ask, &answer, err);
+    const int status = engine_start(e, err) || engine_rank(e, &ask, &answer, err) ? -1 : 0;
     answer_free(&answer);
     return status ? err_prefix(err, "%s: tried on one user", e->model->name) : 0;
 }
@@ -47,9 +47,13 @@ int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf *
 
 // ---- tasks ------------------------------------------------------------------------------------------------------------
 
-// From here on it is what everybody sees. Takes over model and shelf.
-static void publish(Keeper *k, Model *m, Shelf *s, Engine *e) {
-    worker_adopt(k->worker, e);
+// From here on it is what everybody sees. Takes over all three, also where it fails and all stays as it was.
+static int publish(Keeper *k, Model *m, Shelf *s, Engine *e, Err *err) {
+    if (worker_adopt(k->worker, e, err)) {
+        model_drop(m);
+        shelf_drop(s);
+        return -1;
+    }
     pthread_mutex_lock(&k->lock);
     Model *old_model = k->model;
     Shelf *old_shelf = k->shelf;
@@ -58,6 +62,7 @@ static void publish(Keeper *k, Model *m, Shelf *s, Engine *e) {
     pthread_mutex_unlock(&k->lock);
     model_drop(old_model);
     shelf_drop(old_shelf);
+    return 0;
 }
 
 static void fail(Task *t, int status, const Err *err) {
@@ -70,21 +75,25 @@ static void reload(Keeper *k, Task *t) {
     Shelf *s;
     Engine *e;
     Err err = {0};
+    Str *body = &t->reply.body;
     const double start = log_seconds();
-    if (keeper_load(k->opener, &k->o, &m, &s, &e, &err)) {
-        metrics_add(k->metrics, &k->metrics->reload_failures, 1);
+    int status = keeper_load(k->opener, &k->o, &m, &s, &e, &err);
+    if (status == 0) {
+        str_puts(body, "{\"model\": ");
+        str_json(body, m->name, strlen(m->name));
+        str_printf(body, ", \"model_version\": \"%s\", \"items\": %d", m->version, s->data.items.live);
+        status = publish(k, m, s, e, &err);
+    }
+    metrics_add(k->metrics, status ? &k->metrics->reload_failures : &k->metrics->reloads, 1);
+    if (status) {
         log_warn("reload: %s; the model that is served stays", err.message);
+        str_clear(body);
         fail(t, 422, &err);
         return;
     }
-    publish(k, m, s, e);
-    metrics_add(k->metrics, &k->metrics->reloads, 1);
     t->reply.status = 200;
-    str_puts(&t->reply.body, "{\"model\": ");
-    str_json(&t->reply.body, m->name, strlen(m->name));
-    str_printf(&t->reply.body, ", \"model_version\": \"%s\", \"items\": %d, \"seconds\": %.3f}\n", m->version,
-               s->data.items.live, log_seconds() - start);
-    log_info("reloaded %s, version %s, %d items", m->name, m->version, s->data.items.live);
+    str_printf(body, ", \"seconds\": %.3f}\n", log_seconds() - start);
+    log_info("reloaded: %s", body->data);
 }
 
 // The item as it shall be, in memory. *changed 0: it is so already. Returns the status of the reply.
@@ -157,7 +166,10 @@ static void change_items(Keeper *k, Task *t) {
     t->reply.status = status;
     answer_item(&t->reply.body, s, items_by_id(&s->data.items, t->id));
     metrics_add(k->metrics, &k->metrics->item_changes, changed > 0);
-    publish(k, model_hold(k->model), s, e);
+    if (publish(k, model_hold(k->model), s, e, &err)) {
+        str_clear(&t->reply.body);
+        fail(t, 500, &err);
+    }
 }
 
 static void *keeper_main(void *self) {

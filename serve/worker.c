@@ -81,10 +81,17 @@ static int has_next(Worker *w) {
 static void adopt_next(Worker *w) {
     pthread_mutex_lock(&w->lock);
     if (w->next) {
-        engine_inherit(w->next, w->engine);
-        metrics_engine_closes(w->metrics, w->engine);
-        engine_close(w->engine);
-        w->engine = w->next;
+        Engine *refused = NULL;
+        w->refused.code = 0;
+        if (engine_start(w->next, &w->refused)) {
+            refused = w->next;
+        } else {
+            engine_inherit(w->next, w->engine);
+            metrics_engine_closes(w->metrics, w->engine);
+            engine_close(w->engine);
+            w->engine = w->next;
+        }
+        engine_close(refused);
         w->next = NULL;
         pthread_cond_broadcast(&w->adopted);
     }
@@ -132,14 +139,18 @@ int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err
     return err_set(err, ERR_MEMORY, "the worker's thread cannot be started");
 }
 
-void worker_adopt(Worker *w, Engine *e) {
+int worker_adopt(Worker *w, Engine *e, Err *err) {
     pthread_mutex_lock(&w->lock);
     w->next = e;
+    w->refused.code = 0;
     queue_nudge(w->queue);
     while (w->next && !w->ended) pthread_cond_wait(&w->adopted, &w->lock);
     if (w->next) engine_close(w->next); // the server ends
     w->next = NULL;
+    const int refused = w->refused.code != 0;
+    if (refused) *err = w->refused;
     pthread_mutex_unlock(&w->lock);
+    return refused ? -1 : 0;
 }
 
 void worker_join(Worker *w) {

@@ -387,6 +387,12 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     refuses 2 '*--host*' "$LATENTR3" serve --model "$WORLD/model" --data "$WORLD/data" --host not.an.address.invalid --port 0
 }
 
+@test "a short soak: malformed and slow clients, too many, reloads and ends under load" {
+    command -v python3 >/dev/null || skip "no Python"
+    python3 tests/soak.py "$LATENTR3" "$WORLD/model" "$WORLD/data" 0.002 >"$TMP/out" 2>&1 || { tail -20 "$TMP/out"; return 1; }
+    [ "$(grep -c 'all is well' "$TMP/out")" -eq 7 ]
+}
+
 # The Python that has a package, in $PYTHON; else the test is skipped.
 python_with() {
     for PYTHON in "${LATENTR3_PYTHON:-python3}" python3; do

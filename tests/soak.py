@@ -1,0 +1,307 @@
+"""What a server must live through: soak.py PROGRAM MODEL DATA [SHARE]
+
+Malformed requests, slow clients of several kinds beside fast ones, more clients than it can serve, reloads and catalogue changes under load, and
+ends under load. SHARE (1) scales how many of each: `make soak` runs all of it (SOAK_SHARE=0.02: two minutes), tests/cli/serve.bats a five-hundredth. DATA is copied before it is
+changed. Nothing is judged by the clock but that fast clients are not held up by slow ones: their p99 is compared with what it was before.
+"""
+
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from urllib.parse import urlparse
+
+PROGRAM, MODEL, DATA = sys.argv[1:4]
+SHARE = float(sys.argv[4]) if len(sys.argv) > 4 else 1.0
+ASK = json.dumps({"history_ids": ["2", "3"], "k": 5})
+JSON = {"Content-Type": "application/json"}
+
+
+def share(n, least=2):
+    return max(least, int(n * SHARE))
+
+
+def check(condition, what):
+    if not condition:
+        raise SystemExit("soak: " + what)
+
+
+class Server:
+    def __init__(self, data=DATA, *options):
+        command = [PROGRAM, "serve", "--model", MODEL, "--data", data, "--threads", "1", "--port", "0", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.where = urlparse(self.process.stdout.readline().strip())
+        check(self.where.port, "the server does not start")
+        self.log = []
+        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
+        self.reader.start()
+
+    def connect(self):
+        return http.client.HTTPConnection(self.where.hostname, self.where.port, timeout=120)
+
+    def socket(self):
+        return socket.create_connection((self.where.hostname, self.where.port), timeout=120)
+
+    def once(self, method="POST", path="/v1/recommend", body=ASK):
+        connection = self.connect()
+        connection.request(method, path, body, JSON if body else {})
+        reply = connection.getresponse()
+        text = reply.read()
+        connection.close()
+        return reply.status, text
+
+    def metric(self, name):
+        for line in self.once("GET", "/metrics", None)[1].decode().splitlines():
+            if line.startswith("latentr3_" + name + " "):
+                return float(line.split()[1])
+        raise SystemExit("soak: no metric " + name)
+
+    def memory(self):
+        with open("/proc/%d/status" % self.process.pid) as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=300)
+        self.reader.join()
+        check(code == 143 and "all requests are answered\n" in self.log, "an end with code %d: %s" % (code, self.log[-3:]))
+
+
+class Load:
+    """Clients that ask one request after the other, until they are stopped; all must be answered with 200."""
+
+    def __init__(self, server, clients=2, pause=0.0):
+        self.server, self.times, self.wrong, self.on, self.pause = server, [], [], True, pause
+        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
+        for t in self.threads:
+            t.start()
+
+    def run(self):
+        connection = self.server.connect()
+        while self.on:
+            began = time.monotonic()
+            try:
+                connection.request("POST", "/v1/recommend", ASK, JSON)
+                reply = connection.getresponse()
+                items = json.loads(reply.read()).get("items")
+                if reply.status != 200 or len(items) != 5:
+                    self.wrong.append(reply.status)
+            except Exception as error:  # whatever it is, an answer was lost
+                self.wrong.append(repr(error))
+                connection = self.server.connect()
+            self.times.append(time.monotonic() - began)
+            time.sleep(self.pause)
+
+    def stop(self):
+        self.on = False
+        for t in self.threads:
+            t.join()
+        return self
+
+    def p99(self):
+        return sorted(self.times)[min(len(self.times) - 1, int(0.99 * len(self.times)))]
+
+
+# ---- malformed requests ----------------------------------------------------------------------------------------------
+
+
+def broken_http(rng):
+    """Bytes that are no request, or one that is cut short, or one with something of it changed."""
+    good = ("POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(ASK), ASK)).encode()
+    kind = rng.randrange(6)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(1, 2000))
+    if kind == 1:
+        return good[: rng.randrange(1, len(good))]
+    if kind == 2:
+        changed = bytearray(good)
+        for _ in range(rng.randrange(1, 8)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        return bytes(changed)
+    if kind == 3:
+        return good.replace(b"Content-Length: ", b"Content-Length: " + rng.choice([b"-", b"9" * 30, b"x", b"+", b"0x"]))
+    if kind == 4:
+        return good.replace(b"HTTP/1.1", rng.choice([b"HTTP/9.9", b"", b"http", b"HTTP/1.1 x"]))
+    return b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n" + \
+        rng.choice([b"zz\r\n", b"ffffffffffffffff\r\n", b"5\r\nabc", b"-1\r\n\r\n", b"3\r\n{}x0\r\n\r\n"])
+
+
+def broken_json(rng):
+    whole = {"history": ["A"], "k": 3, "beams": 5, "deny": ["1"], "exclude_seen": True}
+    odd = [None, -1, 0, 1e300, "", "\u0000", [], {}, [[]], "x" * 5000, True, 10 ** 18, ["", "a"], [None]]
+    whole[rng.choice(list(whole) + ["users", "other"])] = rng.choice(odd)
+    text = json.dumps(whole)
+    return text[: rng.randrange(len(text))] if rng.random() < 0.3 else text
+
+
+def malformed():
+    server, rng = Server(), random.Random(1)
+    load = Load(server, 1)
+    for _ in range(share(5000, 50)):
+        with server.socket() as s:
+            s.settimeout(0.05)  # of what is cut short it waits for the rest
+            try:
+                s.sendall(broken_http(rng))
+                s.recv(4096)
+            except OSError:
+                pass  # it may close in the middle of our bytes
+    for _ in range(share(5000, 50)):
+        status, text = server.once(body=broken_json(rng))
+        check(status in (200, 400, 413, 422), "status %d for bad JSON" % status)
+        check(status == 200 or json.loads(text)["error"]["status"] == status, "an error that is no JSON")
+    check(not load.stop().wrong, "others were disturbed by malformed requests: %s" % load.wrong[:3])
+    server.end()
+
+
+# ---- slow clients ----------------------------------------------------------------------------------------------------
+
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+SLOW = {
+    "that say nothing": (b"", b""),
+    "whose headers drip": (b"POST /v1/rec", b"o"),
+    "whose body drips": (HEAD + b"Content-Length: 100000\r\n\r\n{", b" "),
+    "that do not read": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40, b""),
+}
+
+
+def slow_clients():
+    server = Server()
+    before = Load(server, 1, 0.01)
+    time.sleep(max(2.0, 10 * SHARE))
+    before.stop()
+    for kind, (first, drip) in SLOW.items():
+        # A client that waits to be cut off takes 10 to 30 s; all of a kind wait together.
+        clients = []
+        for _ in range(share(1000, 20)):
+            s = server.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.sendall(first)
+            clients.append(s)
+        during = Load(server, 1, 0.01)
+        begun = time.monotonic()
+        while time.monotonic() - begun < max(2.0, 35 * min(1.0, 4 * SHARE)):
+            for s in clients:
+                try:
+                    s.sendall(drip)
+                except OSError:
+                    pass
+            time.sleep(0.5)
+        during.stop()
+        check(not during.wrong, "clients %s: others were not answered: %s" % (kind, during.wrong[:3]))
+        print("slow clients %s: p99 of the others %.1f ms, before %.1f ms" % (kind, 1000 * during.p99(), 1000 * before.p99()))
+        for s in clients:
+            s.close()
+    if SHARE >= 0.25:
+        check(server.metric("timeouts_total") >= 3 * share(1000, 20), "slow clients were not cut off")
+    server.end()
+
+
+# ---- too many, reloads, ends -----------------------------------------------------------------------------------------
+
+
+def too_many():
+    server = Server(DATA, "--queue", "8", "--batch", "2")
+    statuses, on, lock = {}, [True], threading.Lock()
+
+    def client():
+        while on[0]:
+            status, text = server.once()
+            check(status in (200, 503), "status %d where too many ask" % status)
+            with lock:
+                statuses[status] = statuses.get(status, 0) + 1
+
+    threads = [threading.Thread(target=client) for _ in range(24)]
+    for t in threads:
+        t.start()
+    time.sleep(max(2.0, 60 * SHARE))
+    on[0] = False
+    for t in threads:
+        t.join()
+    check(statuses.get(200), "nobody is answered where too many ask")
+    print("too many: %s" % statuses)
+    server.end()
+
+
+def leavers():
+    """Clients that do not wait for their answer take nobody's place."""
+    server = Server(DATA, "--batch", "1")
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(ASK) + ASK.encode()
+    for _ in range(share(2000, 60)):
+        with server.socket() as s:
+            s.sendall(request)
+    for _ in range(100):
+        if server.metric("queue_users") == 0:
+            break
+        time.sleep(0.1)
+    check(server.metric("queue_users") == 0 and server.once()[0] == 200, "clients that left still wait")
+    server.end()
+
+
+def changes():
+    with tempfile.TemporaryDirectory() as folder:
+        data = shutil.copytree(DATA, os.path.join(folder, "data"))
+        server = Server(data)
+        load = Load(server, 3)
+        for i in range(share(500, 5)):
+            check(server.once("POST", "/v1/reload", None)[0] == 200, "a reload failed")
+            check(server.once("PUT", "/v1/items/%d" % (9000 + i), '{"title": "Item %d"}' % i)[0] == 201, "an item was not added")
+            if i % 2:
+                check(server.once("DELETE", "/v1/items/%d" % (9000 + i), None)[0] == 200, "an item was not removed")
+            if i == share(500, 5) // 2:
+                memory = server.memory()
+        check(not load.stop().wrong, "requests failed during reloads: %s" % load.wrong[:3])
+        print("changes: %d answers meanwhile, memory %d -> %d KiB" % (len(load.times), memory, server.memory()))
+        check(SHARE < 0.25 or server.memory() < 1.1 * memory + 20000, "memory grows with reloads")
+        server.end()
+
+
+def ends():
+    for i in range(share(100, 2)):
+        server, answers = Server(), []
+        connections = [server.connect() for _ in range(8)]
+        for c in connections:
+            c.connect()
+        check(server.once("GET", "/health", None)[0] == 200, "no health")  # so all of them are accepted
+        for c in connections:
+            c.request("POST", "/v1/recommend", ASK, JSON)
+        time.sleep(0.001 * (i % 20))
+        server.process.send_signal(signal.SIGTERM)
+        for c in connections:
+            reply = c.getresponse()
+            answers.append(reply.status == 200 and len(json.loads(reply.read())["items"]) == 5)
+        check(all(answers) and len(answers) == 8, "an answer was lost at the end")
+        check(server.process.wait(timeout=60) == 143, "the end has another code")
+        server.reader.join()
+
+
+def flat():
+    """Load for a while: memory stays where it is once all caches are full."""
+    server = Server(DATA, "--prefix-cache", "1")
+    seconds = 3600 * SHARE
+    load = Load(server, 4)
+    time.sleep(seconds / 4)
+    memory = server.memory()
+    time.sleep(3 * seconds / 4)
+    check(not load.stop().wrong, "requests failed: %s" % load.wrong[:3])
+    print("load: %d requests, memory %d -> %d KiB" % (len(load.times), memory, server.memory()))
+    check(SHARE < 0.01 or server.memory() < 1.05 * memory + 10000, "memory grows")
+    server.end()
+
+
+def main():
+    for part in (malformed, slow_clients, too_many, leavers, changes, ends, flat):
+        began = time.monotonic()
+        part()
+        print("%s: all is well, %.0f s" % (part.__name__, time.monotonic() - began), flush=True)
+
+
+main()
