@@ -61,22 +61,28 @@ static void draw(Fixture *f, RewardKind kind, ObjectiveKind objective, int beams
     free(unit);
 }
 
-// The log-probability of item `item`'s answer behind a thought, over its length: a pass of its own for each.
-static double score_of(Fixture *f, Session *s, int row, int item, const float *thought) {
-    Err err = {0};
-    Ints ids = {0};
-    const SessionMark mark = session_mark(s);
+// A row's prompt, ready for thoughts.
+static int prompt_node(Fixture *f, Session *s, int row) {
     const Example *x = &f->g.examples.example[row];
     Segment g;
     segment_begin(s, &g, 2, (int)f->g.examples.instruction.len + x->prompt_len);
     int node = segment_add(s, &g, -1, f->g.examples.instruction.data, (int)f->g.examples.instruction.len);
     node = segment_add(s, &g, node, x->prompt, x->prompt_len);
     segment_forward(s, &g, NULL, 0);
+    return node;
+}
+
+// The log-probability of item `item`'s answer behind a thought, over its length: a pass of its own for each.
+static double score_of(Fixture *f, Session *s, int prompt, int item, const float *thought) {
+    Err err = {0};
+    Ints ids = {0};
+    const SessionMark mark = session_mark(s);
+    Segment g;
     ints_push(&ids, -1);
     OK(prompt_answer(&ids, f->tokenizer, &f->style, f->items.title[item], NULL, &err));
     const int A = (int)ids.len - 1;
     segment_begin(s, &g, 1, A);
-    node = segment_add(s, &g, node, ids.data, A);
+    const int node = segment_add(s, &g, prompt, ids.data, A);
     float *r = ARENA_NEW(&s->device, float, f->g.llm.config.D), logprob[256];
     int32_t slot[256];
     assert_true(A <= 256);
@@ -105,9 +111,12 @@ static void ranks_by_scoring(void **state) {
     OK(session_init(&s, &f.g.llm, 1024, &err));
     for (int i = 0; i < PROMPTS * K; i++) {
         const int target = target_of(&f, i / K);
-        const double mine = score_of(&f, &s, i / K, target, thought + i * D);
+        const SessionMark mark = session_mark(&s);
+        const int prompt = prompt_node(&f, &s, i / K);
+        const double mine = score_of(&f, &s, prompt, target, thought + i * D);
         int rank = 1;
-        for (int item = 0; item < n; item++) rank += item != target && score_of(&f, &s, i / K, item, thought + i * D) > mine;
+        for (int item = 0; item < n; item++) rank += item != target && score_of(&f, &s, prompt, item, thought + i * D) > mine;
+        session_reset(&s, mark);
         golden_close(reward[i], 1 / log2(1 + rank), 1e-12, "reward of the rank", i);
         lowest = fmin(lowest, reward[i]), highest = fmax(highest, reward[i]);
     }
