@@ -1,0 +1,40 @@
+#!/usr/bin/env bats
+# docs/results.md holds the numbers of experiments/results, and those are of the experiments as they stand.
+
+load common
+
+@test "docs/results.md: no number is stale" {
+    exits 0 tools/results.sh --check
+}
+
+@test "a changed number, table, result or experiment is found" {
+    mkdir "$TMP/docs"
+    cp -r tools experiments "$TMP"
+    cp docs/results.md "$TMP/docs"
+    name=$(sed -nE 's/^<!-- results (.*) -->$/\1/p' docs/results.md | head -n 1)
+    [ -n "$name" ]
+    exits 0 "$TMP/tools/results.sh" --check
+    stale() { # FILE SED PATTERN
+        cp "$TMP/$1" "$TMP/whole"
+        sed -i "$2" "$TMP/$1"
+        differ "$TMP/whole" "$TMP/$1"
+        exits 1 "$TMP/tools/results.sh" --check
+        says "$3"
+        cp "$TMP/whole" "$TMP/$1"
+    }
+    stale docs/results.md '0,/| 0\.0/s/| 0\.0/| 0.1/' '*is not what experiments/results says*'
+    stale "experiments/results/$name.md" '0,/| 0\.0/s/| 0\.0/| 0.1/' '*changed since they were kept*'
+    stale "experiments/results/$name.json" 's/0\.0/0.1/' '*changed since they were kept*'
+    stale "experiments/$name.yaml" 's|HR@5, |HR@1, HR@5, |' '*changed since they were kept*'
+    # The script writes what it checks.
+    sed -i '0,/| 0\.0/s/| 0\.0/| 0.1/' "$TMP/docs/results.md"
+    exits 0 "$TMP/tools/results.sh"
+    cmp "$TMP/docs/results.md" docs/results.md
+}
+
+@test "keep: only an experiment's own folder" {
+    mkdir "$TMP/run"
+    echo '{"experiment": "other"}' >"$TMP/run/results.json"
+    exits 1 tools/results.sh keep small "$TMP/run"
+    says '*holds no experiment called small*'
+}
