@@ -56,7 +56,7 @@ static const PromptStyle style = {.category = "movie", .bos_id = -1};
 static Examples read_split(const char *folder, const char *split) {
     Dataset d;
     Rows rows;
-    Examples e;
+    Examples e = {0};
     Err err = {0};
     if (dataset_open(&d, folder, NULL, &err) || dataset_rows(&d, &rows, split, 0, &err) ||
         examples_make(&e, &rows, tokenizer, &style, 1, PROMPT_TRAIN_TOKENS, &err))

@@ -116,7 +116,8 @@ static void test_ranks(void **state) {
     for (int users = 1; users <= ROWS + 3; users++) { // a last group that is not full loses nobody
         Recommender r = recommender(&c, users, W);
         Evaluation e;
-        OK(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.resamples = 100, .seed = 1, .results = {c.path}}, &err));
+        OK(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.resamples = 100, .seed = 1, .results = {.lines = c.path}},
+                    &err));
         check_results(&c);
         for (int by = 0; by < MATCHES; by++) {
             assert_memory_equal(e.match[by].hits, want[by].hits, sizeof want[by].hits);
@@ -207,14 +208,15 @@ static void test_refused(void **state) {
     Rows none = {.name = "test"};
     assert_int_equal(evaluate(&e, &r, &none, NULL, &(EvaluateOptions){0}, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
-    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = {"/nowhere/at/all/x.jsonl"}}, &err), -1);
+    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = {.lines = "/nowhere/at/all/x.jsonl"}}, &err),
+                     -1);
     assert_int_equal(err.code, ERR_IO);
     recommend_close(&r);
     // A model that says nothing finite is an error, not a metric of zero; nothing is left of its results.
     const float nan = NAN;
     ops_upload(c.f.g.ops, (float *)c.f.g.llm.norm.weight, &nan, sizeof nan);
     r = recommender(&c, 2, W);
-    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = {c.path}}, &err), -1);
+    assert_int_equal(evaluate(&e, &r, &c.rows, NULL, &(EvaluateOptions){.results = {.lines = c.path}}, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
     assert_false(file_exists(c.path));
     recommend_close(&r);
