@@ -163,6 +163,7 @@ typedef struct Eval {
     ProtocolRanker among; // behind it, where candidates are drawn
     Evaluation e;
     ThoughtTest thoughts;
+    int *slices;   // (rows) where they are kept; or NULL
     char *results; // path of --results, or of what --save keeps; or NULL
 } Eval;
 
@@ -186,7 +187,8 @@ static int measure(Eval *x, Err *err) {
                                .results = {x->results, o->trec_run, o->trec_qrels},
                                .against = o->against,
                                .alone = strcmp(o->protocol, protocol_name[PROTOCOL_FULL]) != 0,
-                               .exclude_seen = o->exclude_seen};
+                               .exclude_seen = o->exclude_seen,
+                               .slices = x->slices};
     if (!o->thought_test) return evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
     float *own = mem_alloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own);
     options.rank = mem_alloc(n, sizeof *options.rank);
@@ -223,12 +225,14 @@ static void report(const Eval *x) {
 static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     Eval x = {.u = u, .o = o, .rows = rows};
     if (o->save && !(x.results = eval_save_results(o, err))) return -1;
+    if (o->save) x.slices = mem_zalloc((size_t)rows->n, sizeof *x.slices);
     if (o->results) x.results = mem_strndup(o->results, strlen(o->results));
     int status = use_train(u, err) || use_histories(u, rows, o->split, err);
     if (status == 0 && o->shuffle_history) rows_shuffle_histories(rows, (uint64_t)o->seed);
     if (status == 0) status = open_ranker(&x, err) || measure(&x, err);
     free(x.results);
-    if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, err);
+    if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, x.slices, err);
+    free(x.slices);
     if (status == 0) report(&x);
     return status ? -1 : 0;
 }

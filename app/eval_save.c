@@ -129,9 +129,16 @@ static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
     return 0;
 }
 
-int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err) {
+static void add_slices(json_t *json, const Rows *rows, const int *slices) {
+    json_t *all = json_array();
+    for (int i = 0; i < rows->n; i++) json_array_append_new(all, json_integer(slices[i]));
+    json_object_set_new(json, "row_slices", all);
+}
+
+int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const int *slices, Err *err) {
     char *path = path_of(o, "eval", "json");
     int status = add_origin(json, u, o, err);
+    if (json_object_get(json, "warm")) add_slices(json, rows, slices);
     if (status == 0) status = add_samples(json, u, o, rows, err);
     if (status == 0) status = add_attention(json, u, o, rows, err);
     if (status == 0) status = json_save(path, json, err);

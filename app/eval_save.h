@@ -9,10 +9,10 @@
 char *eval_save_results(const Options *o, Err *err);
 
 // json: the form that --json prints, taken over. Saved beside it: "configuration", "data", "model_hash" (of a model with
-// weights), "versions", "results_hash"; "samples" [{"row", "history": [titles], "weights": [..], "rest"}, ...] of some rows;
-// and, where LatentRATT attends to titles, "attention" {"rows", "rest", "positions": [{"rows", "weight"}, ...]}: the mean of
-// explain.h's weights over up to 200 rows, the newest title first.
-int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, Err *err);
+// weights), "versions", "results_hash"; "row_slices" [slices_of each row]; "samples" [{"row", "history": [titles], "weights":
+// [..], "rest"}, ...] of some rows; and, where LatentRATT attends to titles, "attention" {"rows", "rest", "positions":
+// [{"rows", "weight"}, ...]}: the mean of explain.h's weights over up to 200 rows, the newest title first.
+int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const int *slices, Err *err);
 
 // Removes what was kept in a folder whose model is now another one.
 int eval_save_forget(const char *folder, Err *err);

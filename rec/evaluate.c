@@ -116,6 +116,7 @@ static void measure_slices(Evaluation *e, const Baseline *b, const Rows *rows, c
     slices_open(&s, b);
     slices_measure(&s, rows, &r);
     memcpy(e->slice, s.slice, sizeof e->slice);
+    for (int i = 0; o->slices && i < rows->n; i++) o->slices[i] = slices_of(&s, &rows->row[i]);
     slices_close(&s);
 }
 

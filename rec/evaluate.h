@@ -13,6 +13,7 @@ typedef struct EvaluateOptions {
     int alone;            // no baselines and slices: they rank among all items
     int exclude_seen;     // what the ranker was told: the baselines do the same
     int *rank;            // (rows) receives the targets' ranks by title, 0 for a miss; or NULL
+    int *slices;          // (rows) receives slices_of each, unless `alone`; or NULL
 } EvaluateOptions;
 
 typedef struct Evaluation {

@@ -51,10 +51,10 @@ void slices_close(Slices *s) {
 
 // ---- measuring ---------------------------------------------------------------------------------------------------------
 
-static int in_slice(const Slices *s, int slice, const Row *row) {
+int slices_of(const Slices *s, const Row *row) {
     const int outside = 1 << SLICE_ALL | 1 << SLICE_COLD | 1 << SLICE_UNPOPULAR | 1 << (SLICES - 1);
     int item = items_by_title(s->items, row->target_title);
-    return (item < 0 ? outside : s->in[item]) >> slice & 1;
+    return item < 0 ? outside : s->in[item];
 }
 
 static int shorter(const SlicesRanks *r) {
@@ -77,7 +77,7 @@ void slices_measure(Slices *s, const Rows *rows, const SlicesRanks *r) {
         int m = 0, users = 0;
         memset(number, 0xff, n * sizeof *number);
         for (int i = 0; i < rows->n; i++) {
-            if (!in_slice(s, slice, &rows->row[i])) continue;
+            if (!(slices_of(s, &rows->row[i]) >> slice & 1)) continue;
             if (number[r->user[i]] < 0) number[r->user[i]] = users++;
             user[m] = number[r->user[i]];
             rank[m] = r->rank[i];

@@ -28,6 +28,9 @@ typedef struct Slices {
 void slices_open(Slices *s, const Baseline *b);
 void slices_close(Slices *s);
 
+// Bit s: the row's target lies in slice s.
+int slices_of(const Slices *s, const Row *row);
+
 typedef struct SlicesRanks { // (rows) each
     const int *rank, *other; // other: NULL, or of the other evaluation
     const int *user;

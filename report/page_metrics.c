@@ -1,7 +1,7 @@
 // The report's numbers: metrics with intervals, what a run gains over the first, and the rows by how popular their target is.
 #include "base/arena.h"
 #include "rec/baseline.h"
-#include "rec/metrics.h"
+#include "rec/slices.h"
 #include "report/page_parts.h"
 #include "report/plot.h"
 
@@ -118,6 +118,64 @@ static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first)
     }
 }
 
+// The rows of one slice: ranks and users, numbered anew in their order, as rec/slices.c does it for eval --against.
+typedef struct Part {
+    int *rank, *other, *user, *number; // (rows); number: of each user, -1: not met
+    int n;
+} Part;
+
+static void part_of(Part *part, const Record *mine, const Record *first, const int *user, int slice) {
+    int users = 0;
+    part->n = 0;
+    for (int i = 0; i < first->n; i++) part->number[i] = -1;
+    for (int i = 0; i < first->n; i++) {
+        if (!(first->slices[i] >> slice & 1)) continue;
+        if (part->number[user[i]] < 0) part->number[user[i]] = users++;
+        part->user[part->n] = part->number[user[i]];
+        part->rank[part->n] = mine->rank[i];
+        part->other[part->n++] = first->rank[i];
+    }
+}
+
+static void slice_gain_row(Page *p, int i, const char *label, const Part *part, int list) {
+    static const char *const name[] = {"HR@10", "NDCG@10"};
+    Metrics gain;
+    metrics_of_gain(&gain, part->rank, part->other, part->user, part->n, list, p->resamples, p->seed);
+    str_puts(p->out, "<tr>");
+    page_name_cell(p, i);
+    page_text_cell(p, label);
+    page_number_cell(p, part->n, 0);
+    for (int j = 0; j < 2; j++) {
+        const Metric *x = metric_of(&gain, name[j]);
+        page_value_cell(p, x ? (PageValue){x->value, x->low, x->high} : (PageValue){NAN, NAN, NAN}, 1);
+    }
+    str_puts(p->out, "</tr>\n");
+}
+
+static void slice_gains(Page *p, const Record *first, const int *user) {
+    static const char *const head[] = {"run", "target", "rows", "HR@10", "NDCG@10"}, *const label[SLICES] = {
+                                                                                         NULL,        "warm",      "cold",
+                                                                                         "popular",   "unpopular", "1st fifth",
+                                                                                         "2nd fifth", "3rd fifth", "4th fifth",
+                                                                                         "last fifth"};
+    const size_t n = (size_t)first->n;
+    if (!first->slices) return;
+    Part part = {.rank = mem_alloc(n, sizeof(int)),
+                 .other = mem_alloc(n, sizeof(int)),
+                 .user = mem_alloc(n, sizeof(int)),
+                 .number = mem_alloc(n, sizeof(int))};
+    page_table(p, head, sizeof head / sizeof *head, 2);
+    for (int i = 0; i < p->runs; i++) {
+        const Record *r = &p->run[i];
+        for (int slice = 1; slice < SLICES && r->n && r != first; slice++) {
+            part_of(&part, r, first, user, slice);
+            if (part.n) slice_gain_row(p, i, label[slice], &part, r->list < first->list ? r->list : first->list);
+        }
+    }
+    page_table_end(p);
+    free(part.rank), free(part.other), free(part.user), free(part.number);
+}
+
 int page_gains(Page *p, Err *err) {
     static const char *const head[] = {"run", "metric", "first", "this", "gain", "relative"};
     const Record *first = page_first(p, NULL);
@@ -145,8 +203,9 @@ int page_gains(Page *p, Err *err) {
         metrics_of_gain(&gain, r->rank, first->rank, user, first->n, list, p->resamples, p->seed);
         gain_rows(p, i, &gain, &of_first);
     }
-    free(user);
     page_table_end(p);
+    if (status == 0) slice_gains(p, first, user);
+    free(user);
     page_section_end(p);
     return status;
 }

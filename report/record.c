@@ -176,10 +176,19 @@ static int open_results(Record *r, const char *path, Err *err) {
     return have == r->n ? 0 : err_set(err, ERR_DATA, "%s: %d rows, its evaluation has %d", path, have, r->n);
 }
 
+// Those of an evaluation that has slices; ones that cannot be are as none.
+static void read_slices(Record *r) {
+    const json_t *bits = json_object_get(r->evaluation, "row_slices");
+    if ((int)json_array_size(bits) != r->n || !json_object_get(r->evaluation, "warm")) return;
+    r->slices = mem_zalloc((size_t)r->n, sizeof *r->slices);
+    for (int i = 0; i < r->n; i++) r->slices[i] = (int)(json_integer_value(json_array_get(bits, (size_t)i)) & 0xffff);
+}
+
 static int open_evaluation(Record *r, const char *split, Err *err) {
     char *path = path_of(r, "eval", split, ".json"), *results = path_of(r, "results", split, ".jsonl");
     int status = read_object(&r->evaluation, path, err);
     if (status == 0 && r->evaluation) status = check_evaluation(r, path, err) || open_results(r, results, err);
+    if (status == 0 && r->n) read_slices(r);
     free(path), free(results);
     return status ? -1 : 0;
 }
@@ -209,7 +218,7 @@ int record_open(Record *r, const char *folder, const char *split, Err *err) {
 
 void record_close(Record *r) {
     json_decref(r->metrics), json_decref(r->log), json_decref(r->evaluation), json_decref(r->results);
-    free(r->row), free(r->rank), free(r->folder);
+    free(r->row), free(r->rank), free(r->slices), free(r->folder);
     *r = (Record){0};
 }
 

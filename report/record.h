@@ -19,6 +19,7 @@ typedef struct Record {
     int n, list;     // list: items of each list
     Row *row;        // (n) user and target, borrowed from `results`
     int *rank;       // (n) by title, 0: a miss
+    int *slices;     // (n) bits of rec/slices.h; or NULL
 } Record;
 
 // ERR_DATA, naming file and line, where a file is none of ours; ERR_DATA too where the folder has nothing of a run.

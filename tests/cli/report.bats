@@ -104,9 +104,13 @@ same_numbers() {
             same_numbers "$TMP/shown" "$TMP/expected"
         done
     done
-    values "$TMP/page" "//section[h2='Gains']" >"$TMP/shown"
+    values "$TMP/page" "(//section[h2='Gains']//table)[1]" >"$TMP/shown"
     jq '.title as $t | .against as $a | ("HR@5", "HR@10", "NDCG@5", "NDCG@10") | $a[.].other, $t[.], $a[.].gain, $a[.].interval[]' \
         "$TMP/knn.json" >"$TMP/expected"
+    same_numbers "$TMP/shown" "$TMP/expected"
+    # By popularity of the target: behind the count of rows, gain and interval of both metrics.
+    values "$TMP/page" "(//section[h2='Gains']//table)[2]//tr[td='unpopular' or td='1st fifth']" >"$TMP/shown"
+    jq '.against | (.unpopular, .buckets[0]) | .rows, (.["HR@10", "NDCG@10"] | .gain, .interval[])' "$TMP/knn.json" >"$TMP/expected"
     same_numbers "$TMP/shown" "$TMP/expected"
     values "$TMP/page" "//section[starts-with(h2, 'Popular')]//tr[th='unpopular']" >"$TMP/shown"
     jq -s '.[0].unpopular.items, .[0].unpopular.rows, (.[].unpopular | .["HR@10", "NDCG@10"])' "$TMP/sft.json" "$TMP/knn.json" >"$TMP/expected"
