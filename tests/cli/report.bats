@@ -222,7 +222,7 @@ PY
     "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1
     grep -q '^library_name: latentr3' "$TMP/sasrec/README.md"
     card "$TMP/a: #b/README.md" >"$TMP/card"
-    jq -e --slurpfile e "$TMP/json" '.base_model == "model" and .library_name == "transformers" and .model_name == "a: #b"
+    jq -e --slurpfile e "$TMP/json" '.base_model == "model" and .library_name == "transformers" and .["model-index"][0].name == "a: #b"
         and (.tags | index("recommendation")) and (.results["test HR@10"] - $e[0].title["HR@10"] | fabs) < 1e-5' "$TMP/card"
 }
 
