@@ -89,13 +89,13 @@ struct Options {
     int max_steps;      // 0: no limit
     int64_t max_tokens; // sft; 0: no limit
     int epochs, warmup, micro_rows, recompute, lean, patience, valid_rows, no_early_stop;
-    double lr, latent_lr, clip; // latent_lr 0: lr
-    const char *train;          // sft: "all", "latent"; rl: "latent", "lora", "all"
-    const char *lr_schedule;    // "linear", "cosine", "constant"
-    int lora_rank;              // 0: the whole model trains
-    double lora_alpha;          // 0: twice the rank
-    const char *lora_targets;   // "q,k,v,o,gate,up,down", some of these
-    int save_every, keep;       // steps between checkpoints, how many stay
+    double lr, latent_lr, clip, spike; // latent_lr 0: lr
+    const char *train;                 // sft: "all", "latent"; rl: "latent", "lora", "all"
+    const char *lr_schedule;           // "linear", "cosine", "constant"
+    int lora_rank;                     // 0: the whole model trains
+    double lora_alpha;                 // 0: twice the rank
+    const char *lora_targets;          // "q,k,v,o,gate,up,down", some of these
+    int save_every, keep;              // steps between checkpoints, how many stay
     int resume;
 
     // rl

@@ -137,6 +137,7 @@ OptimizerOptions training_optimizer(const Options *o) {
                               .beta2 = 0.999,
                               .eps = 1e-8,
                               .clip = o->clip,
+                              .spike = o->spike,
                               .schedule = schedule,
                               .warmup = o->warmup,
                               .seed = (uint64_t)o->seed};

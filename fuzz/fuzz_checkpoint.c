@@ -1,4 +1,5 @@
-// Any bytes as a checkpoint, as they are and with their hashes made to fit: refused with a line, or a state and data inside the file.
+// Any bytes as a checkpoint, as they are and with their hashes made to fit: refused with a line, or a state and data inside the
+// file.
 #include "base/arena.h"
 #include "train/checkpoint_file.h"
 

@@ -142,10 +142,21 @@ static void impossible_headers(void **state) {
     const struct {
         size_t at;
         uint64_t value;
-    } bad[] = {{16, 0x0807060504030201}, {24, 0},          {24, 63},          {24, 65},
-               {24, (16 << 20) + 64},    {24, UINT64_MAX}, {24, UINT64_MAX - 63}, {32, UINT64_MAX},
-               {32, UINT64_MAX - 63},    {32, 599},        {32, 601},         {32, 1ull << 40},
-               {40, 0},                  {40, 1 << 19},    {8, 0x32206574617473}};
+    } bad[] = {{16, 0x0807060504030201},
+               {24, 0},
+               {24, 63},
+               {24, 65},
+               {24, (16 << 20) + 64},
+               {24, UINT64_MAX},
+               {24, UINT64_MAX - 63},
+               {32, UINT64_MAX},
+               {32, UINT64_MAX - 63},
+               {32, 599},
+               {32, 601},
+               {32, 1ull << 40},
+               {40, 0},
+               {40, 1 << 19},
+               {8, 0x32206574617473}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Bytes f = written(state_text, 600, 11);
         sign(&f, 64);
@@ -175,8 +186,8 @@ static void impossible_states(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comes_back),         cmocka_unit_test(every_bit_and_length), cmocka_unit_test(random_changes),
-        cmocka_unit_test(blocks),             cmocka_unit_test(impossible_headers),   cmocka_unit_test(impossible_states),
+        cmocka_unit_test(comes_back), cmocka_unit_test(every_bit_and_length), cmocka_unit_test(random_changes),
+        cmocka_unit_test(blocks),     cmocka_unit_test(impossible_headers),   cmocka_unit_test(impossible_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

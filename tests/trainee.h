@@ -19,7 +19,8 @@ typedef struct Trainee {
     Session s;
     SasrecExample sequence[TRAINEE_ROWS];
     Checkpoints checkpoints;
-    char *best, best_hash[33]; // the file of the model kept, in the folder
+    char *best, best_hash[33];                            // the file of the model kept, in the folder
+    void (*on_event)(void *context, const json_t *event); // trainee_event
     volatile sig_atomic_t interrupt;
     int64_t interrupt_at; // this step's event asks to stop; 0: none does
     Str events;           // one line each, without times
@@ -85,6 +86,7 @@ static inline void trainee_open(Trainee *t, TraineeKind kind, const char *folder
     Err err = {0};
     memset(t, 0, sizeof *t);
     t->kind = kind;
+    t->on_event = trainee_event;
     if (kind == TRAINEE_SASREC) {
         tiny_sasrec_open(&t->g, 0, 0, ACTIVATION_RELU, 1);
         trainee_sequences(t);
@@ -128,13 +130,19 @@ static inline int trainee_run(Trainee *t, int save_every, Err *err) {
                               .validations = 1,
                               .seed = 3,
                               .interrupt = &t->interrupt,
-                              .event = trainee_event,
+                              .event = t->on_event,
                               .save = trainee_save,
                               .context = t,
                               .checkpoints = &t->checkpoints,
                               .save_every = save_every};
-    const OptimizerOptions adam = {
-        .lr = 3e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .schedule = SCHEDULE_COSINE, .warmup = 5};
+    const OptimizerOptions adam = {.lr = 3e-3,
+                                   .beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .eps = 1e-8,
+                                   .clip = 1,
+                                   .spike = t->kind == TRAINEE_RL ? 0 : 50,
+                                   .schedule = SCHEDULE_COSINE,
+                                   .warmup = 5};
     if (t->kind == TRAINEE_SASREC) {
         const SasrecExamples rows = {TRAINEE_ROWS, 6, t->sequence};
         const SasrecOptions o = {loop, adam, {.loss = SASREC_BINARY, .negatives = 2, .dropout = 0.2f, .seed = 3}};

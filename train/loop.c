@@ -27,6 +27,7 @@ typedef struct Loop {
     Progress bar;
     double began; // seconds and tokens of the report count from here
     int64_t tokens_before;
+    int refused;  // updates in a row
     int waited;   // validations since the best
     int saved;    // a best model was kept
     int owed;     // the validation of the present step has still to be made
@@ -50,7 +51,7 @@ typedef struct StateField { // a value that a checkpoint keeps; one of the point
     int *small;
     double *real; // null where it is not finite
 } StateField;
-enum { STATE_FIELDS = 14 };
+enum { STATE_FIELDS = 15 };
 
 static void state_fields(Loop *l, StateField field[STATE_FIELDS]) {
     LoopReport *r = l->report;
@@ -64,6 +65,7 @@ static void state_fields(Loop *l, StateField field[STATE_FIELDS]) {
                                           {"best_loss", .real = &r->best_loss},
                                           {"best_step", .count = &r->best_step},
                                           {"refused", .small = &r->refused},
+                                          {"refused_in_a_row", .small = &l->refused},
                                           {"waited", .small = &l->waited},
                                           {"saved", .small = &l->saved},
                                           {"owed", .small = &l->owed},
@@ -154,6 +156,17 @@ static const uint32_t *examples_of(Loop *l, int64_t step, int *n) {
     return l->order + first;
 }
 
+// The examples of an update that was refused: numbers of train's rows, or sequences, as they are used (0, 1, ...).
+static void tell_batch(const Loop *l, const uint32_t *index, int n, json_t *event) {
+    json_t *batch = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(batch, json_integer((json_int_t)index[i]));
+    json_object_set_new(event, "batch", batch);
+    const char *why = json_string_value(json_object_get(event, "why")),
+               *where = json_string_value(json_object_get(event, "where"));
+    log_warn("%s: step %lld: update refused, %s%s%s", l->stage->name, (long long)l->report->steps + 1, why ? why : "",
+             where ? ": " : "", where ? where : "");
+}
+
 // One update, with its event and the progress bar.
 static void update(Loop *l) {
     LoopReport *r = l->report;
@@ -162,7 +175,10 @@ static void update(Loop *l) {
     double started = log_seconds();
     const int64_t tokens = l->s->tokens_run, back = l->s->tokens_back;
     json_t *event = json_pack("{s:s, s:I, s:i}", "event", "step", "step", (json_int_t)r->steps + 1, "examples", n);
-    r->refused += l->stage->update(l->context, index, n, event);
+    const int refused = l->stage->update(l->context, index, n, event);
+    l->refused = refused ? l->refused + 1 : 0;
+    r->refused += refused;
+    if (refused) tell_batch(l, index, n, event);
     double took = log_seconds() - started;
     json_object_set_new(event, "seconds", json_real(took));
     json_object_set_new(event, "tokens_per_s", json_real((double)(l->s->tokens_run - tokens) / took));
@@ -197,9 +213,9 @@ static int loop_step(Loop *l, Err *err) {
     const int64_t step = l->report->steps, in_epoch = (step - 1) % l->per_epoch + 1;
     l->owed = step == l->total || in_epoch == l->per_epoch || in_epoch % l->every == 0;
     if ((l->report->interrupted = stop_asked(o))) return o->checkpoints ? checkpoint(l, err) : 0;
-    if (l->report->refused >= 3)
-        return err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates had a gradient that is not finite",
-                       l->stage->name, (long long)step);
+    if (l->refused >= 3)
+        return err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates in a row were refused", l->stage->name,
+                       (long long)step);
     return after_update(l, err);
 }
 

@@ -35,7 +35,7 @@ typedef struct LoopReport {
     int64_t tokens_forward, tokens_back;   // of the updates alone: rows that went through the network, each way
     double seconds, first_loss, best_loss; // validation loss before the first step, and of the model kept
     int64_t best_step;                     // 0: the model as it came
-    int interrupted, refused;              // updates refused because their gradient was not finite
+    int interrupted, refused;              // updates refused (guard.h); three in a row end the run
 } LoopReport;
 
 // Updates in all: epochs times the updates of an epoch (the last may be short), or max_steps.

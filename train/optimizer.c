@@ -80,12 +80,25 @@ double optimizer_rate(const OptimizerOptions *o, int64_t step) {
     return o->schedule == SCHEDULE_LINEAR ? o->lr * rest : o->lr * 0.5 * (1.0 + cos(pi * (1.0 - rest)));
 }
 
-OptimizerStep optimizer_update(Optimizer *o) {
+// The first parameter whose gradient is not finite, or NULL.
+static const char *bad_gradient(const Optimizer *o) {
+    const Params *p = &o->llm->params;
+    for (int i = 0; i < p->n; i++) {
+        const Param *x = &p->param[i];
+        if (x->offset < o->begin || x->offset >= o->begin + o->count) continue;
+        if (!isfinite(op_sum_squares(o->llm->ops, o->llm->dw + x->offset, x->count))) return x->name;
+    }
+    return NULL;
+}
+
+OptimizerStep optimizer_update_for(Optimizer *o, double loss) {
     const OptimizerOptions *p = &o->options;
     Llm *m = o->llm;
     float *g = m->dw + o->begin;
     OptimizerStep s = {.rate = optimizer_rate(p, o->step), .norm = sqrt(op_sum_squares(m->ops, g, o->count))};
-    s.refused = !isfinite(s.norm);
+    s.why = guard_refuses(&o->guard, loss, s.norm, p->spike);
+    s.refused = s.why != NULL;
+    if (!isfinite(s.norm)) s.where = bad_gradient(o);
     if (!s.refused) {
         double scale = p->clip > 0 && s.norm > p->clip ? p->clip / (s.norm + 1e-6) : 1.0; // as torch.nn.utils.clip_grad_norm_
         o->step++;
@@ -98,14 +111,25 @@ OptimizerStep optimizer_update(Optimizer *o) {
     return s;
 }
 
+OptimizerStep optimizer_update(Optimizer *o) {
+    return optimizer_update_for(o, 0);
+}
+
+void optimizer_tell(const OptimizerStep *s, json_t *event) {
+    json_object_set_new(event, "refused", json_boolean(s->refused));
+    if (s->why) json_object_set_new(event, "why", json_string(s->why));
+    if (s->where) json_object_set_new(event, "where", json_string(s->where));
+}
+
 // ---- checkpoints ----------------------------------------------------------------------------------------------------
 
 typedef struct Stored { // then of each run the weights, first and second moments
     int64_t step;
     uint64_t bytes;  // in all
     char layout[48]; // hash of the names and places of what trains
+    Guard guard;
 } Stored;
-_Static_assert(sizeof(Stored) == 64, "the head has no padding");
+_Static_assert(sizeof(Stored) == 64 + sizeof(Guard), "the head has no padding");
 
 typedef struct Cursor {
     char *at;
@@ -173,7 +197,7 @@ size_t optimizer_bytes(Optimizer *o) {
 }
 
 void optimizer_store(Optimizer *o, void *out) {
-    Stored head = {.step = o->step, .bytes = optimizer_bytes(o)};
+    Stored head = {.step = o->step, .bytes = optimizer_bytes(o), .guard = o->guard};
     layout_hash(o, head.layout);
     memcpy(out, &head, sizeof head);
     each_run(o, run_store, &(Cursor){.at = (char *)out + sizeof head});
@@ -190,11 +214,12 @@ int optimizer_load(Optimizer *o, const void *in, size_t bytes, Err *err) {
         return err_set(err, ERR_DATA, "it holds other weights than this model trains");
     Cursor check = {.at = values};
     each_run(o, run_check, &check);
-    if (head.step < 0 || check.bad)
+    if (head.step < 0 || head.guard.seen < 0 || check.bad)
         return err_set(err, ERR_DATA, "it holds a weight or a moment that is no number of a training");
     each_run(o, run_load, &(Cursor){.at = values});
     for (int g = 0; g < PARAM_GROUPS; g++)
         if (o->llm->train[g]) llm_changed(o->llm, g);
     o->step = head.step;
+    o->guard = head.guard;
     return 0;
 }

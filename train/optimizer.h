@@ -2,7 +2,9 @@
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
+#include "base/json.h"
 #include "model/llm.h"
+#include "train/guard.h"
 
 typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } Schedule;
 
@@ -11,6 +13,7 @@ typedef struct OptimizerOptions {
     double latent_lr;                // LatentRATT's; 0: lr
     double beta1, beta2, eps, decay; // 0.9, 0.999, 1e-8, 0
     double clip;                     // global gradient norm; 0: no clipping
+    double spike;                    // guard_refuses' limit
     Schedule schedule;
     int64_t warmup, steps; // updates; the rate falls to 0 at `steps`
     uint64_t seed;         // of the rounding of what is kept in bf16
@@ -24,6 +27,7 @@ typedef struct Optimizer {
     float *m, *v;              // (count)
     uint16_t *half_m, *half_v; // (count) in their place for what the model keeps in bf16 (llm_is_half), or NULL
     int64_t step;              // updates done
+    Guard guard;
 } Optimizer;
 
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err);
@@ -32,10 +36,16 @@ void optimizer_free(Optimizer *o);
 double optimizer_rate(const OptimizerOptions *o, int64_t step);
 typedef struct OptimizerStep {
     double rate, norm; // learning rate used; gradient norm before clipping
-    int refused;       // the norm is not finite: nothing was changed
+    int refused;       // by guard_refuses: nothing was changed
+    const char *why;   // it was refused, or NULL
+    const char *where; // the first parameter whose gradient is not finite, or NULL
 } OptimizerStep;
-// One update from the gradients in the model, which are then zeroed; moves the model's version.
-OptimizerStep optimizer_update(Optimizer *o);
+// One update from the gradients in the model, which are then zeroed; moves the model's version. loss: what they are the
+// gradients of, for the guard alone.
+OptimizerStep optimizer_update_for(Optimizer *o, double loss);
+OptimizerStep optimizer_update(Optimizer *o); // where the loss is not known
+// "refused" of a step's event, and "why" and "where" if it was.
+void optimizer_tell(const OptimizerStep *s, json_t *event);
 
 // What a checkpoint holds: the weights that train, their moments and the step, as optimizer_bytes bytes of the host.
 size_t optimizer_bytes(Optimizer *o);

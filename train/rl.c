@@ -98,7 +98,7 @@ RlFigures rl_update(Session *s, const Examples *e, const uint32_t *index, int n,
     RlFigures f = draw(&u, m, noise, reference);
     do {
         Surrogate sum = rollout_gradient(&u);
-        *step = optimizer_update(optimizer);
+        *step = optimizer_update_for(optimizer, objective_loss(u.o, &sum));
         figures_add(&f, u.o, &sum);
     } while (u.inner < m->inner && !step->refused);
     session_reset(s, mark);
@@ -148,7 +148,7 @@ static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
                    {"gradient_norm", step.norm}};
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         json_object_set_new(event, figures[i].name, isfinite(figures[i].value) ? json_real(figures[i].value) : json_null());
-    json_object_set_new(event, "refused", json_boolean(step.refused));
+    optimizer_tell(&step, event);
     return step.refused;
 }
 

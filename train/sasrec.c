@@ -183,19 +183,17 @@ typedef struct Sasrec {
 static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sasrec *t = stage;
     int64_t predictions;
-    const int64_t thoughts = t->s->thoughts_run;
-    const double squares = t->s->thought_squares;
+    t->s->thoughts_run = 0, t->s->thought_squares = 0; // a difference of running sums would depend on the steps before
     const double loss =
         sasrec_update(t->s, t->train, index, n, &t->o->method, t->optimizer.step, t->o->loop.micro_rows, &predictions);
-    const OptimizerStep step = optimizer_update(&t->optimizer);
+    const OptimizerStep step = optimizer_update_for(&t->optimizer, loss / (double)predictions);
     json_object_set_new(event, "loss", json_real(loss / (double)predictions));
     json_object_set_new(event, "predictions", json_integer(predictions));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (t->s->thoughts_run > thoughts)
-        json_object_set_new(event, "thought_norm",
-                            json_real(sqrt((t->s->thought_squares - squares) / (double)(t->s->thoughts_run - thoughts))));
-    json_object_set_new(event, "refused", json_boolean(step.refused));
+    if (t->s->thoughts_run)
+        json_object_set_new(event, "thought_norm", json_real(sqrt(t->s->thought_squares / (double)t->s->thoughts_run)));
+    optimizer_tell(&step, event);
     return step.refused;
 }
 

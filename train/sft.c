@@ -145,14 +145,14 @@ static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     int64_t tokens;
     t->s->thoughts_run = 0, t->s->thought_squares = 0; // a difference of running sums would depend on the steps before
     double loss = sft_update(t->s, t->train, index, n, t->o->loop.micro_rows, 1, &tokens);
-    OptimizerStep step = optimizer_update(&t->optimizer);
+    OptimizerStep step = optimizer_update_for(&t->optimizer, loss / (double)tokens);
     json_object_set_new(event, "loss", json_real(loss / (double)tokens));
     json_object_set_new(event, "answer_tokens", json_integer(tokens));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
     if (t->s->thoughts_run)
         json_object_set_new(event, "thought_norm", json_real(sqrt(t->s->thought_squares / (double)t->s->thoughts_run)));
-    json_object_set_new(event, "refused", json_boolean(step.refused));
+    optimizer_tell(&step, event);
     return step.refused;
 }
 
