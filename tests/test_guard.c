@@ -1,5 +1,5 @@
-// Numbers that go bad: NaN, Inf and spikes put into the loss or the gradient of a training are refused, nothing changes, the batch is
-// told, three in a row end the run; and a healthy training is left alone.
+// Numbers that go bad: NaN, Inf and spikes put into the loss or the gradient of a training are refused, nothing changes, the
+// batch is told, three in a row end the run; and a healthy training is left alone.
 #include "trainee.h"
 
 #include "base/rng.h"
@@ -48,8 +48,13 @@ static void injected(void **state) {
         char *folder = folder_new();
         trainee_open(&t, (TraineeKind)kind, folder, 1);
         Llm *m = &t.g.llm;
-        OK(llm_train(m, kind == TRAINEE_LORA ? TRAIN_LORA | TRAIN_LATENT : kind == TRAINEE_RL ? TRAIN_LATENT : TRAIN_BACKBONE, &err));
-        OK(optimizer_init(&o, m, &(OptimizerOptions){.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .spike = 50}, &err));
+        OK(llm_train(m,
+                     kind == TRAINEE_LORA ? TRAIN_LORA | TRAIN_LATENT
+                     : kind == TRAINEE_RL ? TRAIN_LATENT
+                                          : TRAIN_BACKBONE,
+                     &err));
+        OK(optimizer_init(&o, m, &(OptimizerOptions){.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .spike = 50},
+                          &err));
         for (int i = 0; i < GUARD_LEAST; i++) {
             for (size_t j = 0; j < o.count; j++) m->dw[o.begin + j] = (float)rng_uniform(3, (uint64_t)i + 1, j);
             assert_false(optimizer_update_for(&o, 2 + 0.01 * (i % 7)).refused);
@@ -117,12 +122,17 @@ static void batch_is_told(void **state) {
             Trainee t;
             Err err = {0};
             char *folder = folder_new();
-            OK(run_with((TraineeKind)kind, folder, 55, count, count == 1 ? NAN : kind == TRAINEE_RL ? INFINITY : 0x1p40f, &t, &err));
+            OK(run_with((TraineeKind)kind, folder, 55, count,
+                        count == 1           ? NAN
+                        : kind == TRAINEE_RL ? INFINITY
+                                             : 0x1p40f,
+                        &t, &err));
             assert_int_equal(t.report.steps, TRAINEE_STEPS);
             assert_int_equal(t.report.refused, count);
             const char *at = strstr(t.events.data, "\"step\":55,");
             assert_non_null(at);
-            const char *why = strstr(at, "\"why\":\"the gradient is "), *batch = strstr(at, "\"batch\":["), *end = strchr(at, '\n');
+            const char *why = strstr(at, "\"why\":\"the gradient is "), *batch = strstr(at, "\"batch\":["),
+                       *end = strchr(at, '\n');
             assert_true(why && why < end && batch && batch < end);
             trainee_close(&t);
             trainee_remove(folder);
