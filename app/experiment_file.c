@@ -7,7 +7,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { FILE_BYTES = 1 << 20, STEPS_LIMIT = 200, VALUES_LIMIT = 100, OPTIONS_LIMIT = 100 };
+enum { FILE_BYTES = 1 << 20, STEPS_LIMIT = 200, OPTIONS_LIMIT = 100 };
 
 typedef struct Reader {
     yaml_document_t doc;
@@ -72,7 +72,7 @@ static int take_variable(Reader *r, const char *name, yaml_node_t *key, yaml_nod
     if (e->variables == EXPERIMENT_VARIABLES) return fail(r, key, "too many variables, from", name);
     if (value->type != YAML_SEQUENCE_NODE) return fail(r, value, "a list of values is expected for", name);
     const yaml_node_item_t *begin = value->data.sequence.items.start, *end = value->data.sequence.items.top;
-    if (begin == end || end - begin > VALUES_LIMIT) return fail(r, value, "1 to 100 values are expected for", name);
+    if (begin == end || end - begin > EXPERIMENT_VALUES) return fail(r, value, "1 to 100 values are expected for", name);
     ExperimentVariable *v = &e->variable[e->variables++];
     *v = (ExperimentVariable){.name = copy(name), .value = mem_zalloc((size_t)(end - begin), sizeof *v->value)};
     for (const yaml_node_item_t *i = begin; i < end; i++) {

@@ -15,7 +15,7 @@
 
 #include "app/options.h"
 
-enum { EXPERIMENT_VARIABLES = 16, EXPERIMENT_METRICS = 11 };
+enum { EXPERIMENT_VARIABLES = 16, EXPERIMENT_VALUES = 100, EXPERIMENT_METRICS = 11 };
 
 typedef struct ExperimentVariable {
     char *name;

@@ -102,13 +102,13 @@ of() { ls -d "$WHOLE/$1"-*/; }
 
 @test "experiment: rows for each value of a variable that is no seed" {
     cat >"$TMP/grid.yaml" <<'YAML'
-grid: {penalty: [0, 1], list: [10, 20]}
+grid: {penalty: [0, 1], list: [10, 20], part: [valid]}
 baseline: popularity
 metrics: [HR@10, HR@20]
 steps:
   world: {run: synth, items: 60, rows: 400}
-  p: {run: eval, row: popularity, model: popularity, data: "${world}/data", max-rows: 20, beams: "${list}"}
-  k: {run: eval, row: "item-kNN | <&_", model: item-knn, data: "${world}/data", max-rows: 20, beams: "${list}", length-penalty: "${penalty}"}
+  p: {run: eval, row: popularity, model: popularity, data: "${world}/data", max-rows: 20, beams: "${list}", split: "${part}"}
+  k: {run: eval, row: "item-kNN | <&_", model: item-knn, data: "${world}/data", max-rows: 20, beams: "${list}", length-penalty: "${penalty}", split: "${part}"}
 YAML
     experiment "$TMP/grid.yaml" "$TMP/out" --json >"$TMP/json"
     jq -e '[.rows[].row] == ["popularity, list=10", "popularity, list=20", "item-kNN | <&_, penalty=0, list=10", "item-kNN | <&_, penalty=0, list=20",
