@@ -118,8 +118,9 @@ def p99_for(server, seconds):
         times = sorted(load.times)
         out.put((times[min(len(times) - 1, int(0.99 * len(times)))], load.wrong[:3]))
 
-    out = multiprocessing.Queue()
-    multiprocessing.Process(target=measure, args=(out,)).start()
+    fork = multiprocessing.get_context("fork")
+    out = fork.Queue()
+    fork.Process(target=measure, args=(out,)).start()
     return out.get
 
 
