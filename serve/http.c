@@ -316,7 +316,7 @@ int http_open(Http **http, const char *host, int port, const HttpCalls *calls, O
 
 void http_close(Http *h) {
     if (h->daemon) MHD_stop_daemon(h->daemon);
-    if (h->listener >= 0 && (!h->daemon || h->draining)) close(h->listener);
+    if (h->listener >= 0 && !h->daemon) close(h->listener); // else the daemon has closed it
     free(h);
 }
 
@@ -347,6 +347,8 @@ static void take_replies(Http *h) {
 static void drain(Http *h) {
     MHD_run(h->daemon); // what has been connected so far
     MHD_quiesce_daemon(h->daemon);
+    close(h->listener); // who comes now is refused at once, and may go elsewhere
+    h->listener = -1;
     h->draining = 1;
 }
 

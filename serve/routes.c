@@ -429,8 +429,8 @@ static void finish(void *self, Exchange *x, Reply *reply) {
     x->status = reply->status;
     x->reply = reply->body;
     reply->body = (Str){0};
+    if (x->status == 503) x->retry_after = 1;
     if (x->job) {
-        if (x->job->cancelled) x->retry_after = 1;
         x->counted = x->status == 200;
         job_free(x->job);
         x->job = NULL;
