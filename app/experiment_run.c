@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { JSON_BYTES = 16 << 20 };
+enum { JSON_BYTES = 16 << 20, LINE_BYTES = 400 };
 
 static json_t *read_beside(const PlanRun *r, const char *name) {
     char *path = file_join(r->folder, name);
@@ -71,29 +71,38 @@ static _Noreturn void become(char **argv, int log, int null, int lock, pid_t par
     _exit(127);
 }
 
-// Waits, and hands one signal on. The status of waitpid.
-static int wait_for(pid_t child) {
+// The last line that a run has written: how far it is, or what it died of. Empty where there is none.
+static void last_line(const char *path, char line[LINE_BYTES]) {
+    MapFile f;
+    *line = 0;
+    if (mapfile_open(&f, path, 0, NULL)) return;
+    size_t end = f.bytes;
+    while (end > 0 && strchr("\r\n ", f.data[end - 1])) end--;
+    size_t begin = end;
+    while (begin > 0 && f.data[begin - 1] != '\n' && f.data[begin - 1] != '\r') begin--;
+    snprintf(line, LINE_BYTES, "%.*s", (int)(end - begin < LINE_BYTES ? end - begin : LINE_BYTES - 1), f.data + begin);
+    mapfile_close(&f);
+}
+
+// Waits, hands one signal on, and says every minute how far the run is. The status of waitpid.
+static int wait_for(pid_t child, const char *log_path) {
+    enum { SAY_SECONDS = 60 };
+    char line[LINE_BYTES];
     int status, told = 0;
+    double next = log_seconds() + SAY_SECONDS;
     while (waitpid(child, &status, WNOHANG) == 0) {
         if (interrupt_signal() && !told) {
             kill(child, interrupt_signal());
             told = 1;
         }
+        if (log_seconds() >= next) {
+            last_line(log_path, line);
+            log_info("    %s", line);
+            next += SAY_SECONDS;
+        }
         usleep(20000);
     }
     return status;
-}
-
-// The last line that a run has written: what it died of.
-static void last_line(const char *path, Err *err) {
-    MapFile f;
-    if (mapfile_open(&f, path, 0, NULL)) return;
-    size_t end = f.bytes;
-    while (end > 0 && f.data[end - 1] == '\n') end--;
-    size_t begin = end;
-    while (begin > 0 && f.data[begin - 1] != '\n' && f.data[begin - 1] != '\r') begin--;
-    if (end > begin) err_set(err, err->code, "%.*s", end - begin < 400 ? (int)(end - begin) : 400, f.data + begin);
-    mapfile_close(&f);
 }
 
 static int start(const PlanRun *r, char **argv, const char *log_path, int lock, int *status, Err *err) {
@@ -105,13 +114,13 @@ static int start(const PlanRun *r, char **argv, const char *log_path, int lock, 
     if (log >= 0) close(log);
     if (null >= 0) close(null);
     if (child < 0) return -1;
-    *status = wait_for(child);
+    *status = wait_for(child, log_path);
     return 0;
 }
 
 static int run_process(const PlanRun *r, Before before, int lock, Err *err) {
     Str log = {0};
-    char **argv = mem_zalloc((size_t)r->argc + 3, sizeof *argv);
+    char line[LINE_BYTES], **argv = mem_zalloc((size_t)r->argc + 3, sizeof *argv);
     int n = 0, status;
     argv[n++] = (char *)"latentr3";
     for (int i = 0; i < r->argc; i++) argv[n++] = r->argv[i];
@@ -122,7 +131,8 @@ static int run_process(const PlanRun *r, Before before, int lock, Err *err) {
         const int code = WIFEXITED(status) ? WEXITSTATUS(status) : ERR_INTERNAL;
         failed = err_set(err, code < ERR_USAGE || code > ERR_INTERNAL ? ERR_INTERNAL : code, "ended by signal %d",
                          WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-        if (WIFEXITED(status)) last_line(log.data, err);
+        last_line(log.data, line);
+        if (WIFEXITED(status) && *line) err_set(err, err->code, "%s", line);
         err_prefix(err, "%s (all it said is in %s)", r->label, log.data);
     }
     str_free(&log);

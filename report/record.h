@@ -1,5 +1,5 @@
 // What a folder tells of a run: metrics.json and log.jsonl of a training, eval-SPLIT.json and results-SPLIT.jsonl of `eval
-// --save`. Any of the two pairs may be missing. The files may come from anywhere: forms and sizes are checked.
+// --save`. Either pair may be missing. The files may come from anywhere: forms and sizes are checked.
 #ifndef REPORT_RECORD_H
 #define REPORT_RECORD_H
 
