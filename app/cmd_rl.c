@@ -85,6 +85,7 @@ static int rl_run(Training *t, Lists *lists, Err *err) {
     RlOptions options = {
         .loop = training_loop(t), .optimizer = training_optimizer(o), .method = method_of(o), .groups = groups_of(o->train)};
     options.loop.early_stop = 0;
+    if (rl_check(&t->model.llm, &options, err)) return -1;
     if (reward_of_lists(options.method.rollout.reward) && lists_open(lists, t, err)) return -1;
     options.method.rollout.ranking = &lists->ranking;
     if (rl_session(t, lists, err)) return -1;

@@ -157,8 +157,7 @@ static double rl_validate(void *stage) {
     return sft_measure(t->s, t->valid, t->o->loop.micro_rows);
 }
 
-static int check(const Session *s, const RlOptions *o, Err *err) {
-    const Llm *m = s->llm;
+int rl_check(const Llm *m, const RlOptions *o, Err *err) {
     const RlMethod *method = &o->method;
     if (m->config.thoughts == 0) return err_set(err, ERR_USAGE, "rl needs a model with a thought (--thoughts 0 was trained)");
     if (o->groups == TRAIN_LATENT && m->params.begin[PARAMS_LATENT] == m->params.begin[PARAMS_LATENT + 1])
@@ -171,7 +170,7 @@ static int check(const Session *s, const RlOptions *o, Err *err) {
 int rl_train(Session *s, const Examples *train, const Examples *valid, const RlOptions *o, LoopReport *report, Err *err) {
     static const LoopStage stage = {.name = "rl", .update = rl_step, .validate = rl_validate, .keep_first = 1};
     Llm *m = s->llm;
-    if (check(s, o, err)) return -1;
+    if (rl_check(m, o, err)) return -1;
     Rl t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n) * (o->method.inner > 1 ? o->method.inner : 1);

@@ -46,6 +46,8 @@ typedef struct RlOptions {
     unsigned groups; // TRAIN_*: which weights train
 } RlOptions;
 
+// Whether the model can be trained so: ERR_USAGE before anything is written.
+int rl_check(const Llm *m, const RlOptions *o, Err *err);
 int rl_train(Session *s, const Examples *train, const Examples *valid, const RlOptions *o, LoopReport *report, Err *err);
 
 #endif
