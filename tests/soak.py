@@ -169,8 +169,9 @@ def malformed():
             except OSError:
                 pass  # it may close in the middle of our bytes
     for _ in range(share(5000, 50)):
-        status, text = server.once(body=broken_json(rng))
-        check(status in (200, 400, 413, 422), "status %d for bad JSON" % status)
+        body = broken_json(rng)
+        status, text = server.once(body=body)
+        check(status in (200, 400, 413, 422), "status %d for the body %r" % (status, body))
         check(status == 200 or json.loads(text)["error"]["status"] == status, "an error that is no JSON")
     check(not load.stop().wrong, "others were disturbed by malformed requests: %s" % load.wrong[:3])
     server.end()
