@@ -1,91 +1,15 @@
 // latentr3 serve: recommendations over HTTP.
 #include "app/commands.h"
 #include "app/interrupt.h"
-#include "app/sasrec_model.h"
-#include "base/arena.h"
-#include "base/log.h"
+#include "app/opener.h"
 #include "serve/serve.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-typedef struct Opened { // behind a Model
-    OpenModel m;
-    char *category; // the model outlives the data folder that it was opened with
-} Opened;
-
-static void close_opened(void *self) {
-    Opened *opened = self;
-    if (opened->m.path) model_io_close(&opened->m);
-    free(opened->category);
-    free(opened);
-}
-
-static int32_t *sasrec_tokens(void *self, const Items *items) {
-    return sasrec_model_tokens(&((Opened *)self)->m, items);
-}
-
-static int open_data(void *self, Dataset *d, Err *err) {
-    const Options *o = self;
-    if (dataset_open(d, o->data, o->category, err)) return -1;
-    d->strict = o->strict;
-    return 0;
-}
-
-// The last part of the path.
-static char *name_of(const char *path) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    size_t begin = n;
-    while (begin > 0 && path[begin - 1] != '/') begin--;
-    return mem_strndup(path + begin, n - begin);
-}
-
-static int open_network(Model *model, const Options *o, const Dataset *d, Err *err) {
-    Opened *opened = mem_zalloc(1, sizeof *opened);
-    model->self = opened;
-    model->close = close_opened;
-    if (model_io_open(&opened->m, o, d, err)) return -1;
-    OpenModel *m = &opened->m;
-    if (m->llm.config.thoughts > 0 && !m->had_latent && !m->llm.config.thought_hidden)
-        log_warn("%s has no LatentRATT: its thoughts come from random weights", o->model);
-    model->llm = &m->llm;
-    model->tokenizer = m->tokenizer;
-    model->style = m->style;
-    model->style.category = opened->category = mem_strndup(d->category, strlen(d->category));
-    if (m->items) model->tokens = sasrec_tokens;
-    weights_hash(&m->llm, model->version);
-    return 0;
-}
-
-static int open_model(void *self, const Dataset *d, Model **out, Err *err) {
-    const Options *o = self;
-    Model *model = mem_zalloc(1, sizeof *model);
-    model->baseline = baseline_kind(o->model);
-    model->seed = (uint64_t)o->seed;
-    model->name = name_of(o->model);
-    model_hold(model);
-    if (model->baseline >= 0)
-        strcpy(model->version, LATENTR3_VERSION);
-    else if (open_network(model, o, d, err)) {
-        model_drop(model);
-        return -1;
-    }
-    *out = model;
-    return 0;
-}
-
 int cmd_serve(const Options *o, Err *err) {
-    const Opener opener = {(void *)o, open_data, open_model};
+    const Opener opener = opener_of(o);
     const ServeOptions options = {.host = o->host,
                                   .port = o->port,
                                   .key_file = o->api_key_file,
-                                  .engine = {.users = o->batch,
-                                             .beams = o->max_beams,
-                                             .length_penalty = (float)o->length_penalty,
-                                             .skip_ghosts = !strcmp(o->ghost_tokens, "skip"),
-                                             .index = o->index,
-                                             .prefix_bytes = (size_t)o->prefix_cache << 20},
+                                  .engine = opener_engine(o),
                                   .beams = o->beams,
                                   .queue = o->queue};
     return serve_run(&options, &opener, interrupt_watch(), err);
