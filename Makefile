@@ -34,6 +34,12 @@ fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer
 demo: deps build ## train and measure SmolLM2 on MovieLens-100K, at most 15 minutes on 2 cores
 	@OFFLINE=$(OFFLINE) tools/demo.sh $(BUILD)/latentr3
 
+install: build ## into PREFIX (/usr/local), below DESTDIR where that is set
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local)
+
+deb: deps build ## build/latentr3_VERSION_ARCHITECTURE.deb
+	@cd $(BUILD) && cpack -G DEB
+
 format: ## write all sources as .clang-format says
 	@tools/deps.sh clang-format
 	@tools/check_format.sh --fix
@@ -41,4 +47,4 @@ format: ## write all sources as .clang-format says
 clean: ## remove what was built, not what was downloaded
 	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: all help deps build test asan soak fuzz demo format clean
+.PHONY: all help deps build test asan soak fuzz demo install deb format clean

@@ -34,14 +34,14 @@ enum {
     LEARN = TRAIN | CMD_SASREC,
     RANK = CMD_EVAL | CMD_RECOMMEND | CMD_BENCH,
     USE = CMD_EVAL | CMD_RECOMMEND | CMD_SCORE | CMD_BENCH,
-    RUN = USE | CMD_SERVE, // a model over data
+    RUN = USE | CMD_SERVE | CMD_LIBRARY, // a model over data
     ALL = (CMD_EXPERIMENT << 1) - 1
 };
 
 // clang-format off
 static const OptionRow table[] = {
     // files
-    {"model", CMD_EVAL | CMD_RECOMMEND | CMD_SERVE, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file; or popularity, item-knn, repeat-last, random"},
+    {"model", CMD_EVAL | CMD_RECOMMEND | CMD_SERVE | CMD_LIBRARY, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file; or popularity, item-knn, repeat-last, random"},
     {"model", CMD_CONVERT | CMD_TOKENIZE | TRAIN | CMD_SCORE | CMD_BENCH, KIND_TEXT, AT(model), REQUIRED, "PATH", 0, 0, "model folder or GGUF file"},
     {"model", CMD_INSPECT, KIND_TEXT, AT(model), NULL, "PATH", 0, 0, "model folder or GGUF file to describe"},
     {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
@@ -117,6 +117,7 @@ static const OptionRow table[] = {
     {"batch", CMD_SASREC, KIND_INT, AT(batch), "64", "N", 1, 1 << 20, "sequences an update"},
     {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
     {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, 256, "most users who are in the search together"},
+    {"batch", CMD_LIBRARY, KIND_INT, AT(batch), "1", "N", 1, 256, "most users of a call who are in the search together"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
     {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},
@@ -183,9 +184,9 @@ static const OptionRow table[] = {
     {"dropout", CMD_SASREC, KIND_REAL, AT(dropout), "0.2", "X", 0, 0.9, "share of values that fall out in training"},
 
     // recommending
-    {"beams", RANK | CMD_SERVE | CMD_RL, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
-    {"length-penalty", RANK | CMD_SERVE | CMD_RL, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
-    {"ghost-tokens", RANK | CMD_SERVE, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
+    {"beams", RANK | CMD_SERVE | CMD_LIBRARY | CMD_RL, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
+    {"length-penalty", RANK | CMD_SERVE | CMD_LIBRARY | CMD_RL, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
+    {"ghost-tokens", RANK | CMD_SERVE | CMD_LIBRARY, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
     {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
     {"guidance-weight", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_weight), "0.5", "G", 0, 1, "step score = G * language model + (1 - G) * guide"},
     {"guidance-power", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_power), "1", "X", 0, 100, "with --decode ground: rank by distance / (1 + guide)^X, both brought to 0..1"},
@@ -196,14 +197,15 @@ static const OptionRow table[] = {
     {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
     {"shuffle-history", CMD_EVAL | CMD_SCORE, KIND_FLAG, AT(shuffle_history), NULL, NULL, 0, 0, "each history in a random order, by --seed"},
     {"thought-test", CMD_EVAL, KIND_FLAG, AT(thought_test), NULL, NULL, 0, 0, "measure again with other users' thoughts, with zero and with noise"},
-    {"index", RANK | CMD_SERVE, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
+    {"index", RANK | CMD_SERVE | CMD_LIBRARY, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
 
     // serve
     {"host", CMD_SERVE, KIND_TEXT, AT(host), "127.0.0.1", "ADDRESS", 0, 0, "address to listen at"},
     {"port", CMD_SERVE, KIND_INT, AT(port), "8080", "N", 0, 65535, "and port; 0: any that is free"},
     {"api-key-file", CMD_SERVE, KIND_TEXT, AT(api_key_file), NULL, "FILE", 0, 0, "one API key a line; needed where --host is no loopback address"},
-    {"max-beams", CMD_SERVE, KIND_INT, AT(max_beams), "50", "W", 1, 1000, "most beams, and items, that a request may ask for"},
+    {"max-beams", CMD_SERVE | CMD_LIBRARY, KIND_INT, AT(max_beams), "50", "W", 1, 1000, "most beams, and items, that a request may ask for"},
     {"prefix-cache", CMD_SERVE, KIND_INT, AT(prefix_cache), "512", "MIB", 0, 1 << 20, "memory for prompts that were computed before; 0: none are kept"},
+    {"prefix-cache", CMD_LIBRARY, KIND_INT, AT(prefix_cache), "0", "MIB", 0, 1 << 20, "memory for prompts that were computed before; 0: none are kept"},
     {"queue", CMD_SERVE, KIND_INT, AT(queue), "256", "N", 1, 100000, "most users that may wait; further requests get 503"},
 
     // catalog
@@ -554,7 +556,7 @@ static int check_together(const Options *o, Err *err) {
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);
     if (o->save && o->results) return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
-    if ((o->command->bit & CMD_SERVE) && o->beams > o->max_beams)
+    if ((o->command->bit & (CMD_SERVE | CMD_LIBRARY)) && o->beams > o->max_beams)
         return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
     if ((o->command->bit & CMD_RL) && !strcmp(o->objective, "latent") && !(o->sigma > 0))
         return err_set(err, ERR_USAGE, "--objective latent needs noise: --sigma above 0");
@@ -578,13 +580,27 @@ static const char *config_path(int argc, char **argv) {
     return NULL;
 }
 
-int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
+void options_init(Options *o, const Command *command) {
     *o = (Options){.command = command, .thoughts = -1, .thought_window = -1};
     set_defaults(o);
+}
+
+int options_set(Options *o, const char *name, const char *value, Err *err) {
+    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
+    if (!row) return err_set(err, ERR_USAGE, "unknown option '%.60s'", name);
+    o->given[row - table] = FROM_CONFIG;
+    return set_value(o, row, value, err);
+}
+
+int options_check(const Options *o, Err *err) {
+    return check_required(o, err) ? -1 : check_together(o, err);
+}
+
+int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
+    options_init(o, command);
     const char *config = config_path(argc, argv);
     if (config && read_config(o, config, err)) return -1;
-    if (read_arguments(o, argc, argv, err) || check_required(o, err)) return -1;
-    return check_together(o, err);
+    return read_arguments(o, argc, argv, err) ? -1 : options_check(o, err);
 }
 
 void options_free(Options *o) {

@@ -25,7 +25,8 @@ enum {
     CMD_SASREC = 1 << 12,
     CMD_SERVE = 1 << 13,
     CMD_REPORT = 1 << 14,
-    CMD_EXPERIMENT = 1 << 15
+    CMD_EXPERIMENT = 1 << 15,
+    CMD_LIBRARY = 1 << 30 // no command: what the C library lets be set (lib/)
 };
 
 typedef struct Options Options;
@@ -141,6 +142,12 @@ struct Options {
 // and its range; a --config file is read first and loses against the command line. Also checks what options say together.
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err);
 void options_free(Options *o);
+
+// For lib/, in place of options_parse: the defaults, then one option at a time as --config would set it (a second value takes
+// the place of the first), then what must be given and what options say together.
+void options_init(Options *o, const Command *command);
+int options_set(Options *o, const char *name, const char *value, Err *err);
+int options_check(const Options *o, Err *err);
 
 // The final values of all options the command has, under their names. The caller owns it.
 json_t *options_to_json(const Options *o);

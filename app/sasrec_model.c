@@ -78,7 +78,7 @@ static int open_saved(OpenModel *m, const Options *o, Err *err) {
 }
 
 int sasrec_model_open(OpenModel *m, const Options *o, Err *err) {
-    const int uses = CMD_EVAL | CMD_RECOMMEND | CMD_SERVE | CMD_SFT | CMD_RL;
+    const int uses = CMD_EVAL | CMD_RECOMMEND | CMD_SERVE | CMD_LIBRARY | CMD_SFT | CMD_RL;
     if (!(o->command->bit & uses))
         return err_set(err, ERR_USAGE, "%s is a SASRec: %s works on language models", o->model, o->command->name);
     if (o->lora_rank > 0) return err_set(err, ERR_USAGE, "%s is a SASRec: adapters go on language models", o->model);

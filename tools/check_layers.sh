@@ -15,6 +15,7 @@ declare -A may=(
     [report]="base data rec report"
     [serve]="base text data model rec serve"
     [app]="base io text data model train rec report serve app"
+    [lib]="base data rec serve app include lib"
 )
 
 bad=0

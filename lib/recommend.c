@@ -1,0 +1,140 @@
+// latentr3_recommend: the users of a call join the engine's search as others leave it.
+#include "base/arena.h"
+#include "lib/handle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- what is asked for --------------------------------------------------------------------------------------------------
+
+// A caller of an older header knows of fewer members, one of a newer header must not ask for what is not there.
+static int copy_query(latentr3_query *q, const latentr3_query *given, Err *err) {
+    *q = (latentr3_query){.size = sizeof *q};
+    if (!given) return 0;
+    if (given->size < sizeof given->size) return err_set(err, ERR_USAGE, "query: size is %zu", given->size);
+    for (size_t i = sizeof *q; i < given->size; i++)
+        if (((const char *)given)[i])
+            return err_set(err, ERR_USAGE, "query: size is %zu, this library knows %zu bytes of it", given->size, sizeof *q);
+    memcpy(q, given, given->size < sizeof *q ? given->size : sizeof *q);
+    return 0;
+}
+
+int handle_query(const latentr3 *r, latentr3_query *q, const latentr3_query *given, Err *err) {
+    const int most = r->o.max_beams;
+    if (copy_query(q, given, err)) return -1;
+    if (q->k == 0) q->k = REQUEST_K;
+    if (q->beams == 0) q->beams = q->k > r->o.beams ? q->k : r->o.beams;
+    if (q->k < 1 || q->k > q->beams || q->beams > most)
+        return err_set(err, ERR_USAGE, "query: k %d and beams %d, where 1 <= k <= beams <= max-beams %d", q->k, q->beams, most);
+    if (q->allows < 0 || q->denies < 0 || (q->allows && !q->allow) || (q->denies && !q->deny))
+        return err_set(err, ERR_USAGE, "query: allow or deny is no list");
+    return 0;
+}
+
+int handle_histories(const latentr3 *r, const latentr3_history *history, int users, const latentr3_query *q, Err *err) {
+    const Items *items = &r->shelf->data.items;
+    if (users < 0 || (users && !history)) return err_set(err, ERR_USAGE, "%d users without histories", users);
+    for (int u = 0; u < users; u++) {
+        const latentr3_history *h = &history[u];
+        if (h->n < 1 || !h->entry) return err_set(err, ERR_USAGE, "user %d: an empty history", u);
+        for (int i = 0; i < h->n; i++) {
+            if (!h->entry[i]) return err_set(err, ERR_USAGE, "user %d: entry %d of the history is NULL", u, i);
+            if (q->by_id && items_by_id(items, h->entry[i]) < 0)
+                return err_set(err, ERR_USAGE, "user %d: '%.60s' is no item of the catalogue", u, h->entry[i]);
+        }
+    }
+    return 0;
+}
+
+static Ask ask_of(const latentr3_query *q, const latentr3_history *h) {
+    return (Ask){.history = (const char **)h->entry,
+                 .n = h->n,
+                 .by_id = q->by_id,
+                 .k = q->k,
+                 .beams = q->beams,
+                 .exclude_seen = q->exclude_seen,
+                 .allow = (const char **)q->allow,
+                 .allows = q->allow ? q->allows : -1,
+                 .deny = (const char **)q->deny,
+                 .denies = q->denies};
+}
+
+// ---- the search ---------------------------------------------------------------------------------------------------------
+
+typedef struct Search { // of one call
+    Engine *engine;
+    Ask *ask;   // (users)
+    int *place; // (users) in the engine, -1: not there
+    int users, joined, left;
+    int k;
+    int32_t *item; // (users, k), as what follows the call's own
+    float *score;
+    int *found; // (users)
+} Search;
+
+static int search_join(Search *s, Err *err) {
+    const Ask *ask[256]; // --batch is no more
+    int n = 0;
+    while (n < engine_free_places(s->engine) && s->joined + n < s->users) {
+        ask[n] = &s->ask[s->joined + n];
+        n++;
+    }
+    if (n == 0) return 0;
+    if (engine_join(s->engine, ask, n, s->place + s->joined, err)) {
+        for (int i = 0; i < n; i++) s->place[s->joined + i] = -1;
+        return n == 1 ? err_prefix(err, "user %d", s->joined) : err_prefix(err, "users %d to %d", s->joined, s->joined + n - 1);
+    }
+    s->joined += n;
+    return 0;
+}
+
+static void search_put(Search *s, int u, const Answer *a) {
+    s->found[u] = a->n;
+    for (int i = 0; i < s->k; i++) {
+        const size_t at = (size_t)u * (size_t)s->k + (size_t)i;
+        s->item[at] = i < a->n ? a->item[i].item : -1;
+        s->score[at] = i < a->n ? a->item[i].score : 0;
+    }
+}
+
+static int search_leave(Search *s, Err *err) {
+    for (int u = 0; u < s->joined; u++) {
+        Answer answer = {0};
+        const int status = s->place[u] < 0 ? 0 : engine_take(s->engine, s->place[u], &answer, err);
+        if (status == 0) continue;
+        s->place[u] = -1;
+        s->left++;
+        if (status < 0) return err_prefix(err, "user %d", u);
+        search_put(s, u, &answer);
+        answer_free(&answer);
+    }
+    return 0;
+}
+
+static int search_run(Search *s, Err *err) {
+    int status = 0;
+    while (status == 0 && s->left < s->users) {
+        status = search_join(s, err);
+        if (status == 0) engine_step(s->engine);
+        if (status == 0) status = search_leave(s, err);
+    }
+    for (int u = 0; u < s->joined; u++)
+        if (s->place[u] >= 0) engine_drop(s->engine, s->place[u]);
+    return status;
+}
+
+int latentr3_recommend(latentr3 *r, const latentr3_history *history, int users, const latentr3_query *query, int32_t *item,
+                       float *score, int *found, latentr3_error *error) {
+    Err err = {0};
+    latentr3_query q;
+    if (handle_query(r, &q, query, &err) || handle_histories(r, history, users, &q, &err)) return handle_fail(error, &err);
+    Search s = {.engine = r->engine, .users = users, .k = q.k, .item = item, .score = score, .found = found};
+    s.ask = mem_alloc((size_t)users, sizeof *s.ask);
+    s.place = mem_alloc((size_t)users, sizeof *s.place);
+    for (int u = 0; u < users; u++) s.ask[u] = ask_of(&q, &history[u]);
+    pthread_mutex_lock(&r->lock);
+    const int status = search_run(&s, &err);
+    pthread_mutex_unlock(&r->lock);
+    free(s.ask), free(s.place);
+    return status ? handle_fail(error, &err) : 0;
+}
