@@ -40,6 +40,10 @@ install: build ## into PREFIX (/usr/local), below DESTDIR where that is set
 deb: deps build ## build/latentr3_VERSION_ARCHITECTURE.deb
 	@cd $(BUILD) && cpack -G DEB
 
+wheel: ## build/latentr3-VERSION-py3-none-any.whl: the Python package, which loads the library that is installed
+	@tools/deps.sh python3-pip python3-setuptools python3-wheel
+	@packaging/make_wheel.sh $(BUILD)
+
 format: ## write all sources as .clang-format says
 	@tools/deps.sh clang-format
 	@tools/check_format.sh --fix
@@ -47,4 +51,4 @@ format: ## write all sources as .clang-format says
 clean: ## remove what was built, not what was downloaded
 	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: all help deps build test asan soak fuzz demo install deb format clean
+.PHONY: all help deps build test asan soak fuzz demo install deb wheel format clean

@@ -113,3 +113,24 @@ same_lists() {
     command -v man >/dev/null || skip "man is missing: whether it reads the pages without a warning"
     for file in "$page" "$ROOT/usr/share/man/man3/latentr3.3"; do [ -z "$(man --warnings -l "$file" 2>&1 >/dev/null)" ]; done
 }
+
+@test "python: the package, alone and out of its wheel" {
+    python=${LATENTR3_PYTHON:-python3}
+    command -v "$python" >/dev/null || skip "Python is missing"
+    export LATENTR3_LIBRARY=$ROOT/usr/lib/liblatentr3.so.0 PYTHONDONTWRITEBYTECODE=1
+    PYTHONPATH=python exits 0 "$python" python/tests/test_latentr3.py
+    says '*OK*'
+    grep -q "^version = \"$(pkg-config --modversion latentr3)\"" python/pyproject.toml
+    LATENTR3_LIBRARY=/none PYTHONPATH=python exits 1 "$python" -c 'import latentr3; latentr3.version()'
+    says '*ImportError*LATENTR3_LIBRARY*'
+    # Every function that Python declares is the library's.
+    grep -oE '"latentr3_[a-z_]+"' python/latentr3/_library.py | tr -d '"' | sort >"$TMP/python"
+    nm -D --defined-only "$ROOT/usr/lib/liblatentr3.so" | sed -nE 's/.* (latentr3_[a-z_]+)@@.*/\1/p' | sort | cmp - "$TMP/python"
+    run packaging/make_wheel.sh "$TMP"
+    [ "$status" -ne 77 ] || skip "pip, setuptools or wheel is missing: the wheel is not built"
+    [ "$status" -eq 0 ]
+    "$python" -m zipfile -e "$TMP"/latentr3-*-py3-none-any.whl "$TMP/site"
+    unset LATENTR3_LIBRARY # the loader finds it by LD_LIBRARY_PATH
+    [ "$(cd "$TMP" && PYTHONPATH=site "$python" -c 'import latentr3; print(latentr3.version(), latentr3.__file__)')" = \
+        "$(pkg-config --modversion latentr3) $TMP/site/latentr3/__init__.py" ]
+}
