@@ -14,9 +14,9 @@
  * environment, writes nothing (but the file of the option "index") and prints nothing unless the log level asks for it.
  *
  * Errors. A function that can fail returns 0, or one of enum latentr3_code and fills *error, which may be NULL. Three things
- * are no return codes, because the layers below have no way back from them: a small allocation that the system refuses ends the
- * process with exit code 5, a broken invariant (a bug) with 6, both with a line on stderr; and libgomp ends it where it can
- * start no thread. Models and searches that would not fit into the machine's memory are LATENTR3_MEMORY.
+ * are no return codes, because the layers below have no way back from them: memory that the system refuses (a limit of the
+ * process, no overcommit) ends the process with exit code 5, a broken invariant (a bug) with 6, both with a line on stderr; and
+ * libgomp ends it where it can start no thread. Searches too large for the machine by their sizes are LATENTR3_MEMORY.
  *
  * Texts are UTF-8. What the library returns as const char * belongs to the handle and stays until it is closed. */
 #ifndef LATENTR3_H

@@ -73,7 +73,7 @@ typedef struct Search { // of one call
 } Search;
 
 static int search_join(Search *s, Err *err) {
-    const Ask *ask[256]; // --batch is no more
+    const Ask *ask[256]; // the option batch is no more
     int n = 0;
     while (n < engine_free_places(s->engine) && s->joined + n < s->users) {
         ask[n] = &s->ask[s->joined + n];
