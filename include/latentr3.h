@@ -16,7 +16,8 @@
  * Errors. A function that can fail returns 0, or one of enum latentr3_code and fills *error, which may be NULL. Three things
  * are no return codes, because the layers below have no way back from them: memory that the system refuses (a limit of the
  * process, no overcommit) ends the process with exit code 5, a broken invariant (a bug) with 6, both with a line on stderr; and
- * libgomp ends it where it can start no thread. Searches too large for the machine by their sizes are LATENTR3_MEMORY.
+ * libgomp ends it where it can start no thread. Searches too large for the machine by their sizes are LATENTR3_MEMORY;
+ * memory refused in the middle of a JSON file can read as LATENTR3_DATA.
  *
  * Texts are UTF-8. What the library returns as const char * belongs to the handle and stays until it is closed. */
 #ifndef LATENTR3_H
