@@ -35,7 +35,7 @@ if [ "$offline" = 1 ]; then
     # So small a model gains nothing from a second thread.
     common=(--threads 1)
     # The rate is as large as it learns with: gradients ten times the usual are part of that, and clipped.
-    sft=(--epochs 2 --batch 16 --lr 1.5e-2 --warmup 40 --valid-rows 200 --spike 0)
+    sft=(--epochs 2 --batch 16 --lr 1.5e-2 --warmup 40 --valid-rows 200)
     rl=(--max-steps 30 --batch 16 --warmup 5 --eval-rows 200)
     test_rows=300
 else
