@@ -86,7 +86,7 @@ use() { "$LATENTR3" "$1" --model "$WORLD/sft" --data "$WORLD/data" --dtype f32 "
     refuses 3 '*answers with index texts*' "$LATENTR3" eval --model "$WORLD/sft" --data "$TMP/data" --category book
     refuses 2 '*--history-text says nothing without --item-text' "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" \
         --out "$TMP/out" --history-text title
-    refuses 2 '*adapters leave the embedding as it is: the 16 new tokens*' "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" \
+    refuses 2 '*a frozen backbone keeps its embedding: the 16 new tokens*' "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" \
         --out "$TMP/out" --item-text --lora-rank 4
     refuses 2 "*eval has no option 'item-text'*" "$LATENTR3" eval --model "$WORLD/sft" --data "$WORLD/data" --item-text
 }
