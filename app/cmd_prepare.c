@@ -3,6 +3,7 @@
 #include "data/prepare.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int cmd_prepare(const Options *o, Err *err) {
     if (options_check_out(o, o->data, err)) return -1;
@@ -26,6 +27,8 @@ int cmd_prepare(const Options *o, Err *err) {
                         .history = o->max_history,
                         .min_rating = o->min_rating,
                         .split = o->split,
+                        .tie_order = (uint64_t)o->tie_order,
+                        .drop_years = !strcmp(o->title_years, "drop"),
                         .strict = o->strict};
     json_t *report;
     if (prepare_run(&p, &report, err)) return -1;

@@ -87,6 +87,8 @@ static const OptionRow table[] = {
     {"min-items", CMD_PREPARE, KIND_INT, AT(min_items), "0", "N", 0, 1e9, "move --from back by three months until N items are left; 0: off"},
     {"split", CMD_PREPARE, KIND_CHOICE, AT(split), "time", "time|leave-one-out", 0, 0, "80/10/10 by target time, or each user's last two items"},
     {"k-core", CMD_PREPARE, KIND_INT, AT(k_core), "5", "N", 0, 1000, "keep users and items with N interactions, iterated; 0: off"},
+    {"tie-order", CMD_PREPARE, KIND_LONG, AT(tie_order), "0", "SEED", 0, 9007199254740991.0, "order of a user's events of the same time: 0, that of the file; else one of chance by this seed"},
+    {"title-years", CMD_PREPARE, KIND_CHOICE, AT(title_years), "keep", "keep|drop", 0, 0, "drop: titles lose \" (1995)\" at their end"},
     {"max-history", CMD_PREPARE, KIND_INT, AT(max_history), "10", "N", 1, 1000, "predecessors a row"},
     {"min-rating", CMD_PREPARE, KIND_REAL, AT(min_rating), "0", "X", 0, 1000, "drop lower ratings; 0: off"},
 

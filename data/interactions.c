@@ -107,6 +107,7 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
 // A title for the item; its number, -1 where it cannot be used.
 static int32_t put_title(Reading *r, RecordText text, TitleFault *fault) {
     *fault = titles_clean(&r->title, text.s ? text.s : "", text.n, r->o->published_titles);
+    if (r->o->drop_years) titles_drop_year(&r->title);
     return *fault == TITLE_GOOD ? intern_put(&r->x->titles, r->title.data, r->title.len) : -1;
 }
 

@@ -41,6 +41,7 @@ typedef struct InteractionsOptions {
     int published_titles; // titles_clean's rules
     double min_rating;    // 0: off
     int64_t from, until;  // seconds since 1970, [from, until); 0: off
+    int drop_years;       // titles_drop_year
 } InteractionsOptions;
 
 // items may be NULL: then the log's titles count where it has such, else the ids stand for titles. A log that rates its first

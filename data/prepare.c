@@ -76,7 +76,8 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
     Records log = {0}, items = {0};
     const RecordsFormat *f = s->log.format;
     // A beginning that may move back drops nothing yet.
-    InteractionsOptions how = {o->strict, prepare_published_titles(o, f), o->min_rating, o->min_items ? 0 : from, until};
+    InteractionsOptions how = {o->strict,    prepare_published_titles(o, f), o->min_rating, o->min_items ? 0 : from, until,
+                               o->drop_years};
     int status = s->items.path ? records_open_stream(&items, s->items.format, RECORDS_ITEMS, o->column, s->items.stream,
                                                      s->items.path, err)
                                : 0;
@@ -168,7 +169,7 @@ static int split_and_write(const PrepareOptions *o, const Source *source, Intera
     if (x->n > SPLIT_EVENTS_LIMIT)
         return err_set(err, ERR_DATA, "%s: more than %d interactions are left", path, SPLIT_EVENTS_LIMIT);
     Split s;
-    split_make(&s, x, is_leave_one_out(o), o->history);
+    split_make(&s, x, is_leave_one_out(o), o->history, o->tie_order);
     int status = 0;
     if (s.begin[SPLIT_VALID] == 0)
         status = err_set(err, ERR_DATA, "%s: no row is left to train on (%zu of %lld interactions after the %d-core)", path,

@@ -20,6 +20,8 @@ typedef struct PrepareOptions {
     int history;                       // 10
     double min_rating;                 // 0: off
     const char *split;                 // "time" (80/10/10 by target time) or "leave-one-out"
+    uint64_t tie_order;                // split_make's
+    int drop_years;                    // " (1995)" at the end of titles is left out
     int strict;
 } PrepareOptions;
 

@@ -47,6 +47,8 @@ json_t *report_new(const PrepareOptions *o, const Source *source) {
     json_t *options = json_object_get(report, "options"), *from = json_object_get(report, "source");
     json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source->log.format)));
     report_put(options, "min_items", o->min_items);
+    report_put(options, "tie_order", (int64_t)o->tie_order);
+    json_object_set_new(options, "title_years", json_string(o->drop_years ? "drop" : "keep"));
     json_t *files = report_object(from, "files");
     put_stream_hash(files, &source->log);
     put_stream_hash(files, &source->items);

@@ -1,5 +1,6 @@
 #include "data/split.h"
 #include "base/arena.h"
+#include "base/rng.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,9 @@ static int64_t rank_of(const void *context, uint32_t i) {
     return u->rank[u->event[i].user];
 }
 
-// User after user in the order of their first events that are left, each by time, ties in the order of the log.
-static void sort_events(Interactions *x) {
+// User after user in the order of their first events that are left, each by time, ties in the order of the log, or, where
+// tie_order is not 0, in one of chance.
+static void sort_events(Interactions *x, uint64_t tie_order) {
     uint32_t *order = mem_alloc(x->n, sizeof *order), *spare = mem_alloc(x->n, sizeof *spare);
     int32_t *rank = mem_alloc((size_t)x->users.n, sizeof *rank), ranks = 0;
     memset(rank, 0xff, (size_t)x->users.n * sizeof *rank);
@@ -61,6 +63,7 @@ static void sort_events(Interactions *x) {
         if (*r < 0) *r = ranks++;
         order[i] = (uint32_t)i;
     }
+    if (tie_order) rng_permutation(order, x->n, tie_order, RNG_SHUFFLE);
     sort_by_time(order, spare, x->n, x->event);
     sort_stably(order, spare, x->n, rank_of, &(UserRank){x->event, rank}, 0, ranks);
     free(spare), free(rank);
@@ -116,11 +119,11 @@ static void rows_leave_one_out(Split *s) {
     s->begin[SPLITS] = n;
 }
 
-void split_make(Split *s, Interactions *x, int leave_one_out, int history) {
+void split_make(Split *s, Interactions *x, int leave_one_out, int history, uint64_t tie_order) {
     CHECK(x->n <= SPLIT_EVENTS_LIMIT);
     *s = (Split){.history = history};
     number_items(s, x);
-    sort_events(x);
+    sort_events(x, tie_order);
     s->event = x->event;
     s->events = x->n;
     for (size_t first = 0, end; first < s->events; first = end) {

@@ -9,7 +9,7 @@ enum { SPLIT_TRAIN, SPLIT_VALID, SPLIT_TEST, SPLITS };
 enum { SPLIT_EVENTS_LIMIT = INT32_MAX };
 
 typedef struct Split {
-    const Event *event; // (events): user after user by first event, each by time, ties in file order
+    const Event *event; // (events): user after user by first event, each by time, ties in file order or one of chance
     size_t events;
     int32_t *number; // (items of the log): number of a kept item in the order of the item file, or -1
     int items, users, users_without_row;
@@ -21,7 +21,8 @@ typedef struct Split {
 // Sorts the events of `x` (at most SPLIT_EVENTS_LIMIT) in place and borrows them. A time split orders all rows by their
 // target's time (ties: user after user, as the published pipeline has it) and cuts at 8/10 and 9/10 of them. Leave-one-out
 // gives each user's last target to test, the one before to valid, the others to train; it needs three events a user.
-void split_make(Split *s, Interactions *x, int leave_one_out, int history);
+// tie_order: 0, or the seed of the order of a user's events of the same time.
+void split_make(Split *s, Interactions *x, int leave_one_out, int history, uint64_t tie_order);
 int split_history(const Split *s, uint32_t target); // how many predecessors that row has
 void split_free(Split *s);
 

@@ -44,3 +44,14 @@ TitleFault titles_clean(Str *out, const char *s, size_t n, int published) {
     if (published && words(out) > WORDS_LIMIT) return TITLE_LONG;
     return items_title_fault(out->data, out->len) ? TITLE_CONTROL : TITLE_GOOD;
 }
+
+void titles_drop_year(Str *title) {
+    enum { YEAR = 7 }; // " (1995)"
+    if (title->len <= YEAR) return;
+    const char *end = title->data + title->len - YEAR;
+    if (end[0] != ' ' || end[1] != '(' || end[YEAR - 1] != ')') return;
+    for (int i = 2; i < YEAR - 1; i++)
+        if (end[i] < '0' || end[i] > '9') return;
+    title->len -= YEAR;
+    title->data[title->len] = 0;
+}

@@ -20,4 +20,7 @@ extern const char *const titles_fault_name[TITLE_FAULTS]; // as the report has t
 // published: the middle three rules hold too.
 TitleFault titles_clean(Str *out, const char *s, size_t n, int published);
 
+// Without " (1995)", or another year, at its end; a title that is nothing else stays.
+void titles_drop_year(Str *title);
+
 #endif

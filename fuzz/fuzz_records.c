@@ -17,7 +17,7 @@ static void check_splits(Interactions *x, int leave_one_out) {
     SplitStatistics t;
     FilterCounts counts;
     filter_apply(&counts, x, &(FilterOptions){leave_one_out ? 3 : 2, 2, 1000, 3});
-    split_make(&s, x, leave_one_out, 3);
+    split_make(&s, x, leave_one_out, 3, leave_one_out ? 7 : 0);
     split_statistics(&t, &s, x);
     EXPECT(s.events + (size_t)(counts.outside_window + counts.too_few) == n && s.items == counts.items);
     EXPECT(s.begin[SPLITS] == s.events - (size_t)s.users);
@@ -46,7 +46,7 @@ static void run(const RecordsFormat *f, Bytes log, Bytes item, int strict) {
     Interactions x = {0};
     Records logs = {0}, items = {0};
     Err err = {0};
-    InteractionsOptions o = {strict, f->published_titles, strict ? 0 : 1, 0, 0};
+    InteractionsOptions o = {strict, f->published_titles, strict ? 0 : 1, 0, 0, !strict};
     int with_items = f->shape[RECORDS_ITEMS].kind != RECORDS_NONE && item.n > 0;
     int status = with_items ? records_open(&items, f, RECORDS_ITEMS, NULL, item.data, item.n, "item", &err) : 0;
     if (status == 0) status = records_open(&logs, f, RECORDS_LOG, NULL, log.data, log.n, "log", &err);

@@ -9,6 +9,7 @@
 #include "data/interactions.h"
 #include "data/prepare.h"
 #include "data/split.h"
+#include "data/titles.h"
 #include "tests/guard.h"
 #include "tests/shared_data.h"
 
@@ -383,7 +384,7 @@ static void test_splits(void **state) {
         char *left = mem_zalloc(x.n, 1);
         size_t expected = naive_core(&x, &o, left);
         filter_apply(&counts, &x, &o);
-        split_make(&s, &x, leave_one_out, history);
+        split_make(&s, &x, leave_one_out, history, 0);
         assert_int_equal(s.events, expected);
         for (size_t i = 0; i < s.events; i++) assert_true(left[(size_t)s.event[i].rating]);
         assert_int_equal(before, s.events + (size_t)(counts.outside_window + counts.too_few));
@@ -409,6 +410,54 @@ static void add_event(Interactions *x, int user, int item, int64_t timestamp) {
 }
 
 // Three users, numbers counted by hand.
+// Another order of ties moves events among those of the same user and time, and no others; the same seed moves them alike.
+static void test_tie_order(void **state) {
+    (void)state;
+    int moved = 0;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        Interactions x[3];
+        Split s[3];
+        const uint64_t order[] = {0, 1 + seed, 1 + seed};
+        for (int i = 0; i < 3; i++) {
+            random_log(&x[i], seed);
+            split_make(&s[i], &x[i], 0, 10, order[i]);
+        }
+        assert_true(s[1].events == s[0].events && s[2].events == s[0].events);
+        for (size_t begin = 0, end; begin < s[0].events; begin = end) {
+            int64_t sum[2] = {0, 0};
+            const Event *e = &s[0].event[begin];
+            for (end = begin; end < s[0].events && s[0].event[end].user == e->user && s[0].event[end].timestamp == e->timestamp;
+                 end++) {
+                const Event *other = &s[1].event[end];
+                assert_true(other->user == e->user && other->timestamp == e->timestamp);
+                assert_memory_equal(other, &s[2].event[end], sizeof *other);
+                moved += other->item != s[0].event[end].item;
+                sum[0] += (int64_t)s[0].event[end].item * s[0].event[end].item, sum[1] += (int64_t)other->item * other->item;
+            }
+            assert_int_equal(sum[0], sum[1]);
+        }
+        for (int i = 0; i < 3; i++) split_free(&s[i]), interactions_free(&x[i]);
+    }
+    assert_true(moved > 100);
+}
+
+static void test_years(void **state) {
+    (void)state;
+    static const char *const title[][2] = {{"Heat (1995)", "Heat"},      {"Heat (1995) ", "Heat (1995) "},
+                                           {" (1995)", " (1995)"},       {"Heat (19x5)", "Heat (19x5)"},
+                                           {"Heat(1995)", "Heat(1995)"}, {"2001 (1968)", "2001"},
+                                           {"Heat (95)", "Heat (95)"},   {"", ""}};
+    Str s = {0};
+    for (size_t i = 0; i < sizeof title / sizeof *title; i++) {
+        str_clear(&s);
+        str_append(&s, title[i][0], strlen(title[i][0]));
+        titles_drop_year(&s);
+        assert_int_equal(s.len, strlen(title[i][1]));
+        assert_memory_equal(s.data, title[i][1], s.len + 1);
+    }
+    str_free(&s);
+}
+
 static void test_statistics(void **state) {
     (void)state;
     Interactions x = {0};
@@ -425,7 +474,7 @@ static void test_statistics(void **state) {
     FilterCounts counts;
     x.ticks = 1;
     filter_apply(&counts, &x, &(FilterOptions){.user_core = 3});
-    split_make(&s, &x, 1, 10);
+    split_make(&s, &x, 1, 10, 0);
     split_statistics(&t, &s, &x);
     assert_true(s.users == 3 && s.items == 5 && counts.too_few == 2 && s.number[5] == -1);
     // a: p q p r; b: q r t s; c: p q s. train: q, r (of a, b); valid: p, t, q; test: r, s, s
@@ -439,7 +488,7 @@ static void test_statistics(void **state) {
     assert_true(t.cold_rows[SPLIT_TEST] == 2 && t.cold_items[SPLIT_TEST] == 1);
     assert_int_equal(t.late_train_rows, 0); // train at 20 and 15, the first test target at 25
     split_free(&s);
-    split_make(&s, &x, 0, 2);
+    split_make(&s, &x, 0, 2, 0);
     split_statistics(&t, &s, &x);
     // eight targets: 15 20 20 25 25 30, 50, 60
     assert_true(s.begin[1] == 6 && s.begin[2] == 7 && s.begin[3] == 8);
@@ -460,7 +509,7 @@ static void test_one_large_user(void **state) {
     x.event = mem_alloc(N, sizeof *x.event);
     for (x.n = 0; x.n < N; x.n++) x.event[x.n] = (Event){.timestamp = 1 + (int64_t)(N - x.n) / 2};
     Split s;
-    split_make(&s, &x, 0, 10);
+    split_make(&s, &x, 0, 10, 0);
     assert_int_equal(s.begin[SPLITS], N - 1);
     for (size_t i = 1; i < s.events; i++) assert_true(s.event[i - 1].timestamp <= s.event[i].timestamp);
     split_free(&s);
@@ -733,10 +782,20 @@ static void test_movielens_100k(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_movielens),  cmocka_unit_test(test_movielens_encoding), cmocka_unit_test(test_movielens_refusals),
-        cmocka_unit_test(test_recbole),    cmocka_unit_test(test_recbole_refusals),   cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_statistics), cmocka_unit_test(test_one_large_user),     cmocka_unit_test(test_files),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_movielens_100k),
+        cmocka_unit_test(test_movielens),
+        cmocka_unit_test(test_movielens_encoding),
+        cmocka_unit_test(test_movielens_refusals),
+        cmocka_unit_test(test_recbole),
+        cmocka_unit_test(test_recbole_refusals),
+        cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_tie_order),
+        cmocka_unit_test(test_years),
+        cmocka_unit_test(test_one_large_user),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_leftovers),
+        cmocka_unit_test(test_movielens_100k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
