@@ -115,35 +115,46 @@ static void print_thoughts(const ThoughtTest *t, int k) {
 }
 
 static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
-    if (u->model.items || !u->model.tokenizer)
-        return err_set(err, ERR_USAGE, "--thought-test goes with a language model, which %.200s is not", o->model);
+    if (!u->model.items && !u->model.tokenizer)
+        return err_set(err, ERR_USAGE, "--thought-test goes with a model that thinks, which %.200s is not", o->model);
     if (u->model.llm.config.thoughts == 0) return err_set(err, ERR_USAGE, "--thought-test: %.200s has no thoughts", o->model);
     return 0;
+}
+
+static int thought_test_llm(Use *u, ThoughtTestRun *run, ThoughtTest *t, Err *err) {
+    Reader scorer;
+    Examples examples;
+    const OpenModel *m = &u->model;
+    if (examples_make(&examples, run->rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err))
+        return -1;
+    int status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, err);
+    if (status == 0) {
+        run->losses = thought_test_losses;
+        run->scorer = &(ThoughtTestScorer){&scorer, &examples, run->rows->name};
+        run->scored = &scorer.thoughts;
+        status = thought_test_run(t, run, err);
+        reader_close(&scorer);
+    }
+    examples_free(&examples);
+    return status;
 }
 
 // own (rows, thoughts, D) and rank (rows): what the evaluation left.
 static int thought_test(Use *u, const Options *o, const Rows *rows, const Ranker *ranker, const float *own, const int *rank,
                         ThoughtTest *t, Err *err) {
-    Reader scorer;
-    Examples examples;
-    const OpenModel *m = &u->model;
-    if (examples_make(&examples, rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err)) return -1;
-    int status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, ranker->users, err);
-    if (status == 0) {
-        const ThoughtTestRun run = {.rows = rows,
-                                    .ranker = ranker,
-                                    .reader = use_reader(u, o),
-                                    .rank = rank,
-                                    .own = own,
-                                    .examples = &examples,
-                                    .scorer = &scorer,
-                                    .resamples = EVAL_RESAMPLES,
-                                    .seed = (uint64_t)o->seed};
-        status = thought_test_run(t, &run, err);
-        reader_close(&scorer);
-    }
-    examples_free(&examples);
-    return status;
+    ThoughtTestRun run = {.rows = rows,
+                          .ranker = ranker,
+                          .config = &u->model.llm.config,
+                          .ranked = use_thoughts(u, o),
+                          .rank = rank,
+                          .own = own,
+                          .resamples = EVAL_RESAMPLES,
+                          .seed = (uint64_t)o->seed};
+    if (!u->model.items) return thought_test_llm(u, &run, t, err);
+    run.losses = sasrec_losses;
+    run.scorer = &(SasrecLosses){&u->sasrec.ranker, rows};
+    run.scored = run.ranked;
+    return thought_test_run(t, &run, err);
 }
 
 // ---- the command -------------------------------------------------------------------------------------------------------
@@ -181,7 +192,6 @@ static int measure(Eval *x, Err *err) {
     const Options *o = x->o;
     const ModelConfig *c = &x->u->model.llm.config;
     const size_t n = (size_t)x->rows->n;
-    Reader *reader = use_reader(x->u, o);
     EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
                                .seed = (uint64_t)o->seed,
                                .results = {x->results, o->trec_run, o->trec_qrels},
@@ -190,11 +200,12 @@ static int measure(Eval *x, Err *err) {
                                .exclude_seen = o->exclude_seen,
                                .slices = x->slices};
     if (!o->thought_test) return evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
-    float *own = mem_alloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own);
+    float *own = mem_zalloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own); // zero for a history without known items
+    Thoughts *thoughts = use_thoughts(x->u, o);
     options.rank = mem_alloc(n, sizeof *options.rank);
-    reader->keep = own;
+    thoughts->keep = own;
     int status = evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
-    reader->keep = NULL;
+    thoughts->keep = NULL;
     if (status == 0) status = thought_test(x->u, o, x->rows, &x->ranker, own, options.rank, &x->thoughts, err);
     free(own), free(options.rank);
     return status;

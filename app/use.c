@@ -120,6 +120,10 @@ Reader *use_reader(Use *u, const Options *o) {
     return grounds(o) ? &u->ground.reader : &u->recommender.reader;
 }
 
+Thoughts *use_thoughts(Use *u, const Options *o) {
+    return u->model.items ? &u->sasrec.ranker.thoughts : &use_reader(u, o)->thoughts;
+}
+
 const BeamStats *use_stats(const Use *u, const Options *o) {
     return grounds(o) ? &u->ground.stats : &u->recommender.stats;
 }

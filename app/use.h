@@ -52,7 +52,8 @@ int use_histories(Use *u, Rows *rows, const char *split, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
 // What reads the histories of a language model's ranker, and what its beams did.
-Reader *use_reader(Use *u, const Options *o);
+Reader *use_reader(Use *u, const Options *o); // of a language model
+Thoughts *use_thoughts(Use *u, const Options *o);
 const BeamStats *use_stats(const Use *u, const Options *o);
 // The catalogue's trie and a recommender of o->beams beams; k items for at most `users` users at a time.
 int use_recommender(Use *u, const Options *o, int k, int users, Err *err);

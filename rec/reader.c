@@ -122,37 +122,14 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
 
 // ---- prompts and thoughts --------------------------------------------------------------------------------------------
 
-// The thoughts of these users out of r->given, as Think wants them: (thoughts, users, D).
-static const float *given_thoughts(Reader *r, const int *number, int users) {
-    Session *s = &r->session;
-    const size_t D = (size_t)s->llm->config.D, N = (size_t)s->llm->config.thoughts, U = (size_t)users;
-    float *host = ARENA_NEW(&s->host, float, N *U *D), *device = ARENA_NEW(&s->device, float, N *U *D);
-    for (size_t u = 0; u < U; u++)
-        for (size_t n = 0; n < N; n++)
-            memcpy(host + (n * U + u) * D, r->given + ((size_t)number[u] * N + n) * D, D * sizeof(float));
-    ops_upload(s->ops, device, host, N * U * D * sizeof(float));
-    return device;
-}
-
-static void keep_thoughts(Reader *r, const Think *t, const int *number) {
-    Session *s = &r->session;
-    const size_t D = (size_t)s->llm->config.D, N = (size_t)t->thoughts;
-    float *host = ARENA_NEW(&s->host, float, (size_t)t->B *D);
-    for (size_t n = 0; n < N; n++) {
-        ops_download(s->ops, host, t->pass[n].r, (size_t)t->B * D * sizeof(float));
-        for (size_t u = 0; u < (size_t)t->B; u++)
-            memcpy(r->keep + ((size_t)number[u] * N + n) * D, host + u * D, D * sizeof(float));
-    }
-}
-
 static void prompts_forward(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node) {
     Session *s = &r->session;
     SessionMark begin = session_mark(s);
     Think t;
     think_prompts(s, &t, r->node, &r->instruction, prompt, users, NULL, NULL, THINK_FORWARD, 0);
-    if (r->given) t.given = given_thoughts(r, number, users);
+    thoughts_give(&r->thoughts, s, &t, number);
     think_thoughts(s, &t, THINK_FORWARD, 0);
-    if (r->keep && !r->given) keep_thoughts(r, &t, number);
+    thoughts_take(&r->thoughts, s, &t, number);
     for (int u = 0; u < users; u++) node[u] = t.node[u];
     if (t.r) { // the last thought is yet to be fed in
         Segment g;

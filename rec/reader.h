@@ -7,6 +7,7 @@
 #include "model/think.h"
 #include "rec/prefix.h"
 #include "rec/ranker.h"
+#include "rec/thoughts.h"
 #include "text/prompt.h"
 
 typedef struct Reader {
@@ -19,9 +20,7 @@ typedef struct Reader {
     int users;              // most at a time
     int room;               // most tokens of a prompt, instruction included
     PrefixCache *prefixes;  // borrowed; NULL: none are kept
-    // Thoughts by the number of the row or request, on the host, for the thought test (rec/thought_test.h); or NULL.
-    float *keep;        // (numbers, thoughts, D) receives the users' own
-    const float *given; // (numbers, thoughts, D) stand in for them
+    Thoughts thoughts;
 } Reader;
 
 // For at most `users` at a time, prompts of at most `room` tokens (less where the model's positions end), and `tail` slots for

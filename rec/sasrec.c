@@ -39,12 +39,16 @@ static ThinkPrompt prompt_of(SasrecRanker *r, const History *h) {
 }
 
 // The slots that predict the next item, for B prompts that are not empty.
-static int32_t *predicting_slots(Session *s, const ThinkPrompt *prompt, int B) {
+static int32_t *predicting_slots(SasrecRanker *r, const ThinkPrompt *prompt, const int *number, int B) {
     const Ints no_instruction = {0};
+    Session *s = &r->session;
     int32_t *slot = ARENA_NEW(&s->host, int32_t, B);
     Think t;
     Segment last;
-    think_forward(s, &t, -1, &no_instruction, prompt, B, NULL, NULL, THINK_FORWARD, 0);
+    think_prompts(s, &t, -1, &no_instruction, prompt, B, NULL, NULL, THINK_FORWARD, 0);
+    thoughts_give(&r->thoughts, s, &t, number);
+    think_thoughts(s, &t, THINK_FORWARD, 0);
+    thoughts_take(&r->thoughts, s, &t, number);
     think_predict(s, &t, &last, slot, 0);
     return slot;
 }
@@ -64,16 +68,16 @@ int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *sc
     const SessionMark mark = session_mark(s);
     CHECK(users <= r->users);
     ThinkPrompt *prompt = ARENA_NEW(&s->host, ThinkPrompt, users);
-    int *user = ARENA_NEW(&s->host, int, users), B = 0;
+    int *user = ARENA_NEW(&s->host, int, users), *number = ARENA_NEW(&s->host, int, users), B = 0;
     for (int u = 0; u < users; u++) {
         prompt[B] = prompt_of(r, &h[u]);
-        if (prompt[B].len > 0) user[B++] = u;
+        if (prompt[B].len > 0) number[B] = h[u].number, user[B++] = u;
         for (size_t i = 0; i < n; i++) score[(size_t)u * n + i] = r->token[i] >= 0 && !r->items->removed[i] ? 0 : -INFINITY;
     }
     int status = 0;
     if (B > 0) {
         HeadRows rows;
-        head_rows(s, &rows, predicting_slots(s, prompt, B), B);
+        head_rows(s, &rows, predicting_slots(r, prompt, number, B), B);
         float *logits = ARENA_NEW(&s->host, float, (size_t)B *V), *lse = ARENA_NEW(&s->host, float, B);
         ops_download(s->ops, logits, rows.logits, (size_t)B * V * sizeof(float));
         ops_download(s->ops, lse, rows.lse, (size_t)B * sizeof(float));
@@ -116,6 +120,27 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
 
 Ranker sasrec_ranker(SasrecRanker *r) {
     return (Ranker){.self = r, .items = r->items, .users = r->users, .k = r->k, .rank = rank_list, .score = rank_score};
+}
+
+int sasrec_losses(void *losses, double *loss, double *tokens, Err *err) {
+    const SasrecLosses *x = losses;
+    SasrecRanker *r = x->ranker;
+    const size_t n = (size_t)r->items->n;
+    float *score = mem_alloc((size_t)r->users * n, sizeof *score);
+    History *history = mem_alloc((size_t)r->users, sizeof *history);
+    int status = 0;
+    for (int first = 0, users; first < x->rows->n && status == 0; first += users) {
+        users = x->rows->n - first < r->users ? x->rows->n - first : r->users;
+        for (int u = 0; u < users; u++) history[u] = ranker_history(&x->rows->row[first + u], first + u);
+        status = sasrec_ranker_scores(r, history, users, score, err);
+        for (int u = 0; u < users && status == 0; u++) {
+            const int item = items_by_id(r->items, x->rows->row[first + u].target_id), known = item >= 0 && r->token[item] >= 0;
+            tokens[first + u] = known && !r->items->removed[item] && knows_any(r, &history[u]);
+            loss[first + u] = tokens[first + u] > 0 ? -(double)score[(size_t)u * n + (size_t)item] : 0;
+        }
+    }
+    free(score), free(history);
+    return status;
 }
 
 void sasrec_ranks(Session *s, int32_t token, const int *node, int n, int k, int *rank) {

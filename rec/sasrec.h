@@ -4,12 +4,14 @@
 
 #include "model/session.h"
 #include "rec/ranker.h"
+#include "rec/thoughts.h"
 
 typedef struct SasrecRanker {
     Session session;
     const Items *items;   // borrowed
     const int32_t *token; // (items->n) borrowed: the model's token of each item, -1: it does not know the item
     int users, k, exclude_seen;
+    Thoughts thoughts;
 } SasrecRanker;
 
 int sasrec_ranker_open(SasrecRanker *r, Llm *llm, const Items *items, const int32_t *token, int users, int k, int exclude_seen,
@@ -24,6 +26,13 @@ int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *sc
 // The same as a Ranker. Lists are by score, the lower item number first where it is equal; a history that the model knows
 // nothing of has an empty one.
 Ranker sasrec_ranker(SasrecRanker *r);
+
+// For the thought test (ThoughtTestLosses): the loss of a row's target is minus its score; one token.
+typedef struct SasrecLosses {
+    SasrecRanker *ranker;
+    const Rows *rows;
+} SasrecLosses;
+int sasrec_losses(void *losses, double *loss, double *tokens, Err *err);
 
 // Where the item `token` stands among all items behind the last position of node[i]: rank (n), 1 the first, 0 not among the
 // first k. Of equal scores the lower token is first. The session is left as it was.

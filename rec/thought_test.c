@@ -72,23 +72,22 @@ typedef struct Test {
 } Test;
 
 static void make_table(Test *x, ThoughtSource source, const float *own) {
-    const ModelConfig *c = &x->run->reader->session.llm->config;
+    const ModelConfig *c = x->run->config;
     thought_test_table(source, own, x->other, x->run->rows->n, c->thoughts, c->D, x->run->seed, x->table);
 }
 
-static int measure_loss(Test *x, double *loss, Err *err) {
-    Reader *r = x->run->scorer;
-    const int n = x->run->rows->n;
-    RowScore *score = mem_alloc((size_t)r->users, sizeof *score);
+int thought_test_losses(void *scorer, double *loss, double *tokens, Err *err) {
+    const ThoughtTestScorer *x = scorer;
+    const int n = x->examples->n, users = x->reader->users;
+    RowScore *score = mem_alloc((size_t)users, sizeof *score);
     int status = 0;
-    for (int i = 0; i < n && status == 0; i += r->users) {
-        const int rows = n - i < r->users ? n - i : r->users;
-        score_examples(r, x->run->examples, i, rows, score);
+    for (int i = 0; i < n && status == 0; i += users) {
+        const int rows = n - i < users ? n - i : users;
+        score_examples(x->reader, x->examples, i, rows, score);
         for (int j = 0; j < rows && status == 0; j++) {
-            x->tokens[i + j] = score[j].tokens;
+            tokens[i + j] = score[j].tokens;
             loss[i + j] = -score[j].logprob;
-            if (!isfinite(loss[i + j]))
-                status = err_set(err, ERR_DATA, "%s row %d: the loss is not finite", x->run->rows->name, i + j);
+            if (!isfinite(loss[i + j])) status = err_set(err, ERR_DATA, "%s row %d: the loss is not finite", x->name, i + j);
         }
     }
     free(score);
@@ -110,23 +109,23 @@ static int measure_source(Test *x, ThoughtSource source, Err *err) {
     const ThoughtTestRun *run = x->run;
     log_info("thought test: %s", thought_source_name[source]);
     make_table(x, source, run->own);
-    run->reader->given = x->table;
+    run->ranked->given = x->table;
     int status = evaluate_ranks(run->ranker, run->rows, x->rank, err);
-    run->reader->given = NULL;
+    run->ranked->given = NULL;
     if (status) return -1;
     make_table(x, source, x->scored);
-    run->scorer->given = x->table;
-    status = measure_loss(x, x->loss, err);
-    run->scorer->given = NULL;
+    run->scored->given = x->table;
+    status = run->losses(run->scorer, x->loss, x->tokens, err);
+    run->scored->given = NULL;
     if (status == 0) summarize(x, source, x->rank[MATCH_TITLE], x->loss);
     return status;
 }
 
 static int measure_all(Test *x, Err *err) {
     const ThoughtTestRun *run = x->run;
-    run->scorer->keep = x->scored;
-    int status = measure_loss(x, x->own, err);
-    run->scorer->keep = NULL;
+    run->scored->keep = x->scored;
+    int status = run->losses(run->scorer, x->own, x->tokens, err);
+    run->scored->keep = NULL;
     if (status == 0) summarize(x, THOUGHT_OWN, run->rank, x->own);
     for (int source = THOUGHT_OTHER; source < THOUGHT_SOURCES && status == 0; source++)
         status = measure_source(x, (ThoughtSource)source, err);
@@ -134,14 +133,14 @@ static int measure_all(Test *x, Err *err) {
 }
 
 int thought_test_run(ThoughtTest *t, const ThoughtTestRun *run, Err *err) {
-    const ModelConfig *c = &run->reader->session.llm->config;
+    const ModelConfig *c = run->config;
     const size_t n = (size_t)run->rows->n, values = n * (size_t)c->thoughts * (size_t)c->D;
     CHECK(c->thoughts > 0);
     if (n < 2) return err_set(err, ERR_USAGE, "the thought test exchanges thoughts between rows: one row is not enough");
     *t = (ThoughtTest){0};
     int *whole = mem_alloc(4 * n, sizeof *whole);
     double *real = mem_alloc(4 * n, sizeof *real);
-    float *thoughts = mem_alloc(2 * values, sizeof *thoughts);
+    float *thoughts = mem_zalloc(2 * values, sizeof *thoughts); // a history without known items has none
     Test x = {.t = t,
               .run = run,
               .user = whole,

@@ -25,17 +25,30 @@ typedef struct ThoughtTest {
     Metrics metrics[THOUGHT_SOURCES], gain[THOUGHT_SOURCES];  // by title; minus own's, paired
 } ThoughtTest;
 
+// Loss and tokens of each row's true answer, both (rows); tokens 0: the row has none that the model knows, and does not count.
+typedef int ThoughtTestLosses(void *scorer, double *loss, double *tokens, Err *err);
+
 typedef struct ThoughtTestRun { // all borrowed
     const Rows *rows;
     const Ranker *ranker;
-    Reader *reader;   // that the ranker reads histories with
+    const ModelConfig *config;
+    Thoughts *ranked; // of what the ranker reads histories with
     const int *rank;  // (rows) by title, of an evaluation with own thoughts,
-    const float *own; // (rows, thoughts, D) and those: reader->keep
-    const Examples *examples;
-    Reader *scorer; // score_open
+    const float *own; // (rows, thoughts, D) and those: ranked->keep
+    ThoughtTestLosses *losses;
+    void *scorer;
+    Thoughts *scored; // of what `losses` reads histories with
     int resamples;
     uint64_t seed; // of the exchange, the noise and the intervals
 } ThoughtTestRun;
+
+// ThoughtTestLosses of a language model.
+typedef struct ThoughtTestScorer {
+    Reader *reader; // score_open
+    const Examples *examples;
+    const char *name; // of the rows, for messages
+} ThoughtTestScorer;
+int thought_test_losses(void *scorer, double *loss, double *tokens, Err *err);
 
 // ERR_USAGE for one row alone.
 int thought_test_run(ThoughtTest *t, const ThoughtTestRun *run, Err *err);

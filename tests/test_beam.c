@@ -151,7 +151,7 @@ static void test_answer_sees_thought(void **state) {
         int found[N], same = 0;
         f.g.llm.config.answer_sees_thought = alone;
         OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
-        r.reader.given = zero;
+        r.reader.thoughts.given = zero;
         OK(recommend_users(&r, f.history, N, list, found, &err));
         for (int i = W; i < N * W; i++)
             same += list[i].item == list[i % W].item && fabsf(list[i].score - list[i % W].score) < 1e-4f;

@@ -337,7 +337,7 @@ static void test_lists(void **state) {
             float *zero = calloc((size_t)MANY * (size_t)thoughts * (size_t)f.g.llm.config.D, sizeof *zero);
             Recommendation other[MANY * K];
             memset(other, 0, sizeof other);
-            g.reader.given = zero;
+            g.reader.thoughts.given = zero;
             OK(r.rank(r.self, f.history, MANY, other, found, &err));
             assert_memory_not_equal(other, together, sizeof other);
             free(zero);

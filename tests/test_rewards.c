@@ -148,7 +148,7 @@ static void ranks_as_recommended(void **state) {
             History same[K];
             int found[K];
             for (int k = 0; k < K; k++) same[k] = f.history[b], same[k].number = k;
-            r.reader.given = thought + b * K * D;
+            r.reader.thoughts.given = thought + b * K * D;
             OK(recommend_users(&r, same, K, list, found, &err));
             for (int k = 0; k < K; k++) {
                 double want = 0;

@@ -131,6 +131,80 @@ static void scores_and_lists(void **state) {
     }
 }
 
+// Log-probabilities of all tokens behind a user's last items and one thought that is fed in as it is.
+static void scores_by_hand(World *w, int u, const float *thought, float *logprob) {
+    Err err = {0};
+    Session s;
+    int32_t prompt[16];
+    int n = 0;
+    OK(session_init(&s, &w->g.llm, 64, &err));
+    for (int i = 0; past[u][i] >= 0; i++)
+        if (w->token[past[u][i]] >= 0) prompt[n++] = w->token[past[u][i]];
+    const int skip = n > POSITIONS ? n - POSITIONS : 0, D = w->g.llm.config.D;
+    const int32_t given = -1;
+    Segment g, last;
+    segment_begin(&s, &g, 1, n);
+    int node = segment_add(&s, &g, -1, prompt + skip, n - skip);
+    segment_forward(&s, &g, NULL, 0);
+    float *device = ARENA_NEW(&s.device, float, D);
+    ops_upload(w->g.ops, device, thought, (size_t)D * sizeof(float));
+    segment_begin(&s, &last, 1, 1);
+    node = segment_add(&s, &last, node, &given, 1);
+    segment_forward(&s, &last, device, 0);
+    for (int32_t v = 0; v < KNOWN; v++) {
+        const int32_t slot = session_last(&s, node);
+        head_logprob(&s, &slot, &v, 1, &logprob[v], NULL);
+    }
+    session_free(&s);
+}
+
+// Own thoughts come out and give the same bits when they go in again; another user's give what that vector gives by hand; the
+// losses of the thought test are minus the targets' scores.
+static void thoughts_exchanged(void **state) {
+    (void)state;
+    Err err = {0};
+    for (int hidden = 0; hidden < 2; hidden++) {
+        World w;
+        SasrecRanker r;
+        float own[USERS * 8] = {0}, turned[USERS * 8] = {0}, plain[USERS * CATALOGUE], again[USERS * CATALOGUE];
+        world_open(&w, 1, hidden);
+        assert_int_equal(w.g.llm.config.D, 8);
+        OK(sasrec_ranker_open(&r, &w.g.llm, &w.items, w.token, USERS, 5, 0, &err));
+        r.thoughts.keep = own;
+        OK(sasrec_ranker_scores(&r, w.history, USERS, plain, &err));
+        r.thoughts = (Thoughts){.given = own};
+        OK(sasrec_ranker_scores(&r, w.history, USERS, again, &err));
+        assert_memory_equal(again, plain, sizeof plain);
+        for (int i = 0; i < 8; i++) assert_true(own[i] == 0 && own[8 + i] != 0); // user 0 has no history
+        for (int u = 1; u < USERS; u++) memcpy(turned + u * 8, own + (u % (USERS - 1) + 1) * 8, 8 * sizeof(float));
+        r.thoughts.given = turned;
+        OK(sasrec_ranker_scores(&r, w.history, USERS, again, &err));
+        assert_memory_not_equal(again, plain, sizeof plain);
+        Row row[USERS];
+        const Rows rows = {.n = USERS, .row = row};
+        double loss[USERS], tokens[USERS];
+        for (int u = 0; u < USERS; u++) {
+            row[u] = (Row){.target_id = w.items.id[u == 1   ? KNOWN
+                                                   : u == 2 ? REMOVED
+                                                            : 3 + u],
+                           .n = w.history[u].n,
+                           .title = w.title[u],
+                           .item_id = w.id[u]};
+            float want[KNOWN];
+            if (u > 0) scores_by_hand(&w, u, turned + u * 8, want);
+            for (int i = 0; i < KNOWN && u > 0; i++)
+                if (i != REMOVED) golden_close(again[u * CATALOGUE + i], want[w.token[i]], 2e-5, "score", u * CATALOGUE + i);
+        }
+        OK(sasrec_losses(&(SasrecLosses){&r, &rows}, loss, tokens, &err));
+        for (int u = 0; u < USERS; u++) { // user 0 is unknown, item KNOWN too, REMOVED is no answer
+            assert_true(tokens[u] == (u > 2));
+            assert_true(loss[u] == (u > 2 ? -(double)again[u * CATALOGUE + 3 + u] : 0));
+        }
+        sasrec_ranker_close(&r);
+        world_close(&w);
+    }
+}
+
 static void set_embedding(World *w, int32_t token, const float *row) {
     const size_t D = (size_t)w->g.llm.config.D;
     ops_upload(w->g.ops, (float *)w->g.llm.embed + (size_t)token * D, row, D * sizeof(float));
@@ -208,6 +282,7 @@ static void ties_and_nan(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_and_lists),
+        cmocka_unit_test(thoughts_exchanged),
         cmocka_unit_test(ties_and_nan),
         cmocka_unit_test(ranks_of_one_item),
     };

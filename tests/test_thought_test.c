@@ -157,14 +157,14 @@ static void test_own_again(void **state) {
         memset(plain, 0, sizeof plain);
         memset(again, 0, sizeof again);
         OK(recommend_users(&r, c.f.history, ROWS, plain, found, &err));
-        r.reader.keep = c.own;
+        r.reader.thoughts.keep = c.own;
         OK(recommend_users(&r, c.f.history, ROWS, again, found, &err)); // keeping them changes nothing
         assert_memory_equal(plain, again, sizeof plain);
-        r.reader.keep = NULL;
-        r.reader.given = c.own;
+        r.reader.thoughts.keep = NULL;
+        r.reader.thoughts.given = c.own;
         OK(recommend_users(&r, c.f.history, ROWS, again, found, &err));
         assert_memory_equal(plain, again, sizeof plain);
-        r.reader.given = c.table; // zero
+        r.reader.thoughts.given = c.table; // zero
         OK(recommend_users(&r, c.f.history, ROWS, again, found, &err));
         assert_memory_not_equal(plain, again, sizeof plain);
         recommend_close(&r);
@@ -172,9 +172,9 @@ static void test_own_again(void **state) {
         memset(own, 0, sizeof own);
         memset(given, 0, sizeof given);
         Reader s = scorer(&c);
-        s.keep = c.own;
+        s.thoughts.keep = c.own;
         score(&c, &s, own);
-        s.given = c.own;
+        s.thoughts.given = c.own;
         score(&c, &s, given);
         assert_memory_equal(own, given, sizeof own);
         reader_close(&s);
@@ -231,12 +231,12 @@ static void test_by_hand(void **state) {
         thought_test_others(user, ROWS, 5, other);
         RowScore own[ROWS], got[ROWS];
         Reader s = scorer(&c);
-        s.keep = c.own;
+        s.thoughts.keep = c.own;
         score(&c, &s, own);
-        s.keep = NULL;
+        s.thoughts.keep = NULL;
         for (int source = THOUGHT_OWN; source < THOUGHT_SOURCES; source++) {
             thought_test_table((ThoughtSource)source, c.own, other, ROWS, variant[v].thoughts, c.f.g.llm.config.D, 5, c.table);
-            s.given = c.table;
+            s.thoughts.given = c.table;
             score(&c, &s, got);
             for (int i = 0; i < ROWS; i++) {
                 golden_close(got[i].logprob, by_hand(&c, i, c.table), 2e-3, thought_source_name[source], i);
@@ -287,14 +287,17 @@ static void test_run(void **state) {
     ThoughtTest t;
     RowScore own[ROWS], got[ROWS];
     int rank[ROWS], user[ROWS], other[ROWS], changed = 0;
-    r.reader.keep = c.own;
+    r.reader.thoughts.keep = c.own;
     OK(evaluate_rows(&plain, &ranker, &c.rows, NULL, &(EvaluateOptions){.resamples = 50, .seed = SEED, .rank = rank}, &err));
-    r.reader.keep = NULL;
+    r.reader.thoughts.keep = NULL;
     Reader s = scorer(&c);
     score(&c, &s, own);
-    const ThoughtTestRun run = {&c.rows, &ranker, &r.reader, rank, c.own, &c.examples, &s, 50, SEED};
+    ThoughtTestScorer losses = {&s, &c.examples, c.rows.name};
+    const ThoughtTestRun run = {
+        &c.rows, &ranker, &c.f.g.llm.config, &r.reader.thoughts, rank, c.own, thought_test_losses, &losses, &s.thoughts,
+        50,      SEED};
     OK(thought_test_run(&t, &run, &err));
-    assert_true(!r.reader.given && !r.reader.keep && !s.given && !s.keep);
+    assert_true(!r.reader.thoughts.given && !r.reader.thoughts.keep && !s.thoughts.given && !s.thoughts.keep);
     assert_int_equal(t.same_user, 0);
     assert_int_equal(plain.match[MATCH_TITLE].hits[1], ROWS);
     check_own(&t, &plain, own, SEED);
@@ -305,7 +308,7 @@ static void test_run(void **state) {
         double more = 0, tokens = 0;
         Evaluation e;
         thought_test_table((ThoughtSource)source, c.own, other, ROWS, 1, c.f.g.llm.config.D, SEED, c.table);
-        r.reader.given = s.given = c.table;
+        r.reader.thoughts.given = s.thoughts.given = c.table;
         OK(evaluate_rows(&e, &ranker, &c.rows, NULL, &(EvaluateOptions){.resamples = 50, .seed = SEED}, &err));
         score(&c, &s, got);
         for (int i = 0; i < ROWS; i++) more += own[i].logprob - got[i].logprob, tokens += got[i].tokens;
@@ -323,7 +326,7 @@ static void test_run(void **state) {
     }
     assert_true(changed > 0);
     json_decref(json);
-    r.reader.given = s.given = NULL;
+    r.reader.thoughts.given = s.thoughts.given = NULL;
     c.rows.n = 1;
     assert_int_equal(thought_test_run(&t, &run, &err), -1);
     assert_int_equal(err.code, ERR_USAGE);

@@ -57,11 +57,11 @@ use() {
 
 @test "thought test: refused where there are no thoughts, or one row alone" {
     export LATENTR3_LOG=error
-    refuses 2 '*--thought-test goes with a language model*popularity*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --thought-test
+    refuses 2 '*--thought-test goes with a model that thinks*popularity*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --thought-test
     refuses 2 '*--thought-test: *model has no thoughts*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --thoughts 0 --thought-test
     refuses 2 '*one row is not enough*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --thoughts 1 --max-rows 1 --thought-test
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1 2>/dev/null
-    refuses 2 '*--thought-test goes with a language model*sasrec*' "$LATENTR3" eval --model "$TMP/sasrec" --data "$WORLD/data" --thought-test
+    refuses 2 '*--thought-test: *sasrec has no thoughts*' "$LATENTR3" eval --model "$TMP/sasrec" --data "$WORLD/data" --thought-test
 }
 
 @test "grounding: lists of all items, the same for any users at a time; a guide; the thought test" {

@@ -54,6 +54,14 @@ setup_file() {
     refuses 2 '*--answer-sees prompt*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --answer-sees thought
 }
 
+@test "the thought test of a SASRec: own thoughts give what eval gives" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/ratt" "${tiny[@]}" --thoughts 1 2>/dev/null
+    "$LATENTR3" eval --model "$TMP/ratt" --data "$WORLD/data" --json --thought-test 2>/dev/null >"$TMP/json"
+    "$LATENTR3" eval --model "$TMP/ratt" --data "$WORLD/data" --json 2>/dev/null >"$TMP/plain"
+    jq -e --slurpfile plain "$TMP/plain" '.thought_test.own["HR@10"] == $plain[0].title["HR@10"] and .thought_test.own.loss > 0
+        and ([.thought_test | .other, .zero, .noise | .against_own.loss.gain] | all(. != 0))' "$TMP/json"
+}
+
 @test "rl on a SASRec: LatentRATT alone moves, and what cannot be is refused" {
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/ratt" "${tiny[@]}" --thoughts 1 2>/dev/null
     rl=("$LATENTR3" rl --max-steps 4 --batch 16 --samples 4 --sigma 0.5 --warmup 0 --lr 1e-2 --eval-rows 40 --dtype f32 --threads 1)
