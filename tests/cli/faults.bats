@@ -102,12 +102,14 @@ ends_well() {
     for kind in "${kinds[@]}"; do
         for ((chain = 0; chain < ${SOAK:+19} + 1; chain++)); do
             rm -rf "$RUN"
-            for ((kill = 0; kill < 3; kill++)); do
+            landed=0
+            for ((tries = 0; landed < 3 && tries < 60; tries++)); do
                 (EXEC=exec train "$kind" "$RUN" --resume) &
-                sleep 0.$(printf %03d $((RANDOM % 400 + 20)))
-                ! kill -s KILL $! 2>/dev/null || kills=$((kills + 1))
+                sleep 0.$(printf %03d $((RANDOM % (400 >> tries / 10) + 20)))
+                if kill -s KILL $! 2>/dev/null; then landed=$((landed + 1)); else rm -rf "$RUN"; fi # it was done before
                 wait $! || true
             done
+            kills=$((kills + landed))
             ends_well "$kind" "killed at any moment"
         done
     done
