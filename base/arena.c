@@ -95,7 +95,7 @@ void *mem_realloc(void *old, size_t count, size_t size) {
 
 char *mem_strndup(const char *s, size_t len) {
     char *copy = mem_alloc(len + 1, 1);
-    memcpy(copy, s, len);
+    if (len) memcpy(copy, s, len);
     copy[len] = 0;
     return copy;
 }
