@@ -53,9 +53,11 @@ def bf16_bytes(shape, name):
 
 
 def filled(folder, vocabulary):
-    """The folder's tokenizer.json with names for all ids below `vocabulary`."""
+    """The folder's tokenizer.json with names for all ids below `vocabulary`; the thought's token is left to be added behind them."""
     with open(os.path.join(folder, "tokenizer.json")) as f:
         t = json.load(f)
+    known = set(t["model"]["vocab"].values())
+    t["added_tokens"] = [x for x in t["added_tokens"] if x["id"] in known]
     taken = set(t["model"]["vocab"].values()) | {x["id"] for x in t["added_tokens"]}
     for i in range(vocabulary):
         if i not in taken:

@@ -28,8 +28,8 @@ measure() {
     shift 7
     out=$(build/latentr3 bench "$stage" --model "$model" --data "$data" --category "office products" --split valid --thoughts 1 \
         --rows "$rows" --batch "$batch" "$@" --json 2>/dev/null)
-    jq -rn --arg name "$name" --arg label "$label" --argjson limit "$limit" --argjson b "$out" '
-        "| \($name) | \($label) | \($limit) | \($b.peak_mib * 1048576 / 1e7 | round / 100) | \($b.s_per_row * 100 | round / 100) | \($b.peak_share * 100 | round) % |"'
+    jq -rn --arg name "$name" --arg work "$label" --argjson limit "$limit" --argjson b "$out" '
+        "| \($name) | \($work) | \($limit) | \($b.peak_mib * 1048576 / 1e7 | round / 100) | \($b.s_per_row * 100 | round / 100) | \($b.peak_share * 100 | round) % |"'
 }
 
 rows_of() { # NAME
@@ -37,7 +37,7 @@ rows_of() { # NAME
     case $1 in
     1.5b)
         model=$(shape "$1" qwen2.5-1.5b bf16)
-        measure "Qwen2.5-1.5B" "$model" "SFT of all weights, \`--lean --recompute\`" 20 sft 8 8 --lean --recompute --micro-rows 1024
+        measure "Qwen2.5-1.5B" "$model" "SFT of all weights, \`--lean --recompute\`" 20 sft 8 8 --lean --recompute --micro-rows 512
         measure "Qwen2.5-1.5B" "$model" "RL, K = 8" 8 rl 4 4
         measure "Qwen2.5-1.5B" "$model" "recommend, 10 beams, one user at a time" 4.5 beam 2 1
         ;;
