@@ -3,7 +3,7 @@
 #include <math.h>
 
 static const double bucket[METRICS_BUCKETS] = {.01, .025, .05, .1, .2, .35, .5, .75, 1, 1.5, 2.5, 5, 10, 30};
-static const int size[METRICS_SIZES] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
+static const double size[METRICS_SIZES] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
 void metrics_open(Metrics *m) {
     *m = (Metrics){0};
@@ -90,25 +90,28 @@ static void gauge(Str *out, const char *name, const char *help, double value) {
     str_printf(out, "latentr3_%s %.9g\n", name, value);
 }
 
-static void latency(Str *out, const Metrics *m) {
+// The buckets of a histogram, n with a bound and one without; returns how many there are in all.
+static int64_t buckets(Str *out, const char *name, const double *bound, const int64_t *count, int n) {
     int64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        str_printf(out, "latentr3_%s_bucket{le=\"%g\"} %lld\n", name, bound[i], (long long)(sum += count[i]));
+    sum += count[n];
+    str_printf(out, "latentr3_%s_bucket{le=\"+Inf\"} %lld\n", name, (long long)sum);
+    return sum;
+}
+
+static void latency(Str *out, const Metrics *m) {
     head(out, "recommend_seconds", "histogram", "From a whole request to its reply, waiting included.");
-    for (int i = 0; i < METRICS_BUCKETS; i++)
-        str_printf(out, "latentr3_recommend_seconds_bucket{le=\"%g\"} %lld\n", bucket[i], (long long)(sum += m->seconds[i]));
-    sum += m->seconds[METRICS_BUCKETS];
-    str_printf(out, "latentr3_recommend_seconds_bucket{le=\"+Inf\"} %lld\n", (long long)sum);
+    const int64_t count = buckets(out, "recommend_seconds", bucket, m->seconds, METRICS_BUCKETS);
     str_printf(out, "latentr3_recommend_seconds_sum %.9g\nlatentr3_recommend_seconds_count %lld\n", m->seconds_sum,
-               (long long)sum);
+               (long long)count);
 }
 
 static void steps(Str *out, const Metrics *m) {
-    int64_t sum = 0;
     head(out, "step_users", "histogram", "Users who were in a step of the search together.");
-    for (int i = 0; i < METRICS_SIZES; i++)
-        str_printf(out, "latentr3_step_users_bucket{le=\"%d\"} %lld\n", size[i], (long long)(sum += m->sizes[i]));
-    sum += m->sizes[METRICS_SIZES];
-    str_printf(out, "latentr3_step_users_bucket{le=\"+Inf\"} %lld\n", (long long)sum);
-    str_printf(out, "latentr3_step_users_sum %lld\nlatentr3_step_users_count %lld\n", (long long)m->step_users, (long long)sum);
+    const int64_t count = buckets(out, "step_users", size, m->sizes, METRICS_SIZES);
+    str_printf(out, "latentr3_step_users_sum %lld\nlatentr3_step_users_count %lld\n", (long long)m->step_users,
+               (long long)count);
 }
 
 static void replies(Str *out, const Metrics *m) {
