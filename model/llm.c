@@ -207,7 +207,7 @@ void llm_set(Llm *m, const Param *p, size_t at, size_t n, const float *x) {
         return;
     }
     uint16_t *host = mem_alloc(n, sizeof *host);
-    for (size_t i = 0; i < n; i++) host[i] = f32_to_bf16(x[i]);
+    tensor_to_bf16(host, x, n);
     ops_upload(m->ops, m->half + p->offset + at, host, n * sizeof *host);
     free(host);
 }

@@ -289,7 +289,7 @@ static int save_param(Saver *s, const Param *p, Err *err) {
         param_values(s->m, p, at, n, s->stage);
         if (tensor_first_not_finite(s->stage, n) < n)
             return err_set(err, ERR_DATA, "tensor \"%s\" holds a value that is not finite: not saved", p->name);
-        for (size_t k = 0; s->type == TENSOR_BF16 && k < n; k++) s->half[k] = f32_to_bf16(s->stage[k]);
+        if (s->type == TENSOR_BF16) tensor_to_bf16(s->half, s->stage, n);
         safetensors_write_data(&s->writer, s->type == TENSOR_BF16 ? (void *)s->half : (void *)s->stage,
                                n * tensor_block_bytes(s->type));
     }
