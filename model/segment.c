@@ -248,8 +248,8 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record) {
     size_t n = (size_t)g->N * (size_t)c->D, act_bytes = dtype_bytes(ops_dtype(ops));
     size_t mark = arena_mark(&s->device);
     const int again = record && s->recompute;
-    g->acts = ARENA_NEW(&s->host, SegmentActs, c->L);
     if (record) {
+        g->acts = ARENA_NEW(&s->host, SegmentActs, c->L);
         for (int l = 0; l < c->L; l++)
             g->acts[l] = again ? (SegmentActs){.x_in = ARENA_NEW(&s->device, float, n)} : acts_new(s, g->N, 1);
         g->x_out = ARENA_NEW(&s->device, float, n);
