@@ -9,7 +9,6 @@
 #include "data/interactions.h"
 #include "data/prepare.h"
 #include "data/split.h"
-#include "data/titles.h"
 #include "tests/guard.h"
 #include "tests/shared_data.h"
 
@@ -441,23 +440,6 @@ static void test_tie_order(void **state) {
     assert_true(moved > 100);
 }
 
-static void test_years(void **state) {
-    (void)state;
-    static const char *const title[][2] = {{"Heat (1995)", "Heat"},      {"Heat (1995) ", "Heat (1995) "},
-                                           {" (1995)", " (1995)"},       {"Heat (19x5)", "Heat (19x5)"},
-                                           {"Heat(1995)", "Heat(1995)"}, {"2001 (1968)", "2001"},
-                                           {"Heat (95)", "Heat (95)"},   {"", ""}};
-    Str s = {0};
-    for (size_t i = 0; i < sizeof title / sizeof *title; i++) {
-        str_clear(&s);
-        str_append(&s, title[i][0], strlen(title[i][0]));
-        titles_drop_year(&s);
-        assert_int_equal(s.len, strlen(title[i][1]));
-        assert_memory_equal(s.data, title[i][1], s.len + 1);
-    }
-    str_free(&s);
-}
-
 static void test_statistics(void **state) {
     (void)state;
     Interactions x = {0};
@@ -782,19 +764,12 @@ static void test_movielens_100k(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_movielens),
-        cmocka_unit_test(test_movielens_encoding),
-        cmocka_unit_test(test_movielens_refusals),
-        cmocka_unit_test(test_recbole),
-        cmocka_unit_test(test_recbole_refusals),
-        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_statistics),
-        cmocka_unit_test(test_tie_order),
-        cmocka_unit_test(test_years),
-        cmocka_unit_test(test_one_large_user),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_leftovers),
+        cmocka_unit_test(test_movielens),          cmocka_unit_test(test_movielens_encoding),
+        cmocka_unit_test(test_movielens_refusals), cmocka_unit_test(test_recbole),
+        cmocka_unit_test(test_recbole_refusals),   cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_statistics),         cmocka_unit_test(test_tie_order),
+        cmocka_unit_test(test_one_large_user),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_refusals),           cmocka_unit_test(test_leftovers),
         cmocka_unit_test(test_movielens_100k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

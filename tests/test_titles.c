@@ -1,0 +1,32 @@
+// What becomes of a title that is given.
+#include "data/titles.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_years(void **state) {
+    (void)state;
+    static const char *const title[][2] = {{"Heat (1995)", "Heat"},      {"Heat (1995) ", "Heat (1995) "},
+                                           {" (1995)", " (1995)"},       {"Heat (19x5)", "Heat (19x5)"},
+                                           {"Heat(1995)", "Heat(1995)"}, {"2001 (1968)", "2001"},
+                                           {"Heat (95)", "Heat (95)"},   {"", ""}};
+    Str s = {0};
+    for (size_t i = 0; i < sizeof title / sizeof *title; i++) {
+        str_clear(&s);
+        str_append(&s, title[i][0], strlen(title[i][0]));
+        titles_drop_year(&s);
+        assert_int_equal(s.len, strlen(title[i][1]));
+        assert_memory_equal(s.data, title[i][1], s.len + 1);
+    }
+    str_free(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_years)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
