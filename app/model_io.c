@@ -318,7 +318,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     if (!s->has_latent) llm_init_latent(&m->llm, (uint64_t)o->seed);
     llm_init_lora(&m->llm, (uint64_t)o->seed);
     size_t memory = (size_t)(o->weights_memory * 1e9);
-    if (o->command->bit == CMD_CONVERT) memory = 1; // nothing will be multiplied: no copies for the kernels
+    if (o->command->bit == CMD_CONVERT) memory = FROZEN_UNUSED; // written as it is read, and checked there
     if (!trains_backbone(o)) return frozen_attach(&m->llm, s, memory, err);
     if (weights_load(&m->llm, s, err)) return -1;
     if (added.moved) llm_move_token(&m->llm, added.first, c.V - 1);

@@ -158,9 +158,10 @@ static void check_streamed(FrozenMatrix *x) {
 int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err) {
     if (weights_check(m, s, err)) return -1;
     const size_t machine = arena_machine_bytes(), all = matrix_bytes(m);
+    const int unused = memory_bytes == FROZEN_UNUSED;
     if (!memory_bytes) memory_bytes = all > machine / 4 * 3 ? machine / 2 : all;
     Frozen *f = m->frozen = mem_zalloc(1, sizeof *f);
-    *f = (Frozen){.s = s, .config = &m->config, .room = memory_bytes};
+    *f = (Frozen){.s = s, .config = &m->config, .room = unused ? 0 : memory_bytes};
     static const char *const table[] = {"model.embed_tokens.weight", "lm_head.weight"};
     for (int i = 0; i < 2; i++) {
         const Param *p = params_find(&m->params, table[i]);
@@ -169,7 +170,7 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
     if (weights_load_small(m, s, err)) return -1;
     load_embedding(f, m);
     bind_all(f, m);
-    for (int i = 0; i < f->n; i++) {
+    for (int i = 0; i < f->n && !unused; i++) {
         if (f->matrix[i].matrix->stream)
             check_streamed(&f->matrix[i]);
         else
@@ -177,7 +178,7 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
     }
     const Tensor *bad = atomic_load(&f->bad);
     if (bad) return err_set(err, ERR_DATA, "%s: tensor \"%s\": a value is not finite", s->path, bad->name);
-    if (f->streamed && memory_bytes > 1)
+    if (f->streamed && !unused)
         log_info("%zu of %zu MiB of weights do not fit beside the rest: they stream from the file", f->streamed >> 20,
                  all >> 20);
     return 0;
