@@ -4,6 +4,7 @@
 //   OUT/model                         a random language model whose vocabulary knows the titles
 // A title is "Theme Noun". Users like one theme best and go through its nouns in their order more often than not, so the
 // history says more about the next item than popularity does.
+// With --data there is a catalogue already: OUT is the model alone, for its titles.
 #include "app/commands.h"
 #include "app/run.h"
 #include "app/synth_model.h"
@@ -106,41 +107,31 @@ static int write_log(World *w, int rows, const char *path, Err *err) {
     return outfile_commit(&f, err);
 }
 
-// What prompts and answers are made of.
-static void write_text(const World *w, const char *category, Str *text) {
-    prompt_instruction_text(text, category);
-    prompt_input_text(text, category, NULL, 0);
-    for (int i = 0; i < w->items; i++) {
-        char title[20];
-        world_title(w, i, title);
-        str_printf(text, "\"%s\", \"%s\"\n", title, title);
-    }
-    // Each piece of the fixed text occurs once; twice makes its words worth a token.
-    prompt_instruction_text(text, category);
-    prompt_input_text(text, category, NULL, 0);
+static int write_model(const Options *o, const char *folder, const char *data, Err *err) {
+    Dataset d;
+    SynthShape shape = {.layers = o->layers, .width = o->width, .seed = (uint64_t)o->seed};
+    if (dataset_open(&d, data, NULL, err)) return -1;
+    int status = synth_model_write(folder, &d, shape, err) || run_card(o, folder, err) ? -1 : 0;
+    dataset_close(&d);
+    return status;
 }
 
 static int synth_write(World *w, const Options *o, Err *err) {
-    static const char category[] = "book";
     char *log = file_join(o->out, "log"), *inter = file_join(log, "synth.inter"), *item = file_join(log, "synth.item"),
          *data = file_join(o->out, "data"), *model = file_join(o->out, "model");
     PrepareOptions p = {.input = log,
                         .out = data,
                         .format = "recbole",
-                        .category = category,
+                        .category = "book",
                         .k_core = 5,
                         .history = PROMPT_HISTORY,
                         .split = "time",
                         .strict = 1};
-    Str text = {0};
-    write_text(w, category, &text);
     int status = file_make_folder(log, err) || file_make_folder(data, err) || write_items(w, item, err) ||
-                         write_log(w, o->rows, inter, err) || prepare_run(&p, NULL, err) ||
-                         synth_model_write(model, text.data, text.len, w->seed, err) || run_card(o, model, err)
+                         write_log(w, o->rows, inter, err) || prepare_run(&p, NULL, err) || write_model(o, model, data, err)
                      ? -1
                      : 0;
     if (status == 0) log_info("wrote %s, %s and %s", log, data, model);
-    str_free(&text);
     free(log);
     free(inter);
     free(item);
@@ -150,7 +141,10 @@ static int synth_write(World *w, const Options *o, Err *err) {
 }
 
 int cmd_synth(const Options *o, Err *err) {
+    if (o->width % (2 * SYNTH_HEADS))
+        return err_set(err, ERR_USAGE, "--width: %d is not a multiple of %d", o->width, 2 * SYNTH_HEADS);
     if (options_check_out(o, NULL, err)) return -1;
+    if (o->data) return write_model(o, o->out, o->data, err);
     World w;
     world_init(&w, o);
     int status = synth_write(&w, o, err);

@@ -47,6 +47,7 @@ static const OptionRow table[] = {
     {"data", CMD_PREPARE, KIND_TEXT, AT(data), REQUIRED, "PATH", 0, 0, "interaction log: a folder or a file of it"},
     {"data", LEARN | RUN | CMD_CATALOG, KIND_TEXT, AT(data), REQUIRED, "DIR", 0, 0, "data folder, as prepare writes it"},
     {"data", CMD_INSPECT, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "data folder to describe"},
+    {"data", CMD_SYNTH, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "make the model alone, for the titles of this data folder"},
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
     {"out", CMD_EXPERIMENT, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder of all runs and of the tables"},
     {"plan", CMD_EXPERIMENT, KIND_FLAG, AT(plan), NULL, NULL, 0, 0, "print the runs, and whether they are done; run nothing"},
@@ -218,6 +219,8 @@ static const OptionRow table[] = {
     {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
     {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 60, 5000, "items of the catalogue"},
     {"rows", CMD_BENCH, KIND_INT, AT(rows), "64", "N", 1, 1e6, "first rows of the split to run"},
+    {"layers", CMD_SYNTH, KIND_INT, AT(layers), "4", "L", 1, 64, "layers of the model"},
+    {"width", CMD_SYNTH, KIND_INT, AT(width), "64", "D", 8, 1024, "of the model's embeddings and hidden states"},
     {"rows", CMD_SYNTH, KIND_INT, AT(rows), "6000", "N", 200, 1e6, "interactions of the log"},
 };
 // clang-format on

@@ -38,7 +38,7 @@ typedef struct Command {
     int (*run)(const Options *o, Err *err); // cmd_NAME
 } Command;
 
-enum { OPTIONS_MAX = 160 };
+enum { OPTIONS_MAX = 192 };
 
 typedef struct TextList { // of an option or operand that may be given several times
     const char **text;    // (n)

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/utf8.h"
 #include "base/vec.h"
+#include "text/prompt.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -134,14 +135,14 @@ static int bpe_tokenizer(Tokenizer **t, const Bpe *b, Err *err) {
     return tokenizer_from_pieces(t, &pieces, "synthetic vocabulary", err);
 }
 
-static int write_model(OpenModel *m, const char *folder, int vocabulary, uint64_t seed, Err *err) {
+static int write_model(OpenModel *m, const char *folder, int vocabulary, SynthShape shape, Err *err) {
     ModelConfig c = {.family = FAMILY_LLAMA,
-                     .L = 4,
-                     .D = 64,
-                     .H = 4,
-                     .G = 2,
-                     .K = 16,
-                     .F = 192,
+                     .L = shape.layers,
+                     .D = shape.width,
+                     .H = SYNTH_HEADS,
+                     .G = SYNTH_HEADS / 2,
+                     .K = shape.width / SYNTH_HEADS,
+                     .F = 3 * shape.width,
                      .V = vocabulary,
                      .tied = 1,
                      .max_positions = 4096,
@@ -151,19 +152,32 @@ static int write_model(OpenModel *m, const char *folder, int vocabulary, uint64_
                      .eos_id = vocabulary - 1,
                      .add_bos = 0};
     if (ops_open(&m->ops, 0, DTYPE_F32, err) || llm_init(&m->llm, m->ops, &c, c.max_positions, err)) return -1;
-    llm_init_random(&m->llm, seed);
+    llm_init_random(&m->llm, shape.seed);
     m->tokenizer_config = json_pack("{s:b, s:i}", "clean_up_tokenization_spaces", 0, "model_max_length", c.max_positions);
     m->style = (PromptStyle){.bos_id = -1, .eos_id = c.eos_id};
     return model_io_save(m, folder, TENSOR_F32, err);
 }
 
-int synth_model_write(const char *folder, const char *text, size_t len, uint64_t seed, Err *err) {
+// What prompts and answers of the data are made of.
+static void model_text(Str *text, const Dataset *d) {
+    prompt_instruction_text(text, d->category);
+    prompt_input_text(text, d->category, NULL, 0);
+    for (int i = 0; i < d->items.n; i++) str_printf(text, "\"%s\", \"%s\"\n", d->items.title[i], d->items.title[i]);
+    // Each piece of the fixed text occurs once; twice makes its words worth a token.
+    prompt_instruction_text(text, d->category);
+    prompt_input_text(text, d->category, NULL, 0);
+}
+
+int synth_model_write(const char *folder, const Dataset *data, SynthShape shape, Err *err) {
     Bpe bpe;
     OpenModel m = {0};
-    bpe_learn(&bpe, text, len);
+    Str text = {0};
+    model_text(&text, data);
+    bpe_learn(&bpe, text.data, text.len);
     int status = bpe_tokenizer(&m.tokenizer, &bpe, err);
-    if (status == 0) status = write_model(&m, folder, bpe.tokens, seed, err);
+    if (status == 0) status = write_model(&m, folder, bpe.tokens, shape, err);
     model_io_close(&m);
     bpe_free(&bpe);
+    str_free(&text);
     return status;
 }

@@ -107,6 +107,13 @@ make_logs() {
     "$LATENTR3" inspect --json "$TMP/a/model" | jq -e '.configuration.model_type == "llama" and .tokenizer.size < 1458'
     # Every title is a handful of tokens: the vocabulary was learnt from them.
     cut -f1 "$TMP/a/data/info.txt" | "$LATENTR3" tokenize --model "$TMP/a/model" | jq -se 'map(length) | max <= 4'
+    # The model alone, for a data folder that is there: the same one for the same titles.
+    exits 0 "$LATENTR3" synth --data "$TMP/a/data" --out "$TMP/d"
+    diff "$TMP/a/model/model.safetensors" "$TMP/d/model.safetensors"
+    diff "$TMP/a/model/tokenizer.json" "$TMP/d/tokenizer.json"
+    exits 0 "$LATENTR3" synth --data "$TMP/a/data" --out "$TMP/e" --layers 2 --width 32
+    "$LATENTR3" inspect --json "$TMP/e" | jq -e '.configuration | .num_hidden_layers == 2 and .hidden_size == 32'
+    refuses 2 "*--width: 60 is not a multiple of 8" "$LATENTR3" synth --out "$TMP/f" --width 60
 }
 
 @test "eval, recommend and score accept nothing that is no data folder" {
