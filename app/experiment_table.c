@@ -4,18 +4,49 @@
 #include "base/file.h"
 #include "report/table.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { EXPERIMENT_RESAMPLES = 1000, EXPERIMENT_SEED = 42 };
 
+// The metrics, what thoughts of others do, and what each training moved.
+enum { TABLE_METRICS, TABLE_THOUGHTS, TABLE_TRAININGS, TABLES };
+
 typedef struct Tabling {
     const Plan *p;
-    Record *record; // (runs) of the evaluations that make rows; else zeroed
-    Table table;
-    TableRow *row; // table.row
+    Record *record; // (runs) of trainings, and of the evaluations that make rows; else zeroed
+    Table table[TABLES];
 } Tabling;
+
+// What a run tells besides its metrics: a number of its evaluation or of metrics.json, or the last one or the mean of a curve.
+typedef struct Column {
+    const char *name;
+    enum { OF_EVALUATION, OF_METRICS, LAST_OF, MEAN_OF } source;
+    const char *path[5]; // members within members; of a curve event and name
+} Column;
+
+static const Column thought_column[] = {
+    {"loss", OF_EVALUATION, {"thought_test", "own", "loss"}},
+    {"another row's", OF_EVALUATION, {"thought_test", "other", "against_own", "loss", "gain"}},
+    {"zero", OF_EVALUATION, {"thought_test", "zero", "against_own", "loss", "gain"}},
+    {"own and noise", OF_EVALUATION, {"thought_test", "noise", "against_own", "loss", "gain"}},
+    {"HR@10", OF_EVALUATION, {"thought_test", "own", "HR@10"}},
+    {"another row's HR@10", OF_EVALUATION, {"thought_test", "other", "against_own", "HR@10", "gain"}},
+};
+static const Column training_column[] = {
+    {"validation loss before", OF_METRICS, {"validation_loss_before"}},
+    {"at the end", LAST_OF, {"validation", "loss"}},
+    {"kept", OF_METRICS, {"validation_loss_kept"}},
+    {"reward spread within groups", MEAN_OF, {"step", "reward_spread_within_groups"}},
+    {"between prompts", MEAN_OF, {"step", "reward_spread_between_prompts"}},
+    {"advantage share between prompts", MEAN_OF, {"step", "advantage_share_between_prompts"}},
+};
+enum {
+    THOUGHT_COLUMNS = sizeof thought_column / sizeof *thought_column,
+    TRAINING_COLUMNS = sizeof training_column / sizeof *training_column
+};
 
 // ---- combinations of variables -------------------------------------------------------------------------------------------
 
@@ -58,6 +89,10 @@ static unsigned seed_bit(const Plan *p) {
 
 // ---- rows ------------------------------------------------------------------------------------------------------------------
 
+static int is_training(const ExperimentStep *s) {
+    return (s->command->bit & (CMD_SFT | CMD_RL)) != 0;
+}
+
 static const Record *record_of(const Tabling *t, const PlanRun *r) {
     return &t->record[r - t->p->run];
 }
@@ -72,7 +107,7 @@ static int open_records(Tabling *t, Err *err) {
     t->record = mem_zalloc((size_t)t->p->runs + 1, sizeof *t->record);
     for (int i = 0; i < t->p->runs; i++) {
         const PlanRun *r = &t->p->run[i];
-        if (r->step->row && record_open(&t->record[i], r->folder, split_of(r), err)) return -1;
+        if ((r->step->row || is_training(r->step)) && record_open(&t->record[i], r->folder, split_of(r), err)) return -1;
         if (r->step->row && !t->record[i].evaluation)
             return err_set(err, ERR_DATA, "%s: no evaluation of the split", r->folder);
     }
@@ -96,28 +131,38 @@ static int pair_up(const Tabling *t, const ExperimentStep *s, const ExperimentSt
 
 static char *label_of(const Plan *p, const ExperimentStep *s, const int *at) {
     Str label = {0};
-    str_puts(&label, s->row);
+    str_puts(&label, s->row ? s->row : s->name);
     for (int v = 0; v < p->e->variables; v++)
         if (uses_of(p, s) >> v & 1 && !is_seed(p, v) && p->e->variable[v].n > 1)
             str_printf(&label, ", %s=%s", p->e->variable[v].name, p->e->variable[v].value[at[v]]);
     return label.data;
 }
 
-// at: what the row's variables are, but for the seed.
-static int add_row(Tabling *t, const ExperimentStep *s, const ExperimentStep *base, const int *at, Err *err) {
-    const Plan *p = t->p;
-    Table *table = &t->table;
-    const unsigned seeds = uses_of(p, s) & seed_bit(p);
-    int chosen[EXPERIMENT_VARIABLES], n = 0, status = 0;
-    const Record *run[EXPERIMENT_VALUES];
+// The runs of a row, one a seed. at: what the row's variables are, but for the seed.
+static int runs_at(const Tabling *t, const ExperimentStep *s, const int *at, const Record *run[EXPERIMENT_VALUES]) {
+    const unsigned seeds = uses_of(t->p, s) & seed_bit(t->p);
+    int chosen[EXPERIMENT_VARIABLES], n = 0;
     memcpy(chosen, at, sizeof chosen);
-    do run[n++] = record_of(t, experiment_plan_find(p, s, chosen));
-    while (n < EXPERIMENT_VALUES && next_chosen(p, seeds, chosen));
+    do run[n++] = record_of(t, experiment_plan_find(t->p, s, chosen));
+    while (n < EXPERIMENT_VALUES && next_chosen(t->p, seeds, chosen));
+    return n;
+}
+
+static TableRow *new_row(const Tabling *t, Table *table, const ExperimentStep *s, const int *at) {
+    table->row = mem_realloc(table->row, (size_t)table->rows + 1, sizeof *table->row);
+    TableRow *row = &table->row[table->rows++];
+    *row = (TableRow){label_of(t->p, s, at), mem_zalloc((size_t)table->metrics, sizeof *row->value)};
+    return row;
+}
+
+static int metrics_row(Tabling *t, const ExperimentStep *s, const ExperimentStep *base, const int *at, Err *err) {
+    Table *table = &t->table[TABLE_METRICS];
+    const Record *run[EXPERIMENT_VALUES];
+    const int n = runs_at(t, s, at, run);
+    int status = 0;
     SpreadPair *pair = mem_alloc(PLAN_RUNS, sizeof *pair);
     const int pairs = base && base != s ? pair_up(t, s, base, at, pair) : 0;
-    t->row = table->row = mem_realloc(t->row, (size_t)table->rows + 1, sizeof *t->row);
-    TableRow *row = &t->row[table->rows++];
-    *row = (TableRow){label_of(p, s, at), mem_zalloc((size_t)table->metrics, sizeof *row->value)};
+    TableRow *row = new_row(t, table, s, at);
     for (int j = 0; j < table->metrics && status == 0; j++) {
         double x[EXPERIMENT_VALUES];
         for (int i = 0; i < n; i++) x[i] = record_number(run[i]->evaluation, "title", table->metric[j], NULL);
@@ -128,27 +173,83 @@ static int add_row(Tabling *t, const ExperimentStep *s, const ExperimentStep *ba
     return status;
 }
 
+// NAN where the run has none.
+static double column_value(const Column *c, const Record *r) {
+    const char *const *path = c->path;
+    if (c->source == OF_EVALUATION || c->source == OF_METRICS)
+        return record_number(c->source == OF_METRICS ? r->metrics : r->evaluation, path[0], path[1], path[2], path[3], path[4],
+                             NULL);
+    double *x, *y, sum = 0;
+    const int n = record_curve(r, path[0], path[1], &x, &y);
+    for (int i = 0; i < n; i++) sum += y[i];
+    const double value = !n ? NAN : c->source == LAST_OF ? y[n - 1] : sum / n;
+    free(x), free(y);
+    return value;
+}
+
+// No row where no run has a value.
+static void columns_row(Tabling *t, int which, const Column *column, const ExperimentStep *s, const int *at) {
+    Table *table = &t->table[which];
+    const Record *run[EXPERIMENT_VALUES];
+    SpreadValue value[EXPERIMENT_METRICS];
+    const int n = runs_at(t, s, at, run);
+    int known = 0;
+    for (int j = 0; j < table->metrics; j++) {
+        double x[EXPERIMENT_VALUES];
+        for (int i = 0; i < n; i++) x[i] = column_value(&column[j], run[i]);
+        value[j] = (SpreadValue){0};
+        spread_mean(&value[j], x, n);
+        known += value[j].n;
+    }
+    if (known) memcpy(new_row(t, table, s, at)->value, value, (size_t)table->metrics * sizeof *value);
+}
+
 static int add_rows(Tabling *t, const ExperimentStep *s, const ExperimentStep *base, Err *err) {
     const unsigned moves = uses_of(t->p, s) & ~seed_bit(t->p);
     int at[EXPERIMENT_VARIABLES] = {0};
-    do
-        if (add_row(t, s, base, at, err)) return -1;
-    while (next_chosen(t->p, moves, at));
+    do {
+        if (s->row && metrics_row(t, s, base, at, err)) return -1;
+        if (s->row) columns_row(t, TABLE_THOUGHTS, thought_column, s, at);
+        if (is_training(s)) columns_row(t, TABLE_TRAININGS, training_column, s, at);
+    } while (next_chosen(t->p, moves, at));
     return 0;
 }
 
-static int fill_table(Tabling *t, Err *err) {
+static Table table_of_columns(const char *title, const Column *column, int n, const char *name[]) {
+    for (int i = 0; i < n; i++) name[i] = column[i].name;
+    return (Table){.title = title, .metric = name, .metrics = n};
+}
+
+static int fill_tables(Tabling *t, Err *err) {
     const Experiment *e = t->p->e;
     const ExperimentStep *base = NULL;
-    t->table = (Table){.name = e->name, .baseline = e->baseline, .metric = e->metric, .metrics = e->metrics};
     for (int i = 0; i < e->steps; i++)
         if (e->baseline && e->step[i].row && !strcmp(e->step[i].row, e->baseline)) base = &e->step[i];
     for (int i = 0; i < e->steps; i++)
-        if (e->step[i].row && add_rows(t, &e->step[i], base, err)) return -1;
+        if (add_rows(t, &e->step[i], base, err)) return -1;
     return 0;
 }
 
 // ---- results -------------------------------------------------------------------------------------------------------------
+
+static void all_markdown(Str *out, const Table *t) {
+    for (int i = 0; i < TABLES; i++) {
+        if (i && !t[i].rows) continue;
+        if (i) str_puts(out, "\n");
+        table_markdown(out, &t[i]);
+    }
+}
+
+static json_t *all_json(const Tabling *t) {
+    const Experiment *e = t->p->e;
+    json_t *json = json_pack("{s:s, s:s?, s:o}", "experiment", e->name, "baseline", e->baseline, "rows",
+                             table_to_json(&t->table[TABLE_METRICS]));
+    if (json && t->table[TABLE_THOUGHTS].rows)
+        json_object_set_new(json, "thought_test", table_to_json(&t->table[TABLE_THOUGHTS]));
+    if (json && t->table[TABLE_TRAININGS].rows)
+        json_object_set_new(json, "training", table_to_json(&t->table[TABLE_TRAININGS]));
+    return json;
+}
 
 static int write_text(const char *folder, const char *name, void (*form)(Str *, const Table *), const Table *t, Err *err) {
     Str text = {0};
@@ -160,18 +261,18 @@ static int write_text(const char *folder, const char *name, void (*form)(Str *, 
     return status;
 }
 
-static int write_table(const Tabling *t, const Options *o, Err *err) {
-    json_t *json = table_to_json(&t->table);
+static int write_tables(const Tabling *t, const Options *o, Err *err) {
+    json_t *json = all_json(t);
     char *path = file_join(o->out, "results.json");
     int status = json ? json_save(path, json, err) : err_set(err, ERR_DATA, "%s: a label is no UTF-8", t->p->e->path);
-    if (status == 0) status = write_text(o->out, "table.md", table_markdown, &t->table, err);
-    if (status == 0) status = write_text(o->out, "table.csv", table_csv, &t->table, err);
-    if (status == 0) status = write_text(o->out, "table.tex", table_latex, &t->table, err);
+    if (status == 0) status = write_text(o->out, "table.md", all_markdown, t->table, err);
+    if (status == 0) status = write_text(o->out, "table.csv", table_csv, &t->table[TABLE_METRICS], err);
+    if (status == 0) status = write_text(o->out, "table.tex", table_latex, &t->table[TABLE_METRICS], err);
     if (status == 0 && o->json) {
         use_print(json);
     } else if (status == 0) {
         Str text = {0};
-        table_markdown(&text, &t->table);
+        all_markdown(&text, t->table);
         fputs(text.data, stdout);
         str_free(&text);
     }
@@ -181,12 +282,20 @@ static int write_table(const Tabling *t, const Options *o, Err *err) {
 }
 
 int experiment_table_make(const Plan *p, const Options *o, Err *err) {
+    const char *thoughts[THOUGHT_COLUMNS], *trainings[TRAINING_COLUMNS];
     Tabling t = {.p = p};
+    t.table[TABLE_METRICS] = (Table){
+        .title = "by title", .baseline = p->e->baseline, .metric = (const char *const *)p->e->metric, .metrics = p->e->metrics};
+    t.table[TABLE_THOUGHTS] = table_of_columns("thought test: own, and less own", thought_column, THOUGHT_COLUMNS, thoughts);
+    t.table[TABLE_TRAININGS] = table_of_columns("training", training_column, TRAINING_COLUMNS, trainings);
     int status = open_records(&t, err);
-    if (status == 0) status = fill_table(&t, err);
-    if (status == 0) status = write_table(&t, o, err);
+    if (status == 0) status = fill_tables(&t, err);
+    if (status == 0) status = write_tables(&t, o, err);
     for (int i = 0; i < p->runs; i++) record_close(&t.record[i]);
-    for (int i = 0; i < t.table.rows; i++) free(t.row[i].label), free(t.row[i].value);
-    free(t.record), free(t.row);
+    for (int i = 0; i < TABLES; i++) {
+        for (int j = 0; j < t.table[i].rows; j++) free(t.table[i].row[j].label), free(t.table[i].row[j].value);
+        free(t.table[i].row);
+    }
+    free(t.record);
     return status;
 }

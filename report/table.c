@@ -45,7 +45,7 @@ static void markdown_gain(Str *out, const SpreadValue *v) {
 }
 
 void table_markdown(Str *out, const Table *t) {
-    markdown_head(out, t, "by title");
+    markdown_head(out, t, t->title);
     for (int i = 0; i < t->rows; i++) {
         str_puts(out, "| ");
         markdown_text(out, t->row[i].label);
@@ -172,5 +172,5 @@ json_t *table_to_json(const Table *t) {
         for (int j = 0; j < t->metrics; j++) json_object_set_new(metrics, t->metric[j], value_to_json(&t->row[i].value[j]));
         json_array_append_new(rows, json_pack("{s:s, s:o}", "row", t->row[i].label, "metrics", metrics));
     }
-    return json_pack("{s:s, s:s?, s:o}", "experiment", t->name, "baseline", t->baseline, "rows", rows);
+    return rows;
 }

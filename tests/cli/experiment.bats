@@ -42,12 +42,30 @@ of() { ls -d "$WHOLE/$1"-*/; }
     [ "$(grep -c ' \\\\$' "$WHOLE/table.tex")" -eq 5 ]
 }
 
+@test "experiment: thought tests and trainings have tables of their own" {
+    jq -se --slurpfile r "$WHOLE/results.json" 'def near(a; b): (a - b) | fabs < 1e-8;
+        (map(.thought_test) | [map(.own.loss), map(.other.against_own.loss.gain), map(.own["HR@10"])] | map(add / 2)) as $x
+        | $r[0].thought_test | length == 1 and .[0].row == "SFT"
+            and (.[0].metrics | near(.loss.mean; $x[0]) and near(.["another row\u0027s"].mean; $x[1]) and near(.["HR@10"].mean; $x[2]))' \
+        $(of eval-sft | sed 's|$|eval-test.json|')
+    jq -se --slurpfile r "$WHOLE/results.json" 'def near(a; b): (a - b) | fabs < 1e-8;
+        (map(.validation_loss_before) | add / 2) as $before
+        | $r[0].training | map(.row) == ["sft", "rl"] and near(.[1].metrics["validation loss before"].mean; $before)
+            and .[0].metrics["between prompts"].mean == null and .[1].metrics["validation loss before"].runs == 2' \
+        $(of rl | sed 's|$|metrics.json|')
+    jq -se --slurpfile r "$WHOLE/results.json" 'map(select(.event == "step").reward_spread_within_groups) | add / length
+        | . - $r[0].training[1].metrics["reward spread within groups"].mean | fabs < 1e-8' $(of rl | sed 's|$|log.jsonl|')
+    jq -se --slurpfile r "$WHOLE/results.json" 'map(select(.event == "validation").loss) | (.[-1] + .[length / 2 - 1 | floor]) / 2
+        | . - $r[0].training[1].metrics["at the end"].mean | fabs < 1e-8' $(of rl | sed 's|$|log.jsonl|')
+    [ "$(grep -c '^| thought test\|^| training' "$WHOLE/table.md")" -eq 2 ]
+}
+
 @test "experiment: what is done is not run again, whatever the order and comments of the file" {
     touch -d 2001-01-01 "$WHOLE"/*/step.json
     experiment experiments/small.yaml "$WHOLE" --json >"$TMP/json"
     cmp "$TMP/json" <(jq -c . "$WHOLE/results.json") || jq -e --slurpfile a "$TMP/json" '. == $a[0]' "$WHOLE/results.json"
     [ -z "$(find "$WHOLE" -name step.json -newermt 2002-01-01)" ]
-    sed -e '/^#/d' -e 's/{run: eval, row: SFT, model: "${sft}", data: "${world}\/data", max-rows: 60}/{max-rows: 60, data: "${world}\/data", model: "${sft}", row: SFT, run: eval}/' \
+    sed -e '/^#/d' -e 's/{run: eval, row: SFT, model: "${sft}", data: "${world}\/data", max-rows: 60, thought-test: true}/{thought-test: true, max-rows: 60, data: "${world}\/data", model: "${sft}", row: SFT, run: eval}/' \
         experiments/small.yaml >"$TMP/small.yaml"
     ! cmp -s "$TMP/small.yaml" experiments/small.yaml
     experiment "$TMP/small.yaml" "$WHOLE" --plan >"$TMP/plan"
