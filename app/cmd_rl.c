@@ -58,7 +58,7 @@ static void rank_item(void *context, Session *s, uint32_t example, const int *no
 
 static int lists_open(Lists *l, const Training *t, Err *err) {
     const Options *o = t->o;
-    *l = (Lists){.beam = {.beams = o->beams, .length_penalty = (float)o->length_penalty, .chain_ahead = RECOMMEND_CHAIN_AHEAD},
+    *l = (Lists){.beam = {.beams = o->beams, .length_penalty = (float)o->length_penalty},
                  .rows = &t->train_rows,
                  .examples = &t->train,
                  .ranking = {l, t->model.items ? rank_item : rank_target}};

@@ -90,7 +90,6 @@ int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
                                 .users = users,
                                 .length_penalty = (float)o->length_penalty,
                                 .exclude_seen = o->exclude_seen,
-                                .chain_ahead = RECOMMEND_CHAIN_AHEAD,
                                 .skip_ghosts = !strcmp(o->ghost_tokens, "skip"),
                                 .guide = o->guidance ? &u->guide.ranker : NULL,
                                 .guidance = (float)o->guidance_weight};

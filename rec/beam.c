@@ -1,8 +1,9 @@
 // One step: score the children of every live beam (one model call for all users), then select on the host. Users may be at
 // different lengths: they share nothing but the call.
 // A beam is a node of the trie and a node of the KV tree that holds its last position. Where the trie goes on with single
-// children, the KV node already holds some of the tokens to come, and `logp` their log-probabilities one after the other:
-// such a beam is selected token by token like any other, but needs no model call until they are used up.
+// children and (nearly) all beams are sure to live, the KV node already holds the tokens to come, and `logp` their
+// log-probabilities one after the other: such a beam is selected token by token like any other, but needs no model call until
+// they are used up. After some ten tokens the beams of a user are single titles as a rule, and one call ends the search.
 #include "rec/beam.h"
 #include "base/arena.h"
 #include "rec/reader.h"
@@ -11,7 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BEAM_HEAD_ROWS = 128 }; // logits at a time: V floats a row
+enum {
+    HEAD_ROWS = 128,   // logits at a time: V floats a row
+    AHEAD_ROWS = 1024, // rows of a call that are run ahead, for memory's sake
+    SPARE = 5,         // one row in so many may be run ahead in vain
+};
 
 typedef struct Beam {
     double total;
@@ -42,7 +47,6 @@ typedef struct User { // a place
     Candidate *best;   // (2W)
     Result *done;      // (W) best first
     int lives, dones, bests;
-    int64_t chain_left; // rows that may still be run ahead
     int64_t illegal;
     float *logp; // of all its steps
     size_t logps, logp_cap;
@@ -61,23 +65,25 @@ struct BeamSearch {
     BeamOptions o;
     User *user; // (users)
     Run *run;   // (users W)
+    int *below; // (2, widest(W))
     int users;
     BeamStats *stats;
 };
 typedef BeamSearch Search;
 
-static int64_t rows_without_chains(const Trie *t, int beams) {
-    return (int64_t)beams * (t->longest - 1); // the last token of an answer is never run
+// Nodes of one depth of the trie that may be run for W beams.
+static int widest(int W) {
+    return W + W / SPARE;
 }
 
 size_t beam_slots(const Trie *t, const BeamOptions *o, int users) {
-    return (size_t)users * (size_t)rows_without_chains(t, o->beams) * (o->chain_ahead > 0 ? 2 : 1);
+    return (size_t)users * (size_t)widest(o->beams) * (size_t)(t->longest - 1); // the last token of an answer is never run
 }
 
 // ---- scoring ---------------------------------------------------------------------------------------------------------
 
 // How many single children follow `at` that are no leaves.
-static int chain_length(const Trie *t, int at, int64_t limit) {
+static int chain_length(const Trie *t, int at, int limit) {
     int n = 0;
     for (; n < limit && trie_children(t, at) == 1; n++) {
         at = trie_first(t, at);
@@ -91,6 +97,25 @@ static int chain_at(const Trie *t, int at, int n) {
     return at;
 }
 
+// For so many tokens more the live beams have so few continuations, leaves included, that next to none will be dropped.
+static int settled_tokens(Search *x, const User *u) {
+    const Trie *t = x->t;
+    const int most = widest(u->W) - u->dones;
+    int *at = x->below, *next = x->below + widest(x->o.beams), n = u->lives;
+    for (int i = 0; i < n; i++) at[i] = u->live[i].at;
+    for (int tokens = 0;; tokens++) {
+        int more = 0;
+        for (int i = 0; i < n; i++) {
+            const int children = trie_children(t, at[i]), first = children ? trie_first(t, at[i]) : 0;
+            if (more + children > most) return tokens;
+            for (int c = 0; c < children; c++) next[more++] = first + c;
+        }
+        if (more == 0) return tokens;
+        int *swap = at;
+        at = next, next = swap, n = more;
+    }
+}
+
 typedef struct Work {        // of one step
     int runs, rows, forward; // rows that are scored, and those of them that go through the network first
     size_t picks;            // children
@@ -99,29 +124,31 @@ typedef struct Work {        // of one step
 // The unscored beams with the rows each takes.
 static Work plan_runs(Search *x) {
     Work w = {0};
-    for (User *u = x->user; u < x->user + x->users; u++)
-        for (Beam *b = u->live; u->state == PLACE_LIVE && b < u->live + u->lives; b++) {
+    int spare = AHEAD_ROWS;
+    for (User *u = x->user; u < x->user + x->users; u++) {
+        if (u->state != PLACE_LIVE) continue;
+        const int begins = u->length == 0, settled = begins ? 0 : settled_tokens(x, u);
+        for (Beam *b = u->live; b < u->live + u->lives; b++) {
             if (b->logp >= 0) continue;
-            const int begins = u->length == 0;
-            int64_t limit = begins ? 0 : x->o.chain_ahead;
-            int ahead = chain_length(x->t, b->at, limit < u->chain_left ? limit : u->chain_left);
-            u->chain_left -= ahead;
+            const int ahead = chain_length(x->t, b->at, settled < spare ? settled : spare);
+            spare -= ahead;
             x->run[w.runs++] = (Run){u, b, 1 + ahead, begins};
             w.rows += 1 + ahead;
             if (!begins) w.forward += 1 + ahead;
             w.picks += (size_t)ahead + (size_t)trie_children(x->t, chain_at(x->t, b->at, ahead));
         }
+    }
     return w;
 }
 
 // Run the tokens of all runs through the model; every beam's kv becomes its run's node.
 static void forward_runs(Search *x, const Work *w) {
     Segment g;
+    int32_t *ids = ARENA_NEW(&x->s->host, int32_t, x->t->longest);
     segment_begin(x->s, &g, w->runs, w->forward);
     for (Run *r = x->run; r < x->run + w->runs; r++) {
-        int32_t ids[BEAM_CHAIN_MAX + 1];
         if (r->begins) continue;
-        for (int i = 0; i < r->rows; i++) ids[i] = x->t->token[chain_at(x->t, r->beam->at, i)];
+        for (int i = 0, at = r->beam->at; i < r->rows; i++, at = trie_first(x->t, at)) ids[i] = x->t->token[at];
         r->beam->kv = segment_add(x->s, &g, r->beam->kv, ids, r->rows);
         r->beam->ahead = r->rows - 1;
     }
@@ -150,7 +177,7 @@ static void list_picks(Search *x, const Work *w, int32_t *slot, int32_t *row, in
             first = trie_first(x->t, at);
             slot[n] = last - (r->rows - 1) + i;
             for (int c = first, end = first + trie_children(x->t, at); c < end; c++, p++) {
-                row[p] = n % BEAM_HEAD_ROWS;
+                row[p] = n % HEAD_ROWS;
                 token[p] = x->t->token[c];
             }
         }
@@ -164,10 +191,10 @@ static void pick_logp(Search *x, const Work *w, float *logp) {
             *token = ARENA_NEW(&s->host, int32_t, w->picks);
     list_picks(x, w, slot, row, token);
     size_t done = 0;
-    for (int first = 0; first < w->rows; first += BEAM_HEAD_ROWS) {
+    for (int first = 0; first < w->rows; first += HEAD_ROWS) {
         HeadRows head;
         SessionMark begin = session_mark(s);
-        head_rows(s, &head, slot + first, w->rows - first < BEAM_HEAD_ROWS ? w->rows - first : BEAM_HEAD_ROWS);
+        head_rows(s, &head, slot + first, w->rows - first < HEAD_ROWS ? w->rows - first : HEAD_ROWS);
         size_t end = done + 1;
         while (end < w->picks && row[end] >= row[end - 1]) end++; // rows begin again at 0 with the next chunk
         head_pick(s, &head, row + done, token + done, end - done, logp + done);
@@ -280,12 +307,13 @@ static void user_step(Search *x, User *u) {
 // ---- the search ------------------------------------------------------------------------------------------------------
 
 BeamSearch *beam_open(Session *s, const Trie *t, const BeamOptions *o, int users, BeamStats *stats) {
-    CHECK(o->beams > 0 && o->chain_ahead >= 0 && o->chain_ahead <= BEAM_CHAIN_MAX && users > 0);
+    CHECK(o->beams > 0 && users > 0);
     const size_t W = (size_t)o->beams;
     BeamSearch *x = mem_alloc(1, sizeof *x);
     *x = (BeamSearch){.s = s, .t = t, .o = *o, .users = users, .stats = stats};
     x->user = mem_zalloc((size_t)users, sizeof *x->user);
     x->run = mem_alloc((size_t)users * W, sizeof *x->run);
+    x->below = mem_alloc(2 * (size_t)widest(o->beams), sizeof *x->below);
     for (User *u = x->user; u < x->user + users; u++) {
         u->live = mem_alloc(W, sizeof *u->live);
         u->next = mem_alloc(W, sizeof *u->next);
@@ -299,7 +327,7 @@ void beam_close(BeamSearch *x) {
     if (!x) return;
     for (User *u = x->user; u < x->user + x->users; u++)
         free(u->live), free(u->next), free(u->best), free(u->done), free(u->logp);
-    free(x->user), free(x->run);
+    free(x->user), free(x->run), free(x->below);
     free(x);
 }
 
@@ -310,7 +338,6 @@ int beam_add(BeamSearch *x, const BeamStart *start) {
     u->state = PLACE_LIVE;
     u->start = *start;
     u->W = start->beams ? start->beams : x->o.beams;
-    u->chain_left = rows_without_chains(x->t, u->W);
     u->length = u->dones = u->bests = 0;
     u->illegal = 0;
     u->logps = 0;
@@ -357,7 +384,8 @@ void beam_drop(BeamSearch *x, int place) {
 }
 
 size_t beam_step_slots(const BeamSearch *x) {
-    return (size_t)x->users * (size_t)x->o.beams * (size_t)(1 + x->o.chain_ahead);
+    const size_t rows = (size_t)x->users * (size_t)x->o.beams, most = rows * (size_t)(x->t->longest - 1);
+    return rows + AHEAD_ROWS < most ? rows + AHEAD_ROWS : most;
 }
 
 void beam_compact(BeamSearch *x, SessionMark floor) {

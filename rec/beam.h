@@ -6,13 +6,9 @@
 #include "model/session.h"
 #include "rec/trie.h"
 
-enum { BEAM_CHAIN_MAX = 16 };
-
 typedef struct BeamOptions {
     int beams;            // W
     float length_penalty; // score = sum / length^penalty
-    int chain_ahead;      // 0..BEAM_CHAIN_MAX: up to so many tokens of a chain of single children are run with the token
-                          // before it. Changes the number of model calls, not the scores.
     int skip_ghosts;      // the log-probability of a token that is the only child of its node is not added to the sum: the trie
                           // leaves no choice there (D3's "ghost tokens"). The length counts it all the same
     float guidance;       // weight of the model's log-probability where a start has `mass`: step = g lm + (1 - g) cf

@@ -4,11 +4,8 @@
 #include <stdlib.h>
 
 static BeamOptions beam_options(const RecommendOptions *o) {
-    return (BeamOptions){.beams = o->beams,
-                         .length_penalty = o->length_penalty,
-                         .chain_ahead = o->chain_ahead,
-                         .skip_ghosts = o->skip_ghosts,
-                         .guidance = o->guidance};
+    return (BeamOptions){
+        .beams = o->beams, .length_penalty = o->length_penalty, .skip_ghosts = o->skip_ghosts, .guidance = o->guidance};
 }
 
 int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,

@@ -11,15 +11,12 @@ typedef struct RecommendOptions {
     int beams, k; // k <= beams
     int users;    // most at a time
     float length_penalty;
-    int exclude_seen; // the titles of a user's history are not recommended
-    int chain_ahead;  // see rec/beam.h, as the next one
-    int skip_ghosts;
+    int exclude_seen;      // the titles of a user's history are not recommended
+    int skip_ghosts;       // see rec/beam.h
     const Ranker *guide;   // borrowed, has `score`; NULL: the model answers alone
     float guidance;        // weight of the model beside it
     PrefixCache *prefixes; // borrowed: prompts that were computed before; NULL: none are kept
 } RecommendOptions;
-
-enum { RECOMMEND_CHAIN_AHEAD = 4 };
 
 // What one user asks for.
 typedef struct RecommendWish {

@@ -78,7 +78,7 @@ static void leave(Engine *e, EnginePlace *p) {
 // The caches are reserved for the longest prompts and the widest searches; a range that is spent would end the program.
 static int check_memory(const Llm *m, const Trie *t, const EngineOptions *o, Err *err) {
     const ModelConfig *c = &m->config;
-    const BeamOptions beam = {.beams = o->beams, .chain_ahead = RECOMMEND_CHAIN_AHEAD};
+    const BeamOptions beam = {.beams = o->beams};
     const double slots = (double)o->users * (PROMPT_RECOMMEND_TOKENS + c->thoughts) + (double)beam_slots(t, &beam, o->users);
     const double slot = (2.0 * c->L * c->G * c->K + 2.0 * c->D) * (double)dtype_bytes(ops_dtype(m->ops)),
                  machine = (double)arena_machine_bytes();
@@ -92,7 +92,6 @@ static int open_recommender(Engine *e, Recommender *r, Llm *llm, int users, Pref
                                       .k = e->o.beams,
                                       .users = users,
                                       .length_penalty = e->o.length_penalty,
-                                      .chain_ahead = RECOMMEND_CHAIN_AHEAD,
                                       .skip_ghosts = e->o.skip_ghosts,
                                       .prefixes = prefixes};
     return recommend_open(r, llm, e->model->tokenizer, &e->model->style, &e->catalogue, &options, err);

@@ -28,7 +28,7 @@ static const int rank_by_title[ROWS] = {1, 3, 10, 0, 0, 2}, rank_by_item[ROWS] =
 static Recommender recommender(Case *c, int users, int k) {
     Err err = {0};
     Recommender r;
-    RecommendOptions o = {.beams = W, .k = k, .users = users, .length_penalty = 1, .chain_ahead = RECOMMEND_CHAIN_AHEAD};
+    RecommendOptions o = {.beams = W, .k = k, .users = users, .length_penalty = 1};
     OK(recommend_open(&r, &c->f.g.llm, c->f.tokenizer, &c->f.style, &c->f.catalogue, &o, &err));
     return r;
 }

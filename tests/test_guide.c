@@ -174,7 +174,7 @@ static void test_exhaustive(void **state) {
         if (m == 0) check(&f, &a, o, 0);
         o.guide = &guide, o.guidance = .7f;
         check(&f, &a, o, 1);
-        o.skip_ghosts = 0, o.length_penalty = 1, o.chain_ahead = 4;
+        o.skip_ghosts = 0, o.length_penalty = 1;
         check(&f, &a, o, 2);
         answers_free(&a);
         fixture_close(&f);
@@ -212,9 +212,6 @@ static void test_narrow(void **state) {
     RecommendOptions o = {
         .beams = W, .k = W, .users = USERS, .length_penalty = 1, .skip_ghosts = 1, .guide = &guide, .guidance = .6f};
     list_of(&f, o, plain);
-    o.chain_ahead = 4; // fewer model calls, the same scores
-    list_of(&f, o, ahead);
-    same(plain, ahead);
     o.users = 1;
     list_of(&f, o, ahead);
     same(plain, ahead);

@@ -36,7 +36,7 @@ static void draw(Fixture *f, RewardKind kind, ObjectiveKind objective, int beams
     Err err = {0};
     Session s;
     Rollout u;
-    Search search = {.f = f, .beam = {.beams = beams, .length_penalty = 1, .chain_ahead = RECOMMEND_CHAIN_AHEAD}};
+    Search search = {.f = f, .beam = {.beams = beams, .length_penalty = 1}};
     const Ranking ranking = {&search, rank_target};
     const RolloutOptions o = {.samples = K, .sigma = 2, .sigma_relative = 1, .reward = kind, .ranking = &ranking};
     const Objective token = {.kind = objective, .epsilon_low = 0.2, .epsilon_high = 0.28};

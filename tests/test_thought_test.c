@@ -128,7 +128,7 @@ static void case_close(Case *c) {
 static Recommender recommender(Case *c, int users) {
     Err err = {0};
     Recommender r;
-    const RecommendOptions o = {.beams = W, .k = W, .users = users, .length_penalty = 1, .chain_ahead = RECOMMEND_CHAIN_AHEAD};
+    const RecommendOptions o = {.beams = W, .k = W, .users = users, .length_penalty = 1};
     OK(recommend_open(&r, &c->f.g.llm, c->f.tokenizer, &c->f.style, &c->f.catalogue, &o, &err));
     return r;
 }
