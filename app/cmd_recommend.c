@@ -1,5 +1,6 @@
-// latentr3 recommend: the next items for one history.
+// latentr3 recommend: the next items for one history, or for those of many users.
 #include "app/commands.h"
+#include "app/recommend_users.h"
 #include "app/use.h"
 #include "base/log.h"
 
@@ -62,7 +63,7 @@ static int recommend(Use *u, const Options *o, Err *err) {
 int cmd_recommend(const Options *o, Err *err) {
     Use u;
     int status = use_open(&u, o, err);
-    if (status == 0) status = recommend(&u, o, err);
+    if (status == 0) status = o->out ? recommend_users_write(&u, o, err) : recommend(&u, o, err);
     use_close(&u);
     return status;
 }

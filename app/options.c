@@ -50,9 +50,11 @@ static const OptionRow table[] = {
     {"data", CMD_SYNTH, KIND_TEXT, AT(data), NULL, "DIR", 0, 0, "make the model alone, for the titles of this data folder"},
     {"out", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder to write"},
     {"out", CMD_EXPERIMENT, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder of all runs and of the tables"},
+    {"out", CMD_RECOMMEND, KIND_TEXT, AT(out), NULL, "FILE", 0, 0, "file of the lists of --users or --all-users"},
     {"plan", CMD_EXPERIMENT, KIND_FLAG, AT(plan), NULL, NULL, 0, 0, "print the runs, and whether they are done; run nothing"},
     {"out", CMD_REPORT, KIND_TEXT, AT(out), REQUIRED, "FILE", 0, 0, "HTML file to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},
+    {"force", CMD_RECOMMEND, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write over an --out that is there"},
     {"config", ALL, KIND_TEXT, AT(config), NULL, "FILE", 0, 0, "YAML file of options by name; the command line wins over it"},
     {"json", CMD_PREPARE | CMD_INSPECT | USE | CMD_CATALOG | CMD_EXPERIMENT, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "print JSON"},
     {"json", CMD_TOKENIZE, KIND_FLAG, AT(json), NULL, NULL, 0, 0, "each line of the input is a JSON string"},
@@ -144,6 +146,7 @@ static const OptionRow table[] = {
     {"save-every", LEARN, KIND_INT, AT(save_every), "0", "N", 0, 1e9, "a checkpoint every N updates and at the end; 0: only when stopped by a signal"},
     {"keep", LEARN, KIND_INT, AT(keep), "2", "N", 1, 1000, "checkpoints that stay"},
     {"resume", LEARN, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on from the last checkpoint in --out, bit for bit"},
+    {"resume", CMD_RECOMMEND, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on where a run into --out was cut off, bit for bit"},
     {"max-tokens", CMD_SFT, KIND_LONG, AT(max_tokens), "0", "N", 0, 1e15, "as many updates as about N tokens forward and back allow, in place of --epochs; 0: no limit"},
     {"clip", LEARN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
     {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},
@@ -194,9 +197,12 @@ static const OptionRow table[] = {
     {"guidance-power", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_power), "1", "X", 0, 100, "with --decode ground: rank by distance / (1 + guide)^X, both brought to 0..1"},
     {"decode", CMD_EVAL | CMD_RECOMMEND, KIND_CHOICE, AT(decode), "trie", "trie|ground", 0, 0, "ground: write freely, then rank items by the distance of their embeddings (BIGRec)"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
-    {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items to print, at most the beams"},
+    {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items of a list, at most the beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
     {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
+    {"users", CMD_RECOMMEND, KIND_TEXT, AT(users), NULL, "FILE", 0, 0, "in place of a history: JSON lines of users, each with \"user\" and \"history\" or \"history_ids\""},
+    {"all-users", CMD_RECOMMEND, KIND_FLAG, AT(all_users), NULL, NULL, 0, 0, "in place of a history: every user of the data folder, with all that its rows know"},
+    {"format", CMD_RECOMMEND, KIND_CHOICE, AT(form), "tsv", "tsv|jsonl|trec", 0, 0, "of --out"},
     {"shuffle-history", CMD_EVAL | CMD_SCORE, KIND_FLAG, AT(shuffle_history), NULL, NULL, 0, 0, "each history in a random order, by --seed"},
     {"thought-test", CMD_EVAL, KIND_FLAG, AT(thought_test), NULL, NULL, 0, 0, "measure again with other users' thoughts, with zero and with noise"},
     {"index", RANK | CMD_SERVE | CMD_LIBRARY, KIND_TEXT, AT(index), NULL, "FILE", 0, 0, "keep the built catalogue there: for catalogues of many items"},
@@ -552,10 +558,23 @@ static int check_decode(const Options *o, Err *err) {
     return 0;
 }
 
+// For one user, or for many into a file.
+static int check_recommend(const Options *o, Err *err) {
+    static const char *const of_many[] = {"out", "format", "resume", "force"};
+    const int many = o->users || o->all_users;
+    if (!!o->history.n + !!o->history_id.n + !!o->users + o->all_users != 1)
+        return err_set(err, ERR_USAGE,
+                       "recommend: --history is missing, or --history-id, --users or --all-users in its place (one of them)");
+    if (many && !o->out) return err_set(err, ERR_USAGE, "recommend: --%s needs --out", o->users ? "users" : "all-users");
+    for (size_t i = 0; i < sizeof of_many / sizeof *of_many; i++)
+        if (!many && is_given(o, of_many[i]))
+            return err_set(err, ERR_USAGE, "recommend: --%s goes with --users or --all-users", of_many[i]);
+    return 0;
+}
+
 static int check_together(const Options *o, Err *err) {
     if (o->decode && check_decode(o, err)) return -1;
-    if ((o->command->bit & CMD_RECOMMEND) && !o->history.n == !o->history_id.n)
-        return err_set(err, ERR_USAGE, "recommend: --history is missing, or --history-id in its place (not both)");
+    if ((o->command->bit & CMD_RECOMMEND) && check_recommend(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams)
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);

@@ -115,6 +115,9 @@ struct Options {
     int beams, k, exclude_seen;
     double length_penalty;
     TextList history, history_id;
+    const char *users; // in their place: file of users; or NULL
+    int all_users;     // the same: those of the data folder
+    const char *form;  // of their lists: "tsv", "jsonl", "trec"
 
     // serve
     const char *host, *api_key_file;          // api_key_file: or NULL

@@ -10,8 +10,9 @@ enum { METRICS_BYTES = 16 << 20 };
 
 json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d) {
     // Where things lie and how often they are saved may change; what lies there is told by hashes.
-    static const char *const free_options[] = {"model", "data",   "out",     "force",      "config",    "category",
-                                               "keep",  "resume", "threads", "save-every", "recompute", "weights-memory"};
+    static const char *const free_options[] = {"model",     "data",           "users",  "out",     "force", "config",
+                                               "category",  "keep",           "resume", "threads", "index", "save-every",
+                                               "recompute", "weights-memory", "json"};
     json_t *settings = json_deep_copy(json_object_get(metrics, "configuration")),
            *inputs = json_deep_copy(json_object_get(metrics, "data")),
            *machine = json_deep_copy(json_object_get(metrics, "versions"));
@@ -20,7 +21,7 @@ json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset
     json_object_set_new(settings, "category", json_string(d->category));
     json_object_del(inputs, "folder");
     json_object_set_new(inputs, "the model", json_incref(json_object_get(metrics, "model_hash_before")));
-    if (m->tokenizer) {
+    if (m && m->tokenizer) {
         char hash[33];
         tokenizer_hash(m->tokenizer, hash);
         json_object_set_new(inputs, "the tokenizer", json_string(hash));
@@ -46,20 +47,24 @@ static void list_differences(Str *list, const json_t *then, const json_t *now, i
     json_decref(all);
 }
 
-int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *point, Err *err) {
-    const json_t *run = json_object_get(c->found.state, "run"), *then = json_object_get(run, "identity"),
-                 *bytes = json_object_get(run, "log_bytes");
+int resume_same(const json_t *then, const json_t *now, const char *what, Err *err) {
     Str list = {0};
-    list_differences(&list, json_object_get(then, "settings"), json_object_get(identity, "settings"), 1);
-    list_differences(&list, json_object_get(then, "inputs"), json_object_get(identity, "inputs"), 0);
+    list_differences(&list, json_object_get(then, "settings"), json_object_get(now, "settings"), 1);
+    list_differences(&list, json_object_get(then, "inputs"), json_object_get(now, "inputs"), 0);
     int status = 0;
-    if (list.len) status = err_set(err, ERR_USAGE, "%s: its run was another one, so it cannot go on: %s", c->folder, list.data);
-    if (status == 0 && !(json_integer_value(bytes) >= 0))
-        status = err_set(err, ERR_DATA, "%s: no length of the log", c->folder);
+    if (list.len) status = err_set(err, ERR_USAGE, "%s: its run was another one, so it cannot go on: %s", what, list.data);
     str_clear(&list);
-    list_differences(&list, json_object_get(then, "machine"), json_object_get(identity, "machine"), 1);
+    list_differences(&list, json_object_get(then, "machine"), json_object_get(now, "machine"), 1);
     if (status == 0 && list.len) log_warn("not on the same machine as before, so the last bits may differ: %s", list.data);
     str_free(&list);
+    return status;
+}
+
+int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *point, Err *err) {
+    const json_t *run = json_object_get(c->found.state, "run"), *bytes = json_object_get(run, "log_bytes");
+    int status = resume_same(json_object_get(run, "identity"), identity, c->folder, err);
+    if (status == 0 && !(json_integer_value(bytes) >= 0))
+        status = err_set(err, ERR_DATA, "%s: no length of the log", c->folder);
     point->log_bytes = (size_t)json_integer_value(bytes);
     point->seconds = json_number_value(json_object_get(run, "seconds"));
     return status;

@@ -6,7 +6,8 @@
 #include "train/checkpoints.h"
 
 // {"settings": {option: value}, "inputs": {name: hash}, "machine": {...}}: the first two decide what a run computes, the third
-// how its sums are rounded. metrics: as run_open fills it. The caller owns it.
+// how its sums are rounded. metrics: as run_describe makes it. m: NULL where a baseline stands for the model. The caller owns
+// it.
 json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d);
 
 typedef struct ResumePoint {
@@ -14,8 +15,10 @@ typedef struct ResumePoint {
     double seconds;   // that the run had taken
 } ResumePoint;
 
-// ERR_USAGE, naming all that differs, where the checkpoint that was found belongs to another run; a warning where only the
+// Of two identities: ERR_USAGE, naming `what` and all that differs, where they are of different runs; a warning where only the
 // machine is another.
+int resume_same(const json_t *then, const json_t *now, const char *what, Err *err);
+// The same of the checkpoint that was found.
 int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *point, Err *err);
 
 // Makes `path` the best model of the checkpoint again.

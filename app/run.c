@@ -28,17 +28,17 @@ static json_t *environment(void) {
     return all;
 }
 
-static int fill_metrics(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err) {
+json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err) {
     char hash[33];
-    weights_hash(&m->llm, hash);
-    json_t *data = dataset_hashes(d, 0, err);
-    if (!data) return -1;
-    r->metrics = json_pack("{s:s, s:o, s:I, s:o, s:{s:s, s:s, s:s}, s:o, s:s}", "command", o->command->name, "configuration",
-                           options_to_json(o), "seed", (json_int_t)o->seed, "data", data, "versions", "latentr3",
-                           LATENTR3_VERSION, "compiler", __VERSION__, "ops", ops_description(m->ops), "environment",
-                           environment(), "model_hash_before", hash);
-    CHECK(r->metrics);
-    return 0;
+    if (m) weights_hash(&m->llm, hash);
+    json_t *data = dataset_hashes(d, with_test, err);
+    if (!data) return NULL;
+    json_t *all = json_pack("{s:s, s:o, s:I, s:o, s:{s:s, s:s, s:s}, s:o, s:s}", "command", o->command->name, "configuration",
+                            options_to_json(o), "seed", (json_int_t)o->seed, "data", data, "versions", "latentr3",
+                            LATENTR3_VERSION, "compiler", __VERSION__, "ops", m ? ops_description(m->ops) : "none",
+                            "environment", environment(), "model_hash_before", m ? hash : o->model);
+    CHECK(all);
+    return all;
 }
 
 // What log.jsonl holds behind its first `bytes` is cut off.
@@ -96,9 +96,9 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
     size_t log_bytes = 0;
     *r = (Run){.log_fd = -1, .started = log_seconds(), .folder = mem_strndup(o->out, strlen(o->out))};
     r->best = file_join(o->out, "model.safetensors");
-    int status = fill_metrics(r, o, m, d, err);
-    if (status == 0) r->identity = resume_identity(r->metrics, m, d);
-    if (status || file_make_folder(o->out, err) || find_checkpoint(r, o, &log_bytes, err) || open_log(r, log_bytes, err) ||
+    r->metrics = run_describe(o, m, d, 0, err);
+    if (r->metrics) r->identity = resume_identity(r->metrics, m, d);
+    if (!r->metrics || file_make_folder(o->out, err) || find_checkpoint(r, o, &log_bytes, err) || open_log(r, log_bytes, err) ||
         open_curves(r, err) || save_metrics(r, err)) {
         run_close(r);
         return -1;

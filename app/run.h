@@ -19,6 +19,10 @@ typedef struct Run {
     char *best, best_hash[33]; // the best model's file, and what is in it; empty: none was saved yet
 } Run;
 
+// What a run is made of: "command", "configuration", "seed", "data" (hashes), "versions", "environment", "model_hash_before".
+// m: NULL where a baseline stands for the model. The caller owns it.
+json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err);
+
 // Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
 // versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.
 // With --resume, where there is a checkpoint (resume.h), the log goes on from its step, and the best model is again that of

@@ -176,6 +176,53 @@ void outfile_abandon(OutFile *f) {
     *f = (OutFile){.fd = -1};
 }
 
+int partfile_open(PartFile *f, const char *path, Err *err) {
+    const size_t n = strlen(path);
+    *f = (PartFile){.path = mem_strndup(path, n), .part = mem_alloc(n + 8, 1)};
+    snprintf(f->part, n + 8, "%s.part", path);
+    f->fd = open(f->part, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    const off_t end = f->fd < 0 ? -1 : lseek(f->fd, 0, SEEK_END);
+    int status = end < 0 ? err_errno(err, "%s", f->part) : 0;
+    if (status == 0 && flock(f->fd, LOCK_EX | LOCK_NB))
+        status = errno == EWOULDBLOCK ? err_set(err, ERR_IO, "%s: another command is writing it", f->part)
+                                      : err_errno(err, "%s", f->part);
+    struct stat ours, named;
+    if (status == 0 && (fstat(f->fd, &ours) || stat(f->part, &named) || ours.st_ino != named.st_ino))
+        status = err_set(err, ERR_IO, "%s: another command has just finished it", f->part);
+    f->bytes = (uint64_t)end;
+    if (status) partfile_close(f);
+    return status;
+}
+
+int partfile_cut(PartFile *f, uint64_t bytes, Err *err) {
+    if (bytes > f->bytes)
+        return err_set(err, ERR_DATA, "%s: %llu bytes, but %llu were written", f->part, (unsigned long long)f->bytes,
+                       (unsigned long long)bytes);
+    f->bytes = bytes;
+    return ftruncate(f->fd, (off_t)bytes) ? err_errno(err, "%s: writing", f->part) : 0;
+}
+
+int partfile_write(PartFile *f, const void *data, size_t bytes, Err *err) {
+    const int failed = file_put(f->fd, data, bytes);
+    f->bytes += bytes;
+    errno = failed;
+    return failed ? err_errno(err, "%s: writing", f->part) : 0;
+}
+
+int partfile_flush(PartFile *f, Err *err) {
+    return fsync(f->fd) ? err_errno(err, "%s: writing", f->part) : 0;
+}
+
+int partfile_commit(PartFile *f, Err *err) {
+    return partfile_flush(f, err) || file_rename(f->part, f->path, err) ? -1 : 0;
+}
+
+void partfile_close(PartFile *f) {
+    if (f->path && f->fd >= 0) close(f->fd);
+    free(f->path), free(f->part);
+    *f = (PartFile){.fd = -1};
+}
+
 int file_write(const char *path, const void *data, size_t bytes, Err *err) {
     OutFile f;
     if (outfile_open(&f, path, err)) return -1;

@@ -36,6 +36,21 @@ void outfile_hash(OutFile *f, char hex[33]); // as file_hash, of what was writte
 int outfile_commit(OutFile *f, Err *err);    // closes in either case
 void outfile_abandon(OutFile *f);            // closes and removes; harmless after a commit
 
+// An output that several runs of the program write one after the other: it grows as "path.part" and becomes `path` when it is
+// whole. What was flushed is still there whatever stops the program. For one program at a time.
+typedef struct PartFile {
+    int fd;
+    char *path, *part;
+    uint64_t bytes;
+} PartFile;
+
+int partfile_open(PartFile *f, const char *path, Err *err); // path.part as it is, or a new one; ERR_IO where another has it
+int partfile_cut(PartFile *f, uint64_t bytes, Err *err);    // its first `bytes` stay; ERR_DATA where it has fewer
+int partfile_write(PartFile *f, const void *data, size_t bytes, Err *err);
+int partfile_flush(PartFile *f, Err *err);
+int partfile_commit(PartFile *f, Err *err);
+void partfile_close(PartFile *f); // leaves what is there
+
 // All of it to a descriptor, in one write where the system takes it in one. 0, or the error's number.
 int file_put(int fd, const void *data, size_t bytes);
 

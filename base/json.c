@@ -35,9 +35,9 @@ void json_use_mem(void) {
     json_set_alloc_funcs(json_alloc, free);
 }
 
-json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err) {
+json_t *json_parse_line(const char *data, size_t bytes, const char *name, int64_t line, Err *err) {
     if (depth_of(data, bytes) > JSON_DEPTH_LIMIT) {
-        err_set(err, ERR_DATA, "%s: JSON nested more than %d deep", name, JSON_DEPTH_LIMIT);
+        err_set(err, ERR_DATA, "%s: line %lld: JSON nested more than %d deep", name, (long long)line, JSON_DEPTH_LIMIT);
         return NULL;
     }
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
@@ -46,8 +46,12 @@ json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err) {
     // transformers writes "no limit" as the integer 1e30 (model_max_length), which is then read as a real number.
     if (!value && json_error_code(&e) == json_error_numeric_overflow)
         value = json_loadb(data, bytes, flags | JSON_DECODE_INT_AS_REAL, &e);
-    if (!value) err_set(err, ERR_DATA, "%s: line %d, byte %d: %s", name, e.line, e.position, e.text);
+    if (!value) err_set(err, ERR_DATA, "%s: line %lld, byte %d: %s", name, (long long)(line - 1 + e.line), e.position, e.text);
     return value;
+}
+
+json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err) {
+    return json_parse_line(data, bytes, name, 1, err);
 }
 
 json_t *json_read(const char *path, size_t limit_bytes, Err *err) {

@@ -76,7 +76,9 @@ static void leave(Recommender *r, int place) {
     RecommendPlace *p = &r->place[place];
     free(p->open), free(p->skip);
     *p = (RecommendPlace){0};
-    if (--r->joined == 0) reader_end(&r->reader); // nothing of the session is needed any more
+    if (--r->joined > 0) return;
+    reader_end(&r->reader); // nothing of the session is needed any more
+    r->rows_most = 0;       // what comes next does not depend on what was
 }
 
 // The rows of beams that were given up and of users who have left make room where the caches, which are as large as the longest

@@ -1,7 +1,9 @@
 #include "rec/results.h"
 #include "base/json.h"
+#include "rec/lists.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LINES, RUN, QRELS };
@@ -61,25 +63,18 @@ static void put_line(Results *r, const Row *row, int number, const int rank[MATC
         else
             str_printf(line, ", \"%s\": null", name[by]);
     }
-    str_puts(line, ", \"items\": [");
-    for (int i = 0; i < n; i++) {
-        put_text(line, i ? ", {\"id\": " : "{\"id\": ", r->items->id[item[i].item]);
-        put_text(line, ", \"title\": ", r->items->title[item[i].item]);
-        str_printf(line, ", \"score\": %.6g}", (double)item[i].score);
-    }
-    str_puts(line, "]}\n");
+    str_puts(line, ", \"items\": ");
+    lists_put_json(line, r->items, item, n);
+    str_puts(line, "}\n");
     outfile_write(&r->file[LINES], line->data, line->len);
 }
 
 static void put_run(Results *r, int number, const Recommendation *item, int n) {
-    const Items *items = r->items;
-    for (int i = 0, rank = 1; i < n; i++) {
-        int title = items_title_group(items, item[i].item), again = 0;
-        for (int j = 0; j < i && !again; j++) again = items_title_group(items, item[j].item) == title;
-        if (again) continue;
-        outfile_printf(&r->file[RUN], "%d Q0 %s %d %d latentr3\n", number, items->id[title], rank, n - rank + 1);
-        rank++;
-    }
+    char topic[16];
+    snprintf(topic, sizeof topic, "%d", number);
+    str_clear(&r->line);
+    lists_put_trec(&r->line, r->items, topic, item, n);
+    outfile_write(&r->file[RUN], r->line.data, r->line.len);
 }
 
 void results_row(Results *r, const Row *row, int number, const int rank[MATCHES], const Recommendation *item, int n) {

@@ -8,7 +8,7 @@
 
 typedef struct ResultsPaths { // each may be NULL
     const char *lines; // {"row", "user", "target", "target_id", "rank", "rank_item", "items": [{"id", "title", "score"}, ...]}
-    const char *trec_run;   // "row Q0 id rank score latentr3": score falls with the rank, so that no tie changes the order
+    const char *trec_run;   // lists_put_trec, the row's number for a topic
     const char *trec_qrels; // "row 0 id 1". Ids in both: of the first item with the title, so the metrics are those by title
 } ResultsPaths;
 

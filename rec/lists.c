@@ -1,0 +1,49 @@
+#include "rec/lists.h"
+
+#include <string.h>
+
+const char *const list_form_name[LIST_FORMS] = {"tsv", "jsonl", "trec"};
+
+const char *lists_head(ListForm form) {
+    return form == LIST_TSV ? "user\trank\tid\tscore\ttitle\n" : "";
+}
+
+static void put_text(Str *out, const char *before, const char *text) {
+    str_puts(out, before);
+    str_json(out, text, strlen(text));
+}
+
+void lists_put_json(Str *out, const Items *items, const Recommendation *item, int n) {
+    str_puts(out, "[");
+    for (int i = 0; i < n; i++) {
+        put_text(out, i ? ", {\"id\": " : "{\"id\": ", items->id[item[i].item]);
+        put_text(out, ", \"title\": ", items->title[item[i].item]);
+        str_printf(out, ", \"score\": %.6g}", (double)item[i].score);
+    }
+    str_puts(out, "]");
+}
+
+void lists_put_trec(Str *out, const Items *items, const char *topic, const Recommendation *item, int n) {
+    for (int i = 0, rank = 1; i < n; i++) {
+        int title = items_title_group(items, item[i].item), again = 0;
+        for (int j = 0; j < i && !again; j++) again = items_title_group(items, item[j].item) == title;
+        if (again) continue;
+        str_printf(out, "%s Q0 %s %d %d latentr3\n", topic, items->id[title], rank, n - rank + 1);
+        rank++;
+    }
+}
+
+void lists_put(Str *out, ListForm form, const Items *items, const char *user, const Recommendation *item, int n) {
+    if (form == LIST_TREC) {
+        lists_put_trec(out, items, user, item, n);
+    } else if (form == LIST_JSONL) {
+        put_text(out, "{\"user\": ", user);
+        str_puts(out, ", \"items\": ");
+        lists_put_json(out, items, item, n);
+        str_puts(out, "}\n");
+    } else {
+        for (int i = 0; i < n; i++)
+            str_printf(out, "%s\t%d\t%s\t%.6g\t%s\n", user, i + 1, items->id[item[i].item], (double)item[i].score,
+                       items->title[item[i].item]);
+    }
+}

@@ -1,0 +1,22 @@
+// A list as text, in the forms that other programs read.
+#ifndef REC_LISTS_H
+#define REC_LISTS_H
+
+#include "base/vec.h"
+#include "rec/ranker.h"
+
+typedef enum ListForm { LIST_TSV, LIST_JSONL, LIST_TREC, LIST_FORMS } ListForm;
+extern const char *const list_form_name[LIST_FORMS]; // "tsv", "jsonl", "trec"
+
+// What stands before the first list of a file.
+const char *lists_head(ListForm form);
+// The list of a user, item (n), is appended. TSV: "user<TAB>rank<TAB>id<TAB>score<TAB>title" for each item; JSONL: {"user":
+// "...", "items": [...]}; TREC: lists_put_trec.
+void lists_put(Str *out, ListForm form, const Items *items, const char *user, const Recommendation *item, int n);
+// [{"id": "...", "title": "...", "score": X}, ...]
+void lists_put_json(Str *out, const Items *items, const Recommendation *item, int n);
+// "topic Q0 id rank score latentr3" for each title, under the id of the first item with it. The score falls with the rank, so
+// that no tie changes the order.
+void lists_put_trec(Str *out, const Items *items, const char *topic, const Recommendation *item, int n);
+
+#endif

@@ -1,0 +1,154 @@
+#!/usr/bin/env bats
+# recommend --users and --all-users: lists for many users into a file, over the world that synth makes.
+
+load common
+
+setup_file() {
+    load common
+    setup
+    export WORLD=$BATS_FILE_TMPDIR/world LATENTR3_LOG=error
+    "$LATENTR3" synth --items 120 --rows 1500 --out "$WORLD"
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$WORLD/sasrec" --width 16 --layers 1 --epochs 1 --threads 1
+    # Users with histories of 0 to 13 items, by title and by id in turn, out of the items in some fixed order.
+    jq -R -n -c '[inputs | split("\t")] as $i | range(60) as $u | [range($u % 14) | $i[($u * 31 + . * 7) % ($i | length)]] as $h
+        | if $u % 2 == 0 then {user: "user \($u)", history: $h | map(.[0]), age: $u}
+          else {history_ids: $h | map(.[1] | tonumber), user: $u} end' "$WORLD/data/info.txt" >"$WORLD/users"
+}
+
+# many OPTIONS...: lists of the language model for the users of $WORLD/users, or of $USERS. With EXEC=exec the program takes the
+# place of the subshell, so that a signal to it reaches the program.
+many() {
+    ${EXEC:-} "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --dtype f32 --threads 1 --thoughts 1 \
+        --users "${USERS:-$WORLD/users}" "$@"
+}
+
+@test "the same lists as recommend gives one by one, in the order of the file; every kind of model" {
+    for model in "$WORLD/model" "$WORLD/sasrec" item-knn; do
+        options=(--model "$model" --data "$WORLD/data" --dtype f32 --threads 1 --exclude-seen -k 6)
+        [ "$model" != "$WORLD/model" ] || options+=(--thoughts 1)
+        "$LATENTR3" recommend "${options[@]}" --users "$WORLD/users" --out "$TMP/lists" --format jsonl --batch 7 --force
+        cmp <(jq -c '.user | tostring' "$WORLD/users") <(jq -c .user "$TMP/lists")
+        for line in 1 2 3 8 13 36 57 60; do
+            args=()
+            while read -r -d '' value; do args+=("--history=$value"); done < <(sed -n ${line}p "$WORLD/users" | jq -j '.history // [] | .[] + "\u0000"')
+            while read -r -d '' value; do args+=("--history-id=$value"); done < <(sed -n ${line}p "$WORLD/users" | jq -j '.history_ids // [] | .[] | "\(.)\u0000"')
+            [ ${#args[@]} -gt 0 ] || continue
+            "$LATENTR3" recommend "${options[@]}" "${args[@]}" --json >"$TMP/one"
+            sed -n ${line}p "$TMP/lists" | jq -e --slurpfile o "$TMP/one" '[.items, $o[0].items] | (.[0] | length) == (.[1] | length)
+                and (transpose | all(.[]; .[0].id == .[1].id and (.[0].score - .[1].score | fabs) < 1e-4 + 1e-5 * (.[1].score | fabs)))'
+        done
+    done
+}
+
+@test "TSV, JSON lines and TREC runs hold the same lists; gzip; users at a time change nothing" {
+    many --out "$TMP/jsonl" --format jsonl >/dev/null
+    many --out "$TMP/tsv" --batch 1 | grep -q '^60 of 60 users'
+    sed 's/user /user_/' "$WORLD/users" | gzip >"$TMP/users.gz"
+    USERS=$TMP/users.gz many --out "$TMP/trec" --format trec >/dev/null
+    [ "$(head -1 "$TMP/tsv")" = $'user\trank\tid\tscore\ttitle' ]
+    jq -r '.user as $u | .items | to_entries[] | [$u, .key + 1, .value.id, .value.title] | @tsv' "$TMP/jsonl" >"$TMP/want"
+    tail -n +2 "$TMP/tsv" | cut -f1,2,3,5 | cmp "$TMP/want" -
+    awk '{print $1, $4, $3}' "$TMP/trec" | cmp - <(sed 's/user /user_/' "$TMP/want" | awk -F'\t' '{print $1, $2, $3}')
+    awk '$2 != "Q0" || $6 != "latentr3" || $5 != 11 - $4 {exit 1}' "$TMP/trec"
+}
+
+@test "--all-users: every user of the folder once, with all that the rows know" {
+    "$LATENTR3" recommend --model item-knn --data "$WORLD/data" --all-users --out "$TMP/lists" --format jsonl --json >"$TMP/json"
+    cut -d, -f1 "$WORLD"/data/{train,valid,test}.csv | grep -v user_id | awk '!seen[$0]++' >"$TMP/names"
+    [ "$(jq .users "$TMP/json")" -eq "$(wc -l <"$TMP/names")" ]
+    jq -r .user "$TMP/lists" | cmp - "$TMP/names"
+    # The log itself knows what each user had.
+    for user in $(shuf -n 5 --random-source="$WORLD/users" "$TMP/names"); do
+        args=()
+        while read -r id; do
+            title=$(awk -F'\t' -v i="$id" '$1 == i {print $2}' "$WORLD/log/synth.item")
+            ! cut -f1 "$WORLD/data/info.txt" | grep -qxF "$title" || args+=("--history=$title") # few-core items are gone
+        done < <(tail -n +2 "$WORLD/log/synth.inter" | awk -F'\t' -v u="$user" '$1 == u' | sort -s -n -t$'\t' -k4,4 | cut -f2)
+        "$LATENTR3" recommend --model item-knn --data "$WORLD/data" "${args[@]}" --json >"$TMP/one"
+        [ "$(jq -c "select(.user == \"$user\").items | map(.id)" "$TMP/lists")" = "$(jq -c '.items | map(.id)' "$TMP/one")" ]
+    done
+}
+
+@test "killed, stopped and gone on with: the file of a run that nothing happened to" {
+    export USERS=$TMP/users
+    for ((i = 0; i < 40; i++)); do cat "$WORLD/users"; done >"$USERS"
+    many --batch 5 --out "$TMP/whole" >/dev/null
+    [ "$(find "$TMP" -name 'whole*' | wc -l)" -eq 1 ]
+    # at: users that the state names.
+    at() { jq .users "$TMP/lists.part.json" 2>/dev/null || echo 0; }
+    for signal in KILL TERM KILL; do
+        before=$(at)
+        (EXEC=exec many --batch 5 --out "$TMP/lists" --resume) &
+        while [ "$(at)" -le "$before" ]; do sleep 0.02; done
+        kill -s $signal $!
+        status=0
+        wait $! || status=$?
+        [ "$status" -eq $((128 + $(kill -l $signal))) ]
+        [ ! -e "$TMP/lists" ]
+        [ "$signal" = TERM ] || printf 'half a li' >>"$TMP/lists.part" # what a kill in the middle of a write leaves
+    done
+    many --batch 5 --out "$TMP/lists" --resume --json | jq -e '.resumed_at > 0 and .done == .users'
+    [ "$(find "$TMP" -name 'lists*' | wc -l)" -eq 1 ]
+    cmp "$TMP/whole" "$TMP/lists"
+    many --batch 5 --out "$TMP/lists" --resume # it is there
+    cmp "$TMP/whole" "$TMP/lists"
+}
+
+@test "bad lines are named before the work begins" {
+    bad() {
+        { head -2 "$WORLD/users" && printf '%b\n' "$1"; } >"$TMP/bad"
+        USERS=$TMP/bad refuses 3 "*/bad: line 3*: $2" many --out "$TMP/lists"
+    }
+    bad '{"user": "a", "history": ["x"]' "'}' expected*"
+    bad '["a"]' '*no JSON object'
+    bad '{"history": []}' 'user: missing'
+    bad '{"user": "", "history": []}' 'user: empty*'
+    bad '{"user": 1.5, "history": []}' 'user: neither a text nor a whole number'
+    bad '{"user": 1}' 'history: missing'
+    bad '{"user": 1, "history": [], "history_ids": []}' 'history: beside history_ids*'
+    bad '{"user": 1, "history": "x"}' 'history: no list'
+    bad '{"user": 1, "history": [1]}' 'history: an entry that is no text'
+    bad '{"user": 1, "history": ["a\\tb"]}' 'history: a control byte*'
+    bad '{"user": 1, "history_ids": [null]}' 'history_ids: an entry*'
+    bad '\xff' '*not UTF-8'
+    [ ! -e "$TMP/lists" ]
+    printf '{"user": "a b", "history": []}\n' >"$TMP/bad"
+    USERS=$TMP/bad refuses 3 '*"a b": a blank*TREC*' many --out "$TMP/lists" --format trec
+    : >"$TMP/bad"
+    USERS=$TMP/bad refuses 3 '*/bad: *' many --out "$TMP/lists"
+}
+
+@test "ids that the catalogue lacks are left out and counted, or refused" {
+    printf '{"user": "a", "history_ids": ["0", "none"]}\n{"user": "b", "history_ids": ["0"]}\n' >"$TMP/users"
+    USERS=$TMP/users many --out "$TMP/lists" --format jsonl --json | jq -e '.unknown_ids == 1 and .users == 2'
+    [ "$(jq -c .items "$TMP/lists" | uniq | wc -l)" -eq 1 ]
+    USERS=$TMP/users refuses 3 '*line 1*none is no item*' many --out "$TMP/strict" --strict
+}
+
+@test "what is there is not written over, and another run does not go on" {
+    many --out "$TMP/lists" >/dev/null
+    refuses 2 '*/lists is there; --force*' many --out "$TMP/lists"
+    many --out "$TMP/lists" --force --format jsonl >/dev/null
+    jq -e .user <"$TMP/lists" >/dev/null
+    # A run that was cut off before its first user.
+    printf '{"users": 0, "bytes": 0, "identity": {}}' >"$TMP/cut.part.json"
+    : >"$TMP/cut.part"
+    refuses 2 '*/cut.part is there*--resume*--force*' many --out "$TMP/cut"
+    refuses 2 '*/cut.part: its run was another one*' many --out "$TMP/cut" --resume
+    exec 9>"$TMP/held.part"
+    flock 9
+    refuses 4 '*/held.part: another command*' many --out "$TMP/held" --resume
+    exec 9>&-
+    # One that differs in an option, and in its users.
+    export USERS=$TMP/users
+    for ((i = 0; i < 60; i++)); do cat "$WORLD/users"; done >"$USERS"
+    (EXEC=exec many --out "$TMP/long") &
+    while [ ! -e "$TMP/long.part.json" ]; do sleep 0.02; done
+    kill -s KILL $!
+    wait $! || true
+    refuses 2 '*/long.part: its run was another one*k (10, now 3)' many --out "$TMP/long" -k 3 --resume
+    tail -n +2 "$USERS" >"$TMP/fewer"
+    USERS=$TMP/fewer refuses 2 '*/long.part: its run was another one*the users' many --out "$TMP/long" --resume
+    : >"$TMP/long.part"
+    refuses 3 '*/long.part: 0 bytes*' many --out "$TMP/long" --resume
+}
