@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     char *copy = mem_alloc(bytes + 1, 1);
     memcpy(copy, data, bytes);
     CatalogueKey key = {0};
-    Items items = {0};
+    static unsigned char none_removed[ITEMS_MOST];
+    Items items = {.removed = none_removed};
     if (bytes >= HEADER) {
         uint64_t hash = XXH3_64bits(copy + HEADER, bytes - HEADER);
         memcpy(copy + HASH_AT, &hash, sizeof hash);
