@@ -21,13 +21,18 @@ asan: deps ## the quick tests under the address and undefined-behaviour sanitize
 	@cmake --preset asan && cmake --build build/asan
 	@tools/test.sh build/asan quick
 
+tsan: deps ## training and the server on several threads under ThreadSanitizer
+	@tools/deps.sh clang libclang-rt-dev libomp-dev python3
+	@cmake --preset tsan && cmake --build build/tsan --target latentr3 latentr3-races
+	@LATENTR3=$(CURDIR)/build/tsan/latentr3 bats tests/races/races.bats
+
 soak: deps build ## the long form of the kill and fault tests, and what a server must live through: hours
 	@SOAK=1 LATENTR3=$(abspath $(BUILD))/latentr3 bats tests/cli/faults.bats
 	@rm -rf $(BUILD)/soak && $(BUILD)/latentr3 synth --out $(BUILD)/soak
 	@python3 tests/soak.py $(BUILD)/latentr3 $(BUILD)/soak/model $(BUILD)/soak/data $(or $(SOAK_SHARE),1)
 
 fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer
-	@tools/deps.sh clang
+	@tools/deps.sh clang libclang-rt-dev libomp-dev
 	@cmake --preset fuzz && cmake --build build/fuzz
 	@tools/fuzz.sh build/fuzz $(or $(FUZZ_SECONDS),60)
 
@@ -51,4 +56,4 @@ format: ## write all sources as .clang-format says
 clean: ## remove what was built, not what was downloaded
 	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: all help deps build test asan soak fuzz demo install deb wheel format clean
+.PHONY: all help deps build test asan tsan soak fuzz demo install deb wheel format clean

@@ -38,7 +38,7 @@ def check(condition, what):
 
 class Server:
     def __init__(self, data=DATA, *options):
-        command = [PROGRAM, "serve", "--model", MODEL, "--data", data, "--threads", "1", "--port", "0", *options]
+        command = [PROGRAM, "serve", "--model", MODEL, "--data", data, "--threads", os.environ.get("SOAK_THREADS", "1"), "--port", "0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.where = urlparse(self.process.stdout.readline().strip())
         check(self.where.port, "the server does not start")

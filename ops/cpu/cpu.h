@@ -37,10 +37,13 @@ static inline act *act_row(const Ops *ops, const act *x, size_t n, size_t D) {
 
 #define PRAGMA(text) _Pragma(#text)
 // Rows are dealt to threads in runs of equal length. `values` is how many are touched: a loop too short to pay for waking the
-// other threads stays on this one.
+// other threads stays on this one. (The search for races is built with CPU_SHORT_LOOP=1: every loop is shared.)
+#ifndef CPU_SHORT_LOOP
+#define CPU_SHORT_LOOP (1 << 15)
+#endif
 #define PARALLEL_FOR(values) PRAGMA(omp parallel for num_threads(cpu_team(ops, (size_t)(values))) schedule(static))
 static inline int cpu_team(const Ops *ops, size_t values) {
-    return values < 1 << 15 ? 1 : ops->threads;
+    return values < CPU_SHORT_LOOP ? 1 : ops->threads;
 }
 // Tasks of unequal length; each writes memory of its own, so their order does not matter.
 #define PARALLEL_TASKS _Pragma("omp parallel for num_threads(ops->threads) schedule(dynamic, 1)")

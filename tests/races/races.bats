@@ -1,0 +1,58 @@
+#!/usr/bin/env bats
+# Under ThreadSanitizer (make tsan): training and serving on several threads without a report, and planted races that are found.
+# OpenMP's barriers are known to it by libomp's archer; what libraries built without it do among themselves is not looked at.
+
+load ../cli/common
+
+setup_file() {
+    export WORLD=$BATS_FILE_TMPDIR/world LATENTR3_LOG=error OMP_WAIT_POLICY=passive
+    export TSAN_OPTIONS="ignore_noninstrumented_modules=1 history_size=7 io_sync=0 halt_on_error=1 exitcode=66 report_thread_leaks=0"
+    "$LATENTR3" synth --out "$WORLD" --items 60 --rows 600
+    "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" --out "$WORLD/start" "${quick[@]}" --max-steps 2 --dtype f32
+}
+
+quick=(--warmup 2)
+
+# train KIND OPTION...: six steps, a checkpoint written beside each.
+train() {
+    local options
+    case $1 in
+        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --layers 1 --epochs 2 --valid-rows 20 --no-early-stop) ;;
+        sft) options=(sft --model "$WORLD/model" --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
+        lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
+        rl) options=(rl --model "$WORLD/start" --sample 12 --batch 2 --samples 2 --micro-rows 20 --eval-rows 4 --beta 0.01) ;;
+    esac
+    rm -rf "$TMP/run"
+    "${PROGRAM:-$LATENTR3}" "${options[@]}" --data "$WORLD/data" --out "$TMP/run" "${quick[@]}" --max-steps 6 --save-every 1 "${@:2}"
+}
+
+@test "training at 2 and 4 threads, checkpoints in the background" {
+    for threads in 2 4; do
+        for kind in sasrec sft lora rl; do exits 0 train "$kind" --threads "$threads" --dtype f32; done
+        exits 0 train sft --threads "$threads" --dtype auto --recompute # bf16 where the machine has it
+    done
+}
+
+@test "eval on 4 threads, the catalogue built and read" {
+    for _ in 1 2; do exits 0 "$LATENTR3" eval --model "$WORLD/start" --data "$WORLD/data" --index "$TMP/index" --sample 8 --threads 4 --dtype f32; done
+}
+
+@test "a server on 2 threads: broken requests, slow clients, reloads and catalogue changes under load, ends" {
+    LATENTR3_LOG=info SOAK_THREADS=2 exits 0 python3 tests/soak.py "$LATENTR3" "$WORLD/model" "$WORLD/data" 0.002
+}
+
+@test "planted races are found: a shared scratch arena, a save changed under way, a queue without its lock" {
+    PROGRAM=$LATENTR3-races exits 66 train sft --threads 2 --dtype f32
+    says '*data race*op_rmsnorm_forward*'
+    PROGRAM=$LATENTR3-races exits 66 train sft --threads 1 --dtype f32
+    says '*data race*start_thread*'
+    "$LATENTR3-races" serve --model "$WORLD/model" --data "$WORLD/data" --threads 1 --port 0 >"$TMP/url" 2>"$TMP/told" 3>&- &
+    server=$!
+    for _ in {1..600}; do [ ! -s "$TMP/url" ] || break; sleep 0.05; done
+    curl -s "$(cat "$TMP/url")v1/recommend" --json '{"history_ids": ["2"]}' >"$TMP/body" || true
+    kill "$server" 2>/dev/null || true
+    status=0
+    wait "$server" || status=$?
+    [ "$status" -eq 66 ]
+    grep -q 'data race.*queue_' "$TMP/told"
+}
