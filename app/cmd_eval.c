@@ -1,6 +1,8 @@
 // latentr3 eval: hit rate and NDCG over the whole catalogue, beside what has to be beaten.
 #include "app/commands.h"
 #include "app/eval_save.h"
+#include "app/resume.h"
+#include "app/run.h"
 #include "app/use.h"
 #include "base/log.h"
 #include "rec/evaluate.h"
@@ -157,6 +159,47 @@ static int thought_test(Use *u, const Options *o, const Rows *rows, const Ranker
     return thought_test_run(t, &run, err);
 }
 
+// ---- several ranks -----------------------------------------------------------------------------------------------------
+
+typedef struct Shared { // a ranker of which each rank asks its own for its part of the users, and gets all lists
+    const Ranks *ranks;
+    Ranker own;
+    int *owner; // (rows) which rank a row was ranked by
+} Shared;
+
+static int shared_rank(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    Shared *s = self;
+    const int size = ranks_size(s->ranks), rank = ranks_rank(s->ranks), first = users * rank / size,
+              n = users * (rank + 1) / size - first, k = s->own.k;
+    int *owner = mem_alloc((size_t)users, sizeof *owner);
+    for (int i = 0; i < size; i++)
+        for (int b = users * i / size; b < users * (i + 1) / size; b++) s->owner[h[b].number] = owner[b] = i;
+    int status = n ? s->own.rank(s->own.self, h + first, n, out + (size_t)first * (size_t)k, found + first, err) : 0;
+    status = ranks_agree(s->ranks, status, err);
+    if (status == 0) ranks_collect(s->ranks, out, owner, users, (size_t)k * sizeof *out);
+    if (status == 0) ranks_collect(s->ranks, found, owner, users, sizeof *found);
+    free(owner);
+    return status;
+}
+
+static BeamStats stats_of_all(const Ranks *ranks, const BeamStats *mine) {
+    BeamStats sum = {0}, *all = mem_alloc((size_t)ranks_size(ranks), sizeof *all);
+    ranks_gather(ranks, mine, all, sizeof *mine);
+    for (int i = 0; i < ranks_size(ranks); i++)
+        sum.steps += all[i].steps, sum.rows += all[i].rows, sum.illegal += all[i].illegal;
+    free(all);
+    return sum;
+}
+
+static int agree(const Use *u, const Options *o, Err *err) {
+    if (ranks_size(o->ranks) == 1) return 0;
+    const OpenModel *m = u->model.path ? &u->model : NULL;
+    json_t *all = run_describe(o, m, &u->data, 1, err), *identity = all ? resume_identity(all, m, &u->data) : NULL;
+    const int status = resume_agree(o->ranks, identity, err);
+    json_decref(all), json_decref(identity);
+    return status;
+}
+
 // ---- the command -------------------------------------------------------------------------------------------------------
 
 static void add_beams(json_t *json, const Options *o, const BeamStats *beams) {
@@ -172,6 +215,8 @@ typedef struct Eval {
     const Rows *rows;
     Ranker ranker;
     ProtocolRanker among; // behind it, where candidates are drawn
+    Shared shared;        // behind that, of several ranks
+    BeamStats beams;
     Evaluation e;
     ThoughtTest thoughts;
     int *slices;   // (rows) where they are kept; or NULL
@@ -185,7 +230,13 @@ static int open_ranker(Eval *x, Err *err) {
     if (use_ranker(x->u, o, list, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
     while (strcmp(o->protocol, protocol_name[protocol])) protocol++;
     const Ranker all = x->ranker;
-    return protocol == PROTOCOL_FULL ? 0 : protocol_ranker(&x->among, protocol, &all, x->rows, &x->u->train, &x->ranker, err);
+    if (protocol != PROTOCOL_FULL && protocol_ranker(&x->among, protocol, &all, x->rows, &x->u->train, &x->ranker, err))
+        return -1;
+    if (ranks_size(o->ranks) == 1) return 0;
+    x->shared = (Shared){o->ranks, x->ranker, mem_zalloc((size_t)x->rows->n, sizeof(int))};
+    x->ranker.self = &x->shared, x->ranker.rank = shared_rank, x->ranker.score = NULL;
+    x->ranker.users *= o->ranks->size;
+    return 0;
 }
 
 static int measure(Eval *x, Err *err) {
@@ -206,6 +257,7 @@ static int measure(Eval *x, Err *err) {
     thoughts->keep = own;
     int status = evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
     thoughts->keep = NULL;
+    if (status == 0) ranks_collect(o->ranks, own, x->shared.owner, (int)n, (size_t)(c->thoughts * c->D) * sizeof *own);
     if (status == 0) status = thought_test(x->u, o, x->rows, &x->ranker, own, options.rank, &x->thoughts, err);
     free(own), free(options.rank);
     return status;
@@ -217,14 +269,15 @@ static json_t *eval_to_json(const Eval *x) {
     json_object_set_new(json, "split", json_string(o->split));
     json_object_set_new(json, "protocol", json_string(o->protocol));
     if (o->thought_test) json_object_set_new(json, "thought_test", thought_test_to_json(&x->thoughts));
-    add_beams(json, o, use_stats(x->u, o));
+    add_beams(json, o, &x->beams);
     return json;
 }
 
 static void report(const Eval *x) {
     const Options *o = x->o;
+    if (ranks_rank(o->ranks) > 0) return;
     if (!o->json) {
-        print_report(&x->e, use_stats(x->u, o), o);
+        print_report(&x->e, &x->beams, o);
         if (o->thought_test) print_thoughts(&x->thoughts, largest_k(&x->e));
         return;
     }
@@ -241,7 +294,8 @@ static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     int status = use_train(u, err) || use_histories(u, rows, o->split, err);
     if (status == 0 && o->shuffle_history) rows_shuffle_histories(rows, (uint64_t)o->seed);
     if (status == 0) status = open_ranker(&x, err) || measure(&x, err);
-    free(x.results);
+    if (status == 0) x.beams = stats_of_all(o->ranks, use_stats(u, o));
+    free(x.results), free(x.shared.owner);
     if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, x.slices, err);
     free(x.slices);
     if (status == 0) report(&x);
@@ -259,10 +313,12 @@ static int eval_split(Use *u, const Options *o, Err *err) {
     return status;
 }
 
-int cmd_eval(const Options *o, Err *err) {
+int cmd_eval(const Options *given, Err *err) {
     Use u;
-    int status = use_open(&u, o, err);
-    if (status == 0) status = eval_split(&u, o, err);
+    Options o = *given;
+    if (ranks_rank(o.ranks) > 0) o.results = o.save = o.trec_run = o.trec_qrels = NULL; // rank 0 writes them
+    int status = ranks_agree(o.ranks, use_open(&u, &o, err), err);
+    if (status == 0) status = agree(&u, given, err) || eval_split(&u, &o, err);
     use_close(&u);
-    return status;
+    return status ? -1 : 0;
 }

@@ -22,3 +22,7 @@ const volatile sig_atomic_t *interrupt_watch(void) {
 int interrupt_signal(void) {
     return caught;
 }
+
+void interrupt_elsewhere(int number) {
+    if (!caught) caught = number;
+}

@@ -9,5 +9,7 @@
 const volatile sig_atomic_t *interrupt_watch(void);
 // The signal that came, or 0.
 int interrupt_signal(void);
+// One came to another rank.
+void interrupt_elsewhere(int number);
 
 #endif

@@ -3,6 +3,7 @@
 #include "app/interrupt.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "train/ranks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,17 +59,24 @@ static int is_help(const char *arg) {
     return !strcmp(arg, "--help") || !strcmp(arg, "-h");
 }
 
+// Of these commands the processes that mpirun starts do a part each.
+enum { TOGETHER = CMD_SFT | CMD_RL | CMD_SASREC | CMD_EVAL };
+
 static int run_command(const Command *command, int argc, char **argv, Err *err) {
     for (int i = 0; i < argc; i++)
         if (is_help(argv[i])) {
             options_help(stdout, command);
             return 0;
         }
+    Ranks ranks = {.size = 1};
+    if ((command->bit & TOGETHER) && ranks_open(&ranks, err)) return -1;
+    if (ranks.rank > 0) log_level = LOG_ERROR;
     Options o;
     int status = options_parse(&o, command, argc, argv, err);
+    o.ranks = &ranks;
     if (status == 0) status = command->run(&o, err);
     options_free(&o);
-    return status;
+    return ranks_close(&ranks, status, err);
 }
 
 static int dispatch(int argc, char **argv, Err *err) {
@@ -117,7 +125,7 @@ int main(int argc, char **argv) {
     // Results that did not reach their file or pipe are an error too.
     if (fflush(stdout) && status == 0) status = err_errno(&err, "stdout");
     if (status) {
-        log_line(LOG_ERROR, "latentr3: %s", err.message);
+        if (*err.message) log_line(LOG_ERROR, "latentr3: %s", err.message); // else another rank says it
         return err.code;
     }
     return interrupt_signal() ? 128 + interrupt_signal() : 0;

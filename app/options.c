@@ -147,6 +147,7 @@ static const OptionRow table[] = {
     {"keep", LEARN, KIND_INT, AT(keep), "2", "N", 1, 1000, "checkpoints that stay"},
     {"resume", LEARN, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on from the last checkpoint in --out, bit for bit"},
     {"resume", CMD_RECOMMEND, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on where a run into --out was cut off, bit for bit"},
+    {"deterministic", LEARN, KIND_FLAG, AT(deterministic), NULL, NULL, 0, 0, "the same bits for any number of processes that mpirun starts (docs/cluster.md)"},
     {"max-tokens", CMD_SFT, KIND_LONG, AT(max_tokens), "0", "N", 0, 1e15, "as many updates as about N tokens forward and back allow, in place of --epochs; 0: no limit"},
     {"clip", LEARN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
     {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},

@@ -49,8 +49,9 @@ typedef struct TextList { // of an option or operand that may be given several t
 // "the model's" in the comments: -1 or NULL where the option was not given, and what was saved with the model counts.
 struct Options {
     const Command *command;
-    const char *operand; // e.g. inspect PATH; or NULL
-    TextList operands;   // all of them
+    const struct Ranks *ranks; // that run the command together (train/ranks.h); NULL: alone
+    const char *operand;       // e.g. inspect PATH; or NULL
+    TextList operands;         // all of them
 
     // files
     const char *model, *data, *out, *config;
@@ -97,7 +98,7 @@ struct Options {
     double lora_alpha;                 // 0: twice the rank
     const char *lora_targets;          // "q,k,v,o,gate,up,down", some of these
     int save_every, keep;              // steps between checkpoints, how many stay
-    int resume;
+    int resume, deterministic;
 
     // rl
     int samples, sigma_relative, advantage_window, eval_rows, inner;

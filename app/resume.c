@@ -27,11 +27,13 @@ json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset
         json_object_set_new(inputs, "the tokenizer", json_string(hash));
     }
     json_object_update(machine, json_object_get(metrics, "environment"));
+    if (!json_is_true(json_object_get(settings, "deterministic")) && json_object_get(metrics, "ranks"))
+        json_object_set(machine, "ranks", json_object_get(metrics, "ranks"));
     return json_pack("{s:o, s:o, s:o}", "settings", settings, "inputs", inputs, "machine", machine);
 }
 
-// "name (then, now)" for every member that is not the same in both; of hashes the name alone.
-static void list_differences(Str *list, const json_t *then, const json_t *now, int values) {
+// "name (value, now value)" for every member that is not the same in both; where word is NULL (of hashes) the name alone.
+static void list_differences(Str *list, const json_t *then, const json_t *now, const char *word) {
     json_t *all = json_copy((json_t *)now), *value;
     const char *name;
     json_object_update_missing(all, (json_t *)then);
@@ -41,20 +43,43 @@ static void list_differences(Str *list, const json_t *then, const json_t *now, i
         char *was = a ? json_dumps(a, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL,
              *is = b ? json_dumps(b, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         str_printf(list, "%s%s", list->len ? ", " : "", name);
-        if (values) str_printf(list, " (%s, now %s)", was ? was : "not there", is ? is : "not there");
+        if (word) str_printf(list, " (%s, %s %s)", was ? was : "not there", word, is ? is : "not there");
         free(was), free(is);
     }
     json_decref(all);
 }
 
+int resume_agree(const Ranks *ranks, const json_t *identity, Err *err) {
+    int status = ranks_agree(ranks, identity ? 0 : -1, err);
+    if (status || ranks_size(ranks) == 1) return status;
+    char *mine = json_dumps(identity, JSON_COMPACT | JSON_SORT_KEYS);
+    size_t bytes = strlen(mine);
+    ranks_broadcast(ranks, &bytes, sizeof bytes);
+    char *text = mem_zalloc(bytes + 1, 1);
+    if (ranks_rank(ranks) == 0) memcpy(text, mine, bytes);
+    ranks_broadcast(ranks, text, bytes);
+    if (strcmp(mine, text)) {
+        Str list = {0};
+        json_t *first = json_loads(text, 0, NULL);
+        list_differences(&list, json_object_get(first, "settings"), json_object_get(identity, "settings"), "here");
+        list_differences(&list, json_object_get(first, "inputs"), json_object_get(identity, "inputs"), NULL);
+        list_differences(&list, json_object_get(first, "machine"), json_object_get(identity, "machine"), "here");
+        status = err_set(err, ERR_USAGE, "not the same as at rank 0: %s", list.data);
+        json_decref(first);
+        str_free(&list);
+    }
+    free(mine), free(text);
+    return ranks_agree(ranks, status, err);
+}
+
 int resume_same(const json_t *then, const json_t *now, const char *what, Err *err) {
     Str list = {0};
-    list_differences(&list, json_object_get(then, "settings"), json_object_get(now, "settings"), 1);
-    list_differences(&list, json_object_get(then, "inputs"), json_object_get(now, "inputs"), 0);
+    list_differences(&list, json_object_get(then, "settings"), json_object_get(now, "settings"), "now");
+    list_differences(&list, json_object_get(then, "inputs"), json_object_get(now, "inputs"), NULL);
     int status = 0;
     if (list.len) status = err_set(err, ERR_USAGE, "%s: its run was another one, so it cannot go on: %s", what, list.data);
     str_clear(&list);
-    list_differences(&list, json_object_get(then, "machine"), json_object_get(now, "machine"), 1);
+    list_differences(&list, json_object_get(then, "machine"), json_object_get(now, "machine"), "now");
     if (status == 0 && list.len) log_warn("not on the same machine as before, so the last bits may differ: %s", list.data);
     str_free(&list);
     return status;

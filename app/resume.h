@@ -4,11 +4,16 @@
 
 #include "app/model_io.h"
 #include "train/checkpoints.h"
+#include "train/ranks.h"
 
 // {"settings": {option: value}, "inputs": {name: hash}, "machine": {...}}: the first two decide what a run computes, the third
 // how its sums are rounded. metrics: as run_describe makes it. m: NULL where a baseline stands for the model. The caller owns
 // it.
 json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d);
+
+// All ranks run the same command on the same inputs with the same settings, on machines that round alike: else all get the one
+// error. identity NULL: it could not be made, as err says.
+int resume_agree(const Ranks *ranks, const json_t *identity, Err *err);
 
 typedef struct ResumePoint {
     size_t log_bytes; // of log.jsonl that belong to the checkpoint

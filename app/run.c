@@ -38,6 +38,7 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
                             LATENTR3_VERSION, "compiler", __VERSION__, "ops", m ? ops_description(m->ops) : "none",
                             "environment", environment(), "model_hash_before", m ? hash : o->model);
     CHECK(all);
+    if (ranks_size(o->ranks) > 1) json_object_set_new(all, "ranks", json_integer(o->ranks->size));
     return all;
 }
 
@@ -98,13 +99,14 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
     r->best = file_join(o->out, "model.safetensors");
     r->metrics = run_describe(o, m, d, 0, err);
     if (r->metrics) r->identity = resume_identity(r->metrics, m, d);
-    if (!r->metrics || file_make_folder(o->out, err) || find_checkpoint(r, o, &log_bytes, err) || open_log(r, log_bytes, err) ||
-        open_curves(r, err) || save_metrics(r, err)) {
-        run_close(r);
-        return -1;
-    }
+    int status = resume_agree(o->ranks, r->identity, err);
+    if (status == 0 && ranks_rank(o->ranks) == 0)
+        status = file_make_folder(o->out, err) || find_checkpoint(r, o, &log_bytes, err) || open_log(r, log_bytes, err) ||
+                 open_curves(r, err) || save_metrics(r, err);
+    status = ranks_agree(o->ranks, status, err);
+    if (status) run_close(r);
     r->checkpoints.log_fd = r->log_fd;
-    return 0;
+    return status ? -1 : 0;
 }
 
 int run_saved_best(Run *r, Err *err) {

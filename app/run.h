@@ -25,6 +25,7 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
 
 // Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
 // versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.
+// Of several ranks, which must agree (resume_agree), rank 0's alone is a folder; the others have metrics.
 // With --resume, where there is a checkpoint (resume.h), the log goes on from its step, and the best model is again that of
 // the checkpoint.
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err);

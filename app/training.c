@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "data/sequences.h"
 #include "report/card.h"
+#include "train/shares.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -70,7 +71,9 @@ static int check_splits(const Dataset *d, Err *err) {
 
 int training_data(Training *t, const Options *o, Err *err) {
     *t = (Training){.o = o};
-    if (options_check_out(o, o->model, err) || dataset_open(&t->data, o->data, o->category, err)) return -1;
+    if (shares_check(o->ranks, o->deterministic, err)) return -1;
+    if ((ranks_rank(o->ranks) == 0 && options_check_out(o, o->model, err)) || dataset_open(&t->data, o->data, o->category, err))
+        return -1;
     t->data.strict = o->strict;
     return check_splits(&t->data, err);
 }
@@ -111,6 +114,7 @@ static int training_save(void *context, Err *err) {
 
 LoopOptions training_loop(Training *t) {
     const Options *o = t->o;
+    const int writes = ranks_rank(o->ranks) == 0;
     return (LoopOptions){.batch = o->batch,
                          .micro_rows = o->micro_rows,
                          .epochs = o->epochs,
@@ -120,10 +124,12 @@ LoopOptions training_loop(Training *t) {
                          .validations = 1,
                          .seed = (uint64_t)o->seed,
                          .interrupt = interrupt_watch(),
-                         .event = training_event,
+                         .ranks = o->ranks,
+                         .deterministic = o->deterministic,
+                         .event = writes ? training_event : NULL,
                          .save = training_save,
                          .context = t,
-                         .checkpoints = &t->run.checkpoints,
+                         .checkpoints = writes ? &t->run.checkpoints : NULL,
                          .save_every = o->save_every};
 }
 
@@ -148,6 +154,8 @@ static json_t *number_or_null(double x) {
 }
 
 int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {
+    interrupt_elsewhere(r->interrupted);
+    if (ranks_rank(t->o->ranks) > 0) return 0;
     const double mib = 1.0 / (1 << 20);
     log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation loss %.4f before, %.4f kept (step "
              "%lld)%s",

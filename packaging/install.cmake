@@ -13,6 +13,11 @@ add_custom_target(man ALL DEPENDS ${CMAKE_BINARY_DIR}/latentr3.1)
 file(RELATIVE_PATH PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(packaging/latentr3.pc.in latentr3.pc @ONLY)
 
+if(TARGET latentr3_mpi)
+  set_target_properties(latentr3 PROPERTIES BUILD_WITH_INSTALL_RPATH ON
+                        INSTALL_RPATH "$ORIGIN:$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/latentr3")
+  install(TARGETS latentr3_mpi DESTINATION ${CMAKE_INSTALL_LIBDIR}/latentr3)
+endif()
 install(TARGETS latentr3 liblatentr3)
 install(FILES include/latentr3.h TYPE INCLUDE)
 install(FILES ${CMAKE_BINARY_DIR}/latentr3.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -121,10 +121,13 @@ static void check_rl(const char *folder, const char *way, RlMethod m, unsigned g
     size_t count, begin = llm_train_range(&b.g.llm, &count);
     float *z = malloc(each * sizeof(float)), *reference = malloc(count * sizeof(float));
     ops_download(b.g.ops, reference, b.g.llm.w + begin, count * sizeof(float));
+    Shares alone;
+    shares_init(&alone, NULL, &b.g.llm, 0);
     for (int batch = 0; batch < batches; batch++) {
         OptimizerStep step;
         tensor_to_f32(z, noise, (size_t)batch * each, each);
-        RlFigures f = rl_update(&b.s, &b.g.examples, b.g.index, n, &m, z, reference, micro_rows, &b.optimizer, &step);
+        RlFigures f = rl_update(&(Session *){&b.s}, &b.g.examples, b.g.index, n, &m, z, reference, micro_rows, &alone,
+                                &b.optimizer, &step);
         const int last = (batch + 1) * m.inner - 1; // figures are those of the last inner update
         const double reward = told(&b, way, "rewards", batch), norm = told(&b, way, "norms", last);
         golden_close(f.reward_mean, reward, 1e-3 * fabs(reward), "reward", batch);
@@ -134,6 +137,7 @@ static void check_rl(const char *folder, const char *way, RlMethod m, unsigned g
         if (batch > 0) assert_true(f.ratio_min < 1 && f.ratio_max > 1); // the first two rates of the warm-up are low
     }
     check_weights(&b, way);
+    shares_free(&alone);
     free(z), free(reference);
     bench_close(&b);
 }

@@ -153,10 +153,13 @@ static void check_rl(const char *folder, int share, int micro_rows) {
                         .scope = ADVANTAGE_BATCH};
     const size_t each = noise->count / (size_t)o.options.steps;
     float *z = malloc(each * sizeof(float));
+    Shares alone;
+    shares_init(&alone, NULL, &t.g.llm, 0);
     for (int step = 0; step < o.options.steps; step++) {
         tensor_to_f32(z, noise, (size_t)step * each, each);
         OptimizerStep s;
-        RlFigures f = rl_update(&t.s, &t.g.examples, t.g.index, t.g.examples.n, &m, z, NULL, micro_rows, &o, &s);
+        RlFigures f =
+            rl_update(&(Session *){&t.s}, &t.g.examples, t.g.index, t.g.examples.n, &m, z, NULL, micro_rows, &alone, &o, &s);
         double reward = step_value(&t, "rl", "rewards", step), norm = step_value(&t, "rl", "norms", step);
         golden_close(f.reward_mean, reward, 1e-3 * fabs(reward), "reward", step);
         golden_close(f.loss, step_value(&t, "rl", "losses", step), 1e-4, "loss", step);
@@ -168,6 +171,7 @@ static void check_rl(const char *folder, int share, int micro_rows) {
     }
     check_frozen(&t);
     free(z);
+    shares_free(&alone);
     optimizer_free(&o);
     steps_close(&t);
 }

@@ -25,13 +25,13 @@ typedef struct Loop {
     uint32_t *order;                 // (examples) of the present epoch
     int examples;
     Progress bar;
-    double began; // seconds and tokens of the report count from here
-    int64_t tokens_before;
+    double began; // seconds of the report count from here
     int refused;  // updates in a row
     int waited;   // validations since the best
     int saved;    // a best model was kept
     int owed;     // the validation of the present step has still to be made
     int finished; // no step is left to do
+    int resumed;  // the run began at a checkpoint
 } Loop;
 
 static void emit(const Loop *l, json_t *event) {
@@ -73,16 +73,14 @@ static void state_fields(Loop *l, StateField field[STATE_FIELDS]) {
     memcpy(field, all, sizeof all);
 }
 
-// What the report counts from somewhere, as it stands now.
-static void count_now(Loop *l) {
+static void count_seconds(Loop *l) {
     l->report->seconds = log_seconds() - l->began;
-    l->report->tokens = l->s->tokens_run - l->tokens_before;
 }
 
 static int checkpoint(Loop *l, Err *err) {
     StateField field[STATE_FIELDS];
     json_t *state = json_object();
-    count_now(l);
+    count_seconds(l);
     state_fields(l, field);
     for (const StateField *f = field; f < field + STATE_FIELDS; f++)
         json_object_set_new(state, f->name,
@@ -103,34 +101,101 @@ static int read_state(Loop *l, const json_t *state) {
     return l->report->steps >= 1 && l->report->steps <= l->total ? 0 : -1;
 }
 
+static int is_first(const Loop *l) {
+    return ranks_rank(l->o->ranks) == 0;
+}
+
+// Rank 0 has read the checkpoint: the others get what is in it.
+static int share_checkpoint(Loop *l, json_t **state, Err *err) {
+    char *text = is_first(l) ? json_dumps(*state, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    size_t bytes[] = {optimizer_bytes(l->optimizer), text ? strlen(text) : 0};
+    ranks_broadcast(l->o->ranks, bytes, sizeof bytes);
+    char *data = mem_alloc(bytes[0], 1);
+    if (is_first(l))
+        optimizer_store(l->optimizer, data);
+    else
+        text = mem_zalloc(bytes[1] + 1, 1);
+    ranks_broadcast(l->o->ranks, text, bytes[1]);
+    ranks_broadcast(l->o->ranks, data, bytes[0]);
+    int status = 0;
+    if (!is_first(l)) {
+        *state = json_loads(text, 0, NULL);
+        status = optimizer_load(l->optimizer, data, bytes[0], err);
+    }
+    free(text), free(data);
+    return status;
+}
+
 // The loop and the optimizer as they were.
 static int restore(Loop *l, Err *err) {
     LoopReport *r = l->report;
-    json_t *state;
-    int status = checkpoints_restore(l->o->checkpoints, l->optimizer, &state, err);
+    json_t *state = NULL;
+    int status = is_first(l) ? checkpoints_restore(l->o->checkpoints, l->optimizer, &state, err) : 0;
+    status = ranks_agree(l->o->ranks, status, err);
+    if (status == 0 && ranks_size(l->o->ranks) > 1) status = share_checkpoint(l, &state, err);
     if (status == 0 && read_state(l, json_object_get(state, "loop")))
-        status = err_set(err, ERR_DATA, "%s: the checkpoint's state is not that of this run", l->o->checkpoints->folder);
+        status = err_set(err, ERR_DATA, "%s: the checkpoint's state is not that of this run", l->stage->name);
     json_decref(state);
     l->began -= r->seconds;
-    l->tokens_before -= r->tokens;
     if (status == 0) log_info("%s: goes on after step %lld of %lld", l->stage->name, (long long)r->steps, (long long)l->total);
     return status;
 }
 
+// Whether the run begins at a checkpoint, and all ranks with the same.
+static int begin(Loop *l, Err *err) {
+    const LoopOptions *o = l->o;
+    int resumes = o->checkpoints && o->checkpoints->found.state;
+    ranks_broadcast(o->ranks, &resumes, sizeof resumes);
+    if (resumes && restore(l, err)) return -1;
+    if (ranks_size(o->ranks) > 1) {
+        char mine[33], first[33];
+        optimizer_hash(l->optimizer, mine);
+        memcpy(first, mine, sizeof first);
+        ranks_broadcast(o->ranks, first, sizeof first);
+        const int other = strcmp(mine, first);
+        if (other) err_set(err, ERR_DATA, "%s: it does not start from the weights, moments and step of rank 0", l->stage->name);
+        if (ranks_agree(o->ranks, other ? -1 : 0, err)) return -1;
+    }
+    l->resumed = resumes;
+    return 0;
+}
+
 // ---- one step -------------------------------------------------------------------------------------------------------
+
+typedef struct Work { // positions that went through the network
+    int64_t forward, back;
+} Work;
+
+static Work work_of(const Session *s) {
+    return (Work){s->tokens_run, s->tokens_back};
+}
+
+// What all ranks have done since `before`; the report counts it.
+static Work count(Loop *l, Work before) {
+    const int size = ranks_size(l->o->ranks);
+    const Work now = work_of(l->s), mine = {now.forward - before.forward, now.back - before.back};
+    Work sum = {0}, *all = mem_alloc((size_t)size, sizeof *all);
+    ranks_gather(l->o->ranks, &mine, all, sizeof mine);
+    for (int i = 0; i < size; i++) sum.forward += all[i].forward, sum.back += all[i].back;
+    free(all);
+    l->report->tokens += sum.forward;
+    return sum;
+}
 
 static int keep(Loop *l, double loss, int64_t step, Err *err) {
     l->report->best_loss = loss;
     l->report->best_step = step;
     l->waited = 0;
     l->saved = 1;
-    return l->o->save(l->o->context, err);
+    return is_first(l) ? l->o->save(l->o->context, err) : 0;
 }
 
 // Measure, and keep the model where it is the best so far. A loss that is no number never is.
 static int validate(Loop *l, Err *err) {
     const int64_t step = l->report->steps;
+    const Work before = work_of(l->s);
     double loss = l->stage->validate(l->context);
+    count(l, before);
     int best = isfinite(loss) && (!l->saved || !(l->report->best_loss <= loss)); // anything is better than no number
     l->owed = 0;
     if (step == 0) l->report->first_loss = loss;
@@ -173,27 +238,34 @@ static void update(Loop *l) {
     int n;
     const uint32_t *index = examples_of(l, r->steps, &n);
     double started = log_seconds();
-    const int64_t tokens = l->s->tokens_run, back = l->s->tokens_back;
     json_t *event = json_pack("{s:s, s:I, s:i}", "event", "step", "step", (json_int_t)r->steps + 1, "examples", n);
+    const Work before = work_of(l->s);
     const int refused = l->stage->update(l->context, index, n, event);
+    const Work work = count(l, before);
     l->refused = refused ? l->refused + 1 : 0;
     r->refused += refused;
     if (refused) tell_batch(l, index, n, event);
     double took = log_seconds() - started;
     json_object_set_new(event, "seconds", json_real(took));
-    json_object_set_new(event, "tokens_per_s", json_real((double)(l->s->tokens_run - tokens) / took));
+    json_object_set_new(event, "tokens_per_s", json_real((double)work.forward / took));
     r->steps++;
     r->examples += n;
-    r->tokens_forward += l->s->tokens_run - tokens;
-    r->tokens_back += l->s->tokens_back - back;
+    r->tokens_forward += work.forward;
+    r->tokens_back += work.back;
     const char *figure = json_object_get(event, "reward_mean") ? "reward_mean" : "loss";
     progress_update(&l->bar, (uint64_t)r->examples, "step %lld/%lld %.6s %.4f", (long long)r->steps, (long long)l->total,
                     figure, json_number_value(json_object_get(event, figure)));
     emit(l, event);
 }
 
+// All ranks stop where one of them is asked to.
 static int stop_asked(const LoopOptions *o) {
-    return o->interrupt && *o->interrupt;
+    const int size = ranks_size(o->ranks), mine = o->interrupt ? *o->interrupt : 0;
+    int asked = 0, *all = mem_alloc((size_t)size, sizeof *all);
+    ranks_gather(o->ranks, &mine, all, sizeof mine);
+    for (int i = 0; i < size && !asked; i++) asked = all[i];
+    free(all);
+    return asked;
 }
 
 // What comes after an update: the validation that is owed, and a checkpoint where it is time for one.
@@ -232,14 +304,13 @@ int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimi
               .per_epoch = per_epoch,
               .every = every > 0 ? every : 1,
               .examples = examples,
-              .began = log_seconds(),
-              .tokens_before = s->tokens_run};
-    const int resumes = o->checkpoints && o->checkpoints->found.state;
+              .began = log_seconds()};
     *report = (LoopReport){0};
-    int status = resumes ? restore(&l, err) : validate(&l, err);
+    int status = begin(&l, err);
+    if (status == 0 && !l.resumed) status = validate(&l, err);
     progress_start(&l.bar, stage->name, "rows",
                    (uint64_t)examples * (uint64_t)(l.total / per_epoch) + (uint64_t)(l.total % per_epoch) * (uint64_t)o->batch);
-    if (status == 0 && resumes && l.owed) status = after_update(&l, err);
+    if (status == 0 && l.resumed && l.owed) status = after_update(&l, err);
     while (status == 0 && !l.finished && !report->interrupted) status = loop_step(&l, err);
     progress_finish(&l.bar);
     if (o->checkpoints) {
@@ -248,7 +319,7 @@ int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimi
     }
     // An interrupted run that has kept nothing yet leaves the model as it is now.
     if (status == 0 && !l.saved) status = keep(&l, NAN, report->steps, err);
-    count_now(&l);
+    count_seconds(&l);
     free(l.order);
     return status;
 }

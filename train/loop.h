@@ -7,6 +7,7 @@
 #include "data/examples.h"
 #include "model/session.h"
 #include "train/checkpoints.h"
+#include "train/ranks.h"
 
 #include <signal.h>
 
@@ -20,12 +21,14 @@ typedef struct LoopOptions {
     int validations; // an epoch
     uint64_t seed;
     const volatile sig_atomic_t *interrupt; // non-zero: stop at the end of the step; may be NULL
+    const Ranks *ranks;                     // that train together, all with the same options but for what follows; NULL: alone
+    int deterministic;                      // the same bits for any number of ranks (shares.h)
     // One event a step, as JSON (borrowed); may be NULL.
     void (*event)(void *context, const json_t *event);
     // The model is the best so far by validation loss: keep it. Called at least once.
     int (*save)(void *context, Err *err);
     void *context;
-    // Where the run's checkpoints go, and the one that it goes on from (checkpoints_find); NULL: none.
+    // Where the run's checkpoints go, and the one that it goes on from (checkpoints_find); NULL: none. Rank 0's alone count.
     Checkpoints *checkpoints;
     int save_every; // steps between checkpoints, and one at the end; 0: only where the run is interrupted, and then at its end
 } LoopOptions;
@@ -35,7 +38,8 @@ typedef struct LoopReport {
     int64_t tokens_forward, tokens_back;   // of the updates alone: rows that went through the network, each way
     double seconds, first_loss, best_loss; // validation loss before the first step, and of the model kept
     int64_t best_step;                     // 0: the model as it came
-    int interrupted, refused;              // updates refused (guard.h); three in a row end the run
+    int interrupted;                       // what *interrupt was, of any rank
+    int refused;                           // updates refused (guard.h); three in a row end the run
 } LoopReport;
 
 // Updates in all: epochs times the updates of an epoch (the last may be short), or max_steps.

@@ -7,6 +7,16 @@ Surrogate objective_none(void) {
     return (Surrogate){.ratio_min = INFINITY, .ratio_max = -INFINITY};
 }
 
+void objective_add(Surrogate *sum, const Surrogate *more) {
+    sum->clipped_loss += more->clipped_loss;
+    sum->kl += more->kl;
+    sum->ratio_sum += more->ratio_sum;
+    sum->ratio_min = fmin(sum->ratio_min, more->ratio_min);
+    sum->ratio_max = fmax(sum->ratio_max, more->ratio_max);
+    sum->ratios += more->ratios;
+    sum->clipped += more->clipped;
+}
+
 double objective_loss(const Objective *o, const Surrogate *sum) {
     return sum->clipped_loss + o->beta * sum->kl;
 }

@@ -24,6 +24,7 @@ typedef struct Surrogate { // of one inner update, as its terms are added
 } Surrogate;
 
 Surrogate objective_none(void); // no term yet
+void objective_add(Surrogate *sum, const Surrogate *more);
 double objective_loss(const Objective *o, const Surrogate *sum);
 
 // The A tokens of one sample, each with weight `share`. dlogprob (A) (=). reference (A) or NULL, for the k3 estimate of the KL,

@@ -4,6 +4,7 @@
 #include "base/vec.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 // The values [begin, end) of the block, all kept in bf16 or all in f32.
@@ -121,6 +122,41 @@ void optimizer_tell(const OptimizerStep *s, json_t *event) {
     if (s->where) json_object_set_new(event, "where", json_string(s->where));
 }
 
+// ---- hash -----------------------------------------------------------------------------------------------------------
+
+// Weights and moments from `begin` on, in the type they are kept in.
+static void arrays_of(const Optimizer *o, size_t begin, int half, void *array[3]) {
+    const size_t at = begin - o->begin;
+    array[0] = half ? (void *)(o->llm->half + begin) : (void *)(o->llm->w + begin);
+    array[1] = half ? (void *)(o->half_m + at) : (void *)(o->m + at);
+    array[2] = half ? (void *)(o->half_v + at) : (void *)(o->v + at);
+}
+
+static void run_hash(Optimizer *o, size_t begin, size_t end, int half, void *context) {
+    enum { PIECE = 4 << 20 };
+    Str *hashes = context;
+    const size_t bytes = (end - begin) * (half ? 2 : 4);
+    void *array[3];
+    char *piece = mem_alloc(PIECE, 1), hex[33];
+    arrays_of(o, begin, half, array);
+    for (int i = 0; i < 3; i++)
+        for (size_t at = 0; at < bytes; at += PIECE) {
+            const size_t n = bytes - at < PIECE ? bytes - at : PIECE;
+            ops_download(o->llm->ops, piece, (char *)array[i] + at, n);
+            file_hash_bytes(hex, piece, n);
+            str_puts(hashes, hex);
+        }
+    free(piece);
+}
+
+void optimizer_hash(Optimizer *o, char hex[33]) {
+    Str hashes = {0};
+    str_printf(&hashes, "%lld ", (long long)o->step);
+    each_run(o, run_hash, &hashes);
+    file_hash_bytes(hex, hashes.data, hashes.len);
+    str_free(&hashes);
+}
+
 // ---- checkpoints ----------------------------------------------------------------------------------------------------
 
 typedef struct Stored { // then of each run the weights, first and second moments
@@ -147,14 +183,6 @@ static void layout_hash(const Optimizer *o, char hex[33]) {
     }
     file_hash_bytes(hex, s.data, s.len);
     str_free(&s);
-}
-
-// Weights and moments from `begin` on, in the type they are kept in.
-static void arrays_of(const Optimizer *o, size_t begin, int half, void *array[3]) {
-    const size_t at = begin - o->begin;
-    array[0] = half ? (void *)(o->llm->half + begin) : (void *)(o->llm->w + begin);
-    array[1] = half ? (void *)(o->half_m + at) : (void *)(o->m + at);
-    array[2] = half ? (void *)(o->half_v + at) : (void *)(o->v + at);
 }
 
 static void run_measure(Optimizer *o, size_t begin, size_t end, int half, void *context) {

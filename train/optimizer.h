@@ -47,6 +47,9 @@ OptimizerStep optimizer_update(Optimizer *o); // where the loss is not known
 // "refused" of a step's event, and "why" and "where" if it was.
 void optimizer_tell(const OptimizerStep *s, json_t *event);
 
+// 128-bit hash of the weights that train, their moments and the step, 32 hexadecimal digits.
+void optimizer_hash(Optimizer *o, char hex[33]);
+
 // What a checkpoint holds: the weights that train, their moments and the step, as optimizer_bytes bytes of the host.
 size_t optimizer_bytes(Optimizer *o);
 void optimizer_store(Optimizer *o, void *out);

@@ -1,9 +1,21 @@
 #include "train/rl.h"
+#include "base/arena.h"
 #include "base/rng.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+typedef struct Update { // one of all ranks
+    const Examples *e;
+    const uint32_t *index; // (n) of the examples
+    int n;
+    const RlMethod *m;
+    Shares *shares;
+    Rollout *rollout;           // (rounds) of this rank's shares
+    double *reward, *advantage; // (n, K) of all
+    double *norm;               // (n) of the thoughts
+} Update;
 
 // ---- figures --------------------------------------------------------------------------------------------------------
 
@@ -25,8 +37,8 @@ static int all_equal(const double *x, int n) {
     return 1;
 }
 
-static RlFigures figures_of(const Rollout *u) {
-    const int n = u->n, K = u->K;
+static RlFigures figures_of(const Update *u) {
+    const int n = u->n, K = u->m->rollout.samples;
     RlFigures f = {.reward_mean = advantage_mean(u->reward, n * K, 1),
                    .reward_clean = advantage_mean(u->reward, n, K),
                    .reward_std = advantage_std(u->reward, n * K),
@@ -35,16 +47,14 @@ static RlFigures figures_of(const Rollout *u) {
            norms = 0, center = advantage_mean(u->advantage, n * K, 1);
     for (int b = 0; b < n; b++) {
         const double *R = u->reward + (size_t)b * (size_t)K, *A = u->advantage + (size_t)b * (size_t)K;
-        const float *r = u->old + (size_t)b * (size_t)u->D;
         mean[b] = advantage_mean(R, K, 1);
         length[b] = u->e->example[u->index[b]].answer_len;
         f.spread_within += advantage_std(R, K) / n;
         f.zero_variance += all_equal(R, K) / (double)n;
-        double group = advantage_mean(A, K, 1) - center, squares = 0;
+        double group = advantage_mean(A, K, 1) - center;
         between += K * group * group;
         for (int k = 0; k < K; k++) all += (A[k] - center) * (A[k] - center);
-        for (int d = 0; d < u->D; d++) squares += (double)r[d] * (double)r[d];
-        norms += sqrt(squares);
+        norms += u->norm[b];
     }
     f.spread_between = advantage_std(mean, n);
     f.length_correlation = correlation(mean, length, n);
@@ -66,42 +76,111 @@ static void figures_add(RlFigures *f, const Objective *o, const Surrogate *sum) 
 
 // ---- one update -----------------------------------------------------------------------------------------------------
 
-// Rollouts with their rewards and advantages.
-static RlFigures draw(Rollout *u, const RlMethod *m, const float *noise, float *reference) {
-    rollout_draw(u, noise);
-    advantage_of(m->scope, m->window, u->reward, u->n, u->K, u->advantage);
-    if (m->objective.beta > 0) rollout_reference(u, reference);
+static void update_init(Update *u, Session *const *session, const Examples *e, const uint32_t *index, int n, const RlMethod *m,
+                        int micro_rows, Shares *shares) {
+    const size_t all = (size_t)n, K = (size_t)m->rollout.samples;
+    *u = (Update){.e = e, .index = index, .n = n, .m = m, .shares = shares};
+    int *rows = mem_alloc(all, sizeof *rows);
+    for (int b = 0; b < n; b++)
+        rows[b] = e->example[index[b]].prompt_len + m->rollout.samples * e->example[index[b]].answer_len;
+    shares_cut(shares, rows, n);
+    free(rows);
+    u->rollout = mem_zalloc((size_t)shares->rounds, sizeof *u->rollout);
+    u->reward = mem_zalloc(all * K, sizeof *u->reward);
+    u->advantage = mem_zalloc(all * K, sizeof *u->advantage);
+    u->norm = mem_zalloc(all, sizeof *u->norm);
+    for (int round = 0; round < shares->rounds; round++) {
+        const Share x = shares_own(shares, round);
+        if (x.first == x.end) continue;
+        rollout_init(&u->rollout[round], session[round], e, index + x.first, x.end - x.first, &m->rollout, &m->objective,
+                     micro_rows);
+        u->rollout[round].of = n;
+    }
+}
+
+static void update_free(Update *u) {
+    free(u->rollout), free(u->reward), free(u->advantage), free(u->norm);
+}
+
+static double norm_of(const float *x, int n) {
+    double squares = 0;
+    for (int i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+    return sqrt(squares);
+}
+
+// Rollouts with their rewards, and advantages over the whole update.
+static RlFigures draw(Update *u, const float *noise, float *reference) {
+    const size_t K = (size_t)u->m->rollout.samples;
+    for (int round = 0; round < u->shares->rounds; round++) {
+        Rollout *x = &u->rollout[round];
+        const size_t first = (size_t)shares_own(u->shares, round).first;
+        if (x->n == 0) continue;
+        rollout_draw(x, noise + first * K * (size_t)x->D);
+        if (x->o->beta > 0) rollout_reference(x, reference);
+        memcpy(u->reward + first * K, x->reward, (size_t)x->n * K * sizeof *x->reward);
+        for (int b = 0; b < x->n; b++) u->norm[first + (size_t)b] = norm_of(x->old + (size_t)b * (size_t)x->D, x->D);
+    }
+    shares_collect(u->shares, u->reward, K * sizeof *u->reward);
+    shares_collect(u->shares, u->norm, sizeof *u->norm);
+    advantage_of(u->m->scope, u->m->window, u->reward, u->n, (int)K, u->advantage);
+    for (int round = 0; round < u->shares->rounds; round++) {
+        const Rollout *x = &u->rollout[round];
+        const size_t first = (size_t)shares_own(u->shares, round).first;
+        if (x->n) memcpy(x->advantage, u->advantage + first * K, (size_t)x->n * K * sizeof *x->advantage);
+    }
     return figures_of(u);
+}
+
+// Those of the next inner update, of all shares.
+static Surrogate gradient(Update *u) {
+    Surrogate sum = objective_none(), *mine = mem_alloc((size_t)u->shares->rounds, sizeof *mine),
+              *all = mem_alloc((size_t)u->shares->n, sizeof *all);
+    for (int round = 0; round < u->shares->rounds; round++) {
+        mine[round] = u->rollout[round].n ? rollout_gradient(&u->rollout[round]) : objective_none();
+        shares_add(u->shares, round);
+    }
+    shares_gather(u->shares, mine, all, sizeof *all);
+    for (int i = 0; i < u->shares->n; i++) objective_add(&sum, &all[i]);
+    free(mine), free(all);
+    return sum;
 }
 
 RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int n, const RlMethod *m, const float *noise,
                       float *reference, int micro_rows, double *reward, double *advantage) {
     const SessionMark mark = session_mark(s);
-    Rollout u;
-    rollout_init(&u, s, e, index, n, &m->rollout, &m->objective, micro_rows);
-    RlFigures f = draw(&u, m, noise, reference);
-    Surrogate sum = rollout_gradient(&u);
-    figures_add(&f, u.o, &sum);
-    const size_t bytes = (size_t)n * (size_t)u.K * sizeof(double);
+    Update u;
+    Shares alone;
+    shares_init(&alone, NULL, s->llm, 0);
+    update_init(&u, &s, e, index, n, m, micro_rows, &alone);
+    RlFigures f = draw(&u, noise, reference);
+    Surrogate sum = gradient(&u);
+    figures_add(&f, &m->objective, &sum);
+    const size_t bytes = (size_t)n * (size_t)m->rollout.samples * sizeof(double);
     if (reward) memcpy(reward, u.reward, bytes);
     if (advantage) memcpy(advantage, u.advantage, bytes);
+    update_free(&u);
+    shares_free(&alone);
     session_reset(s, mark);
     return f;
 }
 
 // One training step reads from here.
-RlFigures rl_update(Session *s, const Examples *e, const uint32_t *index, int n, const RlMethod *m, const float *noise,
-                    float *reference, int micro_rows, Optimizer *optimizer, OptimizerStep *step) {
-    const SessionMark mark = session_mark(s);
-    Rollout u;
-    rollout_init(&u, s, e, index, n, &m->rollout, &m->objective, micro_rows);
-    RlFigures f = draw(&u, m, noise, reference);
+RlFigures rl_update(Session *const *session, const Examples *e, const uint32_t *index, int n, const RlMethod *m,
+                    const float *noise, float *reference, int micro_rows, Shares *shares, Optimizer *optimizer,
+                    OptimizerStep *step) {
+    SessionMark mark[SHARES_FIXED];
+    int inner = 0;
+    Update u;
+    for (int round = 0; round < shares->rounds; round++) mark[round] = session_mark(session[round]);
+    update_init(&u, session, e, index, n, m, micro_rows, shares);
+    RlFigures f = draw(&u, noise, reference);
     do {
-        Surrogate sum = rollout_gradient(&u);
-        *step = optimizer_update_for(optimizer, objective_loss(u.o, &sum));
-        figures_add(&f, u.o, &sum);
-    } while (u.inner < m->inner && !step->refused);
-    session_reset(s, mark);
+        Surrogate sum = gradient(&u);
+        *step = optimizer_update_for(optimizer, objective_loss(&m->objective, &sum));
+        figures_add(&f, &m->objective, &sum);
+    } while (++inner < m->inner && !step->refused);
+    update_free(&u);
+    for (int round = 0; round < shares->rounds; round++) session_reset(session[round], mark[round]);
     return f;
 }
 
@@ -109,12 +188,20 @@ RlFigures rl_update(Session *s, const Examples *e, const uint32_t *index, int n,
 
 typedef struct Rl {
     Session *s;
+    Session *session[SHARES_FIXED], own[SHARES_FIXED]; // one for each of this rank's shares: the first is s
     const Examples *train, *valid;
     const RlOptions *o;
     Optimizer optimizer;
+    Shares shares;
     float *noise, *reference; // (batch, K, D); the weights that train as they were, or NULL
     double embedding_norm;
 } Rl;
+
+// What another session has done counts for this one.
+static void take_work(Session *s, Session *other) {
+    s->tokens_run += other->tokens_run, s->tokens_back += other->tokens_back;
+    other->tokens_run = other->tokens_back = 0;
+}
 
 static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Rl *t = stage;
@@ -122,8 +209,9 @@ static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
     // Noise belongs to (step, place in the update), so it is the same after a resume and for any micro-batch.
     rng_normal(t->noise, (size_t)n * group, t->o->loop.seed, RNG_NOISE + ((uint64_t)t->optimizer.step << 8), 0);
     OptimizerStep step;
-    RlFigures f =
-        rl_update(t->s, t->train, index, n, &t->o->method, t->noise, t->reference, t->o->loop.micro_rows, &t->optimizer, &step);
+    RlFigures f = rl_update(t->session, t->train, index, n, &t->o->method, t->noise, t->reference, t->o->loop.micro_rows,
+                            &t->shares, &t->optimizer, &step);
+    for (int round = 1; round < t->shares.rounds; round++) take_work(t->s, t->session[round]);
     const struct {
         const char *name;
         double value;
@@ -154,7 +242,7 @@ static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
 
 static double rl_validate(void *stage) {
     Rl *t = stage;
-    return sft_measure(t->s, t->valid, t->o->loop.micro_rows);
+    return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks);
 }
 
 int rl_check(const Llm *m, const RlOptions *o, Err *err) {
@@ -165,6 +253,23 @@ int rl_check(const Llm *m, const RlOptions *o, Err *err) {
     if ((method->scope != ADVANTAGE_BATCH || method->objective.kind == OBJECTIVE_LATENT) && method->rollout.samples < 2)
         return err_set(err, ERR_USAGE, "--advantage group and --objective latent need --samples of at least 2");
     return 0;
+}
+
+static int open_shares(Rl *t, Err *err) {
+    shares_init(&t->shares, t->o->loop.ranks, t->s->llm, t->o->loop.deterministic);
+    t->session[0] = t->s;
+    for (int round = 1; round < t->shares.rounds; round++) {
+        t->session[round] = &t->own[round];
+        if (session_init(&t->own[round], t->s->llm, t->s->slots, err)) return -1;
+        t->own[round].recompute = t->s->recompute;
+    }
+    return 0;
+}
+
+static void close_shares(Rl *t) {
+    for (int round = 1; round < SHARES_FIXED; round++)
+        if (t->own[round].llm) session_free(&t->own[round]);
+    shares_free(&t->shares);
 }
 
 int rl_train(Session *s, const Examples *train, const Examples *valid, const RlOptions *o, LoopReport *report, Err *err) {
@@ -182,7 +287,9 @@ int rl_train(Session *s, const Examples *train, const Examples *valid, const RlO
         ops_download(s->ops, t.reference, m->w + begin, count * sizeof(float));
     }
     t.embedding_norm = llm_embedding_norm(m);
-    int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
+    int status = open_shares(&t, err);
+    if (status == 0) status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
+    close_shares(&t);
     free(t.noise), free(t.reference);
     optimizer_free(&t.optimizer);
     return status;

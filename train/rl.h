@@ -36,8 +36,10 @@ RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int 
 
 // One update: rollouts, then each inner update's gradient and step of the optimizer; *step is the last one's. A step that is
 // refused ends it.
-RlFigures rl_update(Session *s, const Examples *e, const uint32_t *index, int n, const RlMethod *m, const float *noise,
-                    float *reference, int micro_rows, Optimizer *optimizer, OptimizerStep *step);
+// session (rounds): one for each share of this rank, for what is kept between drawing and going back.
+RlFigures rl_update(Session *const *session, const Examples *e, const uint32_t *index, int n, const RlMethod *m,
+                    const float *noise, float *reference, int micro_rows, Shares *shares, Optimizer *optimizer,
+                    OptimizerStep *step);
 
 typedef struct RlOptions {
     LoopOptions loop;

@@ -14,7 +14,7 @@ static int answer_rows(const Rollout *u, int b) {
 
 void rollout_init(Rollout *u, Session *s, const Examples *e, const uint32_t *index, int n, const RolloutOptions *options,
                   const Objective *o, int micro_rows) {
-    *u = (Rollout){.s = s, .e = e, .index = index, .options = options, .o = o, .n = n, .micro_rows = micro_rows};
+    *u = (Rollout){.s = s, .e = e, .index = index, .options = options, .o = o, .n = n, .of = n, .micro_rows = micro_rows};
     u->K = options->samples, u->D = s->llm->config.D;
     const size_t thoughts = (size_t)n * (size_t)u->D, group = (size_t)u->K;
     Arena *host = &s->host;
@@ -220,7 +220,7 @@ static int linear(const Rollout *u) {
 
 // Each token's weight in the loss: the mean over prompts of the mean over the K A tokens.
 static double token_share(const Rollout *u, int b) {
-    return 1.0 / ((double)u->n * u->K * example_of(u, b)->answer_len);
+    return 1.0 / ((double)u->of * u->K * example_of(u, b)->answer_len);
 }
 
 void rollout_draw(Rollout *u, const float *unit) {
@@ -312,10 +312,10 @@ static void thought_gradient(Rollout *u, Surrogate *sum) {
     for (size_t b = (size_t)u->first; b < (size_t)u->end; b++) {
         const float *r = u->r + b * D, *old = u->inner ? u->old + b * D : r;
         for (size_t i = b * K + 1; i < (b + 1) * K; i++)
-            objective_thought(u->o, 1.0 / ((double)u->n * (double)(K - 1)), u->advantage[i], r, old, u->noise + i * D,
+            objective_thought(u->o, 1.0 / ((double)u->of * (double)(K - 1)), u->advantage[i], r, old, u->noise + i * D,
                               (double)u->sigma[b], u->D, u->dr + b * D, sum);
         if (u->reference)
-            objective_thought_kl(u->o, 1.0 / u->n, r, u->reference + b * D, (double)u->sigma[b], u->D, u->dr + b * D, sum);
+            objective_thought_kl(u->o, 1.0 / u->of, r, u->reference + b * D, (double)u->sigma[b], u->D, u->dr + b * D, sum);
     }
 }
 

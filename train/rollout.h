@@ -26,6 +26,7 @@ typedef struct Rollout { // memory in the session's host arena
     const RolloutOptions *options; // borrowed, as the next one
     const Objective *o;
     int n, K, D, micro_rows;  // K is options->samples; micro_rows: positions that run together
+    int of;                   // prompts of the update: n, or, where these are a share of it, to be set by the caller
     size_t *token;            // (n + 1) where the samples of example b begin in logprob: K times its answer tokens
     float *noise;             // (n, K, D) z_k, as it is added
     float *sigma;             // (n) of each prompt's noise

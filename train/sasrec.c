@@ -112,17 +112,28 @@ static int micro_size(const SasrecExamples *e, const uint32_t *index, int n, int
     return size;
 }
 
+static int64_t predictions_of(const SasrecExamples *e, const uint32_t *index, int n) {
+    int64_t all = 0;
+    for (int i = 0; i < n; i++) all += e->example[index[i]].n - 1;
+    return all;
+}
+
+// Examples [first, end) of index, in micro-batches.
+static double micro_batches(Session *s, const SasrecExamples *e, const uint32_t *index, int first, int end,
+                            const SasrecMethod *m, int64_t step, int micro_rows, double weight) {
+    double loss = 0;
+    for (int size; first < end; first += size) {
+        size = micro_size(e, index + first, end - first, micro_rows);
+        loss += micro_run(s, e, index + first, size, m, step, weight);
+    }
+    return loss;
+}
+
 double sasrec_update(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *m, int64_t step,
                      int micro_rows, int64_t *predictions) {
-    int64_t all = 0;
-    double loss = 0;
-    for (int i = 0; i < n; i++) all += e->example[index[i]].n - 1;
-    for (int first = 0, size; first < n; first += size) {
-        size = micro_size(e, index + first, n - first, micro_rows);
-        loss += micro_run(s, e, index + first, size, m, step, 1.0 / (double)all);
-    }
+    const int64_t all = predictions_of(e, index, n);
     if (predictions) *predictions = all;
-    return loss;
+    return micro_batches(s, e, index, 0, n, m, step, micro_rows, 1.0 / (double)all);
 }
 
 // ---- validation -----------------------------------------------------------------------------------------------------
@@ -159,15 +170,18 @@ static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *in
     return sum;
 }
 
-double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows) {
+double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
+    double *part = mem_zalloc((size_t)e->n, sizeof *part), sum = 0;
+    int parts = 0;
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    double sum = 0;
-    for (int first = 0, size; first < e->n; first += size) {
+    for (int first = 0, size; first < e->n; first += size, parts++) {
         size = micro_size(e, all + first, e->n - first, micro_rows);
-        sum += ndcg_micro(s, e, all + first, size);
+        if (parts % ranks_size(ranks) == ranks_rank(ranks)) part[parts] = ndcg_micro(s, e, all + first, size);
     }
-    free(all);
+    ranks_collect(ranks, part, NULL, parts, sizeof *part);
+    for (int i = 0; i < parts; i++) sum += part[i];
+    free(all), free(part);
     return sum / e->n;
 }
 
@@ -178,28 +192,43 @@ typedef struct Sasrec {
     const SasrecExamples *train, *valid;
     const SasrecOptions *o;
     Optimizer optimizer;
+    Shares shares;
 } Sasrec;
+
+static void cut(Sasrec *t, const uint32_t *index, int n) {
+    int *rows = mem_alloc((size_t)n, sizeof *rows);
+    for (int i = 0; i < n; i++) rows[i] = t->train->example[index[i]].n;
+    shares_cut(&t->shares, rows, n);
+    free(rows);
+}
 
 static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sasrec *t = stage;
-    int64_t predictions;
-    t->s->thoughts_run = 0, t->s->thought_squares = 0; // a difference of running sums would depend on the steps before
-    const double loss =
-        sasrec_update(t->s, t->train, index, n, &t->o->method, t->optimizer.step, t->o->loop.micro_rows, &predictions);
-    const OptimizerStep step = optimizer_update_for(&t->optimizer, loss / (double)predictions);
-    json_object_set_new(event, "loss", json_real(loss / (double)predictions));
+    const int64_t predictions = predictions_of(t->train, index, n);
+    ShareFigures figures[SHARES_FIXED];
+    cut(t, index, n);
+    for (int round = 0; round < t->shares.rounds; round++) {
+        const Share x = shares_own(&t->shares, round);
+        shares_figures_begin(t->s);
+        const double loss = micro_batches(t->s, t->train, index, x.first, x.end, &t->o->method, t->optimizer.step,
+                                          t->o->loop.micro_rows, 1.0 / (double)predictions);
+        figures[round] = shares_figures_end(t->s, loss);
+        shares_add(&t->shares, round);
+    }
+    const ShareFigures all = shares_figures(&t->shares, figures);
+    const OptimizerStep step = optimizer_update_for(&t->optimizer, all.loss / (double)predictions);
+    json_object_set_new(event, "loss", json_real(all.loss / (double)predictions));
     json_object_set_new(event, "predictions", json_integer(predictions));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (t->s->thoughts_run)
-        json_object_set_new(event, "thought_norm", json_real(sqrt(t->s->thought_squares / (double)t->s->thoughts_run)));
+    if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
     optimizer_tell(&step, event);
     return step.refused;
 }
 
 static double sasrec_validate(void *stage) {
     Sasrec *t = stage;
-    return 1 - sasrec_ndcg(t->s, t->valid, t->o->loop.micro_rows);
+    return 1 - sasrec_ndcg(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks);
 }
 
 int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *valid, const SasrecOptions *o,
@@ -211,7 +240,9 @@ int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *
     optimizer.steps = loop_steps(&o->loop, train->n);
     if (llm_train(s->llm, TRAIN_BACKBONE | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err))
         return -1;
+    shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic);
     int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
+    shares_free(&t.shares);
     optimizer_free(&t.optimizer);
     return status;
 }

@@ -7,6 +7,7 @@
 #include "model/session.h"
 #include "train/loop.h"
 #include "train/optimizer.h"
+#include "train/shares.h"
 
 typedef struct SasrecExample {
     const int32_t *item; // (n) oldest first: item[i] is predicted from item[0 .. i)
@@ -35,8 +36,9 @@ typedef struct SasrecMethod {
 double sasrec_update(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *m, int64_t step,
                      int micro_rows, int64_t *predictions);
 
-// Mean NDCG@10 of the last item of each example, ranked among all items. Ties count as half.
-double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows);
+// Mean NDCG@10 of the last item of each example, ranked among all items, by all ranks together (NULL: alone). Ties count as
+// half.
+double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks);
 
 typedef struct SasrecOptions {
     LoopOptions loop;

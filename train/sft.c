@@ -97,18 +97,28 @@ static int micro_end(const Examples *e, const uint32_t *index, int first, int n,
     return end;
 }
 
+static int64_t answer_tokens_of(const Examples *e, const uint32_t *index, int n) {
+    int64_t tokens = 0;
+    for (int i = 0; i < n; i++) tokens += e->example[index[i]].answer_len;
+    return tokens;
+}
+
+// Examples [first, end) of index, in micro-batches.
+static double micro_batches(Session *s, const Examples *e, const uint32_t *index, int first, int end, int micro_rows,
+                            double weight, int train) {
+    double loss = 0;
+    for (int next; first < end; first = next) {
+        next = micro_end(e, index, first, end, s->llm->config.thoughts, micro_rows);
+        loss += sft_examples(s, e, index + first, next - first, weight, train);
+    }
+    return loss;
+}
+
 double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
                   int64_t *answer_tokens) {
-    const int thoughts = s->llm->config.thoughts;
-    int64_t tokens = 0;
-    double loss = 0;
-    for (int i = 0; i < n; i++) tokens += e->example[index[i]].answer_len;
-    for (int first = 0, end; first < n; first = end) {
-        end = micro_end(e, index, first, n, thoughts, micro_rows);
-        loss += sft_examples(s, e, index + first, end - first, 1.0 / (double)tokens, train);
-    }
+    const int64_t tokens = answer_tokens_of(e, index, n);
     if (answer_tokens) *answer_tokens = tokens;
-    return loss;
+    return micro_batches(s, e, index, 0, n, micro_rows, 1.0 / (double)tokens, train);
 }
 
 int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_rows, unsigned groups) {
@@ -138,36 +148,60 @@ typedef struct Sft {
     const Examples *train, *valid;
     const SftOptions *o;
     Optimizer optimizer;
+    Shares shares;
 } Sft;
+
+static void cut(Sft *t, const uint32_t *index, int n) {
+    int *rows = mem_alloc((size_t)n, sizeof *rows);
+    for (int i = 0; i < n; i++) rows[i] = example_rows(&t->train->example[index[i]], t->s->llm->config.thoughts);
+    shares_cut(&t->shares, rows, n);
+    free(rows);
+}
 
 static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sft *t = stage;
-    int64_t tokens;
-    t->s->thoughts_run = 0, t->s->thought_squares = 0; // a difference of running sums would depend on the steps before
-    double loss = sft_update(t->s, t->train, index, n, t->o->loop.micro_rows, 1, &tokens);
-    OptimizerStep step = optimizer_update_for(&t->optimizer, loss / (double)tokens);
-    json_object_set_new(event, "loss", json_real(loss / (double)tokens));
+    const int64_t tokens = answer_tokens_of(t->train, index, n);
+    ShareFigures figures[SHARES_FIXED];
+    cut(t, index, n);
+    for (int round = 0; round < t->shares.rounds; round++) {
+        const Share x = shares_own(&t->shares, round);
+        shares_figures_begin(t->s);
+        const double loss =
+            micro_batches(t->s, t->train, index, x.first, x.end, t->o->loop.micro_rows, 1.0 / (double)tokens, 1);
+        figures[round] = shares_figures_end(t->s, loss);
+        shares_add(&t->shares, round);
+    }
+    const ShareFigures all = shares_figures(&t->shares, figures);
+    OptimizerStep step = optimizer_update_for(&t->optimizer, all.loss / (double)tokens);
+    json_object_set_new(event, "loss", json_real(all.loss / (double)tokens));
     json_object_set_new(event, "answer_tokens", json_integer(tokens));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (t->s->thoughts_run)
-        json_object_set_new(event, "thought_norm", json_real(sqrt(t->s->thought_squares / (double)t->s->thoughts_run)));
+    if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
     optimizer_tell(&step, event);
     return step.refused;
 }
 
-double sft_measure(Session *s, const Examples *e, int micro_rows) {
+// The micro-batches are dealt out to the ranks; their losses are added in the order of one process.
+double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
-    int64_t tokens;
+    double *part = mem_zalloc((size_t)e->n, sizeof *part), loss = 0;
+    int parts = 0;
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    double loss = sft_update(s, e, all, e->n, micro_rows, 0, &tokens);
-    free(all);
+    for (int first = 0, end; first < e->n; first = end, parts++) {
+        end = micro_end(e, all, first, e->n, s->llm->config.thoughts, micro_rows);
+        if (parts % ranks_size(ranks) == ranks_rank(ranks)) part[parts] = sft_examples(s, e, all + first, end - first, 0, 0);
+    }
+    ranks_collect(ranks, part, NULL, parts, sizeof *part);
+    for (int i = 0; i < parts; i++) loss += part[i];
+    const int64_t tokens = answer_tokens_of(e, all, e->n);
+    free(all), free(part);
     return loss / (double)tokens;
 }
 
 static double sft_validate(void *stage) {
     Sft *t = stage;
-    return sft_measure(t->s, t->valid, t->o->loop.micro_rows);
+    return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks);
 }
 
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {
@@ -180,7 +214,9 @@ int sft_train(Session *s, const Examples *train, const Examples *valid, const Sf
     if (o->groups == TRAIN_LATENT && p->begin[PARAMS_LATENT] == p->begin[PARAMS_LATENT + 1])
         return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
     if (llm_train(s->llm, o->groups, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
+    shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic);
     int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
+    shares_free(&t.shares);
     optimizer_free(&t.optimizer);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "model/think.h"
 #include "train/loop.h"
 #include "train/optimizer.h"
+#include "train/shares.h"
 
 // Forward, loss and backward of some examples (those with the numbers in index, n of them); gradients += weight times the
 // summed cross-entropy. weight: 1 / (answer tokens of the whole update), so that any division into micro-batches gives
@@ -17,8 +18,8 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
 double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
                   int64_t *answer_tokens);
 
-// Mean cross-entropy over the answer tokens of all examples.
-double sft_measure(Session *s, const Examples *e, int micro_rows);
+// Mean cross-entropy over the answer tokens of all examples, computed by all ranks together (NULL: alone).
+double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks);
 
 typedef struct SftOptions {
     LoopOptions loop;

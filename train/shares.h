@@ -1,0 +1,63 @@
+// An update cut into shares, each computed by one rank, whose gradients are added in the order of the shares.
+//
+// By default each rank has one share: the same ranks and threads give the same bits. Deterministic, there are SHARES_FIXED of
+// them whatever the ranks (share i is rank i modulo size's), each begun with gradients of zero, so that any number of ranks
+// gives the same bits. That costs a pass over the gradients for each share and, between all ranks, memory for one more copy of
+// them.
+//
+// A round is a share of each rank. Behind each a rank holds the gradients of its share; the parameters are dealt out to the
+// ranks, each receives its part of all shares and adds them one after the other; behind the last round all receive all sums.
+#ifndef TRAIN_SHARES_H
+#define TRAIN_SHARES_H
+
+#include "model/session.h"
+#include "train/ranks.h"
+
+enum { SHARES_FIXED = 8 };
+
+typedef struct Shares {
+    const Ranks *ranks; // borrowed; NULL: alone
+    Llm *llm;
+    int n, rounds;        // shares of an update; those of a rank
+    int *begin;           // (n + 1) of the update's examples, from shares_cut
+    size_t from, count;   // the range of the parameter block that trains
+    size_t slice, slices; // values that go to a rank at a time; how many of those there are for each
+    float *out, *in;      // (size, slice)
+    float *sum;           // (slices, slice) of this rank's parameters; with one round (slice)
+} Shares;
+
+// ERR_USAGE for more ranks than there are shares.
+int shares_check(const Ranks *ranks, int deterministic, Err *err);
+// Behind llm_train.
+void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic);
+void shares_free(Shares *s);
+
+// Example i of the update's n has rows[i] positions: each share gets about as many. A share may be empty.
+void shares_cut(Shares *s, const int *rows, int n);
+
+// This rank's share in a round; one behind the last is empty.
+typedef struct Share {
+    int number, first, end; // examples [first, end)
+} Share;
+Share shares_own(const Shares *s, int round);
+
+// All ranks call it behind each round. The gradients of its share are in the model; behind the last round those of the update.
+void shares_add(Shares *s, int round);
+
+// What is told of a share, or of all of them.
+typedef struct ShareFigures {
+    double loss;              // summed
+    double thoughts, squares; // thoughts made, and the sum of their squared norms
+} ShareFigures;
+void shares_figures_begin(Session *session);
+ShareFigures shares_figures_end(const Session *session, double loss);
+// figures (rounds) of this rank's shares -> those of the update.
+ShareFigures shares_figures(const Shares *s, const ShareFigures *figures);
+
+// x (rounds, bytes) of this rank's shares -> all (n, bytes), in the order of the shares.
+void shares_gather(const Shares *s, const void *x, void *all, size_t bytes);
+
+// x (examples, bytes): those of each share from its rank.
+void shares_collect(const Shares *s, void *x, size_t bytes);
+
+#endif
