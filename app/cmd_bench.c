@@ -27,7 +27,8 @@ enum { OPENED_USE = 1, OPENED_ROWS, OPENED_EXAMPLES, OPENED_SESSION };
 
 typedef struct Figures {
     double seconds, macs;
-    int64_t tokens; // rows of the network
+    int64_t tokens;  // rows of the network
+    BeamStats beams; // of a search
 } Figures;
 
 static double peak_mib(void) {
@@ -36,7 +37,7 @@ static double peak_mib(void) {
     return (double)use.ru_maxrss / 1024;
 }
 
-// ---- sft, rl, beam
+// ---- sft, rl, beam, write
 // ------------------------------------------------------------------------------------------------------------
 
 // What sft and rl have where the option is not given.
@@ -105,6 +106,11 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
     return 0;
 }
 
+static void take_histories(const Bench *b, int first, int users, History *history) {
+    for (int u = 0; u < users; u++) history[u] = ranker_history(&b->rows.row[first + u], first + u);
+}
+
+// Lists of --beams items, --batch users at a time.
 static int bench_beam(Bench *b, Figures *f, Err *err) {
     const Options *o = b->o;
     const ModelConfig *c = &b->use.model.llm.config;
@@ -113,17 +119,51 @@ static int bench_beam(Bench *b, Figures *f, Err *err) {
     Recommendation *out = mem_alloc((size_t)o->batch * (size_t)o->beams, sizeof *out);
     int *found = mem_alloc((size_t)o->batch, sizeof *found), status = 0;
     History *history = mem_alloc((size_t)o->batch, sizeof *history);
-    int64_t tokens = 0, beam_rows = 0;
-    for (int first = -o->batch; first < b->rows.n && status == 0; first += o->batch) {
+    int64_t tokens = 0;
+    for (int first = -o->batch; first < b->rows.n && status == 0; first += o->batch) { // the first round warms up
         const int at = first < 0 ? 0 : first, users = b->rows.n - at < o->batch ? b->rows.n - at : o->batch;
-        if (first == 0) f->seconds = log_seconds(), tokens = r->reader.session.tokens_run, beam_rows = r->stats.rows;
-        for (int u = 0; u < users; u++) history[u] = ranker_history(&b->rows.row[at + u], at + u);
+        if (first == 0) {
+            f->seconds = log_seconds(), tokens = r->reader.session.tokens_run;
+            r->stats = (BeamStats){0};
+        }
+        take_histories(b, at, users, history);
         status = recommend_users(r, history, users, out, found, err);
     }
     f->seconds = log_seconds() - f->seconds;
     f->tokens = r->reader.session.tokens_run - tokens;
-    f->macs = measure_row_macs(c) * (double)f->tokens + measure_head_macs(c) * (double)(r->stats.rows - beam_rows + b->rows.n);
+    f->beams = r->stats;
+    f->macs = measure_row_macs(c) * (double)f->tokens + measure_head_macs(c) * (double)(r->stats.rows + b->rows.n);
     free(out), free(found), free(history);
+    return status;
+}
+
+// --tokens tokens behind each prompt, always the likeliest: what a written chain of thought costs.
+static int bench_write(Bench *b, Figures *f, Err *err) {
+    const Options *o = b->o;
+    const OpenModel *m = &b->use.model;
+    const ModelConfig *c = &m->llm.config;
+    const GenerateOptions g = {.beams = 1, .tokens = o->tokens, .eos_id = -1}; // nothing ends it before
+    Reader r;
+    if (reader_open(&r, &b->use.model.llm, m->tokenizer, &m->style, o->batch, PROMPT_RECOMMEND_TOKENS,
+                    (int)generate_slots(&g, 1), g.tokens, err))
+        return -1;
+    int32_t *ids = mem_alloc((size_t)o->batch * (size_t)g.tokens, sizeof *ids);
+    int *len = mem_alloc((size_t)o->batch, sizeof *len), *node = mem_alloc((size_t)o->batch, sizeof *node), status = 0;
+    History *history = mem_alloc((size_t)o->batch, sizeof *history);
+    int64_t tokens = 0;
+    for (int first = -o->batch; first < b->rows.n && status == 0; first += o->batch) { // as above
+        const int at = first < 0 ? 0 : first, users = b->rows.n - at < o->batch ? b->rows.n - at : o->batch;
+        if (first == 0) f->seconds = log_seconds(), tokens = r.session.tokens_run;
+        take_histories(b, at, users, history);
+        status = reader_histories(&r, history, users, node, err);
+        if (status == 0) generate_answers(&r.session, &g, node, users, ids, len, &f->beams);
+        reader_end(&r);
+    }
+    f->seconds = log_seconds() - f->seconds;
+    f->tokens = r.session.tokens_run - tokens;
+    f->macs = measure_row_macs(c) * (double)f->tokens + measure_head_macs(c) * (double)b->rows.n * g.tokens;
+    free(ids), free(len), free(node), free(history);
+    reader_close(&r);
     return status;
 }
 
@@ -136,6 +176,22 @@ static json_t *common(const Bench *b) {
                      ops_threads(ops), "dtype", ops_dtype(ops) == DTYPE_BF16 ? "bf16" : "f32", "peak_mib", peak_mib());
 }
 
+// Where a search's time went, by shares; its prompts are not part of it.
+static json_t *search_parts(const Figures *f, int users) {
+    const BeamStats *s = &f->beams;
+    const double search = s->trie_s + s->network_s + s->head_s + s->softmax_s + s->select_s;
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "calls_per_user", (double)s->steps / users, "rows_per_user",
+                     (double)s->rows / users, "s_per_user", search / users, "network", s->network_s / search, "head",
+                     s->head_s / search, "softmax", s->softmax_s / search, "select", s->select_s / search, "trie",
+                     s->trie_s / search);
+}
+
+static int run_rows(Bench *b, const char *what, Figures *f, Err *err) {
+    if (!strcmp(what, "beam")) return bench_beam(b, f, err);
+    if (!strcmp(what, "write")) return bench_write(b, f, err);
+    return bench_training(b, !strcmp(what, "rl"), f, err);
+}
+
 static int bench_rows(Bench *b, const char *what, json_t **out, Err *err) {
     Figures f = {0};
     double rate;
@@ -143,7 +199,7 @@ static int bench_rows(Bench *b, const char *what, json_t **out, Err *err) {
     if (dataset_rows(&b->use.data, &b->rows, b->o->split, b->o->rows, err)) return -1;
     b->opened = OPENED_ROWS;
     if (b->rows.n == 0) return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", b->o->data, b->o->split);
-    if (strcmp(what, "beam") ? bench_training(b, !strcmp(what, "rl"), &f, err) : bench_beam(b, &f, err)) return -1;
+    if (run_rows(b, what, &f, err)) return -1;
     *out = common(b);
     json_object_set_new(*out, "rows", json_integer(b->rows.n));
     json_object_set_new(*out, "batch", json_integer(b->o->batch));
@@ -151,6 +207,7 @@ static int bench_rows(Bench *b, const char *what, json_t **out, Err *err) {
     json_object_set_new(*out, "tokens_per_s", json_real((double)f.tokens / f.seconds));
     json_object_set_new(*out, "gmac_per_s", json_real(f.macs / f.seconds * 1e-9));
     json_object_set_new(*out, "peak_share", json_real(f.macs / f.seconds / rate));
+    if (!strcmp(what, "beam")) json_object_set_new(*out, "search", search_parts(&f, b->rows.n));
     return 0;
 }
 
@@ -209,10 +266,10 @@ static int bench_run(Bench *b, double started, json_t **out, Err *err) {
 }
 
 int cmd_bench(const Options *o, Err *err) {
-    static const char *const known[] = {"sft", "rl", "beam", "gemm", "trie", "load"};
+    static const char *const known[] = {"sft", "rl", "beam", "write", "gemm", "trie", "load"};
     int found = 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) found |= o->operand && !strcmp(o->operand, known[i]);
-    if (!found) return err_set(err, ERR_USAGE, "bench: say what: sft, rl, beam, gemm, trie or load");
+    if (!found) return err_set(err, ERR_USAGE, "bench: say what: sft, rl, beam, write, gemm, trie or load");
     Bench b = {.o = o};
     json_t *out = NULL;
     int status = bench_run(&b, log_seconds(), &out, err);

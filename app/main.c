@@ -25,7 +25,7 @@ static const Command commands[] = {
     {"experiment", "the runs that a file names, and their table", CMD_EXPERIMENT, "FILE", cmd_experiment},
     {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},
     {"synth", "make a small catalogue, log and random model to try things on", CMD_SYNTH, NULL, cmd_synth},
-    {"bench", "time one part: sft, rl, beam, gemm, trie or load", CMD_BENCH, "WHAT", cmd_bench},
+    {"bench", "time one part: sft, rl, beam, write, gemm, trie or load", CMD_BENCH, "WHAT", cmd_bench},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -225,6 +225,7 @@ static const OptionRow table[] = {
     // tokenize, synth
     {"plain", CMD_TOKENIZE, KIND_FLAG, AT(plain), NULL, NULL, 0, 0, "added tokens inside the text stay text, as in titles"},
     {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 60, 5000, "items of the catalogue"},
+    {"tokens", CMD_BENCH, KIND_INT, AT(tokens), "128", "N", 1, 4096, "with write: tokens behind each prompt"},
     {"rows", CMD_BENCH, KIND_INT, AT(rows), "64", "N", 1, 1e6, "first rows of the split to run"},
     {"layers", CMD_SYNTH, KIND_INT, AT(layers), "4", "L", 1, 64, "layers of the model"},
     {"width", CMD_SYNTH, KIND_INT, AT(width), "64", "D", 8, 1024, "of the model's embeddings and hidden states"},

@@ -137,7 +137,7 @@ struct Options {
     const char *file;
 
     // tokenize, synth
-    int plain, items, rows;
+    int plain, items, rows, tokens;
 
     uint8_t given[OPTIONS_MAX]; // by row of the table: 1 by --config, 2 on the command line
     char **owned;

@@ -1,4 +1,5 @@
 // From hidden states to log-probabilities over the vocabulary, a chunk of rows at a time.
+#include "base/log.h"
 #include "model/session.h"
 
 #include <string.h>
@@ -95,7 +96,9 @@ void head_rows(Session *s, HeadRows *rows, const int32_t *slot, int M) {
     size_t mark = arena_mark(&s->device);
     act *h = hidden_of(s, session_upload(s, slot, (size_t)M), M);
     op_linear_forward(s->ops, rows->logits, DTYPE_F32, h, &s->llm->head, NULL, M);
+    const double product_done = log_seconds();
     op_logprob(s->ops, NULL, rows->lse, rows->logits, NULL, M, V);
+    rows->softmax_s = log_seconds() - product_done;
     arena_reset(&s->device, mark);
 }
 

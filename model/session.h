@@ -152,6 +152,7 @@ void session_hidden(Session *s, const int32_t *slot, int M, float *out);
 typedef struct HeadRows {
     int M;
     float *logits, *lse; // (M, V), (M)
+    double softmax_s;    // seconds that lse took
 } HeadRows;
 void head_rows(Session *s, HeadRows *rows, const int32_t *slot, int M);
 void head_pick(Session *s, const HeadRows *rows, const int32_t *row, const int32_t *token, size_t n, float *out);

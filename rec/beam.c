@@ -6,6 +6,7 @@
 // they are used up. After some ten tokens the beams of a user are single titles as a rule, and one call ends the search.
 #include "rec/beam.h"
 #include "base/arena.h"
+#include "base/log.h"
 #include "rec/reader.h"
 
 #include <math.h>
@@ -68,8 +69,16 @@ struct BeamSearch {
     int *below; // (2, widest(W))
     int users;
     BeamStats *stats;
+    double clock; // when the last lap ended
 };
 typedef BeamSearch Search;
+
+// The time since the last lap goes to `part`.
+static void lap(Search *x, double *part) {
+    const double now = log_seconds();
+    *part += now - x->clock;
+    x->clock = now;
+}
 
 // Nodes of one depth of the trie that may be run for W beams.
 static int widest(int W) {
@@ -152,7 +161,9 @@ static void forward_runs(Search *x, const Work *w) {
         r->beam->kv = segment_add(x->s, &g, r->beam->kv, ids, r->rows);
         r->beam->ahead = r->rows - 1;
     }
+    lap(x, &x->stats->trie_s);
     segment_forward(x->s, &g, NULL, 0);
+    lap(x, &x->stats->network_s);
     x->stats->steps++;
     x->stats->rows += w->forward;
 }
@@ -190,6 +201,7 @@ static void pick_logp(Search *x, const Work *w, float *logp) {
     int32_t *slot = ARENA_NEW(&s->host, int32_t, w->rows), *row = ARENA_NEW(&s->host, int32_t, w->picks),
             *token = ARENA_NEW(&s->host, int32_t, w->picks);
     list_picks(x, w, slot, row, token);
+    lap(x, &x->stats->trie_s);
     size_t done = 0;
     for (int first = 0; first < w->rows; first += HEAD_ROWS) {
         HeadRows head;
@@ -200,6 +212,9 @@ static void pick_logp(Search *x, const Work *w, float *logp) {
         head_pick(s, &head, row + done, token + done, end - done, logp + done);
         done = end;
         reader_drop_scratch(s, begin);
+        lap(x, &x->stats->head_s);
+        x->stats->head_s -= head.softmax_s;
+        x->stats->softmax_s += head.softmax_s;
     }
     CHECK(done == w->picks);
 }
@@ -225,6 +240,7 @@ static void search_score(Search *x) {
     pick_logp(x, &w, logp);
     give_out(x, &w, logp);
     reader_drop_scratch(x->s, begin);
+    lap(x, &x->stats->trie_s);
 }
 
 // ---- selection -------------------------------------------------------------------------------------------------------
@@ -348,6 +364,7 @@ int beam_add(BeamSearch *x, const BeamStart *start) {
 
 int beam_step(BeamSearch *x) {
     int live = 0;
+    x->clock = log_seconds();
     search_score(x);
     for (User *u = x->user; u < x->user + x->users; u++) {
         if (u->state != PLACE_LIVE) continue;
@@ -355,6 +372,7 @@ int beam_step(BeamSearch *x) {
         if (u->lives == 0) u->state = PLACE_DONE;
         live += u->lives > 0;
     }
+    lap(x, &x->stats->select_s);
     return live;
 }
 

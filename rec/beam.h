@@ -33,6 +33,7 @@ typedef struct BeamStats {
     int64_t steps, rows; // model calls, rows in them
     int64_t illegal;     // results outside the trie or met twice (0 by construction, counted all the same), and
                          // continuations whose log-probability is no finite number (they are dropped)
+    double trie_s, network_s, head_s, softmax_s, select_s; // seconds of all steps, by what they went to
 } BeamStats;
 
 // The most slots a search takes from the session.

@@ -165,3 +165,25 @@ use() {
     jq -e --slurpfile s "$TMP/score" '.target as $t | $s[0].rows[0] as $r |
         (.items[] | select(.title == $t).score - $r.logprob / $r.tokens) | fabs < 1e-4' "$TMP/results"
 }
+
+@test "bench: one JSON object for each part; the parts of a search are all of it" {
+    for what in sft rl beam write gemm trie load; do
+        use bench "$what" --split valid --rows 5 --batch 3 --tokens 4 --json >"$TMP/$what"
+        [ "$(jq -s length "$TMP/$what")" -eq 1 ]
+    done
+    for what in sft rl beam write; do
+        jq -e '.rows == 5 and (.s_per_row, .tokens_per_s, .gmac_per_s, .peak_share, .peak_mib) > 0' "$TMP/$what"
+    done
+    jq -e '.search | .network + .head + .softmax + .select + .trie - 1 | fabs < 1e-6' "$TMP/beam"
+    jq -e '.search | .calls_per_user >= 1 and .rows_per_user > .calls_per_user and .s_per_user > 0' "$TMP/beam"
+    exits 2 "$LATENTR3" bench nothing --model "$WORLD/model" --data "$WORLD/data"
+    says "*say what: sft, rl, beam, write, gemm, trie or load*"
+}
+
+@test "made-up data for bench/scaling.sh is a data folder" {
+    awk -v items=300 -v rows=7 -v words=2 -v out="$TMP" -f bench/make_world.awk
+    "$LATENTR3" bench trie --model "$GOLDEN/tiny-llama" --data "$TMP" --json 2>/dev/null >"$TMP/trie"
+    [ "$(jq .items "$TMP/trie")" -eq 300 ]
+    "$LATENTR3" bench beam --model "$GOLDEN/tiny-llama" --data "$TMP" --split valid --rows 7 --json 2>/dev/null >"$TMP/beam"
+    [ "$(jq .rows "$TMP/beam")" -eq 7 ]
+}
