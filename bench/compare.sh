@@ -6,17 +6,16 @@
 # ../shared/reference/peer_bench.py) and the rows (LATENTR3_DATA, by default ../shared/data).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. bench/common.bash
 model=$1
 rows=${2:-16}
 python=${LATENTR3_PYTHON:-python3}
 peer=${LATENTR3_PEER:-../shared/reference/peer_bench.py}
 data=${LATENTR3_DATA:-../shared/data}/d3-office
 threads=${THREADS:-$(nproc)}
-page=docs/performance.md
 
 ours() { # STAGE ROWS BATCH
-    build/latentr3 bench "$1" --model "$model" --data "$data" --category "office products" --split valid --thoughts 1 \
-        --rows "$2" --batch "$3" --threads "$threads" --json 2>/dev/null
+    bench "$1" --model "$model" --data "$data" --category "office products" --thoughts 1 --rows "$2" --batch "$3" --threads "$threads"
 }
 theirs() { # STAGE ROWS USERS
     "$python" "$peer" "$model" "$1" --rows "$2" --users "$3" --threads "$threads" --dtype bf16 2>/dev/null | tail -n 1
@@ -40,8 +39,4 @@ trap 'rm -f "$table"' EXIT
         "$("$python" -c 'import torch, transformers; print("PyTorch", torch.__version__, "transformers", transformers.__version__)')"
 } | tee "$table"
 
-# The table stands between two marks.
-awk -v file="$table" '
-    /<!-- compare -->/ { print; while ((getline row < file) > 0) print row; skip = 1; next }
-    /<!-- end compare -->/ { skip = 0 }
-    !skip' "$page" >"$page.new" && mv "$page.new" "$page"
+replace compare "$table"
