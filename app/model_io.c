@@ -273,8 +273,8 @@ static void say_not_used(const WeightsSource *s) {
 }
 
 int model_io_ops(Ops **ops, const Options *o, Err *err) {
-    int bf16 = o->dtype && (!strcmp(o->dtype, "bf16") || (!strcmp(o->dtype, "auto") && ops_has_bf16()));
-    return ops_open(ops, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
+    int bf16 = o->dtype && (!strcmp(o->dtype, "bf16") || (!strcmp(o->dtype, "auto") && ops_has_bf16(o->device)));
+    return ops_open(ops, o->device, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
 }
 
 // All else leaves the backbone as it is in the file. `bench sft` trains too, and the other benches measure what

@@ -97,6 +97,7 @@ static const OptionRow table[] = {
 
     // model
     {"dtype", LEARN | RUN, KIND_CHOICE, AT(dtype), "auto", "auto|f32|bf16", 0, 0, "type of the matrix products; auto: bf16 where the machine has it"},
+    {"device", LEARN | RUN, KIND_CHOICE, AT(device), NULL, "cpu|cuda", 0, 0, "what the model runs on; where not given, what LATENTR3_DEVICE names, else cpu"},
     {"dtype", CMD_CONVERT, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the file"},
     {"save-dtype", LEARN, KIND_CHOICE, AT(save_dtype), "f32", "f32|bf16", 0, 0, "type of the weights in the saved model"},
     {"add-thought", CMD_CONVERT, KIND_FLAG, AT(add_thought), NULL, NULL, 0, 0, "add <|Thought|> and a fresh LatentRATT"},

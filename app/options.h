@@ -74,6 +74,7 @@ struct Options {
 
     // model and machine
     const char *dtype;     // "auto", "f32", "bf16"
+    const char *device;    // "cpu", "cuda"; NULL: the environment's, else cpu
     const char *bos;       // "auto", "yes", "no"
     int threads;           // 0: all processors
     double weights_memory; // GB that a backbone which does not train may take; 0: as the machine allows

@@ -151,7 +151,7 @@ static int write_model(OpenModel *m, const char *folder, int vocabulary, SynthSh
                      .bos_id = -1,
                      .eos_id = vocabulary - 1,
                      .add_bos = 0};
-    if (ops_open(&m->ops, 0, DTYPE_F32, err) || llm_init(&m->llm, m->ops, &c, c.max_positions, err)) return -1;
+    if (ops_open(&m->ops, NULL, 0, DTYPE_F32, err) || llm_init(&m->llm, m->ops, &c, c.max_positions, err)) return -1;
     llm_init_random(&m->llm, shape.seed);
     m->tokenizer_config = json_pack("{s:b, s:i}", "clean_up_tokenization_spaces", 0, "model_max_length", c.max_positions);
     m->style = (PromptStyle){.bos_id = -1, .eos_id = c.eos_id};

@@ -24,6 +24,6 @@ int err_prefix(Err *err, const char *format, ...) __attribute__((format(printf, 
 
 // A condition that only a bug can break. Active in release builds too.
 #define CHECK(condition) ((condition) ? (void)0 : err_check_failed(#condition, __FILE__, __LINE__))
-_Noreturn void err_check_failed(const char *condition, const char *file, int line);
+void err_check_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
 
 #endif

@@ -102,7 +102,7 @@ static void bind_lora(Llm *m, int layer, Matrix *w, Lora *lora, int first, int n
     }
     if (lora->parts == 0) return;
     lora->down.O = lora->parts * c->lora_rank;
-    ops_lora_bind(lora, w->O);
+    ops_lora_bind(m->ops, lora, w->O);
     w->lora = lora;
 }
 

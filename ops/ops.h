@@ -1,5 +1,6 @@
-// The contract: mathematics on device memory, and that memory. A backend implements this header (ops/cpu today);
-// nothing above it reads or writes a tensor's memory. Host data crosses by ops_upload and ops_download.
+// The contract: mathematics on device memory, and that memory. A backend implements this header (ops/cpu, ops/cuda);
+// nothing above it reads or writes a tensor's memory. Host data crosses by ops_upload and ops_download. Where a build has
+// several backends, ops/dispatch.c chooses one by the name of its device.
 //
 // Dimension letters, the same everywhere:
 //   B sequences   N packed rows of a segment   S slots of a KV cache   D width   H query heads   G key/value heads
@@ -15,6 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum Dtype { DTYPE_F32 = 0, DTYPE_BF16 = 1 } Dtype;
 static inline size_t dtype_bytes(Dtype t) {
     return t == DTYPE_BF16 ? 2 : 4;
@@ -23,15 +28,18 @@ static inline size_t dtype_bytes(Dtype t) {
 typedef void act;       // element of the compute type
 typedef struct Ops Ops; // one backend in use by one thread
 
-// threads 0: all processors. dtype bf16 asks for hardware that multiplies bf16 and is refused where there is none.
-int ops_open(Ops **ops, int threads, Dtype dtype, Err *err);
+// device: "cpu" or "cuda"; NULL: what LATENTR3_DEVICE names, else the processor. threads 0: all processors. dtype bf16 asks for
+// hardware that multiplies bf16 and is refused where there is none.
+int ops_open(Ops **ops, const char *device, int threads, Dtype dtype, Err *err);
 void ops_close(Ops *ops);
 Dtype ops_dtype(const Ops *ops);
 int ops_threads(const Ops *ops);
-int ops_has_bf16(void);                      // whether this machine multiplies bf16 (AMX or AVX512-BF16)
+int ops_has_bf16(const char *device);        // whether it multiplies bf16 (a processor: AMX or AVX512-BF16)
 const char *ops_description(const Ops *ops); // e.g. "cpu, 2 threads, bf16 on AVX512-BF16, oneDNN 2.6.3"
 
-// Device memory: a range of addresses, backed as it is touched. For the arenas of the layers above.
+// Device memory: a range of addresses, backed as ops write there. For the arenas of the layers above. Ops run in the order of
+// their calls, not always before the call returns; what a call reads of the host's memory it has read by then, and
+// ops_download waits.
 void *ops_reserve(Ops *ops, size_t bytes, Err *err);
 void ops_release(Ops *ops, void *range, size_t bytes);
 void ops_upload(Ops *ops, void *device, const void *host, size_t bytes);
@@ -78,7 +86,7 @@ typedef struct Lora {
 } Lora;
 
 // `up` from parts, down (whose version counts for both) and the number of the weight's rows. `l` may not move any more.
-void ops_lora_bind(Lora *l, int O);
+void ops_lora_bind(Ops *ops, Lora *l, int O);
 // Make the copy now rather than with the first product.
 void ops_matrix_prepare(Ops *ops, Matrix *m);
 void ops_matrix_free(Ops *ops, Matrix *m);
@@ -234,5 +242,9 @@ void op_adamw_half(Ops *ops, uint16_t *p, uint16_t *m, uint16_t *v, const float 
                    uint64_t first);
 // Sum of squares in double, in chunks of fixed size: the same for any number of threads.
 double op_sum_squares(Ops *ops, const float *x, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

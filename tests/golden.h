@@ -115,7 +115,7 @@ static inline void golden_open_lora(Golden *g, const char *folder, Dtype dtype, 
     json_decref(config_json);
     config.thoughts = thoughts;
     config.lora_rank = lora_rank, config.lora_alpha = (float)lora_alpha, config.lora_targets = (1 << PARAMS_TARGETS) - 1;
-    OK(ops_open(&g->ops, threads, dtype, &err));
+    OK(ops_open(&g->ops, NULL, threads, dtype, &err));
     OK(llm_init(&g->llm, g->ops, &config, 1024, &err));
     golden_load_file(&g->llm, folder, "model.safetensors");
     golden_load_file(&g->llm, folder, "latentratt.safetensors");

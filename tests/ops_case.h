@@ -1,21 +1,31 @@
 // A table of cases (op, shape) run against the double-precision references of ref_ops.h.
 //
-// Every case runs in f32 and, where the machine multiplies it, in bf16; with 1, 2 and 3 threads, with every instruction set
-// of the leaf kernels that the machine has, and at odd addresses. Each run is held to
+// Every case runs in f32 and, where the machine multiplies it, in bf16; with 1, 2 and 3 threads, on the CPU with every
+// instruction set of the leaf kernels that the machine has, and at odd addresses. Each run is held to
 //   the reference   elementwise 1e-5 + 1.3e-6 |want|; sums of products 2 sqrt(n) u sum|terms| for 99.9 % of the entries and
 //                   n u sum|terms| for all (u = 2^-24); values stored in bf16 1.6e-2 |want|. Inputs are rounded to their
 //                   type first, so in bf16 the float results are held to the float bounds: sums are not taken in bf16.
 //                   Where a factor of each term is rounded to bf16 on the way (`narrowed`), 2^-9 sum|terms| more.
 //   guards          words around every tensor, and inputs, stay as they were; what an op leaves alone keeps its bits
 //   =               outputs start as NaN; +=: outputs start with numbers; scratch memory starts as NaN
-//   bits            the same with any number of threads, and in 20 runs of 20
+//   bits            the same with any number of threads, and in 20 runs of 20 (2 where emulated)
 //   NaN             an input that is NaN is seen wherever the reference sees it
 #ifndef TESTS_OPS_CASE_H
 #define TESTS_OPS_CASE_H
 
+#include "base/arena.h"
 #include "base/rng.h"
-#include "ops/cpu/cpu.h"
+#include "io/tensor.h"
+#include "ops/ops.h"
 #include "ref_ops.h"
+#ifndef OPS_OPAQUE // the backend is this build's one and only: its threads, scratch and instruction sets are tested too
+#include "ops/cpu/cpu.h"
+#endif
+#ifdef OPS_EMULATED // one thread, slow, and the same each time
+enum { CASE_RUNS = 2 };
+#else
+enum { CASE_RUNS = 20 };
+#endif
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +33,7 @@
 
 #include <cmocka.h>
 
-enum { CASE_ARGS = 14, CASE_DIMS = 12, CASE_GUARD = 256, CASE_RUNS = 20, CASE_NAN_LIMIT = 8000 };
+enum { CASE_ARGS = 14, CASE_DIMS = 12, CASE_GUARD = 256, CASE_NAN_LIMIT = 8000 };
 
 typedef enum Kind { F32, ACT, I32, ACT_IN_F32 } Kind; // ACT_IN_F32: float memory whose values are rounded to the compute type
 typedef enum Role { IN, OUT, INOUT } Role;            // INOUT: what is there matters (+=, in place, or partly written)
@@ -39,9 +49,9 @@ typedef struct Arg {
     double terms;       // most terms of a sum; 0: elementwise
     int product;        // a matrix product: the bound of sums alone holds
     int narrowed;       // one factor of each term is rounded to the compute type on the way
-    char *dev;
-    char *packed; // x or ids as the device holds them
-    char *first;  // bytes of the first run
+    char *dev, *host;   // where it lies on the device, and what came back from there
+    char *packed;       // x or ids as the device holds them
+    char *first;        // bytes of the first run
 } Arg;
 
 typedef struct Case Case;
@@ -69,20 +79,16 @@ struct Case {
 typedef struct Config {
     const char *name;
     int threads;
-    const Kernels *level; // NULL: the best
-    int skew;             // tensors begin at odd addresses of their type
-    int same_bits;        // as the first configuration
+    const struct Kernels *level; // NULL: the best
+    int skew;                    // tensors begin at odd addresses of their type
+    int same_bits;               // as the first configuration
 } Config;
 
 // ---- building a case ------------------------------------------------------------------------------------------------
 
 static inline double case_round(double x, Kind kind, Dtype dtype) {
     if ((kind != ACT && kind != ACT_IN_F32) || dtype == DTYPE_F32) return (float)x;
-    float f = (float)x;
-    uint16_t h;
-    kernels_v2.store(&h, &f, 1, DTYPE_BF16);
-    kernels_v2.load(&f, &h, 1, DTYPE_BF16);
-    return f;
+    return (double)bf16_to_f32(f32_to_bf16((float)x));
 }
 
 // A tensor of n normal values times `scale`.
@@ -137,9 +143,21 @@ static inline void case_reference(Case *c) {
 
 // ---- device memory --------------------------------------------------------------------------------------------------
 
+// For what is no table: n values of a type on the device, from `host` or (NULL) zeros; given back by ops_release.
+static inline void *device_new(Ops *ops, const void *host, size_t n, size_t size) {
+    Err err = {0};
+    void *device = ops_reserve(ops, n * size + 1, &err);
+    if (!device) fail_msg("%s", err.message);
+    if (host)
+        ops_upload(ops, device, host, n * size);
+    else
+        ops_zero(ops, device, n * size);
+    return device;
+}
+
 typedef struct Range {
-    char *base;
-    size_t bytes, used;
+    char *device, *host;
+    size_t bytes;
 } Range;
 
 static inline size_t arg_bytes(const Case *c, const Arg *a) {
@@ -162,10 +180,11 @@ static inline void arg_pack(const Case *c, Arg *a) {
     if (!a->packed) a->packed = mem_alloc(arg_bytes(c, a) + 1, 1);
     for (size_t i = 0; i < a->n; i++) {
         float f = a->kind == I32 ? 0 : (float)a->x[i];
+        const uint16_t half = f32_to_bf16(f);
         if (a->kind == I32)
             memcpy(a->packed + 4 * i, &a->ids[i], 4);
         else if (a->kind == ACT && c->dtype == DTYPE_BF16)
-            kernels_v2.store(a->packed + 2 * i, &f, 1, DTYPE_BF16);
+            memcpy(a->packed + 2 * i, &half, 2);
         else
             memcpy(a->packed + 4 * i, &f, 4);
     }
@@ -173,35 +192,41 @@ static inline void arg_pack(const Case *c, Arg *a) {
 
 static inline float arg_got(const Case *c, const Arg *a, const char *bytes, size_t i) {
     float f;
-    if (a->kind == ACT && c->dtype == DTYPE_BF16)
-        kernels_v2.load(&f, bytes + 2 * i, 1, DTYPE_BF16);
-    else
-        memcpy(&f, bytes + 4 * i, 4);
-    return f;
+    uint16_t half;
+    if (a->kind != ACT || c->dtype != DTYPE_BF16) return *(float *)memcpy(&f, bytes + 4 * i, 4);
+    return bf16_to_f32(*(uint16_t *)memcpy(&half, bytes + 2 * i, 2));
 }
 
-static inline void case_upload(const Range *range, Case *c, int skew) {
+// Returns how much of the range is used.
+static inline size_t case_upload(Ops *ops, const Range *range, Case *c, int skew) {
     size_t at = 0;
     for (int i = 0; i < c->args; i++) {
         Arg *a = &c->arg[i];
         size_t bytes = arg_bytes(c, a), odd = skew ? 4 : 0;
         CHECK(at + bytes + 2 * CASE_GUARD + 128 <= range->bytes);
-        guard_fill(range->base + at, CASE_GUARD + odd);
-        a->dev = range->base + at + CASE_GUARD + odd;
+        guard_fill(range->host + at, CASE_GUARD + odd);
+        a->dev = range->device + at + CASE_GUARD + odd;
+        a->host = range->host + at + CASE_GUARD + odd;
         if (a->role == OUT)
-            guard_fill(a->dev, bytes);
+            guard_fill(a->host, bytes);
         else
-            memcpy(a->dev, a->packed, bytes);
-        guard_fill(a->dev + bytes, CASE_GUARD);
+            memcpy(a->host, a->packed, bytes);
+        guard_fill(a->host + bytes, CASE_GUARD);
         at = (at + bytes + 2 * CASE_GUARD + odd + 63) / 64 * 64;
     }
+    ops_upload(ops, range->device, range->host, at);
+    return at;
 }
 
 // Scratch arenas hold NaN, so that an op which reads what it has not written is found out.
 static inline void case_poison(Ops *ops) {
+#ifdef OPS_OPAQUE
+    (void)ops;
+#else
     const size_t bytes = 1 << 20;
     memset(ops->shared.base, 0xff, bytes);
     for (int t = 0; t < ops->threads; t++) memset(ops->own[t].base, 0xff, bytes);
+#endif
 }
 
 // ---- comparing ------------------------------------------------------------------------------------------------------
@@ -226,7 +251,7 @@ static inline void arg_check(const Case *c, const Config *config, const Arg *a) 
                  least = a->product && rounded == u ? 0 : 1e-5, gamma = a->terms * u / (1 - a->terms * u);
     size_t over = 0;
     for (size_t i = 0; i < a->n; i++) {
-        double got = (double)arg_got(c, a, a->dev, i), want = a->want[i], difference = fabs(got - want),
+        double got = (double)arg_got(c, a, a->host, i), want = a->want[i], difference = fabs(got - want),
                half = a->narrowed && c->dtype == DTYPE_BF16 ? 0x1p-9 * a->mag[i] : 0,
                bound = least + rounded * fabs(want) + half, likely = bound + 2 * sqrt(a->terms) * u * a->mag[i],
                worst = bound + (gamma > 2 * sqrt(a->terms) * u ? gamma : 2 * sqrt(a->terms) * u) * a->mag[i];
@@ -245,9 +270,9 @@ static inline void case_check_untouched(const Case *c, const Config *config) {
     for (int i = 0; i < c->args; i++) {
         const Arg *a = &c->arg[i];
         size_t bytes = arg_bytes(c, a);
-        if (!guard_intact(a->dev - CASE_GUARD, CASE_GUARD) || !guard_intact(a->dev + bytes, CASE_GUARD))
+        if (!guard_intact(a->host - CASE_GUARD, CASE_GUARD) || !guard_intact(a->host + bytes, CASE_GUARD))
             case_fail(c, config, a, "written outside of it");
-        if (a->role == IN && memcmp(a->packed, a->dev, bytes) != 0) case_fail(c, config, a, "an input was changed");
+        if (a->role == IN && memcmp(a->packed, a->host, bytes) != 0) case_fail(c, config, a, "an input was changed");
     }
 }
 
@@ -258,8 +283,8 @@ static inline void case_bits(Case *c, const Config *config, const char *when) {
         size_t bytes = arg_bytes(c, a);
         if (a->role == IN) continue;
         if (!a->first)
-            a->first = memcpy(mem_alloc(bytes + 1, 1), a->dev, bytes);
-        else if (memcmp(a->first, a->dev, bytes) != 0)
+            a->first = memcpy(mem_alloc(bytes + 1, 1), a->host, bytes);
+        else if (memcmp(a->first, a->host, bytes) != 0)
             case_fail(c, config, a, "bits differ %s", when);
     }
 }
@@ -267,9 +292,10 @@ static inline void case_bits(Case *c, const Config *config, const char *when) {
 // ---- running --------------------------------------------------------------------------------------------------------
 
 static inline void case_run(Ops *ops, const Range *range, Case *c, const Config *config) {
-    case_upload(range, c, config->skew);
+    const size_t used = case_upload(ops, range, c, config->skew);
     case_poison(ops);
     c->op->run(ops, c);
+    ops_download(ops, range->host, range->device, used);
     case_check_untouched(c, config);
 }
 
@@ -289,7 +315,7 @@ static inline void case_nan(Ops *ops, const Range *range, Case *c, const Config 
         for (int j = 0; j < c->args; j++) {
             const Arg *out = &c->arg[j];
             for (size_t k = 0; k < out->n && out->role != IN; k++)
-                if (isnan(out->want[k]) && !isnan(arg_got(c, out, out->dev, k)))
+                if (isnan(out->want[k]) && !isnan(arg_got(c, out, out->host, k)))
                     case_fail(c, config, out, "[%zu]: NaN in %s is lost", k, a->name);
         }
         *entry = was;
@@ -298,11 +324,17 @@ static inline void case_nan(Ops *ops, const Range *range, Case *c, const Config 
     case_reference(c);
 }
 
-static inline void case_config(const Range *range, Case *cases, int n, Dtype dtype, const Config *config, int first) {
+static inline void case_config(Case *cases, int n, Dtype dtype, const Config *config, int first) {
+    Range memory = {.bytes = (size_t)64 << 20}, *range = &memory;
     Err err = {0};
     Ops *ops;
-    if (ops_open(&ops, config->threads, dtype, &err)) fail_msg("%s", err.message);
+    if (ops_open(&ops, NULL, config->threads, dtype, &err)) fail_msg("%s", err.message);
+#ifndef OPS_OPAQUE
     if (config->level) ops->k = config->level;
+#endif
+    range->device = ops_reserve(ops, range->bytes, &err);
+    if (!range->device) fail_msg("%s", err.message);
+    range->host = mem_alloc(range->bytes, 1);
     for (int i = 0; i < n; i++) {
         Case *c = &cases[i];
         case_run(ops, range, c, config);
@@ -315,19 +347,22 @@ static inline void case_config(const Range *range, Case *cases, int n, Dtype dty
         }
         if (first) case_nan(ops, range, c, config);
     }
+    free(range->host);
+    ops_release(ops, range->device, range->bytes);
     ops_close(ops);
 }
 
-static inline void cases_run_dtype(const Range *range, Case *cases, int n, Dtype dtype) {
-    const Kernels *best = kernels_best(); // each has those before it
+static inline void cases_run_dtype(Case *cases, int n, Dtype dtype) {
+#ifdef OPS_OPAQUE
+    const struct Kernels *const v2 = NULL, *const v3 = NULL, *const v4 = NULL;
+#else
+    const Kernels *best = kernels_best(), // each has those before it
+        *const v2 = &kernels_v2, *const v3 = best != v2 ? &kernels_v3 : NULL, *const v4 = best == &kernels_v4 ? best : NULL;
+#endif
     const Config config[] = {
-        {"2 threads", 2, NULL, 0, 1},
-        {"1 thread", 1, NULL, 0, 1},
-        {"3 threads", 3, NULL, 0, 1},
-        {"odd addresses", 2, NULL, 1, 0},
-        {"v2 kernels", 2, &kernels_v2, 0, 0},
-        {"v3 kernels", 2, best != &kernels_v2 ? &kernels_v3 : NULL, 0, 0},
-        {"v4 kernels", 2, best == &kernels_v4 ? &kernels_v4 : NULL, 0, 0},
+        {"2 threads", 2, NULL, 0, 1},     {"1 thread", 1, NULL, 0, 1}, {"3 threads", 3, NULL, 0, 1},
+        {"odd addresses", 2, NULL, 1, 0}, {"v2 kernels", 2, v2, 0, 0}, {"v3 kernels", 2, v3, 0, 0},
+        {"v4 kernels", 2, v4, 0, 0},
     };
     for (int i = 0; i < n; i++) {
         cases[i].number = i + 1;
@@ -337,24 +372,19 @@ static inline void cases_run_dtype(const Range *range, Case *cases, int n, Dtype
         case_reference(&cases[i]);
     }
     for (size_t i = 0; i < sizeof config / sizeof *config; i++)
-        if (i < 4 || config[i].level) case_config(range, cases, n, dtype, &config[i], i == 0);
+        if (config[i].level || i == 3 || i < (CASE_RUNS > 2 ? 3 : 1)) case_config(cases, n, dtype, &config[i], i == 0);
     for (int i = 0; i < n; i++) case_free(&cases[i]);
 }
 
 static inline void cases_run(const Shape *shape, int n) {
-    Range range = {.bytes = (size_t)64 << 20};
-    Err err = {0};
-    range.base = ops_reserve(NULL, range.bytes, &err);
-    if (!range.base) fail_msg("%s", err.message);
     Case *cases = mem_zalloc((size_t)n, sizeof *cases);
     for (int i = 0; i < n; i++) cases[i].op = shape[i].op, cases[i].dim = shape[i].dim;
-    cases_run_dtype(&range, cases, n, DTYPE_F32);
-    if (ops_has_bf16())
-        cases_run_dtype(&range, cases, n, DTYPE_BF16);
+    cases_run_dtype(cases, n, DTYPE_F32);
+    if (ops_has_bf16(NULL))
+        cases_run_dtype(cases, n, DTYPE_BF16);
     else
         print_message("bf16 is skipped: this machine does not multiply it\n");
     free(cases);
-    ops_release(NULL, range.base, range.bytes);
 }
 #define CASES_RUN(shapes) cases_run((shapes), (int)(sizeof(shapes) / sizeof *(shapes)))
 

@@ -247,13 +247,16 @@ static void weights_match(void **state) {
     const int counts[] = {76, 2, 75};
     Err err = {0};
     Ops *ops;
-    if (ops_open(&ops, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
-    float q[3 * WIDTH], k[SLOTS * WIDTH], out[3 * WIDTH], lse[3], got[3][80];
+    if (ops_open(&ops, NULL, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
+    float q[3 * WIDTH], k[SLOTS * WIDTH], out[3 * WIDTH], got[3][80];
     float *weight[3] = {got[0], got[1], got[2]};
     rng_normal(q, 3 * WIDTH, 1, 1, 0), rng_normal(k, SLOTS * WIDTH, 1, 2, 0);
-    op_attention_forward(ops, out, lse, q, k, k, &plan, 3, 1, 1, WIDTH, 0.5f);
+    float *const at[] = {device_new(ops, q, 3 * WIDTH, sizeof *q), device_new(ops, k, SLOTS * WIDTH, sizeof *k),
+                         device_new(ops, NULL, 3 * WIDTH, sizeof *out), device_new(ops, NULL, 3, sizeof(float))};
+    op_attention_forward(ops, at[2], at[3], at[0], at[1], at[1], &plan, 3, 1, 1, WIDTH, 0.5f);
     for (int b = 0; b < 3; b++) got[b][counts[b]] = -7;
-    op_attention_weights(ops, weight, q, k, lse, &plan, WIDTH, 0.5f);
+    op_attention_weights(ops, weight, at[0], at[1], at[3], &plan, WIDTH, 0.5f);
+    ops_download(ops, out, at[2], sizeof out);
     for (int b = 0; b < 3; b++) {
         double sum = 0, mean[WIDTH] = {0};
         int slot[SLOTS], seen = ref_attention_seen(&plan, &block[b], 0, slot);
@@ -266,6 +269,8 @@ static void weights_match(void **state) {
         for (int d = 0; d < WIDTH; d++) assert_true(fabs(mean[d] - (double)out[b * WIDTH + d]) <= 1e-5);
         assert_true(got[b][counts[b]] == -7);
     }
+    const size_t bytes[] = {sizeof q, sizeof k, sizeof out, 3 * sizeof(float)};
+    for (int i = 0; i < 4; i++) ops_release(ops, at[i], bytes[i] + 1);
     ops_close(ops);
 }
 

@@ -22,7 +22,7 @@ static Outcome outcome(const char *folder, Dtype dtype, size_t memory_bytes, int
     Llm llm;
     Session s;
     OK(weights_open(&source, folder, &err));
-    OK(ops_open(&ops, 2, dtype, &err));
+    OK(ops_open(&ops, NULL, 2, dtype, &err));
     OK(llm_init(&llm, ops, &source.config, 64, &err));
     OK(frozen_attach(&llm, &source, memory_bytes, &err));
     *streams = llm.head.stream;
@@ -49,7 +49,7 @@ static void same_bits(void **state) {
     (void)state;
     static const char *const folder[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
     for (int f = 0; f < 2; f++)
-        for (int d = 0; d <= ops_has_bf16(); d++) {
+        for (int d = 0; d <= ops_has_bf16(NULL); d++) {
             const Dtype dtype = d ? DTYPE_BF16 : DTYPE_F32;
             int all, none, some;
             Outcome kept = outcome(folder[f], dtype, (size_t)1 << 40, &none), streamed = outcome(folder[f], dtype, 1, &all),
@@ -98,7 +98,7 @@ static void not_finite(void **state) {
         Ops *ops;
         Llm llm;
         OK(weights_open(&source, folder, &err));
-        OK(ops_open(&ops, 1, DTYPE_F32, &err));
+        OK(ops_open(&ops, NULL, 1, DTYPE_F32, &err));
         OK(llm_init(&llm, ops, &source.config, 64, &err));
         assert_int_not_equal(frozen_attach(&llm, &source, way ? 1 : (size_t)1 << 40, &err), 0);
         assert_int_equal(err.code, ERR_DATA);

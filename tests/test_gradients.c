@@ -71,7 +71,7 @@ static void bench_open(Bench *b, const char *folder, Method method, Adapters lor
     config.thoughts = method.thoughts, config.thought_window = method.window, config.thought_hidden = method.hidden;
     config.lora_rank = lora.rank, config.lora_targets = lora.targets, config.lora_alpha = 5;
     config.answer_sees_thought = method.alone;
-    OK(ops_open(&b->ops, 2, DTYPE_F32, &err));
+    OK(ops_open(&b->ops, NULL, 2, DTYPE_F32, &err));
     OK(llm_init(&b->llm, b->ops, &config, 64, &err));
     golden_load_file(&b->llm, folder, "model.safetensors");
     golden_load_file(&b->llm, folder, "latentratt.safetensors");

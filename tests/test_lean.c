@@ -38,7 +38,7 @@ static void half_step(Ops *ops, Moments *x, uint64_t seed) {
 static Ops *ops_of(int threads) {
     Err err = {0};
     Ops *ops;
-    OK(ops_open(&ops, threads, DTYPE_F32, &err));
+    OK(ops_open(&ops, NULL, threads, DTYPE_F32, &err));
     return ops;
 }
 
@@ -125,7 +125,7 @@ static double learn(int lean, double *first) {
 
 static void learns_as_with_masters(void **state) {
     (void)state;
-    if (!ops_has_bf16()) skip();
+    if (!ops_has_bf16(NULL)) skip();
     double first[2], last[2];
     for (int lean = 0; lean < 2; lean++) last[lean] = learn(lean, &first[lean]);
     print_message("loss %.4f -> %.4f with f32 masters, %.4f -> %.4f lean\n", first[0], last[0], first[1], last[1]);

@@ -18,8 +18,11 @@ static void read_rows(const void *context, void *out, Dtype type, int first, int
     const Case *c = context;
     const size_t I = (size_t)c->dim[LIN_I];
     for (size_t i = 0; i < (size_t)rows * I; i++) {
-        float f = (float)c->arg[2].x[(size_t)first * I + i];
-        kernels_v2.store((char *)out + i * dtype_bytes(type), &f, 1, type);
+        const float f = (float)c->arg[2].x[(size_t)first * I + i];
+        if (type == DTYPE_BF16)
+            ((uint16_t *)out)[i] = f32_to_bf16(f);
+        else
+            ((float *)out)[i] = f;
     }
 }
 
@@ -157,20 +160,26 @@ static void weight_versions(void **state) {
     enum { O = 37, I = 41, N = 5 };
     Err err = {0};
     Ops *ops;
-    if (ops_open(&ops, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
+    if (ops_open(&ops, NULL, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
     float w[O * I], x[N * I], dy[N * O], y[N * O], dx[N * I];
     double y64[N * O], dx64[N * I], w64[O * I], x64[N * I], dy64[N * O];
     uint64_t version = 7;
-    Matrix m = {.w = w, .version = &version, .O = O, .I = I};
+    float *w_device = device_new(ops, NULL, O * I, sizeof *w), *y_device = device_new(ops, NULL, N * O, sizeof *y),
+          *dx_device = device_new(ops, NULL, N * I, sizeof *dx), *x_device, *dy_device;
+    Matrix m = {.w = w_device, .version = &version, .O = O, .I = I};
     rng_normal(x, N * I, 1, 1, 0), rng_normal(dy, N * O, 1, 2, 0);
     for (int i = 0; i < N * I; i++) x64[i] = (double)x[i];
     for (int i = 0; i < N * O; i++) dy64[i] = (double)dy[i];
+    x_device = device_new(ops, x, N * I, sizeof *x), dy_device = device_new(ops, dy, N * O, sizeof *dy);
     for (uint64_t round = 0; round < 3; round++) {
         rng_normal(w, O * I, 2, round, 0);
+        ops_upload(ops, w_device, w, sizeof w);
         version++;
         for (int i = 0; i < O * I; i++) w64[i] = (double)w[i];
-        op_linear_forward(ops, y, DTYPE_F32, x, &m, NULL, N);
-        op_linear_backward_input(ops, dx, DTYPE_F32, dy, &m, N);
+        op_linear_forward(ops, y_device, DTYPE_F32, x_device, &m, NULL, N);
+        op_linear_backward_input(ops, dx_device, DTYPE_F32, dy_device, &m, N);
+        ops_download(ops, y, y_device, sizeof y);
+        ops_download(ops, dx, dx_device, sizeof dx);
         ref_linear_forward(y64, NULL, x64, w64, NULL, N, O, I);
         ref_linear_backward_input(dx64, NULL, dy64, w64, N, O, I);
         for (int i = 0; i < N * O; i++) assert_true(fabs((double)y[i] - y64[i]) <= 1e-5);
@@ -178,6 +187,9 @@ static void weight_versions(void **state) {
     }
     ops_matrix_free(ops, &m);
     assert_null(m.cache);
+    float *const all[] = {w_device, y_device, dx_device, x_device, dy_device};
+    const size_t bytes[] = {sizeof w, sizeof y, sizeof dx, sizeof x, sizeof dy};
+    for (int i = 0; i < 5; i++) ops_release(ops, all[i], bytes[i] + 1);
     ops_close(ops);
 }
 
@@ -411,17 +423,18 @@ static void sum_of_squares(void **state) {
         for (int threads = 1; threads <= 3; threads++) {
             Err err = {0};
             Ops *ops;
-            if (ops_open(&ops, threads, DTYPE_F32, &err)) fail_msg("%s", err.message);
-            double got = op_sum_squares(ops, x, sizes[i]);
+            if (ops_open(&ops, NULL, threads, DTYPE_F32, &err)) fail_msg("%s", err.message);
+            float *device = device_new(ops, x, sizes[i], sizeof *x);
+            double got = op_sum_squares(ops, device, sizes[i]);
             assert_true(fabs(got - want) <= 1e-13 * want);
             if (threads == 1) first = got;
             assert_memory_equal(&got, &first, sizeof got);
             if (sizes[i]) {
-                float was = x[sizes[i] / 2];
-                x[sizes[i] / 2] = NAN;
-                assert_true(isnan(op_sum_squares(ops, x, sizes[i])));
-                x[sizes[i] / 2] = was;
+                const float nan = NAN;
+                ops_upload(ops, device + sizes[i] / 2, &nan, sizeof nan);
+                assert_true(isnan(op_sum_squares(ops, device, sizes[i])));
             }
+            ops_release(ops, device, sizes[i] * sizeof *x + 1);
             ops_close(ops);
         }
     }
@@ -433,22 +446,24 @@ static void memory_moves(void **state) {
     const size_t sizes[] = {0, 1, 1 << 20, ((size_t)3 << 20) + 5}; // whole and broken pieces
     Err err = {0};
     Ops *ops;
-    if (ops_open(&ops, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
+    if (ops_open(&ops, NULL, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
     size_t room = sizes[3] + 2 * CASE_GUARD;
     char *device = ops_reserve(ops, room, &err), *host = mem_alloc(sizes[3], 1), *back = mem_alloc(sizes[3], 1);
     assert_non_null(device);
+    char *filled = memset(mem_alloc(room, 1), 0x55, room), *all = mem_alloc(room, 1);
     for (size_t i = 0; i < sizes[3]; i++) host[i] = (char)(i * 2654435761u >> 13);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        for (size_t at = 0; at < room; at++) device[at] = 0x55;
+        ops_upload(ops, device, filled, room);
         ops_upload(ops, device + CASE_GUARD, host, sizes[i]);
         ops_download(ops, back, device + CASE_GUARD, sizes[i]);
         assert_int_equal(memcmp(host, back, sizes[i]), 0);
         ops_zero(ops, device + CASE_GUARD, sizes[i]);
+        ops_download(ops, all, device, room);
         for (size_t at = 0; at < room; at++)
-            if (device[at] != (at < CASE_GUARD || at >= CASE_GUARD + sizes[i] ? 0x55 : 0)) fail_msg("ops_zero at %zu", at);
+            if (all[at] != (at < CASE_GUARD || at >= CASE_GUARD + sizes[i] ? 0x55 : 0)) fail_msg("ops_zero at %zu", at);
     }
     ops_release(ops, device, room);
-    free(host), free(back);
+    free(host), free(back), free(filled), free(all);
     ops_close(ops);
 }
 
@@ -456,11 +471,11 @@ static void options_are_checked(void **state) {
     (void)state;
     Err err = {0};
     Ops *ops;
-    assert_int_equal(ops_open(&ops, -1, DTYPE_F32, &err), -1);
+    assert_int_equal(ops_open(&ops, NULL, -1, DTYPE_F32, &err), -1);
     assert_int_equal(err.code, ERR_USAGE);
-    assert_int_equal(ops_open(&ops, 257, DTYPE_F32, &err), -1);
-    if (!ops_has_bf16()) assert_int_equal(ops_open(&ops, 1, DTYPE_BF16, &err), -1);
-    assert_int_equal(ops_open(&ops, 0, DTYPE_F32, &err), 0);
+    assert_int_equal(ops_open(&ops, NULL, 257, DTYPE_F32, &err), -1);
+    if (!ops_has_bf16(NULL)) assert_int_equal(ops_open(&ops, NULL, 1, DTYPE_BF16, &err), -1);
+    assert_int_equal(ops_open(&ops, NULL, 0, DTYPE_F32, &err), 0);
     assert_true(ops_threads(ops) >= 1 && ops_dtype(ops) == DTYPE_F32 && *ops_description(ops));
     ops_close(ops);
 }

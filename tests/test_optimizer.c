@@ -13,7 +13,7 @@ static void adamw_for_long(void **state) {
     enum { N = 300, STEPS = 1000 };
     Err err = {0};
     Ops *ops;
-    OK(ops_open(&ops, 2, DTYPE_F32, &err));
+    OK(ops_open(&ops, NULL, 2, DTYPE_F32, &err));
     float p[N], m[N] = {0}, v[N] = {0}, g[N];
     double p64[N], m64[N] = {0}, v64[N] = {0}, g64[N];
     rng_normal(p, N, 5, 1, 0);

@@ -39,7 +39,7 @@ static void same_bits(void **state) {
                        {llama, DTYPE_F32, 3, 0.5f},
                        {llama, DTYPE_BF16, 1, 0}};
     for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
-        if (way[i].dtype == DTYPE_BF16 && !ops_has_bf16()) continue;
+        if (way[i].dtype == DTYPE_BF16 && !ops_has_bf16(NULL)) continue;
         double loss[2];
         size_t n, most[2];
         float *kept = gradients(&way[i], 0, &loss[0], &n, &most[0]), *again = gradients(&way[i], 1, &loss[1], &n, &most[1]);

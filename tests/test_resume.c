@@ -101,7 +101,7 @@ static void stops_sasrec(void **state) {
 
 static void stops_lean(void **state) {
     (void)state;
-    if (!ops_has_bf16()) skip();
+    if (!ops_has_bf16(NULL)) skip();
     stopped_after_every_step(TRAINEE_LEAN);
 }
 

@@ -193,11 +193,11 @@ static void dropout_setup(Case *c) {
 
 static void dropout_run(Ops *ops, Case *c) {
     const int N = c->dim[A_ROWS];
-    uint64_t *key = mem_alloc((size_t)N + 1, sizeof *key);
-    memcpy(key, c->arg[1].dev, (size_t)N * sizeof *key);
+    uint64_t *key = device_new(ops, NULL, (size_t)N, sizeof *key);
+    ops_copy(ops, key, c->arg[1].dev, (size_t)N * sizeof *key);
     const Dropout d = {drop_rate, DROP_SEED, key};
     op_dropout(ops, c->arg[0].dev, c->dtype, &d, DROP_STREAM, N, c->dim[A_WIDTH]);
-    free(key);
+    ops_release(ops, key, (size_t)N * sizeof *key + 1);
 }
 
 static void dropout_reference(Case *c) {
@@ -408,18 +408,21 @@ static void dropout_rate(void **state) {
     enum { N = 256, D = 64 };
     Err err = {0};
     Ops *ops;
-    if (ops_open(&ops, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
+    if (ops_open(&ops, NULL, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
     const size_t n = (size_t)N * D;
-    float *x = ops_reserve(ops, n * sizeof *x + N * sizeof(uint64_t), &err);
-    uint64_t *key = (uint64_t *)(x + n);
+    static float x[N * D];
+    uint64_t key[N];
     for (int i = 0; i < N; i++) key[i] = (uint64_t)i;
     for (size_t i = 0; i < n; i++) x[i] = 1;
-    const Dropout d = {0.2f, 1, key};
-    op_dropout(ops, x, DTYPE_F32, &d, 9, N, D);
+    float *x_device = device_new(ops, x, n, sizeof *x);
+    const Dropout d = {0.2f, 1, device_new(ops, key, N, sizeof *key)};
+    op_dropout(ops, x_device, DTYPE_F32, &d, 9, N, D);
+    ops_download(ops, x, x_device, sizeof x);
     double mean = 0, zeros = 0;
     for (size_t i = 0; i < n; i++) mean += (double)x[i] / (double)n, zeros += x[i] == 0 ? 1.0 / (double)n : 0;
     assert_true(fabs(zeros - 0.2) < 0.0125 && fabs(mean - 1) < 0.0157); // four standard deviations
-    ops_release(ops, x, n * sizeof *x + N * sizeof(uint64_t));
+    ops_release(ops, x_device, n * sizeof *x + 1);
+    ops_release(ops, (void *)d.key, N * sizeof *key + 1);
     ops_close(ops);
 }
 

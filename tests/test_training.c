@@ -180,7 +180,7 @@ static void check_bf16(const char *folder) {
 
 static void bf16_bars(void **state) {
     (void)state;
-    if (!ops_has_bf16()) {
+    if (!ops_has_bf16(NULL)) {
         print_message("this machine does not multiply bf16: skipped\n");
         skip();
     }

@@ -32,7 +32,7 @@ static const ModelConfig small = {.L = 2,
 
 static int set_up(void **state) {
     (void)state;
-    return mkdtemp(folder) ? ops_open(&ops, 2, DTYPE_F32, NULL) : -1;
+    return mkdtemp(folder) ? ops_open(&ops, NULL, 2, DTYPE_F32, NULL) : -1;
 }
 
 static int tear_down(void **state) {

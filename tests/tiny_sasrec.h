@@ -19,7 +19,7 @@ static inline void tiny_sasrec_open(Golden *g, int thoughts, int hidden, Activat
     OK(safetensors_open(&g->values, TINY_SASREC "/golden.safetensors", &err));
     const int trained = c.thoughts;
     c.thoughts = thoughts, c.thought_hidden = hidden, c.activation = activation;
-    OK(ops_open(&g->ops, threads, DTYPE_F32, &err));
+    OK(ops_open(&g->ops, NULL, threads, DTYPE_F32, &err));
     OK(llm_init(&g->llm, g->ops, &c, c.max_positions + trained, &err));
     Safetensors f;
     OK(safetensors_open(&f, TINY_SASREC "/model.safetensors", &err));

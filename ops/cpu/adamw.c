@@ -1,23 +1,13 @@
+#include "ops/adamw.h"
 #include "ops/cpu/cpu.h"
 
-#include <math.h>
-
 enum { CHUNK_VALUES = 1 << 16 };
-
-typedef struct AdamScales {
-    float step, v, shrink; // rate over the first correction; the second's root; rate times decay
-} AdamScales;
-
-static AdamScales scales(float lr, float beta1, float beta2, float decay, int64_t step) {
-    double c1 = 1.0 - pow((double)beta1, (double)step), c2 = 1.0 - pow((double)beta2, (double)step);
-    return (AdamScales){(float)((double)lr / c1), (float)(1.0 / sqrt(c2)), (float)((double)lr * (double)decay)};
-}
 
 // As torch.optim.AdamW: p *= 1 - lr decay, then the step with both corrections. 1 - lr decay itself is never formed: its
 // rounding to float would be the same each step and add up.
 void op_adamw(Ops *ops, float *p, float *m, float *v, const float *g, size_t n, float lr, float beta1, float beta2, float eps,
               float decay, int64_t step, float g_scale) {
-    const AdamScales s = scales(lr, beta1, beta2, decay, step);
+    const AdamScales s = adam_scales(lr, beta1, beta2, decay, step);
     PARALLEL_FOR(n)
     for (size_t at = 0; at < n; at += CHUNK_VALUES)
         ops->k->adamw(p + at, m + at, v + at, g + at, n - at < CHUNK_VALUES ? n - at : CHUNK_VALUES, g_scale, beta1, beta2,
@@ -29,7 +19,7 @@ void op_adamw_half(Ops *ops, uint16_t *p, uint16_t *m, uint16_t *v, const float 
                    float beta2, float eps, float decay, int64_t step, float g_scale, uint64_t seed, uint64_t stream,
                    uint64_t first) {
     enum { CHUNK = 4096 };
-    const AdamScales s = scales(lr, beta1, beta2, decay, step);
+    const AdamScales s = adam_scales(lr, beta1, beta2, decay, step);
     PARALLEL_FOR(n)
     for (size_t at = 0; at < n; at += CHUNK) {
         Arena *a = &ops->own[omp_get_thread_num()];

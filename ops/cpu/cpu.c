@@ -17,16 +17,20 @@ const Kernels *kernels_best(void) {
     return &kernels_v2;
 }
 
-int ops_has_bf16(void) {
+int ops_has_bf16(const char *device) {
+    (void)device;
     dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx;
 }
 
-int ops_open(Ops **out, int threads, Dtype dtype, Err *err) {
+int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) {
+    if (!device) device = getenv("LATENTR3_DEVICE");
+    if (device && *device && strcmp(device, "cpu") != 0)
+        return err_set(err, ERR_USAGE, "no device \"%s\" in this build, only cpu", device);
     if (!__builtin_cpu_supports("sse4.2")) return err_set(err, ERR_USAGE, "this processor lacks SSE 4.2");
     if (threads < 0 || threads > CPU_MAX_THREADS)
         return err_set(err, ERR_USAGE, "%d threads: must be 0 to %d", threads, CPU_MAX_THREADS);
-    if (dtype == DTYPE_BF16 && !ops_has_bf16())
+    if (dtype == DTYPE_BF16 && !ops_has_bf16(device))
         return err_set(err, ERR_USAGE, "this processor does not multiply bf16 (AVX512-BF16 or AMX): use --dtype f32");
     Ops *ops = mem_zalloc(1, sizeof *ops);
     ops->threads = threads ? threads : omp_get_num_procs();

@@ -21,7 +21,8 @@ static void up_read(const void *context, void *out, Dtype type, int first, int r
     }
 }
 
-void ops_lora_bind(Lora *l, int O) {
+void ops_lora_bind(Ops *ops, Lora *l, int O) {
+    (void)ops;
     l->up = (Matrix){.w = l->part[0].b, .version = l->down.version, .O = O, .I = l->down.O, .read = up_read, .context = l};
 }
 
