@@ -27,7 +27,7 @@ for layer in "${!may[@]}"; do
             why="has no folder before its name"
         elif [[ " ${may[$layer]} " != *" $folder "* ]]; then
             why="is not open to $layer/ (only: ${may[$layer]})"
-        elif [[ $include == ops/cpu/* && $file != ops/cpu/* ]]; then
+        elif [[ ($include == ops/cpu/* && $file != ops/cpu/*) || ($include == ops/cuda/* && $file != ops/cuda/*) ]]; then
             why="is a backend's own"
         elif [ ! -e "$include" ]; then
             why="does not exist"
@@ -36,7 +36,7 @@ for layer in "${!may[@]}"; do
         fi
         echo "$file:$line: \"$include\" $why"
         bad=$((bad + 1))
-    done < <(grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$layer" || true)
+    done < <(grep -rnE --include="*.[ch]" --include="*.cu" --include="*.cuh" '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$layer" || true)
 done
 echo "layers: $bad includes against the table"
 [ "$bad" -eq 0 ]

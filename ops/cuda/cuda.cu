@@ -1,0 +1,145 @@
+// Opening a device, and what has no family: copies, conversions, sums of two tensors.
+#include "ops/cuda/cuda.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void cuda_check(cudaError_t status, const char *what) {
+    if (status == cudaSuccess) return;
+    fprintf(stderr, "latentr3: CUDA: %s: %s\n", what, cudaGetErrorString(status));
+    _exit(status == cudaErrorMemoryAllocation ? ERR_MEMORY : ERR_INTERNAL);
+}
+
+// bf16 products and the largest shared memory of a block came with compute capability 8.0.
+enum { LEAST_MAJOR = 8 };
+
+static int device_find(cudaDeviceProp *p, Err *err) {
+    int n = 0;
+    const cudaError_t status = cudaGetDeviceCount(&n);
+    if (status != cudaSuccess || n == 0)
+        return err_set(err, ERR_USAGE, "no GPU: %s", status == cudaSuccess ? "none is visible" : cudaGetErrorString(status));
+    if (cudaSetDevice(0) != cudaSuccess || cudaGetDeviceProperties(p, 0) != cudaSuccess)
+        return err_set(err, ERR_USAGE, "GPU 0 cannot be used: %s", cudaGetErrorString(cudaGetLastError()));
+    if (p->major < LEAST_MAJOR)
+        return err_set(err, ERR_USAGE, "%s has compute capability %d.%d: %d.0 or newer is needed", p->name, p->major, p->minor,
+                       LEAST_MAJOR);
+    return 0;
+}
+
+int ops_has_bf16(const char *device) {
+    cudaDeviceProp p;
+    (void)device;
+    return device_find(&p, NULL) == 0;
+}
+
+static int stage_open(Stage *s, Err *err) {
+    if (cudaMallocHost((void **)&s->base, 2 * STAGE_BYTES) != cudaSuccess)
+        return err_set(err, ERR_MEMORY, "no pinned memory for uploads");
+    for (int i = 0; i < 2; i++) CUDA(cudaEventCreateWithFlags(&s->read[i], cudaEventDisableTiming));
+    return 0;
+}
+
+int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) {
+    enum { MAX_THREADS = 256 };
+    cudaDeviceProp p;
+    int version = 0;
+    (void)device;
+    if (threads < 0 || threads > MAX_THREADS)
+        return err_set(err, ERR_USAGE, "%d threads: must be 0 to %d", threads, MAX_THREADS);
+    if (device_find(&p, err)) return -1;
+    Ops *ops = (Ops *)mem_zalloc(1, sizeof *ops);
+    ops->threads = threads ? threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    ops->dtype = dtype;
+    CUDA(cudaStreamCreateWithFlags(&ops->stream, cudaStreamNonBlocking));
+    if (stage_open(&ops->stage, err) || memory_open(ops, err) || linear_open(ops, err)) {
+        ops_close(ops);
+        return -1;
+    }
+    CUDA(cudaRuntimeGetVersion(&version));
+    snprintf(ops->description, sizeof ops->description, "cuda, %s, %zu MiB, sm_%d%d, %s, CUDA %d.%d", p.name,
+             p.totalGlobalMem >> 20, p.major, p.minor, dtype == DTYPE_BF16 ? "bf16" : "f32", version / 1000,
+             version % 1000 / 10);
+    *out = ops;
+    return 0;
+}
+
+void ops_close(Ops *ops) {
+    if (!ops) return;
+    CUDA(cudaStreamSynchronize(ops->stream));
+    linear_close(ops);
+    memory_close(ops);
+    for (int i = 0; i < 2; i++)
+        if (ops->stage.read[i]) cudaEventDestroy(ops->stage.read[i]);
+    if (ops->stage.base) cudaFreeHost(ops->stage.base);
+    cudaStreamDestroy(ops->stream);
+    free(ops);
+}
+
+Dtype ops_dtype(const Ops *ops) {
+    return ops->dtype;
+}
+int ops_threads(const Ops *ops) {
+    return ops->threads;
+}
+const char *ops_description(const Ops *ops) {
+    return ops->description;
+}
+
+void *stage_get(Ops *ops, size_t bytes) {
+    Stage *s = &ops->stage;
+    bytes = (bytes + 63) / 64 * 64;
+    CHECK(bytes <= STAGE_BYTES);
+    if (s->used_bytes + bytes > STAGE_BYTES) {
+        CUDA(cudaEventRecord(s->read[s->half], ops->stream));
+        s->half ^= 1;
+        CUDA(cudaEventSynchronize(s->read[s->half]));
+        s->used_bytes = 0;
+    }
+    char *at = s->base + (size_t)s->half * STAGE_BYTES + s->used_bytes;
+    s->used_bytes += bytes;
+    return at;
+}
+
+void stage_send(Ops *ops, void *device, const void *staged, size_t bytes) {
+    memory_written(ops, device, bytes);
+    CUDA(cudaMemcpyAsync(device, staged, bytes, cudaMemcpyHostToDevice, ops->stream));
+}
+
+void ops_upload(Ops *ops, void *device, const void *host, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += STAGE_BYTES) {
+        const size_t n = bytes - at < STAGE_BYTES ? bytes - at : STAGE_BYTES;
+        stage_send(ops, (char *)device + at, memcpy(stage_get(ops, n), (const char *)host + at, n), n);
+    }
+}
+
+void ops_download(Ops *ops, void *host, const void *device, size_t bytes) {
+    if (bytes) CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, ops->stream));
+    CUDA(cudaStreamSynchronize(ops->stream));
+}
+
+void ops_copy(Ops *ops, void *to, const void *from, size_t bytes) {
+    memory_written(ops, to, bytes);
+    if (bytes) CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ops->stream));
+}
+
+void ops_zero(Ops *ops, void *device, size_t bytes) {
+    memory_written(ops, device, bytes);
+    if (bytes) CUDA(cudaMemsetAsync(device, 0, bytes, ops->stream));
+}
+
+void op_to_act(Ops *ops, act *out, const float *x, size_t n) {
+    memory_written(ops, out, n * dtype_bytes(ops->dtype));
+    BY_TYPE(ops->dtype, T, T *to = (T *)out; each(ops, n, [=] __device__(size_t i) { store(to + i, x[i]); }));
+}
+
+void op_from_act(Ops *ops, float *out, const act *x, size_t n) {
+    memory_written(ops, out, n * sizeof *out);
+    BY_TYPE(ops->dtype, T, const T *from = (const T *)x; each(ops, n, [=] __device__(size_t i) { out[i] = load(from + i); }));
+}
+
+void op_add(Ops *ops, float *x, const float *y, float scale, size_t n) {
+    memory_written(ops, x, n * sizeof *x);
+    each(ops, n, [=] __device__(size_t i) { x[i] += scale * y[i]; });
+}

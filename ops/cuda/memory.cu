@@ -1,0 +1,142 @@
+// Device memory as ranges of addresses that are backed piece by piece: the arenas above reserve as much as the machine has
+// and use what they need. Nothing here is seen by a kernel; a kernel's op says what it is going to write (memory_written).
+#include "ops/cuda/cuda.cuh"
+
+#include <cuda.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct Range {
+    CUdeviceptr at;
+    size_t bytes;
+    CUmemGenericAllocationHandle *piece; // (bytes / piece_bytes), 0: not backed
+    struct Range *next;
+} Range;
+
+typedef struct Driver { // by name at run time, so that the program starts where there is no driver
+    decltype(&cuMemAddressReserve) reserve;
+    decltype(&cuMemAddressFree) unreserve;
+    decltype(&cuMemCreate) create;
+    decltype(&cuMemRelease) release;
+    decltype(&cuMemMap) map;
+    decltype(&cuMemUnmap) unmap;
+    decltype(&cuMemSetAccess) access;
+    decltype(&cuMemGetAllocationGranularity) granularity;
+} Driver;
+
+struct Memory {
+    Driver driver;
+    CUmemAllocationProp prop;
+    size_t piece_bytes;
+    Range *range;
+};
+
+enum { UNITS = 16 }; // allocation units in a piece: 32 MiB where the unit is 2 MiB
+
+template <typename F> static int find(F **function, const char *name) {
+    cudaDriverEntryPointQueryResult result;
+    return cudaGetDriverEntryPointByVersion(name, (void **)function, 12000, cudaEnableDefault, &result) != cudaSuccess ||
+           result != cudaDriverEntryPointSuccess;
+}
+
+static int driver_find(Driver *d) {
+    return find(&d->reserve, "cuMemAddressReserve") || find(&d->unreserve, "cuMemAddressFree") ||
+           find(&d->create, "cuMemCreate") || find(&d->release, "cuMemRelease") || find(&d->map, "cuMemMap") ||
+           find(&d->unmap, "cuMemUnmap") || find(&d->access, "cuMemSetAccess") ||
+           find(&d->granularity, "cuMemGetAllocationGranularity");
+}
+
+int memory_open(Ops *ops, Err *err) {
+    Memory *m = ops->memory = (Memory *)mem_zalloc(1, sizeof *m);
+    if (driver_find(&m->driver)) return err_set(err, ERR_USAGE, "the GPU's driver is too old: CUDA 12 is needed");
+    m->prop.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+    m->prop.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    size_t unit = 0, bytes = arena_machine_bytes();
+    if (m->driver.granularity(&unit, &m->prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) != CUDA_SUCCESS)
+        return err_set(err, ERR_USAGE, "the GPU does not map memory");
+    m->piece_bytes = unit * UNITS;
+    void *range = ops_reserve(ops, bytes, err);
+    if (!range) return -1;
+    arena_init(&ops->scratch, range, bytes, "the scratch arena");
+    return 0;
+}
+
+void *ops_reserve(Ops *ops, size_t bytes, Err *err) {
+    Memory *m = ops->memory;
+    Range *r = (Range *)mem_zalloc(1, sizeof *r);
+    r->bytes = (bytes + m->piece_bytes - 1) / m->piece_bytes * m->piece_bytes;
+    if (m->driver.reserve(&r->at, r->bytes, 0, 0, 0) != CUDA_SUCCESS) {
+        free(r);
+        err_set(err, ERR_MEMORY, "cannot reserve %zu MiB of the GPU's addresses", bytes >> 20);
+        return NULL;
+    }
+    r->piece = (CUmemGenericAllocationHandle *)mem_zalloc(r->bytes / m->piece_bytes, sizeof *r->piece);
+    r->next = m->range;
+    m->range = r;
+    return (void *)r->at;
+}
+
+static void range_free(Memory *m, Range *r) {
+    for (size_t i = 0; i < r->bytes / m->piece_bytes; i++) {
+        if (!r->piece[i]) continue;
+        m->driver.unmap(r->at + i * m->piece_bytes, m->piece_bytes);
+        m->driver.release(r->piece[i]);
+    }
+    m->driver.unreserve(r->at, r->bytes);
+    free(r->piece);
+    free(r);
+}
+
+void ops_release(Ops *ops, void *range, size_t bytes) {
+    (void)bytes;
+    if (!range) return;
+    CUDA(cudaStreamSynchronize(ops->stream));
+    for (Range **r = &ops->memory->range; *r; r = &(*r)->next) {
+        if ((void *)(*r)->at != range) continue;
+        Range *gone = *r;
+        *r = gone->next;
+        range_free(ops->memory, gone);
+        return;
+    }
+    CHECK(!"a range that was reserved");
+}
+
+void memory_close(Ops *ops) {
+    Memory *m = ops->memory;
+    if (!m) return;
+    while (m->range) {
+        Range *next = m->range->next;
+        range_free(m, m->range);
+        m->range = next;
+    }
+    free(m);
+}
+
+static void piece_back(Ops *ops, Range *r, size_t i) {
+    Memory *m = ops->memory;
+    const CUdeviceptr at = r->at + i * m->piece_bytes;
+    CUmemAccessDesc access = {};
+    access.location = m->prop.location;
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    if (m->driver.create(&r->piece[i], m->piece_bytes, &m->prop, 0) != CUDA_SUCCESS) {
+        fprintf(stderr, "latentr3: out of memory: the GPU has no %zu MiB more\n", m->piece_bytes >> 20);
+        _exit(ERR_MEMORY);
+    }
+    CHECK(m->driver.map(at, m->piece_bytes, 0, r->piece[i], 0) == CUDA_SUCCESS);
+    CHECK(m->driver.access(at, m->piece_bytes, &access, 1) == CUDA_SUCCESS);
+    CUDA(cudaMemsetAsync((void *)at, 0, m->piece_bytes, ops->stream));
+}
+
+void memory_written(Ops *ops, const void *device, size_t bytes) {
+    Memory *m = ops->memory;
+    const CUdeviceptr at = (CUdeviceptr)device;
+    if (bytes == 0) return;
+    for (Range *r = m->range; r; r = r->next) {
+        if (at < r->at || at - r->at >= r->bytes) continue;
+        CHECK(bytes <= r->bytes - (at - r->at));
+        for (size_t i = (at - r->at) / m->piece_bytes; i <= (at - r->at + bytes - 1) / m->piece_bytes; i++)
+            if (!r->piece[i]) piece_back(ops, r, i);
+        return;
+    }
+}
