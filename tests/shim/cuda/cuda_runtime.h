@@ -1,0 +1,142 @@
+// CUDA on the processor, for tests: what ops/cuda uses of the language and the runtime, so that its sources compile as C++ and
+// their blocks and threads run one after the other (emulation.cpp). It shows whether the kernels compute the right thing: a
+// barrier that not all threads reach, a warp operation with a lane missing, memory that was not backed and shared memory that
+// was not written are found. It shows nothing of speed, of races within a warp's steps, or of the hardware.
+#ifndef SHIM_CUDA_RUNTIME_H
+#define SHIM_CUDA_RUNTIME_H
+
+#include <algorithm>
+#include <functional>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define __global__
+#define __device__
+#define __shared__      static
+#define __forceinline__ inline
+#define __launch_bounds__(threads)
+
+using std::max;
+using std::min;
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+    return uint4{x, y, z, w};
+}
+
+// ---- a launch -----------------------------------------------------------------------------------------------------------
+
+extern dim3 threadIdx, blockIdx, blockDim, gridDim; // of the thread that runs
+extern unsigned char *shim_shared;                  // of the block that runs
+void shim_launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread);
+void __syncthreads();
+int __syncthreads_or(int flag);
+void __syncwarp();
+uint64_t shim_shuffle(uint64_t bits, int lane);
+
+template <typename T> T __shfl_xor_sync(unsigned, T x, int lanes) {
+    uint64_t bits = 0;
+    memcpy(&bits, &x, sizeof x);
+    bits = shim_shuffle(bits, (int)(threadIdx.x % 32) ^ lanes);
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+#define LAUNCH(ops, kernel, grid, block, shared_bytes, ...)                                                                    \
+    ((void)(ops), shim_launch(grid, block, shared_bytes, [&] { kernel(__VA_ARGS__); }))
+#define SHARED_BYTES(name) unsigned char *name = shim_shared
+
+static inline uint32_t __float_as_uint(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+static inline float __uint_as_float(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+// ---- the runtime: everything is done when a call returns ----------------------------------------------------------------
+
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum { cudaStreamNonBlocking, cudaEventDisableTiming, cudaEnableDefault };
+typedef void *cudaStream_t;
+typedef void *cudaEvent_t;
+struct cudaDeviceProp {
+    char name[256];
+    size_t totalGlobalMem;
+    int major, minor;
+};
+
+void *shim_memory(size_t bytes); // filled with NaN
+
+static inline const char *cudaGetErrorString(cudaError_t) {
+    return "an error";
+}
+static inline cudaError_t cudaGetLastError() {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaGetDeviceCount(int *n) {
+    return *n = 1, cudaSuccess;
+}
+static inline cudaError_t cudaSetDevice(int) {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
+    *p = cudaDeviceProp{"emulated", (size_t)1 << 30, 9, 0};
+    return cudaSuccess;
+}
+static inline cudaError_t cudaRuntimeGetVersion(int *version) {
+    return *version = 0, cudaSuccess;
+}
+static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) {
+    return *s = NULL, cudaSuccess;
+}
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaStreamDestroy(cudaStream_t) {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, int) {
+    return *e = NULL, cudaSuccess;
+}
+static inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaEventSynchronize(cudaEvent_t) {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaEventDestroy(cudaEvent_t) {
+    return cudaSuccess;
+}
+static inline cudaError_t cudaMalloc(void **p, size_t bytes) {
+    return *p = shim_memory(bytes), cudaSuccess;
+}
+static inline cudaError_t cudaFree(void *p) {
+    return free(p), cudaSuccess;
+}
+static inline cudaError_t cudaMallocHost(void **p, size_t bytes) {
+    return *p = shim_memory(bytes), cudaSuccess;
+}
+static inline cudaError_t cudaFreeHost(void *p) {
+    return free(p), cudaSuccess;
+}
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+    return memcpy(to, from, bytes), cudaSuccess;
+}
+static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t) {
+    return memset(to, byte, bytes), cudaSuccess;
+}
+
+#endif
