@@ -45,6 +45,10 @@ install: build ## into PREFIX (/usr/local), below DESTDIR where that is set
 deb: deps build ## build/latentr3_VERSION_ARCHITECTURE.deb
 	@cd $(BUILD) && cpack -G DEB
 
+debtest: deb ## the package on a clean Debian 12, made for it (root and a network are needed)
+	@tools/deps.sh debootstrap
+	@packaging/clean_install.sh $(BUILD)/latentr3_*.deb
+
 wheel: ## build/latentr3-VERSION-py3-none-any.whl: the Python package, which loads the library that is installed
 	@tools/deps.sh python3-pip python3-setuptools python3-wheel
 	@packaging/make_wheel.sh $(BUILD)
@@ -56,4 +60,4 @@ format: ## write all sources as .clang-format says
 clean: ## remove what was built, not what was downloaded
 	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: all help deps build test asan tsan soak fuzz demo install deb wheel format clean
+.PHONY: all help deps build test asan tsan soak fuzz demo install deb debtest wheel format clean
