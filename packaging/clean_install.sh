@@ -23,7 +23,7 @@ before=$(du -sm "$root" | cut -f1)
 chmod 755 "$root" # apt reads the package as a user of its own
 cp "$deb" "$root/tmp/"
 inside "apt-get -q=2 -o Dpkg::Use-Pty=0 install --no-install-recommends ./tmp/${deb##*/} >/dev/null 2>&1"
-rm -f "$root"/var/cache/apt/archives/*.deb
+rm -f "$root"/var/cache/apt/archives/*.deb "$root"/tmp/*.deb
 echo "installed: $(inside "dpkg-query -W -f '\${Package} \${Version} \${Status}' latentr3"), $(($(du -sm "$root" | cut -f1) - before)) MiB with all that it depends on"
 inside 'latentr3 --version; cd; latentr3 synth --out world 2>/dev/null
     title=$(head -1 world/data/info.txt | cut -f1)
