@@ -266,12 +266,12 @@ int experiment_file_open(Experiment *e, const char *path, Err *err) {
     Reader r = {.e = e, .err = err};
     *e = (Experiment){.path = path};
     if (mapfile_open(&f, path, FILE_BYTES, err)) return -1;
-    CHECK(yaml_parser_initialize(&parser));
+    mem_need(yaml_parser_initialize(&parser) ? &parser : NULL, "a YAML parser");
     yaml_parser_set_input_string(&parser, (const unsigned char *)f.data, f.bytes);
     int status = 0;
     if (!yaml_parser_load(&parser, &r.doc)) {
-        status = err_set(err, ERR_USAGE, "%s: line %d: %s", path, (int)parser.problem_mark.line + 1,
-                         parser.problem ? parser.problem : "not YAML");
+        mem_need((void *)parser.problem, "YAML"); // all but memory has a name
+        status = err_set(err, ERR_USAGE, "%s: line %d: %s", path, (int)parser.problem_mark.line + 1, parser.problem);
     } else {
         status = read_document(&r);
         yaml_document_delete(&r.doc);

@@ -113,12 +113,21 @@ static void exit_of_a_library(void) {
     if (!ends_by_itself) _exit(ERR_MEMORY);
 }
 
+// Files are mapped: where one is cut short while it is read, or its disk fails, there is no call that could say so.
+static void file_is_gone(int number) {
+    static const char line[] = "latentr3: a file was cut short while it was read, or its disk failed\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, line, sizeof line - 1);
+    _exit(ERR_IO);
+}
+
 int main(int argc, char **argv) {
     start_with_short_spin(argv);
     atexit(exit_of_a_library);
     json_use_mem();
     Err err = {0};
     signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of the write, not the end
+    signal(SIGBUS, file_is_gone);
     int status = set_log_level(&err);
     if (status == 0) status = dispatch(argc, argv, &err);
     ends_by_itself = 1;

@@ -461,9 +461,10 @@ static int config_fail(ConfigReader *r, const char *what, const char *name) {
 static int config_next(ConfigReader *r) {
     yaml_event_delete(&r->event);
     if (!yaml_parser_parse(&r->parser, &r->event)) {
+        mem_need((void *)r->parser.problem, "YAML"); // all but memory has a name
         memset(&r->event, 0, sizeof r->event);
         r->line = (int)r->parser.problem_mark.line + 1;
-        return config_fail(r, r->parser.problem ? r->parser.problem : "not YAML", NULL);
+        return config_fail(r, r->parser.problem, NULL);
     }
     r->line = (int)r->event.start_mark.line + 1;
     if (r->event.type == YAML_ALIAS_EVENT) return config_fail(r, "aliases are not read", NULL);

@@ -171,6 +171,15 @@ ends_well() {
     echo "# $points allocations failed" >&3
 }
 
+@test "a file that is cut short while it is read: exit 4 and one line" {
+    for file in world/model/model.safetensors world/model/tokenizer.json world/data/info.txt; do
+        cp -r "$WORLD/world" "$RUN"
+        FAULTS_CALLS=mmap FAULTS_UNDER=$RUN/${file#world/} FAULTS_HOW=CUT FAULTS_AT=1 LD_PRELOAD=$SHIM \
+            refuses 4 "latentr3: a file was cut short while it was read*" "$LATENTR3" recommend --model "$RUN/model" --data "$RUN/data" --history x
+        rm -rf "$RUN"
+    done
+}
+
 @test "the shim finds a flush that is tried again" {
     cat >"$WORLD/again.c" <<'CODE'
 #include <fcntl.h>

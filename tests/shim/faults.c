@@ -1,9 +1,15 @@
 // LD_PRELOAD: the n-th call that touches files under a path, or the n-th allocation, fails as it is told to. For tests.
 //
-//     FAULTS_CALLS   "alloc", or a list of open,read,write,fsync,rename,link,mkdir,remove,mmap,truncate,close; "all": all of
-//     these FAULTS_UNDER   only files whose path begins so count FAULTS_AT      which call fails, from 1; FAULTS_ON=1: and all
-//     that come after it FAULTS_HOW     ENOSPC, EIO, EINTR, ENOMEM, SHORT (half of it is read or written), KILL (half of it is
-//     written, and SIGKILL) FAULTS_COUNT   a file for the number of calls that counted, and the name of the one that failed
+// FAULTS_CALLS: "alloc", or a list of open,read,write,fsync,rename,link,mkdir,remove,mmap,truncate,close; "all": all of these.
+//
+// FAULTS_UNDER: only files whose path begins so count.
+//
+// FAULTS_AT: which call fails, from 1; FAULTS_ON=1: and all that come after it.
+//
+// FAULTS_HOW: ENOSPC, EIO, EINTR, ENOMEM; SHORT: half of it is read or written; KILL: half of it is written, and SIGKILL; CUT:
+// the file that is mapped loses its bytes.
+//
+// FAULTS_COUNT: a file for the number of calls that counted, and the name of the one that failed.
 //
 // A file that is flushed again after a flush of it has failed ends the program with code 99: the second one may succeed though
 // the data are lost. Allocations count once the program has begun (its first call of signal()), but for those of oneDNN and the
@@ -213,8 +219,13 @@ static int allocates(const void *caller) {
 #define ALLOCATES allocates(__builtin_return_address(0))
 
 void *mmap(void *where, size_t n, int protection, int flags, int fd, off_t offset) {
-    if (fails("mmap", is_watched(fd)) || (fd < 0 && !ALLOCATES)) return MAP_FAILED;
-    return REAL(mmap)(where, n, protection, flags, fd, offset);
+    const int cut = is("CUT") && is_watched(fd) && due();
+    if ((!is("CUT") && fails("mmap", is_watched(fd))) || (fd < 0 && !ALLOCATES)) return MAP_FAILED;
+    void *p = REAL(mmap)(where, n, protection, flags, fd, offset);
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (cut && truncate(path, 0)) perror("the shim");
+    return p;
 }
 
 __sighandler_t signal(int number, __sighandler_t handler) {
