@@ -50,7 +50,7 @@ void op_adamw_half(Ops *ops, uint16_t *p, uint16_t *m, uint16_t *v, const float 
 double op_sum_squares(Ops *ops, const float *x, size_t n) {
     const size_t chunk = 1 << 16, chunks = (n + chunk - 1) / chunk, mark = arena_mark(&ops->scratch);
     double *partial = scratch_get<double>(ops, chunks), *host = (double *)mem_alloc(chunks, sizeof *host), sum = 0;
-    each_row(ops, (int)chunks, [=] __device__(int c) {
+    each_row(ops, (int)chunks, BLOCK, [=] __device__(int c) {
         const size_t end = (size_t)(c + 1) * chunk < n ? (size_t)(c + 1) * chunk : n;
         double squares = 0;
         for (size_t i = (size_t)c * chunk + threadIdx.x; i < end; i += BLOCK) squares += (double)x[i] * (double)x[i];

@@ -342,10 +342,9 @@ template <typename T> __global__ void __launch_bounds__(TILE_THREADS) backward_k
         back_queries(w, x.lse, x.dot);
         piece_scores(&w->score, &w->a, &w->b, x.q, w->query, x.k, w->key, s.K, s.wide);
         piece_scores(&w->dscore, &w->a, &w->b, x.dout, w->query, x.v, w->key, s.K, s.wide);
-        __syncthreads(); // a becomes the gradients' place
         back_scores(w, s, [=](int query, int key, float weight, float d) {
             store(&w->weight.x[query][key], weight);
-            store(&w->a.x[query][key], d);
+            store(&w->a.x[query][key], d); // a row of a is read by its own warp alone
         });
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++) {

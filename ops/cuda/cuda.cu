@@ -19,7 +19,8 @@ static int device_find(cudaDeviceProp *p, Err *err) {
     int n = 0;
     const cudaError_t status = cudaGetDeviceCount(&n);
     if (status != cudaSuccess || n == 0)
-        return err_set(err, ERR_USAGE, "no GPU: %s", status == cudaSuccess ? "none is visible" : cudaGetErrorString(status));
+        return err_set(err, ERR_USAGE, "no GPU can be used: %s",
+                       status == cudaSuccess ? "none is visible" : cudaGetErrorString(status));
     if (cudaSetDevice(0) != cudaSuccess || cudaGetDeviceProperties(p, 0) != cudaSuccess)
         return err_set(err, ERR_USAGE, "GPU 0 cannot be used: %s", cudaGetErrorString(cudaGetLastError()));
     if (p->major < LEAST_MAJOR)

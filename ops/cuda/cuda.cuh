@@ -121,9 +121,10 @@ template <typename F> __global__ void each_row_kernel(F f) {
     f((int)blockIdx.x);
 }
 
-// f(n) for n in [0, N), each by a block of BLOCK threads.
-template <typename F> void each_row(Ops *ops, int N, F f) {
-    if (N > 0) LAUNCH(ops, each_row_kernel<F>, (unsigned)N, BLOCK, 0, f);
+// f(n) for n in [0, N), each by a block of whole warps: a thread for each of `width` values, at most BLOCK.
+template <typename F> void each_row(Ops *ops, int N, int width, F f) {
+    const unsigned threads = width < BLOCK ? ((unsigned)width + 31) / 32 * 32 : (unsigned)BLOCK;
+    if (N > 0) LAUNCH(ops, each_row_kernel<F>, (unsigned)N, threads ? threads : 32, 0, f);
 }
 
 // ---- sums over a block ----------------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ int linear_open(Ops *ops, Err *err) {
     LT(cublasLtMatmulPreferenceCreate(&s->preference));
     const size_t most = WORKSPACE_BYTES;
     LT(cublasLtMatmulPreferenceSetAttribute(s->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most));
-    // One sum of one product is never split between blocks that race for the result.
-    const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
+    // Where a sum is split, its parts are f32 and added in their order.
+    const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     LT(cublasLtMatmulPreferenceSetAttribute(s->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction,
                                             sizeof reduction));
     return 0;

@@ -3,10 +3,10 @@
 template <typename T>
 static void forward(Ops *ops, T *out, float *rstd, float *sum, const float *x, const float *delta, const float *weight, int N,
                     int D, float eps) {
-    each_row(ops, N, [=] __device__(int n) {
+    each_row(ops, N, D, [=] __device__(int n) {
         const size_t row = (size_t)n * (size_t)D;
         float squares = 0;
-        for (int d = (int)threadIdx.x; d < D; d += BLOCK) {
+        for (int d = (int)threadIdx.x; d < D; d += (int)blockDim.x) {
             float value = x[row + d];
             if (delta) sum[row + d] = value += delta[row + d];
             squares += value * value;
@@ -14,7 +14,7 @@ static void forward(Ops *ops, T *out, float *rstd, float *sum, const float *x, c
         const float r = (float)(1.0 / sqrt((double)block_sum(squares) / D + (double)eps));
         if (threadIdx.x == 0) rstd[n] = r;
         const float *summed = delta ? sum : x; // each thread reads what it wrote
-        for (int d = (int)threadIdx.x; d < D; d += BLOCK) store(out + row + d, summed[row + d] * r * weight[d]);
+        for (int d = (int)threadIdx.x; d < D; d += (int)blockDim.x) store(out + row + d, summed[row + d] * r * weight[d]);
     });
 }
 
@@ -38,13 +38,13 @@ void op_rmsnorm_again(Ops *ops, act *out, const float *x, const float *rstd, con
 void op_rmsnorm_backward(Ops *ops, float *dx, float *dweight, const float *dout, const float *x, const float *rstd,
                          const float *weight, int N, int D) {
     const size_t width = (size_t)D;
-    each_row(ops, N, [=] __device__(int n) {
+    each_row(ops, N, D, [=] __device__(int n) {
         const float *d = dout + (size_t)n * width, *row = x + (size_t)n * width;
         float *to = dx + (size_t)n * width;
         float dot = 0;
-        for (size_t i = threadIdx.x; i < width; i += BLOCK) dot += d[i] * weight[i] * row[i];
+        for (size_t i = threadIdx.x; i < width; i += blockDim.x) dot += d[i] * weight[i] * row[i];
         const float r = rstd[n], c = r * r * (block_sum(dot) / (float)D);
-        for (size_t i = threadIdx.x; i < width; i += BLOCK) to[i] += r * (d[i] * weight[i] - row[i] * c);
+        for (size_t i = threadIdx.x; i < width; i += blockDim.x) to[i] += r * (d[i] * weight[i] - row[i] * c);
     });
     if (!dweight) return;
     column_sums(ops, dweight, N, D, [=] __device__(int n, int d) {

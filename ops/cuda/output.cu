@@ -4,12 +4,13 @@
 void op_logprob(Ops *ops, float *logprob, float *lse, const float *logits, const int32_t *target, int M, int V) {
     memory_written(ops, lse, (size_t)M * sizeof *lse);
     if (target) memory_written(ops, logprob, (size_t)M * sizeof *logprob);
-    each_row(ops, M, [=] __device__(int m) {
+    each_row(ops, M, V, [=] __device__(int m) {
         const float *row = logits + (size_t)m * (size_t)V;
         float most = -INFINITY, sum = 0;
-        for (int v = (int)threadIdx.x; v < V; v += BLOCK) most = fmaxf(most, row[v]); // NaN is passed over: the sum shows it
+        for (int v = (int)threadIdx.x; v < V; v += (int)blockDim.x)
+            most = fmaxf(most, row[v]); // NaN is passed over: the sum shows it
         most = block_reduce(most, Largest());
-        for (int v = (int)threadIdx.x; v < V; v += BLOCK) sum += expf(row[v] - most);
+        for (int v = (int)threadIdx.x; v < V; v += (int)blockDim.x) sum += expf(row[v] - most);
         sum = block_sum(sum);
         if (threadIdx.x) return;
         lse[m] = most + logf(sum);

@@ -8,7 +8,7 @@
 template <typename T>
 void rows_add(Ops *ops, float *to, const T *from, const float *weight, int per, const int32_t *id, size_t n, int D) {
     const size_t width = (size_t)D;
-    each_row(ops, (int)n, [=] __device__(int first) {
+    each_row(ops, (int)n, BLOCK, [=] __device__(int first) {
         __shared__ int hit[BLOCK];
         const int32_t mine = id[first];
         const size_t t = threadIdx.x;

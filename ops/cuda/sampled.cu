@@ -4,11 +4,11 @@
 template <typename T>
 static void forward(Ops *ops, float *logits, const T *h, const float *table, const int32_t *id, int M, int C, int D) {
     const size_t width = (size_t)D;
-    each_row(ops, M * C, [=] __device__(int i) {
+    each_row(ops, M * C, D, [=] __device__(int i) {
         const float *row = table + (size_t)id[i] * width;
         const T *mine = h + (size_t)(i / C) * width;
         float dot = 0;
-        for (size_t d = threadIdx.x; d < width; d += BLOCK) dot += row[d] * load(mine + d);
+        for (size_t d = threadIdx.x; d < width; d += blockDim.x) dot += row[d] * load(mine + d);
         dot = block_sum(dot);
         if (threadIdx.x == 0) logits[i] = dot;
     });
