@@ -1,4 +1,6 @@
-// A launch on the processor: block by block, the threads of a block as fibers that are changed at barriers alone.
+// A launch on the processor: block by block, the threads of a block as fibers that are changed at barriers alone. A warp runs
+// as far ahead of the others as the block's barriers let it, the first one or, every other launch, the last one before all
+// others: what is overwritten before another warp has read it, or read before it is there, shows.
 #include <cuda_runtime.h>
 
 #include <mutex>
@@ -37,7 +39,8 @@ std::vector<Thread> threads;
 jmp_buf scheduler;
 const std::function<void()> *kernel;
 Fiber *running;
-unsigned begun;
+unsigned begun, to_begin; // threads of the warp that runs: the next to begin, and where they end
+unsigned launches;
 int any_flag;
 alignas(128) unsigned char shared_memory[SHARED_MOST];
 
@@ -52,7 +55,7 @@ void leave(Fiber *me) {
 
 void fiber_main() {
     for (;;) {
-        while (begun < threads.size()) {
+        while (begun < to_begin) {
             running->thread = begun++;
             threads[running->thread].fiber = running;
             threadIdx = dim3(running->thread);
@@ -96,18 +99,22 @@ void wait(Wait where) {
     leave(me);
 }
 
-// Lets a warp pass that has all its lanes at a warp's barrier; returns whether there was one.
-bool release_warps() {
-    bool any = false;
-    for (size_t first = 0; first < threads.size(); first += WARP) {
-        int here = 0;
-        for (size_t i = first; i < first + WARP; i++) here += threads[i].wait == AT_WARP;
-        if (here == 0) continue;
-        if (here < WARP) die("lanes are missing at a warp's barrier");
-        for (size_t i = first; i < first + WARP; i++) threads[i].wait = READY;
-        any = true;
+// Runs the warp until all its lanes are at the block's barrier or done.
+void run_warp(unsigned first) {
+    begun = first, to_begin = first + WARP;
+    if (threads[first].fiber) begun = to_begin;
+    while (begun < to_begin) run(fiber_get());
+    for (;;) {
+        int at_warp = 0, ready = 0;
+        for (unsigned i = first; i < first + WARP; i++) {
+            if (threads[i].wait == READY) run(threads[i].fiber);
+            at_warp += threads[i].wait == AT_WARP, ready += threads[i].wait == READY;
+        }
+        if (ready) continue;
+        if (at_warp == 0) return;
+        if (at_warp < WARP) die("lanes are missing at a warp's barrier");
+        for (unsigned i = first; i < first + WARP; i++) threads[i].wait = READY;
     }
-    return any;
 }
 
 void release_block() {
@@ -119,18 +126,15 @@ void release_block() {
     }
 }
 
-void run_block(size_t count, size_t shared_bytes) {
+void run_block(unsigned count, size_t shared_bytes) {
     memset(shared_memory, 0xff, shared_bytes);
     threads.assign(count, Thread{});
-    for (begun = 0; begun < count;) run(fiber_get());
     for (;;) {
+        for (unsigned i = 0; i < count; i += WARP) run_warp(launches % 2 ? count - WARP - i : i);
         size_t done = 0;
-        bool ready = false;
-        for (const Thread &t : threads) done += t.wait == DONE, ready |= t.wait == READY;
+        for (const Thread &t : threads) done += t.wait == DONE;
         if (done == count) return;
-        if (!ready && !release_warps()) release_block();
-        for (Thread &t : threads)
-            if (t.wait == READY) run(t.fiber);
+        release_block();
     }
 }
 
@@ -138,7 +142,7 @@ void run_block(size_t count, size_t shared_bytes) {
 
 void shim_launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread) {
     const std::lock_guard<std::mutex> lock(one_launch);
-    gridDim = grid, blockDim = block, kernel = &thread;
+    gridDim = grid, blockDim = block, kernel = &thread, launches++;
     shim_shared = shared_memory;
     if (block.x % WARP || block.x > 1024 || shared_bytes > SHARED_MOST || grid.y > 65535 || grid.z > 65535) die("a bad launch");
     for (unsigned z = 0; z < grid.z; z++)
