@@ -14,6 +14,9 @@ build:
 	@test -e $(BUILD)/build.ninja || cmake --preset release
 	@cmake --build $(BUILD)
 
+cuda: deps ## build build/cuda/latentr3, which runs on NVIDIA GPUs too, where there is nvcc
+	@command -v nvcc >/dev/null || { echo "no nvcc: skipped"; exit 0; }; cmake --preset cuda && cmake --build build/cuda
+
 test: deps build ## every test: programs, command line, layers, format
 	@tools/test.sh $(BUILD)
 
@@ -60,4 +63,4 @@ format: ## write all sources as .clang-format says
 clean: ## remove what was built, not what was downloaded
 	@find $(BUILD) -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} + 2>/dev/null || true
 
-.PHONY: all help deps build test asan tsan soak fuzz demo install deb debtest wheel format clean
+.PHONY: all help deps build cuda test asan tsan soak fuzz demo install deb debtest wheel format clean
