@@ -18,8 +18,8 @@ function(again prefix ops)
   endforeach()
 endfunction()
 
-again(foreign ops_foreign test_attention test_frozen test_gradients test_layers test_lora test_ops test_recompute test_rl test_sasrec
-      test_sasrec_ops test_score test_segments test_sft test_steps)
+again(foreign ops_foreign test_ablations test_attention test_frozen test_gradients test_layers test_lora test_ops test_recompute
+      test_rl test_sasrec test_sasrec_ops test_sasrec_ranker test_score test_segments test_serve test_sft test_steps test_weights)
 
 include(CheckLanguage)
 check_language(CXX)
