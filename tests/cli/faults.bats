@@ -143,8 +143,8 @@ ends_well() {
 }
 
 @test "a disk that is full from some call on, and then has room again" {
-    all=$(calls_of sasrec)
-    for ((n = SOAK ? 1 : RANDOM % 23 + 1; n <= all; n += SOAK ? 1 : 23)); do
+    all=$(FAULTS_CALLS=write,mkdir,link,truncate FAULTS_UNDER=$RUN calls_of sasrec)
+    for ((n = SOAK ? 1 : RANDOM % 7 + 1; n <= all; n += SOAK ? 1 : 7)); do
         rm -rf "$RUN"
         status=0
         FAULTS_CALLS=write,mkdir,link,truncate FAULTS_UNDER=$RUN FAULTS_HOW=ENOSPC FAULTS_ON=1 FAULTS_AT=$n faulty sasrec >"$WORLD/told" 2>&1 || status=$?

@@ -187,3 +187,19 @@ copy_model() {
     [ ! -e "$TMP/out/model.safetensors" ]
     [ -z "$(find "$TMP/out" -name '*.tmp*' 2>/dev/null)" ]
 }
+
+@test "files whose names say whether they are read: tests/data/gguf and tests/data/safetensors" {
+    mkdir "$TMP/folder"
+    cp tests/data/safetensors/*.json "$TMP/folder"
+    for file in tests/data/gguf/* tests/data/safetensors/*.safetensors; do
+        model=$file
+        if [[ $file == *.safetensors ]]; then
+            model=$TMP/folder
+            cp "$file" "$model/model.safetensors"
+        fi
+        case ${file##*/} in
+            good*) exits 0 "$LATENTR3" inspect "$model" ;;
+            bad*) refuses 3 "latentr3: *" "$LATENTR3" inspect "$model" || { echo "$file" && false; } ;;
+        esac
+    done
+}
