@@ -21,6 +21,8 @@ typedef struct Trainee {
     Checkpoints checkpoints;
     char *best, best_hash[33];                            // the file of the model kept, in the folder
     void (*on_event)(void *context, const json_t *event); // trainee_event
+    const Ranks *ranks;                                   // that train together; NULL: alone
+    int deterministic;
     volatile sig_atomic_t interrupt;
     int64_t interrupt_at; // this step's event asks to stop; 0: none does
     Str events;           // one line each, without times
@@ -130,10 +132,12 @@ static inline int trainee_run(Trainee *t, int save_every, Err *err) {
                               .validations = 1,
                               .seed = 3,
                               .interrupt = &t->interrupt,
+                              .ranks = t->ranks,
+                              .deterministic = t->deterministic,
                               .event = t->on_event,
                               .save = trainee_save,
                               .context = t,
-                              .checkpoints = &t->checkpoints,
+                              .checkpoints = ranks_rank(t->ranks) ? NULL : &t->checkpoints,
                               .save_every = save_every};
     const OptimizerOptions adam = {.lr = 3e-3,
                                    .beta1 = 0.9,

@@ -1,0 +1,333 @@
+// Several ranks, here as threads of one process: the order of sums, the same bits whatever their number, and what happens to
+// all of them when one is asked to stop, has a gradient that is no number, or begins with other weights.
+#include "trainee.h"
+
+#include "base/log.h"
+#include "base/rng.h"
+
+#include <pthread.h>
+
+enum { MOST = 8 };
+
+typedef struct Team { // threads that stand for ranks
+    int size;
+    pthread_barrier_t barrier;
+    const void *given[MOST];
+    int value[MOST];
+    int64_t exchanges, spoilt; // so many until now; rank 1 gives a NaN in this one
+} Team;
+
+typedef struct Member {
+    Team *team;
+    int rank;
+} Member;
+
+static void give(Member *m, const void *x) {
+    m->team->given[m->rank] = x;
+    pthread_barrier_wait(&m->team->barrier);
+}
+
+static void gather(void *self, const void *mine, void *all, size_t bytes) {
+    Member *m = self;
+    give(m, mine);
+    for (int i = 0; i < m->team->size; i++) memcpy((char *)all + (size_t)i * bytes, m->team->given[i], bytes);
+    pthread_barrier_wait(&m->team->barrier);
+}
+
+static void exchange(void *self, const void *out, void *in, size_t bytes) {
+    Member *m = self;
+    if (m->rank == 1 && ++m->team->exchanges == m->team->spoilt) ((float *)out)[1] = NAN;
+    give(m, out);
+    for (int i = 0; i < m->team->size; i++)
+        memcpy((char *)in + (size_t)i * bytes, (const char *)m->team->given[i] + (size_t)m->rank * bytes, bytes);
+    pthread_barrier_wait(&m->team->barrier);
+}
+
+static void broadcast(void *self, void *data, size_t bytes) {
+    Member *m = self;
+    give(m, data);
+    if (m->rank) memcpy(data, m->team->given[0], bytes);
+    pthread_barrier_wait(&m->team->barrier);
+}
+
+static int meet(void *self, int value, int *all, double seconds) {
+    (void)seconds;
+    gather(self, &value, all, sizeof value);
+    return 0;
+}
+
+static void leave(void *self) {
+    (void)self;
+}
+
+static const RanksCarrier carrier = {gather, exchange, broadcast, meet, leave, _Exit};
+
+typedef void Work(const Ranks *r, void *context); // context: an array's entry of this rank
+
+typedef struct Start {
+    Ranks ranks;
+    Member member;
+    Work *work;
+    void *context;
+} Start;
+
+static void *start_member(void *argument) {
+    Start *s = argument;
+    s->work(&s->ranks, s->context);
+    return NULL;
+}
+
+static void run_team(Team *team, Work *work, void *contexts, size_t bytes) {
+    Start start[MOST];
+    pthread_t thread[MOST];
+    assert_int_equal(pthread_barrier_init(&team->barrier, NULL, (unsigned)team->size), 0);
+    for (int i = 0; i < team->size; i++) {
+        start[i] = (Start){.member = {team, i}, .work = work, .context = (char *)contexts + (size_t)i * bytes};
+        start[i].ranks = (Ranks){i, team->size, &carrier, &start[i].member};
+        assert_int_equal(pthread_create(&thread[i], NULL, start_member, &start[i]), 0);
+    }
+    for (int i = 0; i < team->size; i++) assert_int_equal(pthread_join(thread[i], NULL), 0);
+    pthread_barrier_destroy(&team->barrier);
+}
+
+// ---- shares ---------------------------------------------------------------------------------------------------------
+
+static void cuts(void **state) {
+    (void)state;
+    for (int size = 1; size <= MOST; size++)
+        for (int n = 1; n < 40; n++) {
+            int rows[40], begin[SHARES_FIXED + 1], all = 0, most = 0;
+            for (int i = 0; i < n; i++) {
+                rows[i] = 1 + (int)rng_below(3, (uint64_t)size, (uint64_t)(40 * n + i), 100);
+                all += rows[i], most = rows[i] > most ? rows[i] : most;
+            }
+            Shares s = {.n = size, .begin = begin};
+            shares_cut(&s, rows, n);
+            assert_int_equal(begin[0], 0);
+            assert_int_equal(begin[size], n);
+            for (int i = 0; i < size; i++) {
+                int part = 0;
+                assert_true(begin[i] <= begin[i + 1]);
+                for (int j = begin[i]; j < begin[i + 1]; j++) part += rows[j];
+                assert_true(part <= all / size + 1 + most);
+            }
+        }
+}
+
+// A model whose gradients are values whose sum depends on their order.
+typedef struct Sum {
+    Golden g;
+    int deterministic;
+    size_t count;
+    float *got; // (count)
+} Sum;
+
+static float term(int share, size_t i) {
+    float z[2];
+    rng_normal(z, 2, 7, (uint64_t)share + 1, 2 * i);
+    return z[0] * exp2f(8 * z[1]);
+}
+
+static void sum_shares(const Ranks *r, void *context) {
+    Sum *x = context;
+    Shares s;
+    Err err = {0};
+    golden_open(&x->g, "tests/golden/tiny-qwen2", DTYPE_F32, 1, 0);
+    OK(llm_train(&x->g.llm, TRAIN_BACKBONE, &err));
+    shares_init(&s, r, &x->g.llm, x->deterministic);
+    for (int i = 0; i <= s.n; i++) s.begin[i] = i; // one example each
+    for (int round = 0; round < s.rounds; round++) {
+        const Share mine = shares_own(&s, round);
+        for (size_t i = 0; mine.first < mine.end && i < s.count; i++) x->g.llm.dw[s.from + i] = term(mine.number, i);
+        shares_add(&s, round);
+    }
+    x->count = s.count;
+    x->got = malloc(s.count * sizeof *x->got);
+    memcpy(x->got, x->g.llm.dw + s.from, s.count * sizeof *x->got);
+    shares_free(&s);
+    golden_close_all(&x->g);
+}
+
+static void order(void **state) {
+    (void)state;
+    for (int deterministic = 0; deterministic <= 1; deterministic++)
+        for (int size = 2 - deterministic; size <= MOST; size++) {
+            Team team = {.size = size};
+            Sum sum[MOST] = {0};
+            for (int i = 0; i < size; i++) sum[i].deterministic = deterministic;
+            run_team(&team, sum_shares, sum, sizeof *sum);
+            const int shares = deterministic ? SHARES_FIXED : size;
+            for (size_t i = 0; i < sum[0].count; i++) {
+                float want = term(0, i), other = term(shares - 1, i);
+                for (int share = 1; share < shares; share++) want += term(share, i);
+                for (int share = shares - 2; share >= 0; share--) other += term(share, i);
+                for (int rank = 0; rank < size; rank++) {
+                    if (memcmp(&sum[rank].got[i], &want, sizeof want))
+                        fail_msg("%d ranks, value %zu of rank %d: %.9g, not %.9g (%.9g the other way round)", size, i, rank,
+                                 (double)sum[rank].got[i], (double)want, (double)other);
+                }
+            }
+            for (int rank = 0; rank < size; rank++) free(sum[rank].got);
+        }
+}
+
+// ---- whole runs -----------------------------------------------------------------------------------------------------
+
+typedef struct Outcome { // what a rank was left with
+    TraineeKind kind;
+    int deterministic, save_every, other_weights;
+    int64_t interrupt_at; // by this rank alone
+    char *folder;         // NULL: one of its own
+    int status;
+    Err err;
+    LoopReport report;
+    size_t bytes;
+    float *weights;
+    char *events, kept[33]; // kept: the hash, of rank 0
+} Outcome;
+
+static void train(const Ranks *r, void *context) {
+    Outcome *x = context;
+    Trainee t;
+    char *folder = x->folder && r->rank == 0 ? x->folder : folder_new();
+    trainee_open(&t, x->kind, folder, 1);
+    t.ranks = r;
+    t.deterministic = x->deterministic;
+    t.interrupt_at = x->interrupt_at;
+    if (x->other_weights) {
+        const Param *p = &t.g.llm.params.param[t.g.llm.params.n / 2];
+        float w;
+        llm_get(&t.g.llm, p, 0, 1, &w);
+        w += 1e-6f;
+        llm_set(&t.g.llm, p, 0, 1, &w);
+    }
+    x->status = trainee_run(&t, x->save_every, &x->err);
+    x->report = t.report;
+    x->weights = trainee_weights(&t, &x->bytes);
+    x->events = t.events.data ? mem_strndup(t.events.data, t.events.len) : NULL;
+    if (r->rank == 0 && x->status == 0) memcpy(x->kept, t.best_hash, sizeof x->kept);
+    trainee_close(&t);
+    if (folder != x->folder) trainee_remove(folder);
+}
+
+static Outcome *run_all(Team *team, TraineeKind kind, int deterministic, Outcome first) {
+    Outcome *x = calloc((size_t)team->size, sizeof *x);
+    for (int i = 0; i < team->size; i++) {
+        x[i].kind = kind, x[i].deterministic = deterministic, x[i].save_every = first.save_every;
+        x[i].folder = first.folder;
+    }
+    run_team(team, train, x, sizeof *x);
+    return x;
+}
+
+static void outcomes_free(Outcome *x, int n) {
+    for (int i = 0; i < n; i++) free(x[i].weights), free(x[i].events);
+    free(x);
+}
+
+static void expect_same(const Outcome *a, const Outcome *b, const char *what, int ranks) {
+    if (a->status || b->status) fail_msg("%s, %d ranks: %s", what, ranks, a->status ? a->err.message : b->err.message);
+    assert_int_equal(a->bytes, b->bytes);
+    if (memcmp(a->weights, b->weights, a->bytes)) fail_msg("%s, %d ranks: other weights", what, ranks);
+    if (strcmp(a->events, b->events)) fail_msg("%s, %d ranks: other events:\n%s---\n%s", what, ranks, a->events, b->events);
+    assert_int_equal(a->report.tokens, b->report.tokens);
+    if (*a->kept && *b->kept) assert_string_equal(a->kept, b->kept);
+}
+
+// What went through the network differs: each share begins with the instruction, if there is one.
+static void deterministic(void **state) {
+    (void)state;
+    for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
+        Team alone = {.size = 1};
+        Outcome *want = run_all(&alone, (TraineeKind)kind, 1, (Outcome){0});
+        for (int size = 2; size <= 4; size++) {
+            Team team = {.size = size};
+            Outcome *got = run_all(&team, (TraineeKind)kind, 1, (Outcome){0});
+            for (int i = 0; i < size; i++) expect_same(want, &got[i], trainee_name[kind], size);
+            outcomes_free(got, size);
+        }
+        outcomes_free(want, 1);
+    }
+}
+
+static void again(void **state) {
+    (void)state;
+    for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
+        Team team = {.size = 3};
+        Outcome *want = run_all(&team, (TraineeKind)kind, 0, (Outcome){0}),
+                *got = run_all(&team, (TraineeKind)kind, 0, (Outcome){0});
+        for (int i = 0; i < team.size; i++) expect_same(want, &got[i], trainee_name[kind], team.size);
+        outcomes_free(want, team.size), outcomes_free(got, team.size);
+    }
+}
+
+// Rank 2 of 3 is asked to stop; the run goes on with 4 ranks, then with one.
+static void stops_and_goes_on(void **state) {
+    (void)state;
+    for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
+        Team alone = {.size = 1}, team = {.size = 3};
+        Outcome *want = run_all(&alone, (TraineeKind)kind, 1, (Outcome){0});
+        char *folder = folder_new();
+        Outcome *got = calloc((size_t)team.size, sizeof *got);
+        for (int i = 0; i < team.size; i++) got[i] = (Outcome){.kind = (TraineeKind)kind, .deterministic = 1, .folder = folder};
+        got[2].interrupt_at = 17;
+        run_team(&team, train, got, sizeof *got);
+        for (int i = 0; i < team.size; i++) {
+            assert_int_equal(got[i].status, 0);
+            assert_int_equal(got[i].report.steps, 17);
+            assert_int_equal(got[i].report.interrupted, 1);
+        }
+        outcomes_free(got, team.size);
+        team.size = 4;
+        got = run_all(&team, (TraineeKind)kind, 1, (Outcome){.folder = folder, .save_every = 25});
+        for (int i = 0; i < team.size; i++) {
+            assert_int_equal(got[i].status, 0);
+            assert_memory_equal(want->weights, got[i].weights, want->bytes);
+            assert_string_equal(want->events + strlen(want->events) - strlen(got[i].events), got[i].events);
+        }
+        assert_string_equal(want->kept, got->kept);
+        outcomes_free(got, team.size);
+        outcomes_free(want, 1);
+        trainee_remove(folder);
+    }
+}
+
+// One value that one rank hands over is no number: all refuse that update, and no other.
+static void refused_by_all(void **state) {
+    (void)state;
+    for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++)
+        for (int fixed = 0; fixed <= 1; fixed++) {
+            Team team = {.size = 3, .spoilt = 20};
+            Outcome *got = run_all(&team, (TraineeKind)kind, fixed, (Outcome){0});
+            for (int i = 0; i < team.size; i++) {
+                expect_same(got, &got[i], trainee_name[kind], team.size);
+                assert_int_equal(got[i].report.refused, 1);
+                assert_non_null(strstr(got[i].events, "\"why\":\"the gradient is not finite\""));
+            }
+            outcomes_free(got, team.size);
+        }
+}
+
+static void other_weights(void **state) {
+    (void)state;
+    Team team = {.size = 3};
+    Outcome got[3] = {0};
+    got[1].other_weights = 1;
+    run_team(&team, train, got, sizeof *got);
+    for (int i = 0; i < team.size; i++) {
+        assert_int_equal(got[i].status, -1);
+        assert_int_equal(got[i].err.code, ERR_DATA);
+        assert_string_equal(got[i].err.message, "rank 1: sft: it does not start from the weights, moments and step of rank 0");
+        assert_int_equal(got[i].report.steps, 0);
+        free(got[i].weights), free(got[i].events);
+    }
+}
+
+int main(void) {
+    log_level = LOG_ERROR;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts),           cmocka_unit_test(order),
+                                       cmocka_unit_test(deterministic),  cmocka_unit_test(again),
+                                       cmocka_unit_test(refused_by_all), cmocka_unit_test(stops_and_goes_on),
+                                       cmocka_unit_test(other_weights)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
