@@ -29,21 +29,44 @@ kinds=(sft lora rl joint sasrec)
 ranks() {
     local n=$1
     shift
-    if [ "$n" -eq 1 ]; then "$@"; else mpirun -q --oversubscribe --bind-to none -np "$n" "$@"; fi
+    if [ "$n" -eq 1 ]; then "$@"; else ${EXEC:-} mpirun -q --oversubscribe --bind-to none -np "$n" "$@"; fi
 }
 
-# train KIND OUT N OPTION...: six steps by N processes.
+# train KIND OUT N OPTION...: STEPS steps (6) by N processes. With EXEC=exec mpirun takes the place of the subshell.
 train() {
     local out=$2 n=$3 options
     case $1 in
-        sft) options=(sft --model "$WORLD/world/model" --sample 48 --batch 16 --micro-rows 300 --valid-rows 10 --lr 1e-3 --epochs 2 --no-early-stop) ;;
-        lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 48 --batch 16 --micro-rows 300 --valid-rows 10 --lr 1e-3 --epochs 2 --no-early-stop) ;;
-        rl) options=(rl --model "$WORLD/start" --sample 60 --batch 10 --samples 3 --micro-rows 20 --eval-rows 10 --lr 1e-3) ;;
-        joint) options=(rl --model "$WORLD/start" --sample 60 --batch 10 --samples 3 --micro-rows 60 --eval-rows 10 --lr 1e-3 --train lora --lora-rank 2 --inner 2 --objective latent --beta 0.01) ;;
-        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 2 --valid-rows 40 --no-early-stop) ;;
+        sft) options=(sft --model "$WORLD/world/model" --sample 48 --batch 16 --micro-rows 300 --valid-rows 10 --lr 1e-3 --epochs 20 --no-early-stop) ;;
+        lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 48 --batch 16 --micro-rows 300 --valid-rows 10 --lr 1e-3 --epochs 20 --no-early-stop) ;;
+        rl) options=(rl --model "$WORLD/start" --sample 60 --batch 10 --samples 3 --micro-rows 20 --eval-rows 10 --lr 1e-3 --epochs 20) ;;
+        joint) options=(rl --model "$WORLD/start" --sample 60 --batch 10 --samples 3 --micro-rows 60 --eval-rows 10 --lr 1e-3 --epochs 20 --train lora --lora-rank 2 --inner 2 --objective latent --beta 0.01) ;;
+        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 60 --valid-rows 40 --no-early-stop) ;;
     esac
     shift 3
-    ranks "$n" "$LATENTR3" "${options[@]}" --data "${DATA:-$WORLD/world/data}" --out "$out" "${quick[@]}" --threads "${THREADS:-1}" --max-steps 6 "$@"
+    ranks "$n" "$LATENTR3" "${options[@]}" --data "${DATA:-$WORLD/world/data}" --out "$out" "${quick[@]}" --threads "${THREADS:-1}" --max-steps "${STEPS:-6}" "$@"
+}
+
+steps_of() { cat "$1/log.jsonl" 2>/dev/null | grep -c '"event":"step"' || true; }
+
+# signal NAME RANK OUT STEPS: to the process of that rank, once the run that writes OUT has made so many steps. $! is mpirun.
+signal() {
+    local mpirun=$! rank
+    while [ "$(steps_of "$3")" -lt "$4" ] && kill -0 "$mpirun" 2>/dev/null; do sleep 0.02; done
+    for rank in $(pgrep -P "$mpirun"); do
+        ! tr '\0' '\n' <"/proc/$rank/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" || kill -s "$1" "$rank"
+    done
+}
+
+# ends CODE SECONDS: mpirun ends with that code, in that time.
+ends() {
+    local mpirun=$! status=0
+    timeout "$2" tail --pid="$mpirun" -f /dev/null
+    wait "$mpirun" || status=$?
+    [ "$status" -eq "$1" ] || {
+        echo "exit code $status, not $1"
+        return 1
+    }
+    [ -z "$(pgrep -f "$LATENTR3.*$WORLD" || true)" ] # none is left
 }
 
 # same WANT GOT: the same model and log.
@@ -113,4 +136,100 @@ same() {
     refuses 2 'latentr3: rank 2: not the same as at rank 0: ops (*1 threads*2 threads*' \
         mpirun -q --oversubscribe --bind-to none -np 2 "$LATENTR3" "${common[@]}" --threads 1 : -np 1 "$LATENTR3" "${common[@]}" --threads 2
     [ ! -e "$TMP/out" ]
+}
+
+@test "SIGTERM to any rank: all finish the step, save and end with 143; --resume with more ranks or fewer leaves the same" {
+    export STEPS=40
+    for kind in sft joint; do
+        train "$kind" "$TMP/$kind" 1 --deterministic
+        for rank in 0 2; do
+            (EXEC=exec train "$kind" "$TMP/$kind-$rank" 3 --deterministic 2>"$TMP/errors") &
+            signal TERM "$rank" "$TMP/$kind-$rank" 2
+            ends 143 60
+            [ ! -s "$TMP/errors" ]
+            [ "$(steps_of "$TMP/$kind-$rank")" -lt 40 ]
+            train "$kind" "$TMP/$kind-$rank" $((rank + 2)) --deterministic --resume
+            same "$TMP/$kind" "$TMP/$kind-$rank"
+        done
+    done
+}
+
+# Each kill is followed by a resume that is killed too, and the last one is not. SOAK=1 (make soak): 100 kills.
+@test "kill -9 of any rank, again and again: the others end within 30 s; --resume leaves the same, without --deterministic too" {
+    local kinds=(sft rl joint) kills=0 runs=3 steps rank
+    [ -z "${SOAK:-}" ] || runs=25
+    export STEPS=60
+    RANDOM=29
+    for ((i = 0; i < runs; i++)); do
+        kind=${kinds[i % 3]}
+        [ -e "$TMP/$kind" ] || train "$kind" "$TMP/$kind" 3
+        rm -rf "$TMP/run"
+        for ((k = 1; k <= 4; k++)); do
+            rank=$((RANDOM % 3)) steps=$(((k - 1) * 10 + 1 + RANDOM % 9))
+            (EXEC=exec train "$kind" "$TMP/run" 3 --save-every 1 --resume 2>/dev/null) &
+            signal KILL "$rank" "$TMP/run" "$steps"
+            ends 137 30
+            kills=$((kills + 1))
+        done
+        train "$kind" "$TMP/run" 3 --save-every 1 --resume
+        same "$TMP/$kind" "$TMP/run"
+    done
+    echo "# $kills kills" >&3
+}
+
+@test "updates that are refused are the same ones on 1 and 3 ranks" {
+    export STEPS=110
+    for n in 1 3; do # a model that hardly moves: half of the losses lie above their median
+        run train sasrec "$TMP/$n" "$n" --deterministic --lr 1e-9 --spike 1e-9
+        echo "$status $output" >"$TMP/log-$n" # three in a row end it
+        jq -c 'del(.seconds, .tokens_per_s)' "$TMP/$n/log.jsonl" >>"$TMP/log-$n"
+    done
+    cmp "$TMP/log-1" "$TMP/log-3"
+    grep -q '"refused":true' "$TMP/log-1"
+}
+
+# Three network namespaces on a bridge, each with a host name of its own; mpirun reaches them by $TMP/agent in the place of ssh.
+network_up() {
+    NET=n$BASHPID
+    ip link add "$NET" type bridge && ip link set "$NET" up || return 1
+    for i in 1 2 3; do
+        ip netns add "$NET-$i" && ip link add "$NET-$i" type veth peer name eth0 netns "$NET-$i" || return 1
+        ip link set "$NET-$i" master "$NET" up
+        ip -n "$NET-$i" addr add "10.77.3.$i/24" dev eth0
+        ip -n "$NET-$i" link set eth0 up && ip -n "$NET-$i" link set lo up
+    done
+    printf '#!/bin/sh\nhost=$1\nshift\nexec ip netns exec $host unshare --uts sh -c "hostname $host; $*"\n' >"$TMP/agent"
+    chmod +x "$TMP/agent"
+}
+
+teardown() {
+    [ -z "${NET:-}" ] || {
+        for i in 1 2 3; do ip netns del "$NET-$i"; done
+        ip link del "$NET"
+    } 2>/dev/null || true
+}
+
+@test "three machines (network namespaces): the bits of one process; one rank or one machine's daemon killed ends all within 30 s" {
+    [ "$(id -u)" -eq 0 ] && command -v ip unshare >/dev/null && network_up 2>/dev/null || skip "needs root, ip and network namespaces"
+    ranks() {
+        local n=$1
+        shift
+        if [ "$n" -eq 1 ]; then "$@"; else
+            ${EXEC:-} ip netns exec "$NET-1" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$NET-1" mpirun -q --mca plm_rsh_agent "$TMP/agent" \
+                --mca btl tcp,self --bind-to none -host "$NET-1,$NET-2,$NET-3" -np "$n" "$@"
+        fi
+    }
+    for kind in sft rl; do
+        train "$kind" "$TMP/$kind" 1 --deterministic
+        train "$kind" "$TMP/$kind-3" 3 --deterministic
+        same "$TMP/$kind" "$TMP/$kind-3"
+    done
+    export STEPS=40
+    for victim in latentr3 orted; do
+        (EXEC=exec train sft "$TMP/$victim" 3 --deterministic --save-every 1 2>/dev/null) &
+        while [ "$(steps_of "$TMP/$victim")" -lt 3 ]; do sleep 0.05; done
+        kill -9 "$(ip netns pids "$NET-2" | xargs -r ps -o pid=,args= -p | awk -v name="$victim" '$2 ~ name "$" { print $1; exit }')"
+        timeout 30 tail --pid=$! -f /dev/null
+        for i in 1 2 3; do [ -z "$(ip netns pids "$NET-$i")" ]; done
+    done
 }
