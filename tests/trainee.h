@@ -34,6 +34,7 @@ static inline void trainee_event(void *context, const json_t *event) {
     json_t *x = json_copy((json_t *)event);
     json_object_del(x, "seconds");
     json_object_del(x, "tokens_per_s");
+    json_object_del(x, "seconds_between_ranks");
     char *line = json_dumps(x, JSON_COMPACT | JSON_REAL_PRECISION(17));
     str_printf(&t->events, "%s\n", line);
     free(line);

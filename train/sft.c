@@ -179,6 +179,7 @@ static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     json_object_set_new(event, "gradient_norm", json_real(step.norm));
     if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
     optimizer_tell(&step, event);
+    shares_tell(&t->shares, event);
     return step.refused;
 }
 

@@ -1,4 +1,5 @@
 #include "train/shares.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,9 +75,16 @@ static void add_slices(Shares *s, size_t at, float *sum, int round) {
 
 void shares_add(Shares *s, int round) {
     if (whole(s)) return;
+    const double began = log_seconds();
     for (size_t i = 0; i < s->slices; i++)
         add_slices(s, i * (size_t)ranks_size(s->ranks) * s->slice, s->sum + (s->rounds > 1 ? i * s->slice : 0), round);
     if (round < s->rounds - 1) llm_zero_gradients(s->llm);
+    s->seconds += log_seconds() - began;
+}
+
+void shares_tell(Shares *s, json_t *event) {
+    if (ranks_size(s->ranks) > 1) json_object_set_new(event, "seconds_between_ranks", json_real(s->seconds));
+    s->seconds = 0;
 }
 
 // A difference of running sums would depend on what ran before.

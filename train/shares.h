@@ -10,6 +10,7 @@
 #ifndef TRAIN_SHARES_H
 #define TRAIN_SHARES_H
 
+#include "base/json.h"
 #include "model/session.h"
 #include "train/ranks.h"
 
@@ -22,6 +23,7 @@ typedef struct Shares {
     int *begin;           // (n + 1) of the update's examples, from shares_cut
     size_t from, count;   // the range of the parameter block that trains
     size_t slice, slices; // values that go to a rank at a time; how many of those there are for each
+    double seconds;       // in shares_add
     float *out, *in;      // (size, slice)
     float *sum;           // (slices, slice) of this rank's parameters; with one round (slice)
 } Shares;
@@ -40,6 +42,9 @@ typedef struct Share {
     int number, first, end; // examples [first, end)
 } Share;
 Share shares_own(const Shares *s, int round);
+
+// "seconds_between_ranks" of a step's event: since the last call, in shares_add, waiting for slower ranks included.
+void shares_tell(Shares *s, json_t *event);
 
 // All ranks call it behind each round. The gradients of its share are in the model; behind the last round those of the update.
 void shares_add(Shares *s, int round);
