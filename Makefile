@@ -30,7 +30,7 @@ tsan: deps ## training and the server on several threads under ThreadSanitizer
 	@LATENTR3=$(CURDIR)/build/tsan/latentr3 bats tests/races/races.bats
 
 soak: deps build ## the long form of the kill and fault tests, and what a server must live through: hours
-	@SOAK=1 LATENTR3=$(abspath $(BUILD))/latentr3 bats tests/cli/faults.bats
+	@SOAK=1 LATENTR3=$(abspath $(BUILD))/latentr3 bats tests/cli/faults.bats tests/cli/ranks.bats
 	@rm -rf $(BUILD)/soak && $(BUILD)/latentr3 synth --out $(BUILD)/soak
 	@python3 tests/soak.py $(BUILD)/latentr3 $(BUILD)/soak/model $(BUILD)/soak/data $(or $(SOAK_SHARE),1)
 
