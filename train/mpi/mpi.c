@@ -41,7 +41,7 @@ static void carrier_leave(void *self) {
     MPI_Finalize();
 }
 
-static _Noreturn void carrier_abandon(int status) {
+__attribute__((noreturn)) static void carrier_abandon(int status) {
     MPI_Abort(MPI_COMM_WORLD, status);
     _exit(status);
 }
