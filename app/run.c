@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <gnu/libc-version.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -28,6 +30,15 @@ static json_t *environment(void) {
     return all;
 }
 
+// As the kernel calls it; "" where it does not say.
+static json_t *processor(void) {
+    char line[256], name[256] = "";
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && !*name && fgets(line, sizeof line, f)) sscanf(line, "model name : %255[^\n]", name);
+    if (f) fclose(f);
+    return json_string(name);
+}
+
 json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err) {
     char hash[33];
     if (m) weights_hash(&m->llm, hash);
@@ -38,6 +49,8 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
                             LATENTR3_VERSION, "compiler", __VERSION__, "ops", m ? ops_description(m->ops) : "none",
                             "environment", environment(), "model_hash_before", m ? hash : o->model);
     CHECK(all);
+    json_object_set_new(all, "processor", processor());
+    json_object_set_new(all, "libc", json_string(gnu_get_libc_version()));
     if (ranks_size(o->ranks) > 1) json_object_set_new(all, "ranks", json_integer(o->ranks->size));
     return all;
 }

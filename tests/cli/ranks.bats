@@ -103,6 +103,17 @@ same() {
     done
 }
 
+@test "20 runs of one process with 2 threads: the same model and log" {
+    for kind in sft rl; do
+        THREADS=2 train "$kind" "$TMP/$kind" 1
+        for ((i = 2; i <= 20; i++)); do
+            THREADS=2 train "$kind" "$TMP/again" 1 --force
+            same "$TMP/$kind" "$TMP/again"
+        done
+    done
+    jq -e '.processor != "" and .libc != "" and (.versions.ops | test("2 threads.*oneDNN"))' "$TMP/sft/metrics.json"
+}
+
 @test "eval by 1, 2, 3 and 4 ranks: the same lists and numbers, by beams, with the thought test, of a SASRec and of baselines" {
     train sasrec "$TMP/sasrec" 1
     local no_times='del(.seconds, .seconds_per_user, .model_calls, .beam_rows)'
