@@ -16,7 +16,7 @@ configure_file(packaging/latentr3.pc.in latentr3.pc @ONLY)
 if(TARGET latentr3_mpi)
   set_target_properties(latentr3 PROPERTIES BUILD_WITH_INSTALL_RPATH ON
                         INSTALL_RPATH "$ORIGIN:$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/latentr3")
-  install(TARGETS latentr3_mpi DESTINATION ${CMAKE_INSTALL_LIBDIR}/latentr3)
+  install(TARGETS latentr3_mpi DESTINATION ${CMAKE_INSTALL_LIBDIR}/latentr3 COMPONENT mpi)
 endif()
 install(TARGETS latentr3 liblatentr3)
 install(FILES include/latentr3.h TYPE INCLUDE)
@@ -38,4 +38,14 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)    # what it depends on is read out of the binaries
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON) # and ldconfig runs when it is installed
 set(CPACK_STRIP_FILES ON)
+# OpenMPI and the seventy packages behind it are for those who start several processes: a package of its own.
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENTS_ALL Unspecified)
+set(CPACK_DEBIAN_UNSPECIFIED_PACKAGE_NAME latentr3)
+if(TARGET latentr3_mpi)
+  list(APPEND CPACK_COMPONENTS_ALL mpi)
+  set(CPACK_COMPONENT_MPI_DESCRIPTION "sft, rl, sasrec and eval of latentr3 as several processes by OpenMPI")
+  set(CPACK_DEBIAN_MPI_PACKAGE_NAME latentr3-mpi)
+  set(CPACK_DEBIAN_MPI_PACKAGE_DEPENDS "latentr3 (= ${PROJECT_VERSION}), openmpi-bin")
+endif()
 include(CPack)

@@ -25,7 +25,7 @@ int ranks_open(Ranks *r, Err *err) {
     if (!started_with_others()) return 0;
     void *module = dlopen(MODULE, RTLD_NOW | RTLD_GLOBAL); // for the rest of the process; MPI's own modules look for its names
     if (!module)
-        return err_set(err, ERR_USAGE, "started by mpirun, but MPI cannot be used (Debian: openmpi-bin): %.300s", dlerror());
+        return err_set(err, ERR_USAGE, "several processes need latentr3_mpi.so (package latentr3-mpi): %.300s", dlerror());
     Join *join;
     *(void **)&join = dlsym(module, "ranks_mpi_join");
     CHECK(join);
