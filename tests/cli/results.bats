@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
-# docs/results.md holds the numbers of experiments/results, and those are of the experiments as they stand.
+# docs/results.md and README.md hold the numbers of experiments/results, and those are of the experiments as they stand.
 
 load common
 
-@test "docs/results.md: no number is stale" {
+@test "no number of a page is stale" {
     exits 0 tools/results.sh --check
 }
 
@@ -11,7 +11,8 @@ load common
     mkdir "$TMP/docs"
     cp -r tools experiments "$TMP"
     cp docs/results.md "$TMP/docs"
-    name=$(sed -nE 's/^<!-- results (.*) -->$/\1/p' docs/results.md | head -n 1)
+    cp README.md "$TMP"
+    name=$(sed -nE 's/^<!-- results ([^ ]*) -->$/\1/p' docs/results.md | head -n 1)
     [ -n "$name" ]
     exits 0 "$TMP/tools/results.sh" --check
     stale() { # FILE SED PATTERN
@@ -23,6 +24,11 @@ load common
         cp "$TMP/whole" "$TMP/$1"
     }
     stale docs/results.md '0,/| 0\.0/s/| 0\.0/| 0.1/' '*is not what experiments/results says*'
+    printf '<!-- results %s first -->\n<!-- end -->\n' "$name" >>"$TMP/README.md"
+    exits 0 "$TMP/tools/results.sh"
+    [ "$(grep -c '^| by title\|^| gain over' "$TMP/README.md")" -eq "$(($(grep -c '^| by title\|^| gain over' README.md) + 1))" ]
+    exits 0 "$TMP/tools/results.sh" --check
+    stale README.md '$s/.*/| popularity | 1 |\n&/' '*README.md is not what experiments/results says*'
     stale "experiments/results/$name.md" '0,/| 0\.0/s/| 0\.0/| 0.1/' '*changed since they were kept*'
     stale "experiments/results/$name.json" 's/0\.0/0.1/' '*changed since they were kept*'
     stale "experiments/$name.yaml" 's|HR@5, |HR@1, HR@5, |' '*changed since they were kept*'
