@@ -2,7 +2,7 @@
 # Tables of experiments into docs/results.md and README.md.
 #   tools/results.sh keep NAME DIR   what `latentr3 experiment experiments/NAME.yaml --out DIR` made becomes experiments/results/NAME.*
 #   tools/results.sh                 the pages get the tables of experiments/results where they say <!-- results NAME -->, or
-#                                    the first of them alone where they say <!-- results NAME first -->
+#                                    the third of them alone where they say <!-- results NAME 3 -->
 #   tools/results.sh --check         fails where a table of a page is another one, or was made by another experiment file
 # A kept result is NAME.json (all digits), NAME.md (the table) and NAME.sum (of the experiment file and of these two).
 set -euo pipefail
@@ -24,7 +24,7 @@ keep() {
     sum_of "$name" >"$kept/$name.sum"
 }
 
-mark='^<!-- results ([a-zA-Z0-9_-]+)( first)? -->$'
+mark='^<!-- results ([a-zA-Z0-9_-]+)( [1-9])? -->$'
 
 # A page with the tables as they are now kept.
 fill() {
@@ -33,8 +33,10 @@ fill() {
         if [[ $line =~ $mark ]]; then
             inside=${BASH_REMATCH[1]}
             printf '%s\n\n' "$line"
-            # A table ends with an empty line.
-            if [ -n "${BASH_REMATCH[2]}" ]; then sed '/^$/,$d' "$kept/$inside.md"; else cat "$kept/$inside.md"; fi
+            # An empty line stands between two tables.
+            awk -v RS= -v number="${BASH_REMATCH[2]:-0}" '
+                number == 0 || NR == number { print (printed++ ? "\n" : "") $0 }
+                END { exit !printed }' "$kept/$inside.md"
             printf '\n'
         elif [ "$line" = "<!-- end -->" ]; then
             inside=""
