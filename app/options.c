@@ -228,9 +228,9 @@ static const OptionRow table[] = {
     {"items", CMD_SYNTH, KIND_INT, AT(items), "200", "N", 60, 5000, "items of the catalogue"},
     {"tokens", CMD_BENCH, KIND_INT, AT(tokens), "128", "N", 1, 4096, "with write: tokens behind each prompt"},
     {"rows", CMD_BENCH, KIND_INT, AT(rows), "64", "N", 1, 1e6, "first rows of the split to run"},
+    {"rows", CMD_SYNTH, KIND_INT, AT(rows), "6000", "N", 200, 1e6, "interactions of the log"},
     {"layers", CMD_SYNTH, KIND_INT, AT(layers), "4", "L", 1, 64, "layers of the model"},
     {"width", CMD_SYNTH, KIND_INT, AT(width), "64", "D", 8, 1024, "of the model's embeddings and hidden states"},
-    {"rows", CMD_SYNTH, KIND_INT, AT(rows), "6000", "N", 200, 1e6, "interactions of the log"},
 };
 // clang-format on
 
