@@ -23,12 +23,13 @@ setup() {
     cd "$BATS_TEST_DIRNAME/../.." || exit 1
     LATENTR3=${LATENTR3:-$PWD/build/latentr3}
     SHIM=$(dirname "$LATENTR3")/faults.so
-    RUN=$WORLD/run
     RANDOM=17
     [ -e "$SHIM" ] || [ -z "${BATS_TEST_NAME:-}" ] || skip "built without tests/shim/faults.c"
+    # Where the shim is missing there is no WORLD, and what is below it must not be removed.
+    [ -z "${WORLD:-}" ] || RUN=$WORLD/run
 }
 
-teardown() { rm -rf "$RUN"; }
+teardown() { [ -z "${RUN:-}" ] || rm -rf "$RUN"; }
 
 kinds=(sasrec sft lora rl)
 quick=(--threads 1 --dtype f32 --warmup 2)
@@ -51,7 +52,7 @@ faulty() { FAULTS_COUNT=$WORLD/count EXEC="env LD_PRELOAD=$SHIM" train "$1" "$RU
 
 # calls_of KIND: how many calls on files of $WORLD one run makes.
 calls_of() {
-    rm -rf "$RUN"
+    rm -rf "${RUN:?}"
     FAULTS_CALLS=${FAULTS_CALLS:-all} FAULTS_UNDER=${FAULTS_UNDER:-$WORLD} faulty "$1"
     cut -d' ' -f1 "$WORLD/count"
 }
@@ -76,7 +77,7 @@ ends_well() {
     for kind in "${kinds[@]}"; do
         all=$(FAULTS_UNDER=$RUN/checkpoints calls_of "$kind")
         for ((chain = 0; chain < ${SOAK:+5} + 1; chain++)); do
-            rm -rf "$RUN"
+            rm -rf "${RUN:?}"
             status=137
             before=
             while [ "$status" -eq 137 ]; do
@@ -101,7 +102,7 @@ ends_well() {
     kills=0
     for kind in "${kinds[@]}"; do
         for ((chain = 0; chain < ${SOAK:+19} + 1; chain++)); do
-            rm -rf "$RUN"
+            rm -rf "${RUN:?}"
             landed=0
             for ((tries = 0; landed < 3 && tries < 60; tries++)); do
                 (EXEC=exec train "$kind" "$RUN" --resume) &
@@ -124,7 +125,7 @@ ends_well() {
         for how in ENOSPC EIO EINTR SHORT; do
             stride=$((!SOAK ? 29 : ${#kind} > 4 ? 1 : 5)) # each for sasrec
             for ((n = RANDOM % stride + 1; n <= all; n += stride)); do
-                rm -rf "$RUN"
+                rm -rf "${RUN:?}"
                 status=0
                 FAULTS_CALLS=all FAULTS_UNDER=$WORLD FAULTS_HOW=$how FAULTS_AT=$n faulty "$kind" >"$WORLD/told" 2>&1 || status=$?
                 what="$kind: $how at call $n ($(cat "$WORLD/count")): exit $status, $(cat "$WORLD/told")"
@@ -145,7 +146,7 @@ ends_well() {
 @test "a disk that is full from some call on, and then has room again" {
     all=$(FAULTS_CALLS=write,mkdir,link,truncate FAULTS_UNDER=$RUN calls_of sasrec)
     for ((n = SOAK ? 1 : RANDOM % 7 + 1; n <= all; n += SOAK ? 1 : 7)); do
-        rm -rf "$RUN"
+        rm -rf "${RUN:?}"
         status=0
         FAULTS_CALLS=write,mkdir,link,truncate FAULTS_UNDER=$RUN FAULTS_HOW=ENOSPC FAULTS_ON=1 FAULTS_AT=$n faulty sasrec >"$WORLD/told" 2>&1 || status=$?
         [ "$status:$(wc -l <"$WORLD/told")" = 4:1 ] || [ "$status:$(wc -l <"$WORLD/told")" = 0:0 ]
@@ -159,7 +160,7 @@ ends_well() {
         all=$(FAULTS_CALLS=alloc calls_of "$kind")
         stride=$((!SOAK ? 83 : ${#kind} > 4 ? 1 : 19))
         for ((n = RANDOM % stride + 1; n <= all; n += stride)); do
-            rm -rf "$RUN"
+            rm -rf "${RUN:?}"
             status=0
             FAULTS_CALLS=alloc FAULTS_AT=$n faulty "$kind" >"$WORLD/told" 2>&1 || status=$?
             # libgomp puts an empty line before its own.
@@ -176,7 +177,7 @@ ends_well() {
         cp -r "$WORLD/world" "$RUN"
         FAULTS_CALLS=mmap FAULTS_UNDER=$RUN/${file#world/} FAULTS_HOW=CUT FAULTS_AT=1 LD_PRELOAD=$SHIM \
             refuses 4 "latentr3: a file was cut short while it was read*" "$LATENTR3" recommend --model "$RUN/model" --data "$RUN/data" --history x
-        rm -rf "$RUN"
+        rm -rf "${RUN:?}"
     done
 }
 
