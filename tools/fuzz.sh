@@ -9,8 +9,9 @@ build=$1 seconds=$2 least=10000
 shift 2
 
 # fuzz PROGRAM SECONDS OPTION_OR_CORPUS...
+# In continuous integration from one seed: what fails there must be due to the change.
 fuzz() {
-    "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$build/found/${1##*/}-" "${@:3}"
+    "$1" ${CI:+-seed=1} -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$build/found/${1##*/}-" "${@:3}"
 }
 
 count() { sed -nE 's/^stat::number_of_executed_units: *([0-9]+)$/\1/p' "$1" | awk '{ n += $1 } END { print n + 0 }'; }
