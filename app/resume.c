@@ -52,12 +52,7 @@ static void list_differences(Str *list, const json_t *then, const json_t *now, c
 int resume_agree(const Ranks *ranks, const json_t *identity, Err *err) {
     int status = ranks_agree(ranks, identity ? 0 : -1, err);
     if (status || ranks_size(ranks) == 1) return status;
-    char *mine = json_dumps(identity, JSON_COMPACT | JSON_SORT_KEYS);
-    size_t bytes = strlen(mine);
-    ranks_broadcast(ranks, &bytes, sizeof bytes);
-    char *text = mem_zalloc(bytes + 1, 1);
-    if (ranks_rank(ranks) == 0) memcpy(text, mine, bytes);
-    ranks_broadcast(ranks, text, bytes);
+    char *mine = json_dumps(identity, JSON_COMPACT | JSON_SORT_KEYS), *text = ranks_text(ranks, mine);
     if (strcmp(mine, text)) {
         Str list = {0};
         json_t *first = json_loads(text, 0, NULL);

@@ -107,22 +107,20 @@ static int is_first(const Loop *l) {
 
 // Rank 0 has read the checkpoint: the others get what is in it.
 static int share_checkpoint(Loop *l, json_t **state, Err *err) {
-    char *text = is_first(l) ? json_dumps(*state, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    size_t bytes[] = {optimizer_bytes(l->optimizer), text ? strlen(text) : 0};
-    ranks_broadcast(l->o->ranks, bytes, sizeof bytes);
-    char *data = mem_alloc(bytes[0], 1);
-    if (is_first(l))
-        optimizer_store(l->optimizer, data);
-    else
-        text = mem_zalloc(bytes[1] + 1, 1);
-    ranks_broadcast(l->o->ranks, text, bytes[1]);
-    ranks_broadcast(l->o->ranks, data, bytes[0]);
+    const Ranks *ranks = l->o->ranks;
+    char *mine = is_first(l) ? json_dumps(*state, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL,
+         *text = ranks_text(ranks, mine);
+    size_t bytes = optimizer_bytes(l->optimizer);
+    ranks_broadcast(ranks, &bytes, sizeof bytes);
+    char *data = mem_alloc(bytes, 1);
+    if (is_first(l)) optimizer_store(l->optimizer, data);
+    ranks_broadcast(ranks, data, bytes);
     int status = 0;
     if (!is_first(l)) {
         *state = json_loads(text, 0, NULL);
-        status = optimizer_load(l->optimizer, data, bytes[0], err);
+        status = optimizer_load(l->optimizer, data, bytes, err);
     }
-    free(text), free(data);
+    free(mine), free(text), free(data);
     return status;
 }
 

@@ -77,11 +77,30 @@ void ranks_collect(const Ranks *r, void *x, const int *owner, int n, size_t byte
         char *part = (char *)x + (size_t)first * bytes;
         ranks_gather(r, part, all, (size_t)count * bytes);
         for (int i = 0; i < count; i++) {
-            const size_t from = (size_t)(owner ? owner[first + i] : (first + i) % (int)size);
+            const size_t from = (size_t)owner[first + i];
             memcpy(part + (size_t)i * bytes, all + (from * (size_t)count + (size_t)i) * bytes, bytes);
         }
     }
     free(all);
+}
+
+double ranks_sum(const Ranks *r, double *x, int n) {
+    int *owner = mem_alloc((size_t)n + 1, sizeof *owner);
+    double sum = 0;
+    for (int i = 0; i < n; i++) owner[i] = i % ranks_size(r);
+    ranks_collect(r, x, owner, n, sizeof *x);
+    for (int i = 0; i < n; i++) sum += x[i];
+    free(owner);
+    return sum;
+}
+
+char *ranks_text(const Ranks *r, const char *text) {
+    size_t bytes = ranks_rank(r) == 0 ? strlen(text) : 0;
+    ranks_broadcast(r, &bytes, sizeof bytes);
+    char *copy = mem_zalloc(bytes + 1, 1);
+    if (ranks_rank(r) == 0) memcpy(copy, text, bytes);
+    ranks_broadcast(r, copy, bytes);
+    return copy;
 }
 
 int ranks_agree(const Ranks *r, int status, Err *err) {

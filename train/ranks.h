@@ -44,8 +44,16 @@ int ranks_close(Ranks *r, int status, Err *err);
 void ranks_gather(const Ranks *r, const void *mine, void *all, size_t bytes);
 void ranks_broadcast(const Ranks *r, void *data, size_t bytes);
 
-// x (n, bytes): element i was made by rank owner[i] (owner NULL: i modulo size); all receive all.
+// x (n, bytes): element i was made by rank owner[i]; all receive all.
 void ranks_collect(const Ranks *r, void *x, const int *owner, int n, size_t bytes);
+// The sum of x (n), from the first to the last, whatever the ranks: each has set those that ranks_mine says are its own.
+double ranks_sum(const Ranks *r, double *x, int n);
+static inline int ranks_mine(const Ranks *r, int i) {
+    return i % ranks_size(r) == ranks_rank(r);
+}
+
+// Rank 0's text, malloc'd, on all ranks; that of the others is not looked at.
+char *ranks_text(const Ranks *r, const char *text);
 
 // The same status and error on all ranks: those of the first that has one, with its number before the message.
 int ranks_agree(const Ranks *r, int status, Err *err);

@@ -172,15 +172,14 @@ static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *in
 
 double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
-    double *part = mem_zalloc((size_t)e->n, sizeof *part), sum = 0;
+    double *part = mem_zalloc((size_t)e->n, sizeof *part);
     int parts = 0;
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
     for (int first = 0, size; first < e->n; first += size, parts++) {
         size = micro_size(e, all + first, e->n - first, micro_rows);
-        if (parts % ranks_size(ranks) == ranks_rank(ranks)) part[parts] = ndcg_micro(s, e, all + first, size);
+        if (ranks_mine(ranks, parts)) part[parts] = ndcg_micro(s, e, all + first, size);
     }
-    ranks_collect(ranks, part, NULL, parts, sizeof *part);
-    for (int i = 0; i < parts; i++) sum += part[i];
+    const double sum = ranks_sum(ranks, part, parts);
     free(all), free(part);
     return sum / e->n;
 }
@@ -195,36 +194,25 @@ typedef struct Sasrec {
     Shares shares;
 } Sasrec;
 
-static void cut(Sasrec *t, const uint32_t *index, int n) {
-    int *rows = mem_alloc((size_t)n, sizeof *rows);
-    for (int i = 0; i < n; i++) rows[i] = t->train->example[index[i]].n;
-    shares_cut(&t->shares, rows, n);
-    free(rows);
+static double sasrec_share(void *stage, const uint32_t *index, int first, int end, double weight) {
+    const Sasrec *t = stage;
+    return micro_batches(t->s, t->train, index, first, end, &t->o->method, t->optimizer.step, t->o->loop.micro_rows, weight);
 }
 
 static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sasrec *t = stage;
-    const int64_t predictions = predictions_of(t->train, index, n);
-    ShareFigures figures[SHARES_FIXED];
-    cut(t, index, n);
-    for (int round = 0; round < t->shares.rounds; round++) {
-        const Share x = shares_own(&t->shares, round);
-        shares_figures_begin(t->s);
-        const double loss = micro_batches(t->s, t->train, index, x.first, x.end, &t->o->method, t->optimizer.step,
-                                          t->o->loop.micro_rows, 1.0 / (double)predictions);
-        figures[round] = shares_figures_end(t->s, loss);
-        shares_add(&t->shares, round);
-    }
-    const ShareFigures all = shares_figures(&t->shares, figures);
-    const OptimizerStep step = optimizer_update_for(&t->optimizer, all.loss / (double)predictions);
-    json_object_set_new(event, "loss", json_real(all.loss / (double)predictions));
-    json_object_set_new(event, "predictions", json_integer(predictions));
-    json_object_set_new(event, "learning_rate", json_real(step.rate));
-    json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
-    optimizer_tell(&step, event);
-    shares_tell(&t->shares, event);
-    return step.refused;
+    int *rows = mem_alloc((size_t)n, sizeof *rows);
+    for (int i = 0; i < n; i++) rows[i] = t->train->example[index[i]].n;
+    const SharesUpdate u = {.index = index,
+                            .rows = rows,
+                            .n = n,
+                            .terms = predictions_of(t->train, index, n),
+                            .terms_name = "predictions",
+                            .work = sasrec_share,
+                            .context = t};
+    const int refused = shares_update(&t->shares, t->s, &t->optimizer, &u, event);
+    free(rows);
+    return refused;
 }
 
 static double sasrec_validate(void *stage) {

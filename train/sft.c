@@ -151,50 +151,38 @@ typedef struct Sft {
     Shares shares;
 } Sft;
 
-static void cut(Sft *t, const uint32_t *index, int n) {
-    int *rows = mem_alloc((size_t)n, sizeof *rows);
-    for (int i = 0; i < n; i++) rows[i] = example_rows(&t->train->example[index[i]], t->s->llm->config.thoughts);
-    shares_cut(&t->shares, rows, n);
-    free(rows);
+static double sft_share(void *stage, const uint32_t *index, int first, int end, double weight) {
+    const Sft *t = stage;
+    return micro_batches(t->s, t->train, index, first, end, t->o->loop.micro_rows, weight, 1);
 }
 
 static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
     Sft *t = stage;
-    const int64_t tokens = answer_tokens_of(t->train, index, n);
-    ShareFigures figures[SHARES_FIXED];
-    cut(t, index, n);
-    for (int round = 0; round < t->shares.rounds; round++) {
-        const Share x = shares_own(&t->shares, round);
-        shares_figures_begin(t->s);
-        const double loss =
-            micro_batches(t->s, t->train, index, x.first, x.end, t->o->loop.micro_rows, 1.0 / (double)tokens, 1);
-        figures[round] = shares_figures_end(t->s, loss);
-        shares_add(&t->shares, round);
-    }
-    const ShareFigures all = shares_figures(&t->shares, figures);
-    OptimizerStep step = optimizer_update_for(&t->optimizer, all.loss / (double)tokens);
-    json_object_set_new(event, "loss", json_real(all.loss / (double)tokens));
-    json_object_set_new(event, "answer_tokens", json_integer(tokens));
-    json_object_set_new(event, "learning_rate", json_real(step.rate));
-    json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
-    optimizer_tell(&step, event);
-    shares_tell(&t->shares, event);
-    return step.refused;
+    int *rows = mem_alloc((size_t)n, sizeof *rows);
+    for (int i = 0; i < n; i++) rows[i] = example_rows(&t->train->example[index[i]], t->s->llm->config.thoughts);
+    const SharesUpdate u = {.index = index,
+                            .rows = rows,
+                            .n = n,
+                            .terms = answer_tokens_of(t->train, index, n),
+                            .terms_name = "answer_tokens",
+                            .work = sft_share,
+                            .context = t};
+    const int refused = shares_update(&t->shares, t->s, &t->optimizer, &u, event);
+    free(rows);
+    return refused;
 }
 
 // The micro-batches are dealt out to the ranks; their losses are added in the order of one process.
 double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
-    double *part = mem_zalloc((size_t)e->n, sizeof *part), loss = 0;
+    double *part = mem_zalloc((size_t)e->n, sizeof *part);
     int parts = 0;
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
     for (int first = 0, end; first < e->n; first = end, parts++) {
         end = micro_end(e, all, first, e->n, s->llm->config.thoughts, micro_rows);
-        if (parts % ranks_size(ranks) == ranks_rank(ranks)) part[parts] = sft_examples(s, e, all + first, end - first, 0, 0);
+        if (ranks_mine(ranks, parts)) part[parts] = sft_examples(s, e, all + first, end - first, 0, 0);
     }
-    ranks_collect(ranks, part, NULL, parts, sizeof *part);
-    for (int i = 0; i < parts; i++) loss += part[i];
+    const double loss = ranks_sum(ranks, part, parts);
     const int64_t tokens = answer_tokens_of(e, all, e->n);
     free(all), free(part);
     return loss / (double)tokens;

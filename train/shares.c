@@ -1,6 +1,7 @@
 #include "train/shares.h"
 #include "base/log.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,23 +88,6 @@ void shares_tell(Shares *s, json_t *event) {
     s->seconds = 0;
 }
 
-// A difference of running sums would depend on what ran before.
-void shares_figures_begin(Session *session) {
-    session->thoughts_run = 0, session->thought_squares = 0;
-}
-
-ShareFigures shares_figures_end(const Session *session, double loss) {
-    return (ShareFigures){loss, (double)session->thoughts_run, session->thought_squares};
-}
-
-ShareFigures shares_figures(const Shares *s, const ShareFigures *figures) {
-    ShareFigures sum = {0}, *all = mem_alloc((size_t)s->n, sizeof *all);
-    shares_gather(s, figures, all, sizeof *all);
-    for (int i = 0; i < s->n; i++) sum.loss += all[i].loss, sum.thoughts += all[i].thoughts, sum.squares += all[i].squares;
-    free(all);
-    return sum;
-}
-
 void shares_gather(const Shares *s, const void *x, void *all, size_t bytes) {
     const size_t size = (size_t)ranks_size(s->ranks), rounds = (size_t)s->rounds;
     char *of_ranks = mem_alloc(size * rounds, bytes);
@@ -120,4 +104,45 @@ void shares_collect(const Shares *s, void *x, size_t bytes) {
         for (int i = s->begin[share]; i < s->begin[share + 1]; i++) owner[i] = share % ranks_size(s->ranks);
     ranks_collect(s->ranks, x, owner, n, bytes);
     free(owner);
+}
+
+// ---- an update -----------------------------------------------------------------------------------------------------
+
+typedef struct Figures {      // of a share, or of all of them
+    double loss;              // summed
+    double thoughts, squares; // thoughts made, and the sum of their squared norms
+} Figures;
+
+static Figures run_share(Session *session, const SharesUpdate *u, Share x) {
+    session->thoughts_run = 0, session->thought_squares = 0; // a difference of running sums would depend on what ran before
+    const double loss = u->work(u->context, u->index, x.first, x.end, 1.0 / (double)u->terms);
+    return (Figures){loss, (double)session->thoughts_run, session->thought_squares};
+}
+
+static Figures figures_of_all(const Shares *s, const Figures *mine) {
+    Figures sum = {0}, *all = mem_alloc((size_t)s->n, sizeof *all);
+    shares_gather(s, mine, all, sizeof *all);
+    for (int i = 0; i < s->n; i++) sum.loss += all[i].loss, sum.thoughts += all[i].thoughts, sum.squares += all[i].squares;
+    free(all);
+    return sum;
+}
+
+int shares_update(Shares *s, Session *session, Optimizer *o, const SharesUpdate *u, json_t *event) {
+    Figures mine[SHARES_FIXED];
+    shares_cut(s, u->rows, u->n);
+    for (int round = 0; round < s->rounds; round++) {
+        mine[round] = run_share(session, u, shares_own(s, round));
+        shares_add(s, round);
+    }
+    const Figures all = figures_of_all(s, mine);
+    const double loss = all.loss / (double)u->terms;
+    const OptimizerStep step = optimizer_update_for(o, loss);
+    json_object_set_new(event, "loss", json_real(loss));
+    json_object_set_new(event, u->terms_name, json_integer(u->terms));
+    json_object_set_new(event, "learning_rate", json_real(step.rate));
+    json_object_set_new(event, "gradient_norm", json_real(step.norm));
+    if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
+    optimizer_tell(&step, event);
+    shares_tell(s, event);
+    return step.refused;
 }

@@ -10,8 +10,8 @@
 #ifndef TRAIN_SHARES_H
 #define TRAIN_SHARES_H
 
-#include "base/json.h"
 #include "model/session.h"
+#include "train/optimizer.h"
 #include "train/ranks.h"
 
 enum { SHARES_FIXED = 8 };
@@ -49,15 +49,20 @@ void shares_tell(Shares *s, json_t *event);
 // All ranks call it behind each round. The gradients of its share are in the model; behind the last round those of the update.
 void shares_add(Shares *s, int round);
 
-// What is told of a share, or of all of them.
-typedef struct ShareFigures {
-    double loss;              // summed
-    double thoughts, squares; // thoughts made, and the sum of their squared norms
-} ShareFigures;
-void shares_figures_begin(Session *session);
-ShareFigures shares_figures_end(const Session *session, double loss);
-// figures (rounds) of this rank's shares -> those of the update.
-ShareFigures shares_figures(const Shares *s, const ShareFigures *figures);
+// An update by the mean of a loss over `terms` (tokens, predictions): the shares one after the other, and the optimizer's step.
+// `rows` as for shares_cut. `work` computes examples index[first, end) with their gradients, each loss times `weight`, and
+// returns the sum of the losses without it.
+typedef struct SharesUpdate {
+    const uint32_t *index;
+    const int *rows;
+    int n;
+    int64_t terms;
+    const char *terms_name; // in the event
+    double (*work)(void *context, const uint32_t *index, int first, int end, double weight);
+    void *context;
+} SharesUpdate;
+// The event gets what is to be told of the step. 1 where the update was refused.
+int shares_update(Shares *s, Session *session, Optimizer *o, const SharesUpdate *u, json_t *event);
 
 // x (rounds, bytes) of this rank's shares -> all (n, bytes), in the order of the shares.
 void shares_gather(const Shares *s, const void *x, void *all, size_t bytes);
