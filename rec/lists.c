@@ -8,7 +8,7 @@ const char *lists_head(ListForm form) {
     return form == LIST_TSV ? "user\trank\tid\tscore\ttitle\n" : "";
 }
 
-static void put_text(Str *out, const char *before, const char *text) {
+void lists_put_text(Str *out, const char *before, const char *text) {
     str_puts(out, before);
     str_json(out, text, strlen(text));
 }
@@ -16,8 +16,8 @@ static void put_text(Str *out, const char *before, const char *text) {
 void lists_put_json(Str *out, const Items *items, const Recommendation *item, int n) {
     str_puts(out, "[");
     for (int i = 0; i < n; i++) {
-        put_text(out, i ? ", {\"id\": " : "{\"id\": ", items->id[item[i].item]);
-        put_text(out, ", \"title\": ", items->title[item[i].item]);
+        lists_put_text(out, i ? ", {\"id\": " : "{\"id\": ", items->id[item[i].item]);
+        lists_put_text(out, ", \"title\": ", items->title[item[i].item]);
         str_printf(out, ", \"score\": %.6g}", (double)item[i].score);
     }
     str_puts(out, "]");
@@ -37,7 +37,7 @@ void lists_put(Str *out, ListForm form, const Items *items, const char *user, co
     if (form == LIST_TREC) {
         lists_put_trec(out, items, user, item, n);
     } else if (form == LIST_JSONL) {
-        put_text(out, "{\"user\": ", user);
+        lists_put_text(out, "{\"user\": ", user);
         str_puts(out, ", \"items\": ");
         lists_put_json(out, items, item, n);
         str_puts(out, "}\n");

@@ -13,6 +13,8 @@ const char *lists_head(ListForm form);
 // The list of a user, item (n), is appended. TSV: "user<TAB>rank<TAB>id<TAB>score<TAB>title" for each item; JSONL: {"user":
 // "...", "items": [...]}; TREC: lists_put_trec.
 void lists_put(Str *out, ListForm form, const Items *items, const char *user, const Recommendation *item, int n);
+// A member of a JSON object: `before`, as ", \"user\": ", and the text.
+void lists_put_text(Str *out, const char *before, const char *text);
 // [{"id": "...", "title": "...", "score": X}, ...]
 void lists_put_json(Str *out, const Items *items, const Recommendation *item, int n);
 // "topic Q0 id rank score latentr3" for each title, under the id of the first item with it. The score falls with the rank, so

@@ -44,19 +44,14 @@ void results_abandon(Results *r) {
 
 // ---- writing -----------------------------------------------------------------------------------------------------------
 
-static void put_text(Str *line, const char *before, const char *text) {
-    str_puts(line, before);
-    str_json(line, text, strlen(text));
-}
-
 static void put_line(Results *r, const Row *row, int number, const int rank[MATCHES], const Recommendation *item, int n) {
     static const char *const name[MATCHES] = {"rank", "rank_item"};
     Str *line = &r->line;
     str_clear(line);
     str_printf(line, "{\"row\": %d", number);
-    put_text(line, ", \"user\": ", row->user);
-    put_text(line, ", \"target\": ", row->target_title);
-    put_text(line, ", \"target_id\": ", row->target_id);
+    lists_put_text(line, ", \"user\": ", row->user);
+    lists_put_text(line, ", \"target\": ", row->target_title);
+    lists_put_text(line, ", \"target_id\": ", row->target_id);
     for (int by = 0; by < MATCHES; by++) {
         if (rank[by])
             str_printf(line, ", \"%s\": %d", name[by], rank[by]);
