@@ -49,6 +49,16 @@ static int check_user(const Shop *x, const UserHistory *h, Err *err) {
     return 0;
 }
 
+// From the first one again. A folder's histories are in memory already; a file is read anew.
+static int reopen_users(Shop *x, Err *err) {
+    if (x->users.from_folder) {
+        x->users.read = 0;
+        return 0;
+    }
+    users_close(&x->users);
+    return open_users(x, err);
+}
+
 // All of it is read before the work begins, so that no line is found bad in the middle of the night.
 static int count_users(Shop *x, Err *err) {
     UserHistory h;
@@ -60,9 +70,8 @@ static int count_users(Shop *x, Err *err) {
     x->n = x->users.read;
     x->unknown_ids = x->users.unknown_ids;
     x->unknown_titles = x->users.unknown_titles;
-    if (status == 0 && x->users.stream) stream_hash(x->users.stream, x->input_hash);
-    users_close(&x->users);
     if (status) return -1;
+    if (x->users.stream) stream_hash(x->users.stream, x->input_hash);
     if (x->n == 0) return err_set(err, ERR_DATA, "%s: no users", x->o->users ? x->o->users : x->o->data);
     if (x->unknown_ids) log_warn("%lld ids of histories are not in the catalogue: left out", (long long)x->unknown_ids);
     if (x->unknown_titles)
@@ -210,7 +219,7 @@ static int write_lists(Shop *x, Err *err) {
     const Options *o = x->o;
     Ranker r;
     if (count_users(x, err) || use_ranker(x->u, o, o->k, x->n < o->batch ? (int)x->n : o->batch, &r, err) || describe(x, err) ||
-        open_users(x, err) || partfile_open(&x->out, o->out, err))
+        reopen_users(x, err) || partfile_open(&x->out, o->out, err))
         return -1;
     if (o->resume && file_exists(x->state) ? go_on(x, err) : begin(x, err)) return -1;
     if (x->begun) log_info("%s: %lld of %lld users are there", x->out.part, (long long)x->begun, (long long)x->n);
