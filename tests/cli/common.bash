@@ -55,3 +55,14 @@ differ() {
         return 1
     fi
 }
+
+# small_training KIND MODEL START: `options` of a training of a few steps that keeps better models on the way. START: a model with
+# a thought. WIDTH: of the SASRec.
+small_training() {
+    case $1 in
+        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width "${WIDTH:-8}" --layers 1 --epochs 2 --valid-rows 20 --no-early-stop) ;;
+        sft) options=(sft --model "$2" --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
+        lora) options=(sft --model "$3" --lora-rank 2 --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
+        rl) options=(rl --model "$3" --sample 12 --batch 2 --samples 2 --micro-rows 20 --eval-rows 4 --beta 0.01) ;;
+    esac
+}

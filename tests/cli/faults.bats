@@ -37,12 +37,7 @@ quick=(--threads 1 --dtype f32 --warmup 2)
 # train KIND OUT OPTION...: six steps, better models on the way, a checkpoint after each.
 train() {
     local out=$2 options
-    case $1 in
-        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 8 --layers 1 --epochs 2 --valid-rows 20 --no-early-stop) ;;
-        sft) options=(sft --model "$WORLD/world/model" --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
-        lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
-        rl) options=(rl --model "$WORLD/start" --sample 12 --batch 2 --samples 2 --micro-rows 20 --eval-rows 4 --beta 0.01) ;;
-    esac
+    small_training "$1" "$WORLD/world/model" "$WORLD/start"
     shift 2
     ${EXEC:-} "$LATENTR3" "${options[@]}" --data "$WORLD/world/data" --out "$out" "${quick[@]}" --max-steps 6 --save-every 1 "$@"
 }

@@ -16,12 +16,7 @@ quick=(--warmup 2)
 # train KIND OPTION...: six steps, a checkpoint written beside each.
 train() {
     local options
-    case $1 in
-        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --layers 1 --epochs 2 --valid-rows 20 --no-early-stop) ;;
-        sft) options=(sft --model "$WORLD/model" --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
-        lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 24 --batch 8 --micro-rows 300 --valid-rows 4 --epochs 2 --no-early-stop) ;;
-        rl) options=(rl --model "$WORLD/start" --sample 12 --batch 2 --samples 2 --micro-rows 20 --eval-rows 4 --beta 0.01) ;;
-    esac
+    WIDTH=16 small_training "$1" "$WORLD/model" "$WORLD/start"
     rm -rf "$TMP/run"
     "${PROGRAM:-$LATENTR3}" "${options[@]}" --data "$WORLD/data" --out "$TMP/run" "${quick[@]}" --max-steps 6 --save-every 1 "${@:2}"
 }
