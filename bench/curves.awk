@@ -11,9 +11,9 @@ BEGIN {
 }
 
 {
-    if (!($1 in panel)) { panel[$1] = panels; title[panels++] = $1 }
+    if (!($1 in panel)) { panel[$1] = panels + 0; title[panels++] = $1 }
     p = panel[$1]
-    if (!((p, $2) in series)) { series[p, $2] = count[p]; name[p, count[p]++] = $2 }
+    if (!((p, $2) in series)) { series[p, $2] = count[p] + 0; name[p, count[p]++] = $2 }
     s = series[p, $2]
     n = points[p, s]++
     x[p, s, n] = $3; y[p, s, n] = $4
@@ -28,7 +28,8 @@ END {
         panels * step, top + high + 110
     print "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"
     for (p = 0; p < panels; p++) {
-        y0[p] -= 0.05; y1[p] += 0.05
+        spare = y1[p] - y0[p] < 0.9 ? (1 - y1[p] + y0[p]) / 2 : 0.05 # at least a decade, so that noise looks like noise
+        y0[p] -= spare; y1[p] += spare
         printf "<text x=\"%d\" y=\"%d\" font-size=\"13\">%s</text>\n", left + p * step, top - 16, title[p]
         printf "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"none\" stroke=\"#999\"/>\n", left + p * step, top, wide, high
         for (n = 0; n < points[p, 0]; n++) if (n == 0 || x[p, 0, n] != x[p, 0, n - 1])

@@ -38,8 +38,8 @@ training() {
             b=$(bench sft --model "$model" --data "$(world 1000 $words)" --thoughts 1 --rows $rows --batch $rows --threads "$threads")
             tokens=$(field "$b" '.tokens_per_s * .s_per_row | round')
             field "$b" "\"| $tokens | $threads | \(.tokens_per_s | round) | \(.tokens_per_s / .peak_share | round) | \(.peak_share * 100 | round) % |\""
-            point "SFT: tokens a second by tokens a row" "$threads threads" "$tokens" "$(field "$b" .tokens_per_s)"
-            point "SFT: tokens a second by tokens a row" "$threads threads, products alone" "$tokens" "$(field "$b" '.tokens_per_s / .peak_share')"
+            point "SFT: tokens a second by tokens a row" "threads: $threads" "$tokens" "$(field "$b" .tokens_per_s)"
+            point "SFT: tokens a second by tokens a row" "threads: $threads, products alone" "$tokens" "$(field "$b" '.tokens_per_s / .peak_share')"
         done
     done
 }
