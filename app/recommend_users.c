@@ -234,16 +234,17 @@ static int write_lists(Shop *x, Err *err) {
 
 int recommend_users_write(Use *u, const Options *o, Err *err) {
     Shop x = {.u = u, .o = o, .out.fd = -1};
-    Str part = {0}, state = {0};
+    Str state = {0};
+    char *part = partfile_name(o->out);
     while (strcmp(o->form, list_form_name[x.form])) x.form++;
-    str_printf(&part, "%s.part", o->out);
-    str_printf(&state, "%s.json", part.data);
+    str_printf(&state, "%s.json", part);
     x.state = state.data;
-    int status = check_out(o, part.data, err);
+    int status = check_out(o, part, err);
     if (status == 1) status = write_lists(&x, err);
     partfile_close(&x.out);
     users_close(&x.users);
     json_decref(x.identity);
-    str_free(&x.text), str_free(&part), str_free(&state);
+    str_free(&x.text), str_free(&state);
+    free(part);
     return status;
 }

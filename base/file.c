@@ -176,10 +176,15 @@ void outfile_abandon(OutFile *f) {
     *f = (OutFile){.fd = -1};
 }
 
+char *partfile_name(const char *path) {
+    const size_t n = strlen(path) + sizeof ".part";
+    char *part = mem_alloc(n, 1);
+    snprintf(part, n, "%s.part", path);
+    return part;
+}
+
 int partfile_open(PartFile *f, const char *path, Err *err) {
-    const size_t n = strlen(path);
-    *f = (PartFile){.path = mem_strndup(path, n), .part = mem_alloc(n + 8, 1)};
-    snprintf(f->part, n + 8, "%s.part", path);
+    *f = (PartFile){.path = mem_strndup(path, strlen(path)), .part = partfile_name(path)};
     f->fd = open(f->part, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const off_t end = f->fd < 0 ? -1 : lseek(f->fd, 0, SEEK_END);
     int status = end < 0 ? err_errno(err, "%s", f->part) : 0;

@@ -44,6 +44,7 @@ typedef struct PartFile {
     uint64_t bytes;
 } PartFile;
 
+char *partfile_name(const char *path);                      // "path.part", malloc'd
 int partfile_open(PartFile *f, const char *path, Err *err); // path.part as it is, or a new one; ERR_IO where another has it
 int partfile_cut(PartFile *f, uint64_t bytes, Err *err);    // its first `bytes` stay; ERR_DATA where it has fewer
 int partfile_write(PartFile *f, const void *data, size_t bytes, Err *err);
