@@ -1,6 +1,6 @@
 """The server's page in headless Chromium, with real keys and clicks: page.py URL [SCREENSHOT.png]
 
-Needs selenium, chromium and chromedriver; tests/cli/page.bats skips it without. Any model over any data with at least two titles that share
+Needs selenium, chromium and chromedriver; tests/cli/serve.bats skips it without. Any model over any data with at least two titles that share
 their first letter will do; what a model says is not judged, only that the page shows it.
 """
 
