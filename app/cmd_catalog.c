@@ -49,7 +49,17 @@ static int pairs_read(Pairs *p, const char *path, int fields, Err *err) {
     return status;
 }
 
-// --id and --title as lines of info.txt.
+// Lines of info.txt, or with ids of any form in the place of row ids.
+static int items_of_file(Items *items, const char *path, Err *err) {
+    MapFile f;
+    *items = (Items){0};
+    if (mapfile_open(&f, path, 0, err)) return -1;
+    const int status = items_parse_added(items, f.data, f.bytes, path, err);
+    mapfile_close(&f);
+    return status;
+}
+
+// --id and --title as such lines.
 static int arguments_as_items(Items *items, const Options *o, Err *err) {
     Str text = {0};
     int status = 0;
@@ -57,11 +67,12 @@ static int arguments_as_items(Items *items, const Options *o, Err *err) {
         const char *id = o->id.text[i], *title = o->title.text[i];
         const char *fault = items_title_fault(title, strlen(title));
         if (!fault && utf8_check(title, strlen(title)) < strlen(title)) fault = "a title that is no UTF-8";
-        if (!fault && items_title_fault(id, strlen(id))) fault = "no id, or a control byte in it";
+        if (!fault) fault = items_id_fault(id, strlen(id));
+        if (!fault && utf8_check(id, strlen(id)) < strlen(id)) fault = "an id that is no UTF-8";
         if (fault) status = err_set(err, ERR_USAGE, "--id %.64s --title \"%.80s\": %s", id, title, fault);
         str_printf(&text, "%s\t%s\n", title, id);
     }
-    if (status == 0 && items_parse(items, text.data, text.len, "--title and --id", err)) {
+    if (status == 0 && items_parse_added(items, text.data, text.len, "--title and --id", err)) {
         err->code = ERR_USAGE;
         status = -1;
     }
@@ -71,7 +82,7 @@ static int arguments_as_items(Items *items, const Options *o, Err *err) {
 
 static int add(Items *items, const Options *o, int *changed, Err *err) {
     Items more;
-    if (o->file ? items_open(&more, o->file, err) : arguments_as_items(&more, o, err)) return -1;
+    if (o->file ? items_of_file(&more, o->file, err) : arguments_as_items(&more, o, err)) return -1;
     int status = items_add(items, &more, changed, err);
     items_free(&more);
     return status;

@@ -29,6 +29,7 @@ int cmd_prepare(const Options *o, Err *err) {
                         .split = o->split,
                         .tie_order = (uint64_t)o->tie_order,
                         .drop_years = !strcmp(o->title_years, "drop"),
+                        .log_ids = !strcmp(o->item_ids, "log"),
                         .strict = o->strict};
     json_t *report;
     if (prepare_run(&p, &report, err)) return -1;

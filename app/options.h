@@ -131,6 +131,7 @@ struct Options {
     int k_core, max_history, min_items;
     int64_t tie_order;       // 0: file order, else a seed
     const char *title_years; // "keep", "drop"
+    const char *item_ids;    // "log", "number"
     double min_rating;
 
     // catalog

@@ -11,7 +11,6 @@
 #include "data/users.h"
 #include "rec/lists.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,12 +40,10 @@ static int open_users(Shop *x, Err *err) {
 }
 
 static int check_user(const Shop *x, const UserHistory *h, Err *err) {
+    char what[32];
     if (x->form != LIST_TREC) return 0;
-    for (const char *c = h->user; *c; c++)
-        if (isspace((unsigned char)*c))
-            return err_set(err, ERR_DATA, "user %lld, \"%.60s\": a blank in the name, which a TREC run cannot hold",
-                           (long long)x->users.read, h->user);
-    return 0;
+    snprintf(what, sizeof what, "user %lld,", (long long)x->users.read);
+    return lists_check_word(h->user, what, err);
 }
 
 // From the first one again. A folder's histories are in memory already; a file is read anew.
@@ -62,7 +59,8 @@ static int reopen_users(Shop *x, Err *err) {
 // All of it is read before the work begins, so that no line is found bad in the middle of the night.
 static int count_users(Shop *x, Err *err) {
     UserHistory h;
-    int status = open_users(x, err) ? -1 : 1;
+    const int bad_ids = x->form == LIST_TREC && lists_check_trec(&x->u->data.items, err);
+    int status = bad_ids || open_users(x, err) ? -1 : 1;
     while (status > 0 && (status = users_next(&x->users, &h, err)) > 0) {
         if (check_user(x, &h, err)) status = -1;
         user_history_free(&h);

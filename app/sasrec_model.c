@@ -41,7 +41,7 @@ int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *er
     llm_init_random(&m->llm, (uint64_t)o->seed);
     m->had_latent = 1;
     m->items = json_array();
-    for (int i = 0; i < items->n; i++) json_array_append_new(m->items, json_string(items->id[i]));
+    for (int i = 0; i < items->n; i++) json_array_append_new(m->items, json_string(items->row_id[i]));
     log_info("SASRec: %d layers, width %d, %d heads, %d items, %d positions, %d thought%s, %s", c.L, c.D, c.H, c.V,
              c.max_positions, c.thoughts, c.thoughts == 1 ? "" : "s", ops_description(m->ops));
     return 0;
@@ -105,7 +105,7 @@ int32_t *sasrec_model_tokens(const OpenModel *m, const Items *items) {
     size_t t;
     json_t *id;
     json_array_foreach(m->items, t, id) {
-        const int item = items_by_id(items, json_string_value(id));
+        const int item = items_by_row_id(items, json_string_value(id));
         if (item >= 0) token[item] = (int32_t)t;
     }
     return token;

@@ -67,6 +67,12 @@ size_t utf8_check(const char *s, size_t n) {
     return n;
 }
 
+size_t utf8_count(const char *s, size_t n) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += ((unsigned char)s[i] & 0xc0) != 0x80;
+    return count;
+}
+
 // Length of the piece at s, where no character stands, that one U+FFFD replaces: as many bytes as begin some character, at
 // least one.
 static size_t broken_piece(const unsigned char *s, size_t n) {

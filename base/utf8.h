@@ -15,6 +15,9 @@ size_t utf8_put(char out[4], uint32_t code_point);
 // Offset of the first byte that is no UTF-8, or `n` where all of it is.
 size_t utf8_check(const char *s, size_t n);
 
+// Characters of a text that is UTF-8.
+size_t utf8_count(const char *s, size_t n);
+
 // Append the text with U+FFFD for whatever is no UTF-8, one for each longest piece that could have begun a character:
 // as Unicode recommends and as Python's errors="replace" does.
 void utf8_replace(Str *out, const char *s, size_t n);

@@ -118,7 +118,7 @@ void dataset_close(Dataset *d) {
 
 // Every id must be known, a title that differs from info.txt's is counted: the model would learn titles that the trie lacks.
 static int check_item(const Items *items, const char *id, const char *title, int64_t *retitled) {
-    int item = items_by_id(items, id);
+    int item = items_by_row_id(items, id);
     if (item < 0) return -1;
     *retitled += strcmp(items->title[item], title) != 0;
     return 0;
@@ -165,10 +165,12 @@ int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, 
     int status = check_hash(d, name, path, err);
     if (status == 0) status = rows_open(rows, path, split, max_rows, d->strict, err);
     if (status == 0) status = check_rows(&d->items, rows, path, err);
-    if (status)
+    if (status) {
         rows_free(rows);
-    else
+    } else {
+        if (d->items.named) rows_name_items(rows, &d->items);
         set_texts(&d->items, rows);
+    }
     free(path);
     return status;
 }

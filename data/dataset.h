@@ -9,21 +9,28 @@
 #include <stdint.h>
 
 // Items of info.txt, in file order: item number i is the line i, and stays so: an item that is removed keeps its line. A line
-// is "title<TAB>item id", and may go on with "<TAB>index text<TAB>removed".
+// is "title<TAB>row id", and may go on with "<TAB>index text<TAB>removed<TAB>id".
 typedef struct Items {
     int n;
-    const char **title, **id; // (n)
+    const char **title;
+    const char **id;          // (n): what people and their programs call it: the shop's own id, or else the row id
+    const char **row_id;      // (n): what the files of the splits call it, a whole number; rows in memory bear `id`
     const char **text;        // (n): index text, NULL where the item has none
     unsigned char *removed;   // (n): 1: rows may name the item, but it is not recommended
     int live, texts;          // items that are not removed, and those of them with an index text
+    int named;                // items whose id is not their row id
     struct ItemsIndex *index; // holds the strings
 } Items;
 
 int items_open(Items *items, const char *info_txt_path, Err *err);
 int items_parse(Items *items, const char *data, size_t bytes, const char *name, Err *err);
+// Lines for items_add, whose second field may be an id of any form (row_id NULL).
+int items_parse_added(Items *items, const char *data, size_t bytes, const char *name, Err *err);
 void items_free(Items *items);
 void items_put_line(Str *out, const Items *items, int item);
-int items_by_id(const Items *items, const char *id); // item number, or -1
+void items_put_line_as(Str *out, const Items *items, int item, const char *id); // with another id
+int items_by_id(const Items *items, const char *id);                            // item number, or -1
+int items_by_row_id(const Items *items, const char *row_id);                    // likewise
 // Items with one title count as one, under the first of them that is not removed (the first, where all are): -1 where no item
 // has the title.
 int items_by_title(const Items *items, const char *title);
@@ -32,7 +39,8 @@ int items_offer(const Items *items, const char *title); // 1 where an item with 
 
 // Changes in memory. What is already so is no change and no error. Adding takes items back that were removed (with the new
 // title); another title for one that is not removed is refused, and unknown ids are. `more` may hold removed items, which are
-// passed over. An empty text takes the index text away. After an error the items are good for items_free alone.
+// passed over; its row ids are kept where they are free, else a new item gets one that is. An empty text takes the index text
+// away. After an error the items are good for items_free alone.
 int items_add(Items *items, const Items *more, int *changed, Err *err);
 int items_remove(Items *items, const char *const *id, int n, int *changed, Err *err);
 int items_set_texts(Items *items, const char *const *id, const char *const *text, int n, int *changed, Err *err);
@@ -41,6 +49,8 @@ int items_set_texts(Items *items, const char *const *id, const char *const *text
 enum { ITEMS_TITLE_LIMIT = 64 << 10 };
 const char *items_title_fault(const char *title, size_t len);
 const char *items_text_fault(const char *text, size_t len); // the same for an index text
+enum { ITEMS_ID_LIMIT = 1024 };
+const char *items_id_fault(const char *id, size_t len); // and for an id
 
 // One row of a split: up to 10 predecessors, oldest first, and the target.
 typedef struct Row {
@@ -48,7 +58,7 @@ typedef struct Row {
     int64_t timestamp;
     int n;                      // history
     const char *const *title;   // (n)
-    const char *const *item_id; // (n)
+    const char *const *item_id; // (n): as target_id, row ids of info.txt; out of dataset_rows, the items' ids
     // Index texts of info.txt, set by dataset_rows: of the history (n), NULL for an item without; and of the target, or NULL.
     // text is NULL where no item of the catalogue has one.
     const char *const *text;
@@ -75,6 +85,8 @@ int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, 
 int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
                Err *err);
 void rows_free(Rows *rows);
+// Ids in the place of row ids, which must be known; the items outlive the rows.
+void rows_name_items(Rows *rows, const Items *items);
 // Keep n rows drawn without replacement, in their order; n 0 or as many as there are: all.
 void rows_sample(Rows *rows, int n, uint64_t seed);
 // The numbers of n of `rows` rows that rows_sample keeps, rising; malloc'd. n <= rows.

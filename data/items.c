@@ -6,16 +6,17 @@
 #include "data/intern.h"
 #include "data/lines.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char REMOVED[] = "removed"; // the fourth field
 
 struct ItemsIndex {
-    Intern ids, titles, texts; // the number of an id is the item's
-    int *title;                // (n): number of the item's title
-    int *first_of_title;       // (titles.n): the first item with it that is not removed, else the first
-    int cap;                   // of all arrays (n)
+    Intern ids, row_ids, titles, texts; // the number of an id is the item's, but of those of items_parse_added
+    int *title;                         // (n): number of the item's title
+    int *first_of_title;                // (titles.n): the first item with it that is not removed, else the first
+    int cap;                            // of all arrays (n)
 };
 
 const char *items_title_fault(const char *title, size_t len) {
@@ -31,6 +32,12 @@ const char *items_text_fault(const char *text, size_t len) {
     return items_title_fault(text, len) ? "an index text that is empty, over 64 KiB or holds a control byte" : NULL;
 }
 
+const char *items_id_fault(const char *id, size_t len) {
+    if (len == 0) return "no id";
+    if (len > ITEMS_ID_LIMIT) return "an id of more than 1024 bytes";
+    return items_title_fault(id, len) ? "a control byte in the id" : NULL;
+}
+
 // ---- the arrays ----
 
 static void grow(Items *items) {
@@ -39,6 +46,7 @@ static void grow(Items *items) {
     x->cap = x->cap ? 2 * x->cap : 64;
     const size_t cap = (size_t)x->cap;
     items->id = mem_realloc(items->id, cap, sizeof *items->id);
+    items->row_id = mem_realloc(items->row_id, cap, sizeof *items->row_id);
     items->title = mem_realloc(items->title, cap, sizeof *items->title);
     items->text = mem_realloc(items->text, cap, sizeof *items->text);
     items->removed = mem_realloc(items->removed, cap, 1);
@@ -60,7 +68,7 @@ static void set_text(Items *items, int item, const char *text, size_t len) {
 // What follows from the lines as a whole.
 static void finish(Items *items) {
     struct ItemsIndex *x = items->index;
-    items->live = items->texts = 0;
+    items->live = items->texts = items->named = 0;
     x->first_of_title = mem_realloc(x->first_of_title, (size_t)x->titles.n, sizeof *x->first_of_title);
     for (int t = 0; t < x->titles.n; t++) x->first_of_title[t] = -1;
     for (int i = 0; i < items->n; i++) {
@@ -68,6 +76,7 @@ static void finish(Items *items) {
         if (*first < 0 || (items->removed[*first] && !items->removed[i])) *first = i;
         items->live += !items->removed[i];
         items->texts += !items->removed[i] && items->text[i];
+        items->named += items->row_id[i] && strcmp(items->id[i], items->row_id[i]);
     }
 }
 
@@ -77,44 +86,66 @@ static int line_error(const Lines *l, const char *what, Err *err) {
     return err_set(err, ERR_DATA, "%s: line %lld: %s", l->name, (long long)l->line, what);
 }
 
-static int is_id(const char *s, size_t len) {
+static int is_row_id(const char *s, size_t len) {
     CsvValue id;
     return len > 0 && csv_number(&id, s, len) == len && id.kind == CSV_INT && id.integer >= 0;
 }
 
-static int read_item(Items *items, const Lines *l, Err *err) {
-    if (l->n < 2 || l->n > 4) return line_error(l, "not 2 to 4 fields, title<TAB>item id<TAB>index text<TAB>removed", err);
-    const size_t text_len = l->n > 2 ? l->field_len[2] : 0;
+// The fields but the row id, each on its own.
+static const char *item_fault(const Lines *l) {
     const char *fault = items_title_fault(l->field[0], l->field_len[0]);
-    if (!fault && text_len) fault = items_text_fault(l->field[2], text_len);
+    if (!fault && l->n > 2 && l->field_len[2]) fault = items_text_fault(l->field[2], l->field_len[2]);
+    if (!fault && l->n > 3 && (l->n == 4 || l->field_len[3]) &&
+        (l->field_len[3] != strlen(REMOVED) || memcmp(l->field[3], REMOVED, l->field_len[3])))
+        fault = "the fourth field is not \"removed\"";
+    if (!fault && l->n > 4) fault = items_id_fault(l->field[4], l->field_len[4]);
+    return fault;
+}
+
+// any_id: the second field may be an id that is no row id.
+static int read_item(Items *items, const Lines *l, int any_id, Err *err) {
+    if (l->n < 2 || l->n > 5)
+        return line_error(l, "not 2 to 5 fields, title<TAB>row id<TAB>index text<TAB>removed<TAB>id", err);
+    const char *fault = item_fault(l);
+    const int numbered = is_row_id(l->field[1], l->field_len[1]), id = l->n > 4 ? 4 : 1;
+    if (!fault && !numbered && (!any_id || l->n > 4)) fault = "the row id is no number of the form 0, 1, 2, ...";
+    if (!fault && !numbered) fault = items_id_fault(l->field[1], l->field_len[1]);
     if (fault) return line_error(l, fault, err);
-    if (!is_id(l->field[1], l->field_len[1])) return line_error(l, "the item id is no number of the form 0, 1, 2, ...", err);
-    if (l->n == 4 && (l->field_len[3] != strlen(REMOVED) || memcmp(l->field[3], REMOVED, l->field_len[3])))
-        return line_error(l, "the fourth field is not \"removed\"", err);
-    Intern *ids = &items->index->ids;
-    if (intern_put(ids, l->field[1], l->field_len[1]) < items->n) return line_error(l, "an item id stands twice", err);
+    Intern *ids = &items->index->ids, *row_ids = &items->index->row_ids;
+    if (intern_put(ids, l->field[id], l->field_len[id]) < items->n) return line_error(l, "an item id stands twice", err);
+    const int rows = row_ids->n, row = numbered ? intern_put(row_ids, l->field[1], l->field_len[1]) : -1;
+    if (numbered && row < rows) return line_error(l, "a row id stands twice", err);
     grow(items);
     items->id[items->n] = ids->text[items->n];
-    items->removed[items->n] = l->n == 4;
+    items->row_id[items->n] = numbered ? row_ids->text[row] : NULL;
+    items->removed[items->n] = l->n > 3 && l->field_len[3] > 0;
     set_title(items, items->n, l->field[0], l->field_len[0]);
-    set_text(items, items->n, text_len ? l->field[2] : NULL, text_len);
+    set_text(items, items->n, l->n > 2 ? l->field[2] : NULL, l->n > 2 ? l->field_len[2] : 0);
     items->n++;
     return 0;
 }
 
-int items_parse(Items *items, const char *data, size_t bytes, const char *name, Err *err) {
+static int parse(Items *items, const char *data, size_t bytes, const char *name, int any_id, Err *err) {
     *items = (Items){.index = mem_zalloc(1, sizeof *items->index)};
     Lines l;
     int status = bytes > INT32_MAX // fewer items than 2^31, then
                      ? err_set(err, ERR_DATA, "%s: %zu bytes, more than the limit of %d", name, bytes, INT32_MAX)
                      : lines_open(&l, data, bytes, name, err);
-    while (status == 0 && (status = lines_next(&l, '\t', err)) == 1) status = read_item(items, &l, err);
+    while (status == 0 && (status = lines_next(&l, '\t', err)) == 1) status = read_item(items, &l, any_id, err);
     if (status == 0 && items->n == 0) status = err_set(err, ERR_DATA, "%s: no items", name);
     if (status == 0)
         finish(items);
     else
         items_free(items);
     return status;
+}
+
+int items_parse(Items *items, const char *data, size_t bytes, const char *name, Err *err) {
+    return parse(items, data, bytes, name, 0, err);
+}
+
+int items_parse_added(Items *items, const char *data, size_t bytes, const char *name, Err *err) {
+    return parse(items, data, bytes, name, 1, err);
 }
 
 int items_open(Items *items, const char *path, Err *err) {
@@ -126,20 +157,26 @@ int items_open(Items *items, const char *path, Err *err) {
     return status;
 }
 
-void items_put_line(Str *out, const Items *items, int i) {
-    str_printf(out, "%s\t%s", items->title[i], items->id[i]);
-    if (items->text[i] || items->removed[i]) str_printf(out, "\t%s", items->text[i] ? items->text[i] : "");
-    if (items->removed[i]) str_printf(out, "\t%s", REMOVED);
+void items_put_line_as(Str *out, const Items *items, int i, const char *id) {
+    const int own = strcmp(id, items->row_id[i]) != 0;
+    str_printf(out, "%s\t%s", items->title[i], items->row_id[i]);
+    if (items->text[i] || items->removed[i] || own) str_printf(out, "\t%s", items->text[i] ? items->text[i] : "");
+    if (items->removed[i] || own) str_printf(out, "\t%s", items->removed[i] ? REMOVED : "");
+    if (own) str_printf(out, "\t%s", id);
     str_puts(out, "\n");
+}
+
+void items_put_line(Str *out, const Items *items, int i) {
+    items_put_line_as(out, items, i, items->id[i]);
 }
 
 void items_free(Items *items) {
     struct ItemsIndex *x = items->index;
     if (x) {
-        intern_free(&x->ids), intern_free(&x->titles), intern_free(&x->texts);
+        intern_free(&x->ids), intern_free(&x->row_ids), intern_free(&x->titles), intern_free(&x->texts);
         free(x->title), free(x->first_of_title);
     }
-    free(x), free(items->id), free(items->title), free(items->text), free(items->removed);
+    free(x), free(items->id), free(items->row_id), free(items->title), free(items->text), free(items->removed);
     *items = (Items){0};
 }
 
@@ -147,6 +184,10 @@ void items_free(Items *items) {
 
 int items_by_id(const Items *items, const char *id) {
     return intern_find(&items->index->ids, id, strlen(id));
+}
+
+int items_by_row_id(const Items *items, const char *row_id) {
+    return intern_find(&items->index->row_ids, row_id, strlen(row_id));
 }
 
 int items_by_title(const Items *items, const char *title) {
@@ -167,9 +208,18 @@ int items_offer(const Items *items, const char *title) {
 // ---- changes ----
 
 static void append(Items *items, const Items *from, int i) {
+    struct ItemsIndex *x = items->index;
+    char number[24];
+    const char *row_id = from->row_id[i];
+    for (int free_one = items->n; !row_id || items_by_row_id(items, row_id) >= 0; free_one++) {
+        snprintf(number, sizeof number, "%d", free_one);
+        row_id = number;
+    }
     grow(items);
-    intern_put(&items->index->ids, from->id[i], strlen(from->id[i]));
-    items->id[items->n] = items->index->ids.text[items->n];
+    intern_put(&x->ids, from->id[i], strlen(from->id[i]));
+    intern_put(&x->row_ids, row_id, strlen(row_id));
+    items->id[items->n] = x->ids.text[items->n];
+    items->row_id[items->n] = x->row_ids.text[items->n];
     items->removed[items->n] = 1; // until put_back
     items->text[items->n] = NULL;
     items->n++;

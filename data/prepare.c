@@ -136,11 +136,17 @@ static void write_rows(OutFile *f, const Split *s, const Interactions *x, int sp
     str_free(&text);
 }
 
-static void write_info(OutFile *f, const Split *s, const Interactions *x) {
-    for (int i = 0; i < x->items.n; i++)
-        if (s->number[i] >= 0)
-            outfile_printf(f, "%s\t%d%s%s\n", x->titles.text[x->title[i]], (int)s->number[i], x->text[i] < 0 ? "" : "\t",
-                           x->text[i] < 0 ? "" : x->texts.text[x->text[i]]);
+static void write_info(OutFile *f, const Split *s, const Interactions *x, int log_ids) {
+    for (int i = 0; i < x->items.n; i++) {
+        char number[16];
+        if (s->number[i] < 0) continue;
+        snprintf(number, sizeof number, "%d", (int)s->number[i]);
+        const int named = log_ids && strcmp(number, x->items.text[i]) != 0;
+        outfile_printf(f, "%s\t%s", x->titles.text[x->title[i]], number);
+        if (x->text[i] >= 0 || named) outfile_printf(f, "\t%s", x->text[i] < 0 ? "" : x->texts.text[x->text[i]]);
+        if (named) outfile_printf(f, "\t\t%s", x->items.text[i]);
+        outfile_printf(f, "\n");
+    }
 }
 
 static int write_files(const PrepareOptions *o, const Split *s, const Interactions *x, json_t *report, Err *err) {
@@ -148,7 +154,7 @@ static int write_files(const PrepareOptions *o, const Split *s, const Interactio
     int status = output_open(&out, o->out, (1u << OUTPUTS) - 1, err);
     for (int i = 0; i < SPLITS && status == 0; i++) write_rows(&out.file[i], s, x, i);
     if (status == 0) {
-        write_info(&out.file[OUTPUT_INFO], s, x);
+        write_info(&out.file[OUTPUT_INFO], s, x, o->log_ids);
         status = output_commit(&out, report, err);
     }
     output_close(&out);

@@ -22,6 +22,7 @@ typedef struct PrepareOptions {
     const char *split;                 // "time" (80/10/10 by target time) or "leave-one-out"
     uint64_t tie_order;                // split_make's
     int drop_years;                    // " (1995)" at the end of titles is left out
+    int log_ids;                       // items bear the log's ids beside their numbers; 0: as published
     int strict;
 } PrepareOptions;
 

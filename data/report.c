@@ -48,6 +48,7 @@ json_t *report_new(const PrepareOptions *o, const Source *source) {
     json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source->log.format)));
     report_put(options, "min_items", o->min_items);
     report_put(options, "tie_order", (int64_t)o->tie_order);
+    json_object_set_new(options, "item_ids", json_string(o->log_ids ? "log" : "number"));
     json_object_set_new(options, "title_years", json_string(o->drop_years ? "drop" : "keep"));
     json_t *files = report_object(from, "files");
     put_stream_hash(files, &source->log);

@@ -15,7 +15,9 @@ typedef struct Republish {
     const PrepareOptions *o;
     const Source *source;
     Items items;
-    Intern users;
+    Intern users, ids;   // ids: the log's, as the rows have them
+    int *id;             // (items.n) of these, -1: no row has one
+    int ids_differ;      // rows say different ids of one item, or what can be none
     char *in_train;      // (items.n)
     int64_t *train_time; // (rows[SPLIT_TRAIN])
     size_t train_cap;
@@ -25,12 +27,24 @@ typedef struct Republish {
     json_t *hashes;
 } Republish;
 
-// The item of info.txt, or -1.
-static int find_item(Republish *p, int64_t id, const char *title) {
+static void keep_id(Republish *p, int item, const char *id) {
+    if (items_id_fault(id, strlen(id))) {
+        p->ids_differ = 1;
+        return;
+    }
+    const int number = intern_put(&p->ids, id, strlen(id));
+    p->ids_differ |= p->id[item] >= 0 && p->id[item] != number;
+    p->id[item] = number;
+}
+
+// The item of info.txt, or -1. log_id may be NULL.
+static int find_item(Republish *p, int64_t id, const char *title, const char *log_id) {
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)id);
-    int item = items_by_id(&p->items, text);
-    if (item >= 0) p->retitled += strcmp(p->items.title[item], title) != 0;
+    int item = items_by_row_id(&p->items, text);
+    if (item < 0) return -1;
+    p->retitled += strcmp(p->items.title[item], title) != 0;
+    if (log_id) keep_id(p, item, log_id);
     return item;
 }
 
@@ -45,10 +59,10 @@ static void keep_train_time(Republish *p, int64_t timestamp) {
 
 // Counts the row; -1 where it names an item that info.txt has not.
 static int count_row(Republish *p, const ColumnsRow *row, int split) {
-    int target = find_item(p, row->item, row->title);
+    int target = find_item(p, row->item, row->title, row->asin);
     if (target < 0) return -1;
     for (int i = 0; i < row->n; i++) {
-        int item = find_item(p, row->history_item[i], row->history_title[i]);
+        int item = find_item(p, row->history_item[i], row->history_title[i], row->history_asin ? row->history_asin[i] : NULL);
         if (item < 0) return -1;
         if (split == SPLIT_TRAIN) p->in_train[item] = 1;
     }
@@ -135,6 +149,28 @@ static json_t *make_report(Republish *p) {
     return report;
 }
 
+// With the ids that info.txt has, else those of the rows; -1 where two items would have one.
+static int put_info_named(const Republish *p, Str *info) {
+    const Items *items = &p->items;
+    Items check;
+    for (int i = 0; i < items->n; i++) {
+        const int named = strcmp(items->id[i], items->row_id[i]) != 0;
+        items_put_line_as(info, items, i, named || p->id[i] < 0 ? items->id[i] : p->ids.text[p->id[i]]);
+    }
+    if (items_parse(&check, info->data, info->len, "", NULL)) return -1;
+    items_free(&check);
+    return 0;
+}
+
+static void put_info(const Republish *p, Str *info) {
+    const Items *items = &p->items;
+    if (p->o->log_ids && !p->ids_differ && put_info_named(p, info) == 0) return;
+    if (p->o->log_ids)
+        log_warn("%s: item_asins and item_asin do not name one item each: ids stay as info.txt has them", p->source->log.path);
+    str_clear(info);
+    for (int i = 0; i < items->n; i++) items_put_line_as(info, items, i, p->o->log_ids ? items->id[i] : items->row_id[i]);
+}
+
 static int copy_files(Republish *p, json_t **report, Err *err) {
     Output out;
     int status = output_open(&out, p->o->out, p->present | 1u << OUTPUT_INFO, err);
@@ -142,7 +178,7 @@ static int copy_files(Republish *p, json_t **report, Err *err) {
         if (p->present & 1u << split) status = copy_split(p, &out, split, err);
     if (status == 0) {
         Str info = {0};
-        for (int i = 0; i < p->items.n; i++) items_put_line(&info, &p->items, i);
+        put_info(p, &info);
         outfile_write(&out.file[OUTPUT_INFO], info.data, info.len);
         str_free(&info);
         *report = make_report(p);
@@ -162,6 +198,8 @@ int republish(const PrepareOptions *o, const Source *source, json_t **report, Er
     if (status == 0) {
         report_put_hash(p.hashes, info, hex);
         p.in_train = mem_zalloc((size_t)p.items.n, 1);
+        p.id = mem_alloc((size_t)p.items.n, sizeof *p.id);
+        for (int i = 0; i < p.items.n; i++) p.id[i] = -1;
         for (int split = 0; split < SPLITS; split++) {
             char *path = file_join(source->log.path, output_name[split]);
             p.present |= (unsigned)file_exists(path) << split;
@@ -173,8 +211,8 @@ int republish(const PrepareOptions *o, const Source *source, json_t **report, Er
     if (status == 0 && report) *report = json_incref(made);
     json_decref(made);
     json_decref(p.hashes);
-    intern_free(&p.users);
+    intern_free(&p.users), intern_free(&p.ids);
     items_free(&p.items);
-    free(p.in_train), free(p.train_time), free(info);
+    free(p.in_train), free(p.train_time), free(p.id), free(info);
     return status;
 }

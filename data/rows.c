@@ -161,6 +161,18 @@ void rows_free(Rows *rows) {
     *rows = (Rows){0};
 }
 
+static const char *name_of(const Items *items, const char *row_id) {
+    const int item = items_by_row_id(items, row_id);
+    CHECK(item >= 0);
+    return items->id[item];
+}
+
+void rows_name_items(Rows *rows, const Items *items) {
+    RowsMemory *m = rows->memory;
+    for (size_t i = 0; i < m->used; i++) m->item_id[i] = name_of(items, m->item_id[i]);
+    for (int i = 0; i < rows->n; i++) rows->row[i].target_id = name_of(items, rows->row[i].target_id);
+}
+
 static int compare_numbers(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return (x > y) - (x < y);

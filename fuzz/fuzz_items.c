@@ -22,14 +22,30 @@ static void check(const Items *items, Str *text, Str *again) {
     EXPECT(items_parse(&twice, text->data, text->len, "again", NULL) == 0);
     put_all(again, &twice);
     EXPECT(again->len == text->len && memcmp(again->data, text->data, text->len) == 0);
-    EXPECT(twice.n == items->n && twice.live == items->live && twice.texts == items->texts);
+    EXPECT(twice.n == items->n && twice.named == items->named && twice.live == items->live && twice.texts == items->texts);
     for (int i = 0; i < items->n; i++) {
         int group = items_title_group(items, i);
-        EXPECT(items_by_id(items, items->id[i]) == i && items_by_title(items, items->title[i]) == group);
+        EXPECT(items_by_id(items, items->id[i]) == i && items_by_row_id(items, items->row_id[i]) == i);
+        EXPECT(items_by_title(items, items->title[i]) == group);
         EXPECT(!strcmp(items->title[group], items->title[i]) && items->removed[group] <= items->removed[i]);
         EXPECT(items_title_group(&twice, i) == group);
     }
     items_free(&twice);
+}
+
+// As lines to add: each item that they bring has a row id of its own afterwards.
+static void add(const char *data, size_t bytes, Str *text, Str *again) {
+    Items items, more;
+    Err err = {0};
+    int changed;
+    const char *two = "One\t1\nTwo\t0\t\tremoved\tB\n";
+    if (items_parse_added(&more, data, bytes, "fuzz", NULL)) return;
+    EXPECT(items_parse(&items, two, strlen(two), "fuzz", &err) == 0);
+    if (items_add(&items, &more, &changed, &err) == 0) {
+        EXPECT(items.n <= 2 + more.live && items.n + more.n >= 2 + changed);
+        check(&items, text, again);
+    }
+    items_free(&items), items_free(&more);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
@@ -37,8 +53,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     Items items, more;
     Err err = {0};
     Str text = {0}, again = {0};
+    add((const char *)data, bytes, &text, &again);
     if (items_parse(&items, (const char *)data, bytes, "fuzz", &err)) {
         EXPECT(err.code == ERR_DATA && err.message[0] && !strchr(err.message, '\n'));
+        str_free(&text), str_free(&again);
         return 0;
     }
     check(&items, &text, &again);

@@ -75,7 +75,8 @@ LATENTR3_API const char *latentr3_model_version(const latentr3 *r);
 
 /* ---- items ------------------------------------------------------------------------------------------------------------ */
 
-/* Item numbers 0 .. latentr3_items(r) - 1, the lines of info.txt. NULL, or 1 for removed, where there is no such item. */
+/* Item numbers 0 .. latentr3_items(r) - 1, the lines of info.txt. An id is the shop's own where info.txt has it, as `prepare`
+ * writes it: here and in queries. NULL, or 1 for removed, where there is no such item. */
 LATENTR3_API int latentr3_items(const latentr3 *r);
 LATENTR3_API const char *latentr3_item_id(const latentr3 *r, int item);
 LATENTR3_API const char *latentr3_item_title(const latentr3 *r, int item);

@@ -1,5 +1,6 @@
 #include "rec/lists.h"
 
+#include <ctype.h>
 #include <string.h>
 
 const char *const list_form_name[LIST_FORMS] = {"tsv", "jsonl", "trec"};
@@ -21,6 +22,19 @@ void lists_put_json(Str *out, const Items *items, const Recommendation *item, in
         str_printf(out, ", \"score\": %.6g}", (double)item[i].score);
     }
     str_puts(out, "]");
+}
+
+int lists_check_word(const char *word, const char *what, Err *err) {
+    for (const char *c = word; *c; c++)
+        if (isspace((unsigned char)*c))
+            return err_set(err, ERR_DATA, "%s \"%.60s\": a blank in it, which a TREC run cannot hold", what, word);
+    return 0;
+}
+
+int lists_check_trec(const Items *items, Err *err) {
+    for (int i = 0; i < items->n; i++)
+        if (lists_check_word(items->id[i], "the item id", err)) return -1;
+    return 0;
 }
 
 void lists_put_trec(Str *out, const Items *items, const char *topic, const Recommendation *item, int n) {

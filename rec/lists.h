@@ -17,6 +17,9 @@ void lists_put(Str *out, ListForm form, const Items *items, const char *user, co
 void lists_put_text(Str *out, const char *before, const char *text);
 // [{"id": "...", "title": "...", "score": X}, ...]
 void lists_put_json(Str *out, const Items *items, const Recommendation *item, int n);
+// Whether names can stand in a file of trec_eval, where a blank ends them: ERR_DATA for a name, called `what`, that has one.
+int lists_check_word(const char *word, const char *what, Err *err);
+int lists_check_trec(const Items *items, Err *err); // the ids of all items
 // "topic Q0 id rank score latentr3" for each title, under the id of the first item with it. The score falls with the rank, so
 // that no tie changes the order.
 void lists_put_trec(Str *out, const Items *items, const char *topic, const Recommendation *item, int n);

@@ -11,6 +11,7 @@ enum { LINES, RUN, QRELS };
 int results_open(Results *r, const Items *items, const ResultsPaths *paths, Err *err) {
     const char *const path[RESULTS_FILES] = {paths->lines, paths->trec_run, paths->trec_qrels};
     *r = (Results){.items = items};
+    if ((paths->trec_run || paths->trec_qrels) && lists_check_trec(items, err)) return -1;
     for (int i = 0; i < RESULTS_FILES; i++) {
         if (path[i] && outfile_open(&r->file[i], path[i], err)) {
             results_abandon(r);

@@ -102,7 +102,7 @@ static int put_item(Items *items, const Task *t, int *changed, Err *err) {
     Str line = {0};
     const int known = items_by_id(items, t->id), there = known >= 0 && !items->removed[known];
     str_printf(&line, "%s\t%s\t%s\n", t->title, t->id, t->text ? t->text : "");
-    int status = items_parse(&one, line.data, line.len, "the item", err);
+    int status = items_parse_added(&one, line.data, line.len, "the item", err);
     str_free(&line);
     if (status) return 422;
     if (there && strcmp(items->title[known], t->title))

@@ -1,5 +1,6 @@
 #include "serve/request.h"
 #include "base/arena.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +40,9 @@ static const char *text_fault(const json_t *v) {
     const char *text = json_string_value(v);
     const size_t len = json_string_length(v);
     if (len == 0) return "an empty text";
-    size_t characters = 0;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return "a text with a control byte";
-        characters += ((unsigned char)text[i] & 0xc0) != 0x80;
-    }
-    return characters > REQUEST_CHARACTERS ? "a text of more than 1024 characters" : NULL;
+    return utf8_count(text, len) > REQUEST_CHARACTERS ? "a text of more than 1024 characters" : NULL;
 }
 
 static const char **new_list(Request *r, size_t n) {

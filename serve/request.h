@@ -32,7 +32,7 @@ typedef struct RequestLimits {
     int users;     // at most
 } RequestLimits;
 
-enum { REQUEST_K = 10, REQUEST_HISTORY = 1000, REQUEST_LIST = 100000, REQUEST_CHARACTERS = 1024 };
+enum { REQUEST_K = 10, REQUEST_HISTORY = 1000, REQUEST_LIST = 100000, REQUEST_CHARACTERS = 1024, REQUEST_ID_CHARACTERS = 256 };
 
 // The body of /v1/recommend. ERR_DATA: no JSON; ERR_USAGE: JSON that asks for what there is not, the message names the member.
 int request_parse(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err);

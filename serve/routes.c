@@ -193,9 +193,7 @@ static void search_items(Routes *r, Exchange *x, const char *name) {
     (void)name;
     const char *query = http_query(x, "query", &n);
     if (read_limit(x, &limit)) return;
-    size_t characters = 0;
-    for (size_t i = 0; query && i < n; i++) characters += ((unsigned char)query[i] & 0xc0) != 0x80;
-    if (query && (characters > QUERY_CHARACTERS || strlen(query) != n || utf8_check(query, n) < n)) {
+    if (query && (utf8_count(query, n) > QUERY_CHARACTERS || strlen(query) != n || utf8_check(query, n) < n)) {
         http_error(x, 422, "query: not at most %d characters of UTF-8 without NUL", QUERY_CHARACTERS);
         return;
     }
@@ -241,11 +239,6 @@ static void reload(Routes *r, Exchange *x, const char *name) {
     submit(r, x, t);
 }
 
-static int is_id(const char *id) {
-    const size_t n = strlen(id);
-    return n > 0 && n <= 18 && strspn(id, "0123456789") == n && (n == 1 || *id != '0');
-}
-
 static char *copy(const char *s) {
     return s ? mem_strndup(s, strlen(s)) : NULL;
 }
@@ -257,8 +250,9 @@ static int json_status(const Err *err) {
 static void put_item(Routes *r, Exchange *x, const char *id) {
     ItemText item;
     Err err = {0};
-    if (!is_id(id)) {
-        http_error(x, 422, "an item id is a number of the form 0, 1, 2, ...");
+    const size_t len = strlen(id);
+    if (items_id_fault(id, len) || utf8_check(id, len) < len || utf8_count(id, len) > REQUEST_ID_CHARACTERS) {
+        http_error(x, 422, "an item id is 1 to %d characters of UTF-8 without control bytes", REQUEST_ID_CHARACTERS);
         return;
     }
     if (request_item(&item, x->body.data ? x->body.data : "", x->body.len, &err)) {
@@ -273,10 +267,6 @@ static void put_item(Routes *r, Exchange *x, const char *id) {
 }
 
 static void delete_item(Routes *r, Exchange *x, const char *id) {
-    if (!is_id(id)) {
-        http_error(x, 404, "there is no such item");
-        return;
-    }
     Task *t = mem_zalloc(1, sizeof *t);
     t->kind = TASK_DELETE;
     t->id = copy(id);
@@ -330,7 +320,7 @@ static void infer(Routes *r, Exchange *x, const char *name) {
 enum { OPEN = 1, JSON_BODY = 2 }; // OPEN: no key is asked for
 
 typedef struct Route {
-    const char *method, *path; // "*" stands for one piece of the path, which is the handler's `name`
+    const char *method, *path; // "*" stands for one piece of the path, "+" for all that follows: the handler's `name`
     int flags;
     void (*handle)(Routes *r, Exchange *x, const char *name);
 } Route;
@@ -341,9 +331,9 @@ static const Route routes[] = {
     {"GET", "/metrics", 0, metrics},
     {"POST", "/v1/recommend", JSON_BODY, recommend},
     {"GET", "/v1/items", 0, search_items},
-    {"GET", "/v1/items/*", 0, get_item},
-    {"PUT", "/v1/items/*", JSON_BODY, put_item},
-    {"DELETE", "/v1/items/*", 0, delete_item},
+    {"GET", "/v1/items/+", 0, get_item},
+    {"PUT", "/v1/items/+", JSON_BODY, put_item},
+    {"DELETE", "/v1/items/+", 0, delete_item},
     {"POST", "/v1/reload", 0, reload},
     {"GET", "/v2", 0, server_metadata},
     {"GET", "/v2/health/live", OPEN, live},
@@ -352,20 +342,20 @@ static const Route routes[] = {
     {"GET", "/v2/models/*/ready", 0, model_ready},
     {"POST", "/v2/models/*/infer", JSON_BODY, infer},
 };
-enum { ROUTES = sizeof routes / sizeof routes[0], NAME_BYTES = 256 };
+enum { ROUTES = sizeof routes / sizeof routes[0], NAME_BYTES = ITEMS_ID_LIMIT + 2 }; // an id that is too long is told so
 
 // Whether the path is that of the pattern; name receives what stands for its "*".
 static int path_matches(const char *pattern, const char *path, char name[NAME_BYTES]) {
     *name = 0;
     for (; *pattern; pattern++) {
-        if (*pattern != '*') {
+        if (*pattern != '*' && *pattern != '+') {
             if (*pattern != *path++) return 0;
             continue;
         }
-        const size_t n = strcspn(path, "/");
-        if (n == 0 || n >= NAME_BYTES) return 0;
-        memcpy(name, path, n);
-        name[n] = 0;
+        const size_t n = *pattern == '*' ? strcspn(path, "/") : strlen(path), kept = n < NAME_BYTES ? n : NAME_BYTES - 1;
+        if (n == 0) return 0;
+        memcpy(name, path, kept);
+        name[kept] = 0;
         path += n;
     }
     return *path == 0;

@@ -323,19 +323,25 @@ static void test_items(void **state) {
     } bad[] = {
         {"", "empty file", 0},
         {"\n\n", "no items", 2},
-        {"One\n", "line 1: not 2 to 4 fields", 4},
-        {"One\t1\ta\tremoved\t\n", "line 1: not 2 to 4 fields", 17},
+        {"One\n", "line 1: not 2 to 5 fields", 4},
+        {"One\t1\ta\tremoved\tx\t\n", "line 1: not 2 to 5 fields", 19},
+        {"One\t1\ta\tremoved\t\n", "line 1: no id", 17},
+        {"One\t1\t\t\tB\x1b\n", "line 1: a control byte in the id", 11},
+        {"One\t1\t\tgone\tB\n", "line 1: the fourth field is not \"removed\"", 14},
+        {"One\t1\t\t\tB\nTwo\t2\t\t\tB\n", "line 2: an item id stands twice", 20},
+        {"One\t1\t\t\t2\nTwo\t2\n", "line 2: an item id stands twice", 16},
+        {"One\t1\t\t\tA\nTwo\t1\t\t\tB\n", "line 2: a row id stands twice", 20},
         {"One\t1\ta\tRemoved\n", "line 1: the fourth field is not \"removed\"", 16},
         {"One\t1\ta\t\n", "line 1: the fourth field is not \"removed\"", 9},
         {"One\t1\ta\x7f\n", "line 1: an index text that", 9},
-        {"One\tTwo\t3\n", "line 1: the item id is no number", 10},
+        {"One\tTwo\t3\n", "line 1: the row id is no number", 10},
         {"One\t1\n\t2\n", "line 2: no title", 9},
         {"One\t1\nTwo\t1\n", "line 2: an item id stands twice", 12},
-        {"One\t01\n", "line 1: the item id is no number", 7},
-        {"One\t\n", "the item id is no number", 5},
-        {"One\t1.0\n", "the item id is no number", 8},
-        {"One\t-1\n", "the item id is no number", 7},
-        {"One\tx\n", "the item id is no number", 6},
+        {"One\t01\n", "line 1: the row id is no number", 7},
+        {"One\t\n", "the row id is no number", 5},
+        {"One\t1.0\n", "the row id is no number", 8},
+        {"One\t-1\n", "the row id is no number", 7},
+        {"One\tx\n", "the row id is no number", 6},
         {"O\x1bne\t1\n", "line 1: a control byte in the title", 7},
         {"O\0ne\t1\n", "line 1, byte 1 of the file: a NUL byte", 7},
         {"One\t1\nTw\xe9\t2\n", "line 2, byte 8 of the file: not UTF-8", 12},
@@ -416,6 +422,36 @@ static void test_items_change(void **state) {
     items_free(&items);
 }
 
+// Ids of the shop's own: what people say, while the files of the splits have numbers.
+static void test_items_named(void **state) {
+    (void)state;
+    Items items, more;
+    Err err = {0};
+    int changed;
+    parse_items(&items, "A\t0\t\t\tB00A\nB\t1\t<1>\tremoved\tx/y z\nC\t2\nD\t3\t\t\t0\n");
+    expect_items(&items, "A\t0\t\t\tB00A\nB\t1\t<1>\tremoved\tx/y z\nC\t2\nD\t3\t\t\t0\n");
+    assert_int_equal(items.named, 3);
+    assert_int_equal(items_by_id(&items, "B00A"), 0);
+    assert_int_equal(items_by_id(&items, "x/y z"), 1);
+    assert_int_equal(items_by_id(&items, "1"), -1); // it has a name
+    assert_int_equal(items_by_id(&items, "2"), 2);
+    assert_int_equal(items_by_id(&items, "0"), 3); // not the item of that row id
+    assert_int_equal(items_by_row_id(&items, "0"), 0);
+    assert_int_equal(items_by_row_id(&items, "B00A"), -1);
+    // A new item keeps its row id where it is free; else, or where it has none, it gets one that is.
+    const char *lines = "E\tB00E\nF\t1\nG\t7\nH\t2\t\t\tB00H\nA\tB00A\n";
+    assert_int_equal(items_parse(&more, lines, strlen(lines), "more", &err), -1);
+    assert_int_equal(items_parse_added(&more, lines, strlen(lines), "more", &err), 0);
+    assert_int_equal(items_add(&items, &more, &changed, &err), 0);
+    items_free(&more);
+    assert_int_equal(changed, 4);
+    expect_items(&items, "A\t0\t\t\tB00A\nB\t1\t<1>\tremoved\tx/y z\nC\t2\nD\t3\t\t\t0\n"
+                         "E\t4\t\t\tB00E\nF\t5\t\t\t1\nG\t7\nH\t8\t\t\tB00H\n");
+    items_free(&items);
+    assert_int_equal(items_parse_added(&more, "A\tB00A\t\t\tB\n", 14, "more", &err), -1);
+    assert_non_null(strstr(err.message, "line 1: the row id is no number"));
+}
+
 // The files of the fuzzer's corpus whose names say what becomes of them.
 static void test_items_corpus(void **state) {
     (void)state;
@@ -486,6 +522,17 @@ static void test_folder(void **state) {
     assert_string_equal(json_string_value(json_object_get(hashes, "folder")), strrchr(folder, '/') + 1);
     assert_int_equal(strlen(json_string_value(json_object_get(hashes, "test.csv"))), 32);
     json_decref(hashes);
+    dataset_close(&d);
+
+    // Rows in memory have the items' own ids.
+    const char *named = "One\t0\t\t\tB0\nit's\t1\nThree\t2\t\t\tx y\n";
+    folder_put(folder, "info.txt", named, strlen(named));
+    assert_int_equal(dataset_open(&d, folder, NULL, &err), 0);
+    assert_int_equal(dataset_rows(&d, &rows, "test", 0, &err), 0);
+    assert_string_equal(rows.row[0].item_id[0], "B0");
+    assert_string_equal(rows.row[0].item_id[1], "1");
+    assert_string_equal(rows.row[0].target_id, "x y");
+    rows_free(&rows);
     dataset_close(&d);
 
     // Rows of items that info.txt has not.
@@ -614,11 +661,13 @@ static void test_office(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),         cmocka_unit_test(test_damaged), cmocka_unit_test(test_bad_rows),
-        cmocka_unit_test(test_time_order),   cmocka_unit_test(test_cuts),    cmocka_unit_test(test_control_bytes_in_messages),
-        cmocka_unit_test(test_many_rows),    cmocka_unit_test(test_items),   cmocka_unit_test(test_items_change),
-        cmocka_unit_test(test_items_corpus), cmocka_unit_test(test_folder),  cmocka_unit_test(test_dataset_json),
-        cmocka_unit_test(test_office),
+        cmocka_unit_test(test_rows),         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_bad_rows),     cmocka_unit_test(test_time_order),
+        cmocka_unit_test(test_cuts),         cmocka_unit_test(test_control_bytes_in_messages),
+        cmocka_unit_test(test_many_rows),    cmocka_unit_test(test_items),
+        cmocka_unit_test(test_items_change), cmocka_unit_test(test_items_named),
+        cmocka_unit_test(test_items_corpus), cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_dataset_json), cmocka_unit_test(test_office),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

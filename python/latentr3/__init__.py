@@ -30,7 +30,7 @@ def version():
 
 
 class Recommendation(NamedTuple):
-    """One item of a list. number: its line of info.txt, from 0."""
+    """One item of a list. id: the shop's own, where the data folder has it. number: its line of info.txt, from 0."""
 
     id: str
     title: str

@@ -91,6 +91,28 @@ class TestRecommender(unittest.TestCase):
         with self.assertRaises(TypeError):
             self.r.number()
 
+    def test_own_ids(self):
+        """The same items and titles, but the shop calls them s/1, s/2, ..."""
+        with Recommender.load(MODEL, WORLD + "/shop", thoughts=1) as r:
+            lists = r.recommend(self.titles, k=5)
+            self.assertEqual([[x._replace(id="") for x in one] for one in lists],
+                             [[x._replace(id="") for x in one] for one in self.r.recommend(self.titles, k=5)])
+            for x in lists[0]:
+                self.assertRegex(x.id, "^s/[0-9]+$")
+                self.assertEqual((r.number(id=x.id), r.id(x.number)), (x.number, x.id))
+            ids = [[r.id(r.number(title=t)) for t in titles] for titles in self.titles]
+            self.assertEqual(r.recommend(ids, k=5, by_id=True), lists)
+            deny, allow = lists[0][0].id, [x.id for x in lists[0]]
+            self.assertEqual([x.id for x in r.recommend(ids[0], by_id=True, allow=allow, deny=[deny])], allow[1:])
+            with open(WORLD + "/shop/test.csv", encoding="utf-8", newline="") as f:
+                rows = list(csv.DictReader(f))[:20]
+            histories = [ast.literal_eval(row["item_asins"]) for row in rows]
+            got = r.evaluate(histories, [row["item_asin"] for row in rows], at=(50,), beams=50, by_id=True)
+            titles = [ast.literal_eval(row["history_item_title"]) for row in rows]
+            want = self.r.evaluate(titles, [row["item_id"] for row in rows], at=(50,), beams=50)
+        self.assertGreater(got["HR@50"], 0)
+        self.assertEqual(got, want)
+
     def test_score_and_evaluate(self):
         with open(DATA + "/test.csv", encoding="utf-8", newline="") as f:
             rows = list(csv.DictReader(f))[:20]

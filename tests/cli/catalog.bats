@@ -70,7 +70,9 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     done
     refuses 3 '*item 5 is there already, as "*"; remove it first' "$LATENTR3" catalog add --data "$DATA" --id 5 --title x
     refuses 2 '*line 2: an item id stands twice' "$LATENTR3" catalog add --data "$DATA" --id 900 --title x --id 900 --title y
-    refuses 2 '*no number of the form*' "$LATENTR3" catalog add --data "$DATA" --id 09 --title x
+    refuses 2 '*an id that is no UTF-8' "$LATENTR3" catalog add --data "$DATA" --id $'a\xff' --title x
+    refuses 2 '*a control byte in the id' "$LATENTR3" catalog add --data "$DATA" --id $'a\tb' --title x
+    refuses 2 '*no id' "$LATENTR3" catalog add --data "$DATA" --id '' --title x
     refuses 2 '*--id 900 --title "a[?]b": a control byte in the title' "$LATENTR3" catalog add --data "$DATA" --id 900 --title $'a\tb'
     refuses 2 '*no UTF-8' "$LATENTR3" catalog add --data "$DATA" --id 900 --title $'a\xff'
     refuses 3 '*item 777 is not in the catalogue' "$LATENTR3" catalog remove --data "$DATA" --id 1 --id 777
@@ -186,4 +188,48 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     use recommend --history "$first" --history "$second" -k 5 --json >"$TMP/json"
     jq -e --arg t "$title" '[.items[].id] | sort == ["0", "1", "2", "3", "4711"]' "$TMP/json"
     jq -e --arg t "$title" 'any(.items[]; .title == $t)' "$TMP/json"
+}
+
+@test "a shop's own ids: in histories, lists, results and the catalogue; rows and models go by numbers" {
+    world
+    shop_log "$WORLD/log" "$TMP/log"
+    "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/shop" --category book >/dev/null
+    "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/numbers" --category book --item-ids number >/dev/null
+    mapfile -t title < <(sed -n '4p;9p' "$TMP/shop/info.txt" | cut -f1)
+    mapfile -t id < <(sed -n '4p;9p' "$TMP/shop/info.txt" | cut -f5)
+    [[ ${id[0]} == s/* ]]
+    own='with_entries(select(.key | IN("id", "target_id") | not))'
+    for model in "$WORLD/model" item-knn; do
+        list() { "$LATENTR3" recommend --model "$model" --data "$TMP/$1" --dtype f32 -k 5 --exclude-seen --json "${@:2}"; }
+        list shop --history-id "${id[0]}" --history-id "${id[1]}" >"$TMP/list"
+        jq -e 'all(.items[]; .id | startswith("s/"))' "$TMP/list"
+        list numbers --history "${title[0]}" --history "${title[1]}" | jq -e --slurpfile l "$TMP/list" "[.items[] | $own] == [\$l[0].items[] | $own]"
+        jq -n -c --arg a "${id[0]}" --arg b "${id[1]}" '{user: 1, history_ids: [$a, $b, "3"]}' >"$TMP/users"
+        "$LATENTR3" recommend --model "$model" --data "$TMP/shop" --dtype f32 -k 5 --exclude-seen --users "$TMP/users" --out "$TMP/lists" --force \
+            --format jsonl --json | jq -e '.unknown_ids == 1' # 3 is a number, and no id
+        jq -e --slurpfile l "$TMP/list" '[.items[].id] == [$l[0].items[].id]' "$TMP/lists"
+        for data in shop numbers; do
+            "$LATENTR3" eval --model "$model" --data "$TMP/$data" --dtype f32 --max-rows 20 --results "$TMP/$data.results" --json >"$TMP/$data.json"
+        done
+        cmp <(jq -c "$own | .items |= map($own)" "$TMP/shop.results") <(jq -c "$own | .items |= map($own)" "$TMP/numbers.results")
+        cmp <(jq '.item, .title' "$TMP/shop.json") <(jq '.item, .title' "$TMP/numbers.json")
+        jq -r .target_id "$TMP/shop.results" | cmp - <(sed -n '2,21s/.*\(s\/[0-9]*\),"\{0,1\}\[[0-9].*/\1/p' "$TMP/shop/test.csv")
+    done
+    # A SASRec knows the numbers.
+    "$LATENTR3" sasrec --data "$TMP/numbers" --out "$TMP/sasrec" --width 8 --layers 1 --epochs 1 --threads 1
+    "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/numbers" --history "${title[0]}" | sed 's/ *([^()]*)$//' >"$TMP/numbers.list"
+    "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/shop" --history-id "${id[0]}" | sed 's/ *([^()]*)$//' | cmp - "$TMP/numbers.list"
+
+    DATA=$TMP/shop
+    items=$(wc -l <"$DATA/info.txt")
+    catalog add --id "s/new 1" --title "New One"
+    printf 'New Two\ts/new2\nNew Three\t0\t\t\ts/new3\n' >"$TMP/more"
+    catalog add --file "$TMP/more"
+    tail -3 "$DATA/info.txt" | cmp - <(printf 'New One\t%d\t\t\ts/new 1\nNew Two\t%d\t\t\ts/new2\nNew Three\t%d\t\t\ts/new3\n' "$items" $((items + 1)) $((items + 2)))
+    catalog remove --id s/new2
+    catalog list --json | jq -e '[.items[] | select(.removed).id] == ["s/new2"]'
+    refuses 3 '*item 0 is not in the catalogue' "$LATENTR3" catalog remove --data "$DATA" --id 0
+    refuses 3 '*the item id "s/new 1": a blank*TREC*' "$LATENTR3" eval --model item-knn --data "$DATA" --trec-run "$TMP/run"
+    refuses 3 '*the item id "s/new 1": a blank*TREC*' "$LATENTR3" recommend --model item-knn --data "$DATA" --users "$TMP/users" --out "$TMP/run" --format trec
+    [ ! -e "$TMP/run" ]
 }

@@ -56,6 +56,13 @@ differ() {
     fi
 }
 
+# shop_log LOG OUT: the log of a world of synth, whose items have ids as a shop gives them: s/1, s/2, ...
+shop_log() {
+    mkdir "$2"
+    awk -F'\t' 'BEGIN {OFS = FS} NR > 1 {$2 = "s/" $2} {print}' "$1/synth.inter" >"$2/shop.inter"
+    awk -F'\t' 'BEGIN {OFS = FS} NR > 1 {$1 = "s/" $1} {print}' "$1/synth.item" >"$2/shop.item"
+}
+
 # small_training KIND MODEL START: `options` of a training of a few steps that keeps better models on the way. START: a model with
 # a thought. WIDTH: of the SASRec.
 small_training() {

@@ -67,6 +67,30 @@ make_logs() {
     jq -e '.leakage.train_rows_after_first_test == 0 and .cold.rows.test == 0' "$TMP/again/dataset.json"
 }
 
+@test "prepare: items bear the log's ids, or numbers as published; a published folder's are found in its rows" {
+    make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/log"
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/number" --item-ids number
+    for file in train.csv valid.csv test.csv; do cmp "$TMP/log/$file" "$TMP/number/$file"; done
+    cmp <(cut -f1,2 "$TMP/log/info.txt") "$TMP/number/info.txt"
+    cmp <(cut -f1,5 "$TMP/log/info.txt" | awk -F'\t' '{print $2 "\t" $1}' | sort) <(tail -n +2 "$TMP/recbole/small.item" | sort)
+    jq -e '.options.item_ids == "number"' "$TMP/number/dataset.json"
+    exits 0 "$LATENTR3" prepare --data "$TMP/number" --out "$TMP/found"
+    cmp "$TMP/log/info.txt" "$TMP/found/info.txt"
+    exits 0 "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/again" --item-ids number
+    cmp "$TMP/number/info.txt" "$TMP/again/info.txt"
+    # Rows that do not agree name nothing.
+    for change in "2s/\['[0-9]*'/['99'/" "2,\$s/'7'/'8'/g"; do
+        rm -rf "$TMP/odd" "$TMP/kept"
+        mkdir "$TMP/odd"
+        cp "$TMP"/number/{info.txt,train.csv,valid.csv,test.csv} "$TMP/odd"
+        sed -i "$change" "$TMP/odd/train.csv"
+        exits 0 "$LATENTR3" prepare --data "$TMP/odd" --out "$TMP/kept"
+        says '*do not name one item each*'
+        cmp "$TMP/number/info.txt" "$TMP/kept/info.txt"
+    done
+}
+
 @test "prepare: bad lines are named and counted, or refused" {
     make_logs
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
@@ -137,7 +161,7 @@ make_logs() {
     for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/b/$file"; done
     # The same as catalog text makes of it.
     "$LATENTR3" prepare --data "$TMP/named/log.tsv" --items "$TMP/items.csv" --out "$TMP/c" 2>/dev/null
-    awk -F'\t' '$3 != "" {print $2 "\t" $3}' "$TMP/a/info.txt" >"$TMP/texts"
+    awk -F'\t' '$3 != "" {print $5 "\t" $3}' "$TMP/a/info.txt" >"$TMP/texts"
     [ -s "$TMP/texts" ]
     "$LATENTR3" catalog text --data "$TMP/c" --file "$TMP/texts" >/dev/null 2>&1
     cmp "$TMP/a/info.txt" "$TMP/c/info.txt"

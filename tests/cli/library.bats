@@ -18,6 +18,8 @@ setup_file() {
     dpkg -x "$BATS_FILE_TMPDIR"/deb/latentr3_*.deb "$ROOT"
     export LATENTR3=$ROOT/usr/bin/latentr3 LD_LIBRARY_PATH=$ROOT/usr/lib PKG_CONFIG_PATH=$ROOT/usr/lib/pkgconfig
     "$LATENTR3" synth --items 120 --rows 1500 --out "$WORLD" 2>/dev/null
+    shop_log "$WORLD/log" "$WORLD/shop.log"
+    "$LATENTR3" prepare --data "$WORLD/shop.log" --out "$WORLD/shop" --category book >/dev/null 2>&1
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$WORLD/sasrec" --epochs 1 --width 16 --heads 2 2>/dev/null
     compile tests/library.c "$BATS_FILE_TMPDIR/library" -pthread -lm
     export LIBRARY=$BATS_FILE_TMPDIR/library

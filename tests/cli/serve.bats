@@ -270,7 +270,9 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     is 404 DELETE "${URL}v1/items/77777"
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["3"], "allow": ["3"]}'
     jq -e '.items == []' "$TMP/body"
-    is 422 PUT "${URL}v1/items/007" --json '{"title": "x"}'
+    is 422 PUT "${URL}v1/items/%ff" --json '{"title": "x"}'
+    is 422 PUT "${URL}v1/items/a%09b" --json '{"title": "x"}'
+    is 422 PUT "${URL}v1/items/$(head -c 1025 /dev/zero | tr '\0' x)" --json '{"title": "x"}'
     is 422 PUT "${URL}v1/items/9" --json '{"title": ""}'
     is 422 PUT "${URL}v1/items/9" --json '{"title": "x", "name": 1}'
     is 422 PUT "${URL}v1/items/9" --json '[]'
@@ -280,6 +282,32 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     DATA=$TMP/data serve
     is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
     is 404 GET "${URL}v1/items/3"
+}
+
+@test "a shop's own ids: asked, answered, added and removed" {
+    shop_log "$WORLD/log" "$TMP/log"
+    "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/data" --category book >/dev/null 2>&1
+    DATA=$TMP/data serve --thoughts 1
+    title=$(sed -n 3p "$TMP/data/info.txt" | cut -f1) id=$(sed -n 3p "$TMP/data/info.txt" | cut -f5)
+    is 200 POST "${URL}v1/recommend" --json "$(jq -n --arg t "$title" '{history: [$t], exclude_seen: true}')"
+    jq -e 'all(.items[]; .id | startswith("s/"))' "$TMP/body"
+    cp "$TMP/body" "$TMP/list"
+    is 200 POST "${URL}v1/recommend" --json "$(jq -n --arg i "$id" '{history_ids: [$i, "2"], exclude_seen: true, explain: true}')"
+    jq -e --slurpfile l "$TMP/list" '.items == $l[0].items and .unknown == ["2"] and all(.explain | .popular[], .without_thought[]; .id | startswith("s/"))' "$TMP/body"
+    first=$(jq -r '.items[0].id' "$TMP/list") second=$(jq -r '.items[1].id' "$TMP/list")
+    is 200 POST "${URL}v1/recommend" --json "$(jq -n --arg i "$id" --arg a "$first" --arg b "$second" '{history_ids: [$i], allow: [$a, $b], deny: [$a]}')"
+    jq -e --arg b "$second" '[.items[].id] == [$b]' "$TMP/body"
+    is 200 POST "${URL}v2/models/model/infer" --json "$(jq -n --arg i "$id" '{parameters: {exclude_seen: true}, inputs: [{name: "history_ids", datatype: "BYTES", shape: [1, 1], data: [$i]}]}')"
+    jq -e --slurpfile l "$TMP/list" '.outputs[0].data == [$l[0].items[].id]' "$TMP/body"
+    for path in "v1/items/$id" "v1/items/${id/\//%2F}"; do
+        is 200 GET "$URL$path" && jq -e --arg i "$id" --arg t "$title" '.id == $i and .title == $t' "$TMP/body"
+    done
+    is 404 GET "${URL}v1/items/2"
+    is 201 PUT "${URL}v1/items/s%2Fnew%20%C3%A9" --json '{"title": "Brand New"}'
+    is 200 GET "${URL}v1/items?query=brand" && jq -e '.items[0].id == "s/new é"' "$TMP/body"
+    is 200 DELETE "$URL$path"
+    is 404 GET "$URL$path"
+    tail -1 "$TMP/data/info.txt" | cmp - <(printf 'Brand New\t%d\t\t\ts/new é\n' "$(($(wc -l <"$TMP/data/info.txt") - 1))")
 }
 
 @test "reload: new weights and items are served, a broken model is not" {
