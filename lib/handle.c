@@ -81,9 +81,9 @@ static int take_options(Options *o, const char *model, const char *data, const l
 static int open_all(latentr3 *r, Err *err) {
     const Opener opener = opener_of(&r->o);
     const EngineOptions options = opener_engine(&r->o);
-    const int uncounted = 0; // nobody asks for what is popular: the train rows need not be read for it
     Dataset data;
-    if (opener.data(opener.self, &data, err) || shelf_open(&r->shelf, &data, &uncounted, 0, err)) return -1;
+    if (opener.data(opener.self, &data, err)) return -1;
+    r->shelf = shelf_open(&data);
     if (opener.model(opener.self, &r->shelf->data, &r->model, err)) return -1;
     if (engine_open(&r->engine, r->model, r->shelf, &options, err)) return -1;
     return engine_start(r->engine, err);

@@ -339,6 +339,7 @@ static void take_replies(Http *h) {
         CHECK(x->waits_for == r);
         x->waits_for = NULL;
         h->calls->finish(h->calls->self, x, r);
+        x->dispatched = x->status != 0;
         exchange_resume(x);
     }
 }

@@ -47,7 +47,7 @@ typedef struct HttpCalls { // to whom requests go
     void (*begin)(void *self, Exchange *x);
     // The body is there. Sets status and reply, or waits_for.
     void (*dispatch)(void *self, Exchange *x);
-    // A Reply came back from a thread: fills status and reply from it, and frees it.
+    // A Reply came back from a thread: fills status and reply from it, and frees it. Without a status: dispatch again.
     void (*finish)(void *self, Exchange *x, Reply *r);
     // The client has gone while the exchange waits. 1: the reply is no longer expected, and was freed.
     int (*abandon)(void *self, Exchange *x);

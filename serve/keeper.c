@@ -18,9 +18,8 @@ void task_free(Task *t) {
 
 // A model may open and yet answer nothing (weights that are no numbers): one user is ranked before it is trusted.
 static int try_out(Engine *e, Err *err) {
-    const Shelf *s = e->shelf;
-    const char *history[1] = {s->populars ? s->data.items.id[s->popular[0]] : ""};
-    const Ask ask = {.history = history, .n = s->populars > 0, .by_id = 1, .k = 1, .beams = 1, .allows = -1};
+    const char *history[] = {e->shelf->data.items.id[0]};
+    const Ask ask = {.history = history, .n = 1, .by_id = 1, .k = 1, .beams = 1, .allows = -1};
     Answer answer = {0};
     const int status = engine_start(e, err) || engine_rank(e, &ask, &answer, err) ? -1 : 0;
     answer_free(&answer);
@@ -39,7 +38,8 @@ static int load_model(const Opener *opener, const EngineOptions *o, const Shelf 
 
 int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf **s, Engine **e, Err *err) {
     Dataset data;
-    if (opener->data(opener->self, &data, err) || shelf_open(s, &data, NULL, 0, err)) return -1;
+    if (opener->data(opener->self, &data, err)) return -1;
+    *s = shelf_open(&data);
     if (load_model(opener, o, *s, m, e, err) == 0) return 0;
     shelf_drop(*s);
     return -1;
@@ -79,6 +79,7 @@ static void reload(Keeper *k, Task *t) {
     const double start = log_seconds();
     int status = keeper_load(k->opener, &k->o, &m, &s, &e, &err);
     if (status == 0) {
+        shelf_count(s, NULL, 0);
         str_puts(body, "{\"model\": ");
         str_json(body, m->name, strlen(m->name));
         str_printf(body, ", \"model_version\": \"%s\", \"items\": %d", m->version, s->data.items.live);
@@ -137,9 +138,9 @@ static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, i
     if (k->opener->data(k->opener->self, d, err) == 0) {
         status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
         if (status < 300) {
-            if (shelf_open(s, d, k->shelf->count, k->shelf->data.items.n, err))
-                status = 500;
-            else if (engine_open(e, k->model, *s, &k->o, err))
+            *s = shelf_open(d);
+            shelf_count(*s, k->shelf->count, k->shelf->data.items.n);
+            if (engine_open(e, k->model, *s, &k->o, err))
                 status = 422;
             else if (*changed && dataset_save_items(&(*s)->data, err))
                 status = 500;
@@ -174,6 +175,7 @@ static void change_items(Keeper *k, Task *t) {
 
 static void *keeper_main(void *self) {
     Keeper *k = self;
+    shelf_count(k->shelf, NULL, 0); // what is served is not held up by it
     for (;;) {
         pthread_mutex_lock(&k->lock);
         while (!k->first && !k->closed) pthread_cond_wait(&k->changed, &k->lock);
@@ -187,7 +189,7 @@ static void *keeper_main(void *self) {
         if (!t) return NULL;
         if (t->kind == TASK_RELOAD)
             reload(k, t);
-        else
+        else if (t->kind != TASK_COUNTED)
             change_items(k, t);
         outbox_post(k->outbox, &t->reply);
     }

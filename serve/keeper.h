@@ -11,7 +11,8 @@ typedef struct Opener {
     int (*model)(void *self, const Dataset *d, Model **m, Err *err); // the caller holds it
 } Opener;
 
-typedef enum TaskKind { TASK_RELOAD, TASK_PUT, TASK_DELETE } TaskKind;
+// TASK_COUNTED: nothing but a reply (of status 0) when the items' interactions are counted.
+typedef enum TaskKind { TASK_RELOAD, TASK_PUT, TASK_DELETE, TASK_COUNTED } TaskKind;
 
 typedef struct Task {
     Reply reply; // first: a Task is a Reply
@@ -41,7 +42,7 @@ enum { KEEPER_TASKS = 64 };
 // Data, model and engine from the start, tried on one user: an error says what is wrong with them.
 int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf **s, Engine **e, Err *err);
 
-// Takes over model and shelf.
+// Takes over model and shelf, whose interactions the keeper counts before all else.
 int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err);
 int keeper_put(Keeper *k, Task *t); // 0; -1 where KEEPER_TASKS wait already
 void keeper_join(Keeper *k);        // after the tasks that wait

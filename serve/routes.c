@@ -167,6 +167,35 @@ static void model_ready(Routes *r, Exchange *x, const char *name) {
     model_drop(m);
 }
 
+// ---- what the keeper answers ------------------------------------------------------------------------------------------
+
+static Task *new_task(Exchange *x, TaskKind kind) {
+    Task *t = mem_zalloc(1, sizeof *t);
+    t->kind = kind;
+    t->reply.owner = x;
+    return t;
+}
+
+static void submit(Routes *r, Exchange *x, Task *t) {
+    x->waits_for = &t->reply;
+    if (keeper_put(r->keeper, t) == 0) return;
+    x->waits_for = NULL;
+    task_free(t);
+    http_error(x, 503, "too many changes wait already");
+    x->retry_after = 1;
+}
+
+// Whether the items' interactions are known. Just after the start they are not: the request is dispatched again when they are.
+static int counted(Routes *r, Exchange *x) {
+    Model *m;
+    Shelf *s;
+    keeper_now(r->keeper, &m, &s);
+    const int known = s->counted;
+    model_drop(m), shelf_drop(s);
+    if (!known) submit(r, x, new_task(x, TASK_COUNTED));
+    return known;
+}
+
 // ---- items ------------------------------------------------------------------------------------------------------------
 
 static int read_limit(Exchange *x, int *limit) {
@@ -197,6 +226,7 @@ static void search_items(Routes *r, Exchange *x, const char *name) {
         http_error(x, 422, "query: not at most %d characters of UTF-8 without NUL", QUERY_CHARACTERS);
         return;
     }
+    if (!counted(r, x)) return;
     keeper_now(r->keeper, &m, &s);
     const int k = shelf_search(s, query ? query : "", n, found, limit);
     str_puts(&x->reply, "{\"items\": [");
@@ -211,6 +241,7 @@ static void search_items(Routes *r, Exchange *x, const char *name) {
 static void get_item(Routes *r, Exchange *x, const char *id) {
     Model *m;
     Shelf *s;
+    if (!counted(r, x)) return;
     keeper_now(r->keeper, &m, &s);
     const int item = items_by_id(&s->data.items, id);
     if (item < 0 || s->data.items.removed[item])
@@ -220,23 +251,11 @@ static void get_item(Routes *r, Exchange *x, const char *id) {
     model_drop(m), shelf_drop(s);
 }
 
-// ---- replies that come later ------------------------------------------------------------------------------------------
-
-static void submit(Routes *r, Exchange *x, Task *t) {
-    t->reply.owner = x;
-    x->waits_for = &t->reply;
-    if (keeper_put(r->keeper, t) == 0) return;
-    x->waits_for = NULL;
-    task_free(t);
-    http_error(x, 503, "too many changes wait already");
-    x->retry_after = 1;
-}
+// ---- changes ----------------------------------------------------------------------------------------------------------
 
 static void reload(Routes *r, Exchange *x, const char *name) {
-    Task *t = mem_zalloc(1, sizeof *t);
     (void)name;
-    t->kind = TASK_RELOAD;
-    submit(r, x, t);
+    submit(r, x, new_task(x, TASK_RELOAD));
 }
 
 static char *copy(const char *s) {
@@ -259,18 +278,24 @@ static void put_item(Routes *r, Exchange *x, const char *id) {
         http_error(x, json_status(&err), "%s", err.message);
         return;
     }
-    Task *t = mem_zalloc(1, sizeof *t);
-    t->kind = TASK_PUT;
+    Task *t = new_task(x, TASK_PUT);
     t->id = copy(id), t->title = copy(item.title), t->text = copy(item.text);
     json_decref(item.json);
     submit(r, x, t);
 }
 
 static void delete_item(Routes *r, Exchange *x, const char *id) {
-    Task *t = mem_zalloc(1, sizeof *t);
-    t->kind = TASK_DELETE;
+    Task *t = new_task(x, TASK_DELETE);
     t->id = copy(id);
     submit(r, x, t);
+}
+
+// ---- recommendations --------------------------------------------------------------------------------------------------
+
+static int explains(const Request *request) {
+    int n = 0;
+    for (int u = 0; u < request->n; u++) n += request->ask[u].explain;
+    return n > 0;
 }
 
 static void enqueue(Routes *r, Exchange *x, int infer) {
@@ -279,6 +304,10 @@ static void enqueue(Routes *r, Exchange *x, int infer) {
     const char *body = x->body.data ? x->body.data : "";
     const int status = infer ? request_infer(&job->request, body, x->body.len, &r->limits, &err)
                              : request_parse(&job->request, body, x->body.len, &r->limits, &err);
+    if (status == 0 && explains(&job->request) && !counted(r, x)) { // it names what is popular
+        request_free(&job->request), free(job);
+        return;
+    }
     str_free(&x->body);
     if (status == 0) {
         job->answer = mem_zalloc((size_t)job->request.n, sizeof *job->answer);
@@ -415,7 +444,7 @@ static void dispatch(void *self, Exchange *x) {
 }
 
 static void finish(void *self, Exchange *x, Reply *reply) {
-    Routes *r = self;
+    (void)self;
     x->status = reply->status;
     x->reply = reply->body;
     reply->body = (Str){0};
@@ -427,7 +456,6 @@ static void finish(void *self, Exchange *x, Reply *reply) {
     } else {
         task_free((Task *)reply);
     }
-    (void)r;
 }
 
 static int abandon(void *self, Exchange *x) {

@@ -32,23 +32,46 @@ static void fold_titles(Shelf *s) {
     s->folded_at[items->n] = s->folded.len;
 }
 
-static int count_rows(Shelf *s, Err *err) {
+Shelf *shelf_open(Dataset *data) {
+    Shelf *s = mem_zalloc(1, sizeof *s);
+    s->data = *data;
+    *data = (Dataset){0};
+    fold_titles(s);
+    return shelf_hold(s);
+}
+
+Shelf *shelf_hold(Shelf *s) {
+    atomic_fetch_add(&s->holders, 1);
+    return s;
+}
+
+void shelf_drop(Shelf *s) {
+    if (!s || atomic_fetch_sub(&s->holders, 1) > 1) return;
+    dataset_close(&s->data);
+    str_free(&s->folded);
+    free(s->folded_at), free(s->count), free(s->popular);
+    free(s);
+}
+
+// ---- what is popular -------------------------------------------------------------------------------------------------
+
+static void count_rows(Shelf *s) {
     Rows train = {0};
     Sequences users = {0};
+    Err err = {0};
     char *path = file_join(s->data.folder, "train.csv");
     const int there = file_exists(path);
     free(path);
-    if (!there) {
-        log_warn("%s has no train.csv: nothing is known to be popular", s->data.folder);
-        return 0;
+    if (!there) err_set(&err, ERR_IO, "%s has no train.csv", s->data.folder);
+    if (!there || dataset_rows(&s->data, &train, "train", 0, &err)) {
+        log_warn("%s: nothing is known to be popular", err.message);
+        return;
     }
-    if (dataset_rows(&s->data, &train, "train", 0, err)) return -1;
     sequences_add(&users, &s->data.items, &train, NULL);
     for (int u = 0; u < users.n; u++)
         for (size_t i = 0; i < users.item[u].len; i++) s->count[users.item[u].data[i]]++;
     sequences_free(&users);
     rows_free(&train);
-    return 0;
 }
 
 // By insertion; a title counts once, with the interactions of its first item.
@@ -66,35 +89,15 @@ static void find_popular(Shelf *s) {
     }
 }
 
-int shelf_open(Shelf **shelf, Dataset *data, const int *count, int n, Err *err) {
-    Shelf *s = mem_zalloc(1, sizeof *s);
-    s->data = *data;
-    *data = (Dataset){0};
-    *shelf = shelf_hold(s);
+void shelf_count(Shelf *s, const int *count, int n) {
     const size_t items = (size_t)s->data.items.n;
     s->count = mem_zalloc(items, sizeof *s->count);
-    if (count) memcpy(s->count, count, ((size_t)n < items ? (size_t)n : items) * sizeof *count);
-    if (!count && count_rows(s, err)) {
-        shelf_drop(s);
-        *shelf = NULL;
-        return -1;
-    }
-    fold_titles(s);
+    if (count)
+        memcpy(s->count, count, ((size_t)n < items ? (size_t)n : items) * sizeof *count);
+    else
+        count_rows(s);
     find_popular(s);
-    return 0;
-}
-
-Shelf *shelf_hold(Shelf *s) {
-    atomic_fetch_add(&s->holders, 1);
-    return s;
-}
-
-void shelf_drop(Shelf *s) {
-    if (!s || atomic_fetch_sub(&s->holders, 1) > 1) return;
-    dataset_close(&s->data);
-    str_free(&s->folded);
-    free(s->folded_at), free(s->count), free(s->popular);
-    free(s);
+    s->counted = 1;
 }
 
 // ---- searching --------------------------------------------------------------------------------------------------------

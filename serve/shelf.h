@@ -9,18 +9,20 @@
 typedef struct Shelf {
     atomic_int holders;
     Dataset data;
-    Str folded;        // the titles without regard to case, one behind the other
-    size_t *folded_at; // (items.n + 1) where each begins
-    int *count;        // (items.n) interactions in the train rows
-    int *popular;      // (populars) the items with the most, none of them removed, each title once
+    Str folded;         // the titles without regard to case, one behind the other
+    size_t *folded_at;  // (items.n + 1) where each begins
+    atomic_int counted; // 0: what follows is not there yet, and shelf_search finds nothing for an empty text
+    int *count;         // (items.n) interactions in the train rows
+    int *popular;       // (populars) the items with the most, none of them removed, each title once
     int populars;
 } Shelf;
 
 enum { SHELF_POPULAR = 100, SHELF_FOUND = 100 };
 
-// Takes `data` over, also where it fails. counts (n, may be fewer than items; or NULL): the interactions of the first items,
-// else the train rows are read and counted.
-int shelf_open(Shelf **shelf, Dataset *data, const int *count, int n, Err *err);
+Shelf *shelf_open(Dataset *data); // takes `data` over
+// The interactions of the first n items, or (count NULL) those of the train rows, which takes as long as these are many; rows
+// that cannot be read count for nothing, with a warning. For one thread, once; others may look when `counted` is set.
+void shelf_count(Shelf *s, const int *count, int n);
 Shelf *shelf_hold(Shelf *s); // one more holder; returns s
 void shelf_drop(Shelf *s);   // the last one closes it
 
