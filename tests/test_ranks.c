@@ -83,7 +83,7 @@ static void run_team(Team *team, Work *work, void *contexts, size_t bytes) {
     assert_int_equal(pthread_barrier_init(&team->barrier, NULL, (unsigned)team->size), 0);
     for (int i = 0; i < team->size; i++) {
         start[i] = (Start){.member = {team, i}, .work = work, .context = (char *)contexts + (size_t)i * bytes};
-        start[i].ranks = (Ranks){i, team->size, &carrier, &start[i].member};
+        start[i].ranks = (Ranks){.rank = i, .size = team->size, .carrier = &carrier, .self = &start[i].member};
         assert_int_equal(pthread_create(&thread[i], NULL, start_member, &start[i]), 0);
     }
     for (int i = 0; i < team->size; i++) assert_int_equal(pthread_join(thread[i], NULL), 0);

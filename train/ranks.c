@@ -1,6 +1,7 @@
 #include "train/ranks.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "train/watch.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -29,7 +30,9 @@ int ranks_open(Ranks *r, Err *err) {
     Join *join;
     *(void **)&join = dlsym(module, "ranks_mpi_join");
     CHECK(join);
-    return join(r) ? err_set(err, ERR_INTERNAL, "MPI does not start") : 0;
+    if (join(r)) return err_set(err, ERR_INTERNAL, "MPI does not start");
+    r->watch = watch_open(r);
+    return 0;
 }
 
 int ranks_close(Ranks *r, int status, Err *err) {
@@ -38,6 +41,7 @@ int ranks_close(Ranks *r, int status, Err *err) {
     int *all = mem_alloc((size_t)r->size, sizeof *all), first = 0, code = status ? err->code : 0;
     if (r->carrier->meet(r->self, code, all, status ? PATIENCE_SECONDS : 0)) {
         log_line(LOG_ERROR, "latentr3: rank %d: %s", r->rank, err->message);
+        watch_close(r->watch, code);
         r->carrier->abandon(code);
     }
     while (first < r->size - 1 && !all[first]) first++;
@@ -47,6 +51,7 @@ int ranks_close(Ranks *r, int status, Err *err) {
     if (code && r->rank == first) log_line(LOG_ERROR, "latentr3: %s", err->message);
     if (code) *err = (Err){.code = code};
     r->carrier->leave(r->self);
+    watch_close(r->watch, 0);
     *r = (Ranks){.size = 1};
     return code ? -1 : 0;
 }

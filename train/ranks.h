@@ -25,6 +25,7 @@ typedef struct Ranks {
     int rank, size;
     const RanksCarrier *carrier; // NULL: alone
     void *self;                  // the carrier's own
+    struct Watch *watch;         // watch.h; NULL: nobody sees to it that the others are still there
 } Ranks;
 
 static inline int ranks_size(const Ranks *r) {

@@ -25,11 +25,13 @@ there() { command -v mpirun >/dev/null && [ -e "$(dirname "$LATENTR3")/latentr3_
 quick=(--dtype f32 --warmup 2)
 kinds=(sft lora rl joint sasrec)
 
-# ranks N COMMAND...: by N processes; one is started without mpirun.
+# ranks N COMMAND...: by N processes; one is started without mpirun. LAUNCH: options of mpirun, EACH: what starts each process.
 ranks() {
     local n=$1
     shift
-    if [ "$n" -eq 1 ]; then "$@"; else ${EXEC:-} mpirun -q --oversubscribe --bind-to none -np "$n" "$@"; fi
+    if [ "$n" -eq 1 ]; then "$@"; else
+        ${EXEC:-} mpirun -q --oversubscribe --bind-to none "${LAUNCH[@]}" -np "$n" "${EACH[@]}" "$@"
+    fi
 }
 
 # train KIND OUT N OPTION...: STEPS steps (6) by N processes. With EXEC=exec mpirun takes the place of the subshell.
@@ -48,13 +50,32 @@ train() {
 
 steps_of() { cat "$1/log.jsonl" 2>/dev/null | grep -c '"event":"step"' || true; }
 
+# processes OUT: of the run that writes OUT, on this machine and in its namespaces.
+processes() {
+    for pid in $(pgrep -f "$LATENTR3 .*--out $1 "); do [ ! "/proc/$pid/exe" -ef "$LATENTR3" ] || echo "$pid"; done
+}
+
+# wait_for_steps OUT STEPS: until the run has made so many, or mpirun ($!) is gone.
+wait_for_steps() {
+    while [ "$(steps_of "$1")" -lt "$2" ] && kill -0 $! 2>/dev/null; do sleep 0.02; done
+}
+
 # signal NAME RANK OUT STEPS: to the process of that rank, once the run that writes OUT has made so many steps. $! is mpirun.
 signal() {
-    local mpirun=$! rank
-    while [ "$(steps_of "$3")" -lt "$4" ] && kill -0 "$mpirun" 2>/dev/null; do sleep 0.02; done
-    for rank in $(pgrep -P "$mpirun"); do
-        ! tr '\0' '\n' <"/proc/$rank/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" || kill -s "$1" "$rank"
+    local pid
+    wait_for_steps "$3" "$4"
+    for pid in $(processes "$3"); do
+        ! tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" || kill -s "$1" "$pid"
     done
+}
+
+# all_leave OUT SECONDS: none of the run's processes is left after so long.
+all_leave() {
+    for ((i = 0; i < 10 * $2; i++)); do
+        [ -n "$(processes "$1")" ] || return 0
+        sleep 0.1
+    done
+    return 1
 }
 
 # ends CODE SECONDS: mpirun ends with that code, in that time.
@@ -165,9 +186,20 @@ same() {
     done
 }
 
-# Each kill is followed by a resume that is killed too, and the last one is not. SOAK=1 (make soak): 102 kills.
+# As under a launcher that leaves the other ranks alone: each one's exit code stands in $TMP/code-RANK.
+unattended() {
+    printf '#!/bin/sh\n"$@"\necho $? >"%s/code-$OMPI_COMM_WORLD_RANK"\n' "$TMP" >"$TMP/coded"
+    chmod +x "$TMP/coded"
+    LAUNCH=(--mca orte_enable_recovery 1 --mca orte_abort_on_non_zero_status 0)
+    EACH=("$TMP/coded")
+}
+
+codes() { cat "$TMP"/code-* | paste -sd' '; }
+
+# Each kill is followed by a resume that is killed too, and the last one is not. In every other run mpirun leaves the others alone.
+# SOAK=1 (make soak): 102 kills.
 @test "kill -9 of any rank, again and again: the others end within 30 s; --resume leaves the same, without --deterministic too" {
-    local kinds=(sft joint rl) kills=0 runs=2 steps rank
+    local kinds=(sft joint rl) kills=0 runs=2 most=0 kind rank began took
     [ -z "${SOAK:-}" ] || runs=34
     export STEPS=60
     RANDOM=29
@@ -175,17 +207,40 @@ same() {
         kind=${kinds[i % 3]}
         [ -e "$TMP/$kind" ] || train "$kind" "$TMP/$kind" 3
         rm -rf "$TMP/run"
+        LAUNCH=() EACH=()
+        [ $((i % 2)) -eq 0 ] || unattended
         for ((k = 1; k <= 3; k++)); do
-            rank=$((RANDOM % 3)) steps=$(((k - 1) * 14 + 1 + RANDOM % 13))
+            rank=$((RANDOM % 3))
             (EXEC=exec train "$kind" "$TMP/run" 3 --save-every 1 --resume 2>/dev/null) &
-            signal KILL "$rank" "$TMP/run" "$steps"
-            ends 137 30
-            kills=$((kills + 1))
+            signal KILL "$rank" "$TMP/run" $(((k - 1) * 14 + 1 + RANDOM % 13))
+            began=${EPOCHREALTIME/./}
+            if [ ${#LAUNCH[@]} -eq 0 ]; then ends 137 30; else all_leave "$TMP/run" 30; fi
+            took=$(((${EPOCHREALTIME/./} - began) / 1000)) kills=$((kills + 1))
+            most=$((took > most ? took : most))
+            wait $! || true
         done
         train "$kind" "$TMP/run" 3 --save-every 1 --resume
         same "$TMP/$kind" "$TMP/run"
     done
-    echo "# $kills kills" >&3
+    echo "# $kills kills, the others gone after at most $most ms" >&3
+}
+
+@test "kill -9 of a rank where nothing ends the others: within 30 s they end with 4 and a line, --resume leaves the same" {
+    export STEPS=60
+    train sft "$TMP/sft" 3
+    unattended
+    for rank in 2 0; do
+        (EXEC=exec train sft "$TMP/run" 3 --save-every 1 --resume 2>"$TMP/errors") &
+        signal KILL "$rank" "$TMP/run" $((30 - rank * 10))
+        all_leave "$TMP/run" 30
+        wait $! || true
+        [ "$(grep '^latentr3: ' "$TMP/errors" | uniq)" = "latentr3: rank $rank is lost (its process has ended): the others end too" ]
+        [ "$(grep -c '^latentr3: ' "$TMP/errors")" -eq $((rank ? 1 : 2)) ] # rank 0 says it for all others
+        [ "$(codes)" = "$([ "$rank" -eq 0 ] && echo 137 4 4 || echo 4 4 137)" ]
+    done
+    train sft "$TMP/run" 3 --save-every 1 --resume
+    same "$TMP/sft" "$TMP/run"
+    [ "$(codes)" = "0 0 0" ]
 }
 
 @test "updates that are refused are the same ones on 1 and 3 ranks" {
@@ -213,23 +268,31 @@ network_up() {
     chmod +x "$TMP/agent"
 }
 
-teardown() {
+teardown() { # a test that failed may have left a run
+    processes "$TMP/run" | xargs -r kill -9
     [ -z "${NET:-}" ] || {
-        for i in 1 2 3; do ip netns del "$NET-$i"; done
+        for i in 1 2 3; do
+            ip netns pids "$NET-$i" | xargs -r kill -9
+            ip netns del "$NET-$i"
+        done
         ip link del "$NET"
     } 2>/dev/null || true
 }
 
+has_network() { [ "$(id -u)" -eq 0 ] && command -v ip unshare >/dev/null && network_up 2>/dev/null; }
+
+network_ranks() {
+    local n=$1
+    shift
+    if [ "$n" -eq 1 ]; then "$@"; else
+        ${EXEC:-} ip netns exec "$NET-1" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$NET-1" mpirun -q --mca plm_rsh_agent "$TMP/agent" \
+            --mca btl tcp,self --bind-to none -host "$NET-1,$NET-2,$NET-3" -np "$n" "${EACH[@]}" "$@"
+    fi
+}
+
 @test "three machines (network namespaces): the bits of one process; one rank or one machine's daemon killed ends all within 30 s" {
-    [ "$(id -u)" -eq 0 ] && command -v ip unshare >/dev/null && network_up 2>/dev/null || skip "needs root, ip and network namespaces"
-    ranks() {
-        local n=$1
-        shift
-        if [ "$n" -eq 1 ]; then "$@"; else
-            ${EXEC:-} ip netns exec "$NET-1" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$NET-1" mpirun -q --mca plm_rsh_agent "$TMP/agent" \
-                --mca btl tcp,self --bind-to none -host "$NET-1,$NET-2,$NET-3" -np "$n" "$@"
-        fi
-    }
+    has_network || skip "needs root, ip and network namespaces"
+    ranks() { network_ranks "$@"; }
     for kind in sft rl; do
         train "$kind" "$TMP/$kind" 1 --deterministic
         train "$kind" "$TMP/$kind-3" 3 --deterministic
@@ -238,9 +301,29 @@ teardown() {
     export STEPS=40
     for victim in latentr3 orted; do
         (EXEC=exec train sft "$TMP/$victim" 3 --deterministic --save-every 1 2>/dev/null) &
-        while [ "$(steps_of "$TMP/$victim")" -lt 3 ]; do sleep 0.05; done
+        wait_for_steps "$TMP/$victim" 3
         kill -9 "$(ip netns pids "$NET-2" | xargs -r ps -o pid=,args= -p | awk -v name="$victim" '$2 ~ name "$" { print $1; exit }')"
         timeout 30 tail --pid=$! -f /dev/null
         for i in 1 2 3; do [ -z "$(ip netns pids "$NET-$i")" ]; done
     done
+}
+
+@test "a machine is cut off: the ranks on both sides end within 30 s with 4 and a line, --resume leaves the same" {
+    has_network || skip "needs root, ip and network namespaces"
+    ranks() { network_ranks "$@"; }
+    export STEPS=40
+    train sft "$TMP/sft" 3
+    unattended
+    (EXEC=exec train sft "$TMP/run" 3 --save-every 1 2>"$TMP/errors") &
+    wait_for_steps "$TMP/run" 3
+    ip link set "$NET-2" down
+    all_leave "$TMP/run" 30
+    sleep 1
+    [ "$(codes)" = "4 4 4" ]
+    [ "$(grep '^latentr3: ' "$TMP/errors")" = "latentr3: rank 1 is lost (Connection timed out): the others end too" ]
+    for i in 1 2 3; do ip netns pids "$NET-$i" | xargs -r kill -9; done # mpirun and its daemons wait for each other
+    wait $! || true
+    ip link set "$NET-2" up
+    train sft "$TMP/run" 3 --save-every 1 --resume
+    same "$TMP/sft" "$TMP/run"
 }
