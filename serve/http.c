@@ -191,6 +191,32 @@ static enum MHD_Result exchange_reply(Exchange *x) {
     return result;
 }
 
+// Headers that must not come twice. libmicrohttpd takes one of them, and a proxy before us may have taken the other.
+static const char *const single_header[] = {"Host",   "Content-Length", "Transfer-Encoding", "Content-Type",
+                                            "Origin", "Authorization",  "X-API-Key"};
+enum { SINGLE_HEADERS = sizeof single_header / sizeof single_header[0] };
+
+static enum MHD_Result count_header(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
+    int *count = self;
+    (void)kind, (void)value;
+    for (int i = 0; i < SINGLE_HEADERS; i++) count[i] += !strcasecmp(name, single_header[i]);
+    return MHD_YES;
+}
+
+// Whether one and only one request can be read out of these bytes; else the reply says why not, and the connection ends.
+static int is_clear(Exchange *x) {
+    const char *coding = http_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    int count[SINGLE_HEADERS] = {0};
+    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_header, count);
+    for (int i = 0; i < SINGLE_HEADERS; i++)
+        if (count[i] > 1) http_error(x, 400, "the header %s comes more than once", single_header[i]);
+    if (coding && http_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH))
+        http_error(x, 400, "Content-Length stands beside Transfer-Encoding");
+    else if (coding && strcasecmp(coding, "chunked"))
+        http_error(x, 400, "Transfer-Encoding: chunked alone is known");
+    return x->status == 0;
+}
+
 static void exchange_begin(Exchange *x) {
     const HttpCalls *calls = x->http->calls;
     const char *length = http_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -217,8 +243,9 @@ static enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connec
     (void)version;
     if (!x) {
         *context = x = exchange_new(h, connection, path, method);
-        exchange_begin(x);
-        if (x->body_bytes > HTTP_SWALLOW_BYTES) return exchange_reply(x); // and the connection ends
+        const int clear = is_clear(x);
+        if (clear) exchange_begin(x);
+        if (!clear || x->body_bytes > HTTP_SWALLOW_BYTES) return exchange_reply(x); // and the connection ends
         x->body_bytes = 0;
         return MHD_YES;
     }
@@ -237,6 +264,15 @@ static enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connec
     x->client->deadline = 0;
     MHD_suspend_connection(connection);
     return MHD_YES;
+}
+
+// A NUL would end the text in its middle: it becomes a control byte, which stands in no path, id or title.
+static size_t unescape(void *self, struct MHD_Connection *connection, char *text) {
+    const size_t n = MHD_http_unescape(text);
+    (void)self, (void)connection;
+    for (size_t i = 0; i < n; i++)
+        if (!text[i]) text[i] = 1;
+    return n;
 }
 
 // ---- the address ------------------------------------------------------------------------------------------------------
@@ -303,12 +339,12 @@ int http_open(Http **http, const char *host, int port, const HttpCalls *calls, O
         http_close(h);
         return -1;
     }
-    h->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_handle, h,
-                         MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listener,
-                         MHD_OPTION_CONNECTION_LIMIT, allowed_connections(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)HTTP_HEADER_BYTES, MHD_OPTION_NOTIFY_CONNECTION, client_connection, h,
-                         MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_handle,
+                                 h, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listener,
+                                 MHD_OPTION_CONNECTION_LIMIT, allowed_connections(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                 (size_t)HTTP_HEADER_BYTES, MHD_OPTION_NOTIFY_CONNECTION, client_connection, h,
+                                 MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, h, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                 MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
     if (h->daemon) return 0;
     http_close(h);
     return err_set(err, ERR_IO, "the HTTP server cannot be started");
