@@ -16,10 +16,15 @@ void task_free(Task *t) {
 
 // ---- loading ----------------------------------------------------------------------------------------------------------
 
-// A model may open and yet answer nothing (weights that are no numbers): one user is ranked before it is trusted.
+// A model may open and yet answer nothing (weights that are no numbers): one user is ranked before it is trusted, one who had
+// and is allowed the item of the shortest title, which takes the fewest steps.
 static int try_out(Engine *e, Err *err) {
-    const char *history[] = {e->shelf->data.items.id[0]};
-    const Ask ask = {.history = history, .n = 1, .by_id = 1, .k = 1, .beams = 1, .allows = -1};
+    const Items *items = &e->shelf->data.items;
+    int item = -1;
+    for (int i = 0; i < items->n; i++)
+        if (!items->removed[i] && (item < 0 || strlen(items->title[i]) < strlen(items->title[item]))) item = i;
+    const char *id[] = {item < 0 ? "" : items->id[item]};
+    const Ask ask = {.history = id, .n = item >= 0, .by_id = 1, .k = 1, .beams = 1, .allow = id, .allows = item >= 0 ? 1 : -1};
     Answer answer = {0};
     const int status = engine_start(e, err) || engine_rank(e, &ask, &answer, err) ? -1 : 0;
     answer_free(&answer);
