@@ -224,6 +224,23 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     is 404 GET "${SHARED}v1/items/99999"
 }
 
+@test "just after the start: who asks for what is popular waits until the rows are counted, and nobody else" {
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    for _ in {1..100}; do tail -n +2 "$WORLD/data/train.csv"; done >>"$TMP/data/train.csv"
+    DATA=$TMP/data serve --thoughts 1 --category book
+    for i in 1 2 3; do
+        curl -s "${URL}v1/items?limit=2" >"$TMP/items$i" &
+        asks[i]=$!
+    done
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}' && jq -e '.items | length == 10' "$TMP/body"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "explain": true}' && cp "$TMP/body" "$TMP/explained"
+    wait "${asks[@]}"
+    is 200 GET "${SHARED}v1/items?limit=2" && cp "$TMP/body" "$TMP/once"
+    for i in 1 2 3; do jq -e --slurpfile o "$TMP/once" '.items | length == 2 and .[0].interactions > 50 * $o[0].items[0].interactions' "$TMP/items$i"; done
+    jq -e --slurpfile i "$TMP/items1" '.explain.popular[0].id == $i[0].items[0].id' "$TMP/explained"
+}
+
 @test "Open Inference Protocol" {
     is 200 GET "${SHARED}v2" && jq -e '.name == "latentr3"' "$TMP/body"
     is 200 GET "${SHARED}v2/health/live" && is 200 GET "${SHARED}v2/health/ready"
