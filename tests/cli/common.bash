@@ -33,8 +33,8 @@ says() {
 refuses() {
     local code=$1 pattern=$2
     shift 2
-    exits "$code" "$@"
-    says "$pattern"
+    # `set -e` does not hold inside a condition, where this may stand.
+    exits "$code" "$@" && says "$pattern" || return 1
     [ "${#lines[@]}" -eq 1 ] || {
         echo "more than one line:"
         echo "$output"
@@ -42,6 +42,18 @@ refuses() {
     }
     [ -z "$("$@" 2>/dev/null)" ] || {
         echo "something on stdout"
+        return 1
+    }
+}
+
+# as_named FILE CODE COMMAND...: the file's name says what becomes of it. good: the command ends with 0; bad: it refuses, with that code.
+as_named() {
+    case ${1##*/} in
+        good*) exits 0 "${@:3}" ;;
+        bad*) LATENTR3_LOG=error refuses "$2" "latentr3: *" "${@:3}" ;;
+        *) false ;;
+    esac || {
+        echo "$1"
         return 1
     }
 }
