@@ -1,5 +1,6 @@
 #include "data/columns.h"
 #include "base/arena.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,21 @@ int columns_next(ColumnsReader *r, ColumnsRow *row, Err *err) {
         .history_rating = p & COLUMN_BIT(COLUMN_HISTORY_RATING) ? r->numbers[COLUMN_HISTORY_RATING] : NULL,
     };
     return 1;
+}
+
+int columns_out_of_order(const ColumnsReader *r, const ColumnsRow *row, Err *err) {
+    const int64_t *times = row->history_timestamp;
+    for (int i = 0; times && i < row->n; i++) {
+        if (times[i] <= (i + 1 < row->n ? times[i + 1] : row->timestamp)) continue;
+        err_set(err, ERR_DATA, "%s: line %lld, column history_timestamp: later than what follows", r->csv.name,
+                (long long)r->csv.record_line);
+        return 1;
+    }
+    return 0;
+}
+
+void columns_tell_order(const char *name, int64_t rows) {
+    if (rows) log_warn("%s: %lld rows with a history that is not in time order (kept)", name, (long long)rows);
 }
 
 // ---- writing ----

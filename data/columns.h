@@ -65,6 +65,9 @@ int columns_open(ColumnsReader *r, const char *data, size_t bytes, const char *n
 enum { COLUMNS_BAD = 2 };
 int columns_next(ColumnsReader *r, ColumnsRow *row, Err *err);
 void columns_close(ColumnsReader *r);
+// Whether something of the present row is later than what follows it; `err` says so.
+int columns_out_of_order(const ColumnsReader *r, const ColumnsRow *row, Err *err);
+void columns_tell_order(const char *name, int64_t rows); // in the log, that so many of them are kept
 
 // Text of the header and of a row as Python's csv module writes them; `present` says which columns.
 void columns_put_header(Str *out, unsigned present);

@@ -92,10 +92,16 @@ int lines_bad(BadLines *b, const Err *why, Err *err) {
         if (err) *err = *why;
         return -1;
     }
+    if (b->count == 0) b->first = *why;
     if (b->count++ < BAD_NAMED) log_warn("%s (line passed over)", why->message);
     return 0;
 }
 
 void lines_bad_total(const BadLines *b) {
     if (b->count > BAD_NAMED) log_warn("%s: %lld bad lines passed over in all", b->name, (long long)b->count);
+}
+
+int lines_bad_only(const BadLines *b, int64_t good, Err *err) {
+    if (good > 0 || b->count == 0) return 0;
+    return err_set(err, ERR_DATA, "no good row among %lld, the first: %s", (long long)b->count, b->first.message);
 }

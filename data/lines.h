@@ -41,10 +41,13 @@ typedef struct BadLines {
     const char *name; // of the file
     int strict;
     int64_t count;
+    Err first;
 } BadLines;
 
 // `why` names file and line. Returns -1 with err = why where the reader is strict, else 0.
 int lines_bad(BadLines *b, const Err *why, Err *err);
 void lines_bad_total(const BadLines *b); // one line in the log where there were more than were named
+// -1 where all rows were bad: such a file is refused.
+int lines_bad_only(const BadLines *b, int64_t good, Err *err);
 
 #endif

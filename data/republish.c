@@ -75,11 +75,7 @@ static int count_row(Republish *p, const ColumnsRow *row, int split) {
     p->rows[split]++;
     intern_put(&p->users, row->user, strlen(row->user));
     const int64_t *times = row->history_timestamp;
-    if (!times) return 0;
-    p->tied_rows[split] += times[row->n - 1] == row->timestamp;
-    int ordered = times[row->n - 1] <= row->timestamp;
-    for (int i = 1; i < row->n; i++) ordered &= times[i - 1] <= times[i];
-    p->unordered += !ordered;
+    p->tied_rows[split] += times && times[row->n - 1] == row->timestamp;
     return 0;
 }
 
@@ -88,9 +84,14 @@ static int copy_rows(Republish *p, ColumnsReader *r, OutFile *out, int split, co
     ColumnsRow row;
     Str text = {0};
     Err why = {0};
+    const int64_t before = p->unordered;
     int status;
     columns_put_header(&text, r->present);
     while ((status = columns_next(r, &row, &why)) != 0) {
+        if (status == 1 && columns_out_of_order(r, &row, &why)) {
+            p->unordered++;
+            if (bad.strict) status = COLUMNS_BAD;
+        }
         if (status < 0 || (status == COLUMNS_BAD && lines_bad(&bad, &why, &why))) break;
         if (status == COLUMNS_BAD) continue;
         if (count_row(p, &row, split)) {
@@ -102,9 +103,11 @@ static int copy_rows(Republish *p, ColumnsReader *r, OutFile *out, int split, co
         outfile_write(out, text.data, text.len);
         str_clear(&text);
     }
+    if (status == 0) status = lines_bad_only(&bad, p->rows[split], &why);
     if (status == 0) outfile_write(out, text.data, text.len); // the header of a file without rows
     if (status && err) *err = why;
     lines_bad_total(&bad);
+    columns_tell_order(path, p->unordered - before);
     p->bad[split] = bad.count;
     str_free(&text);
     return status ? -1 : 0;

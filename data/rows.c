@@ -79,45 +79,32 @@ static int64_t count_repeats(uint64_t *hash, int n) {
     return repeats;
 }
 
-static int in_time_order(const ColumnsRow *c) {
-    if (!c->history_timestamp) return 1;
-    for (int i = 0; i < c->n; i++)
-        if (c->history_timestamp[i] > (i + 1 < c->n ? c->history_timestamp[i + 1] : c->timestamp)) return 0;
-    return 1;
-}
-
 static int read_rows(Rows *rows, ColumnsReader *r, int max_rows, BadLines *bad, Err *err) {
     ColumnsRow c;
-    Err why = {0}, first = {0};
+    Err why = {0};
     int status;
     while ((max_rows == 0 || rows->n < max_rows) && (status = columns_next(r, &c, &why)) != 0) {
         if (status < 0) {
             if (err) *err = why;
             return -1;
         }
-        if (status == 1 && !in_time_order(&c)) {
+        if (status == 1 && columns_out_of_order(r, &c, &why)) {
             rows->unordered++;
-            err_set(&why, ERR_DATA, "%s: line %lld, column history_timestamp: later than what follows", r->csv.name,
-                    (long long)r->csv.record_line);
             if (bad->strict) status = COLUMNS_BAD;
         }
         if (status == COLUMNS_BAD) {
-            if (bad->count == 0) first = why;
             if (lines_bad(bad, &why, err)) return -1;
             continue;
         }
         if (rows->n == INT_MAX) return err_set(err, ERR_DATA, "%s: more than %d rows", r->csv.name, INT_MAX);
         add_row(rows, &c, &r->csv);
     }
-    if (rows->n == 0 && bad->count > 0)
-        return err_set(err, ERR_DATA, "no good row among %lld, the first: %s", (long long)bad->count, first.message);
-    return 0;
+    return lines_bad_only(bad, rows->n, err);
 }
 
 static void report(const Rows *rows, const BadLines *bad) {
     lines_bad_total(bad);
-    if (rows->unordered)
-        log_warn("%s: %lld rows with a history that is not in time order (kept)", bad->name, (long long)rows->unordered);
+    columns_tell_order(bad->name, rows->unordered);
     if (rows->repeated) log_warn("%s: %lld rows repeat another one exactly (kept)", bad->name, (long long)rows->repeated);
 }
 
