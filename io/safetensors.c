@@ -431,6 +431,13 @@ const Tensor *safetensors_find(const Safetensors *s, const char *name) {
     return s->n ? bsearch(&key, s->tensor, (size_t)s->n, sizeof *s->tensor, by_name) : NULL;
 }
 
+const char *safetensors_path(const Safetensors *s, const Tensor *t) {
+    const uintptr_t at = (uintptr_t)t->data;
+    int i = 0;
+    while (i + 1 < s->files && at - (uintptr_t)s->file[i].data >= s->file[i].bytes) i++;
+    return s->file[i].path;
+}
+
 // ---- writing ------------------------------------------------------------------------------------------------------
 
 static void put_header(Str *header, const Tensor *tensor, int n, const json_t *metadata, size_t *bytes) {

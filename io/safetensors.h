@@ -22,6 +22,7 @@ int safetensors_open(Safetensors *s, const char *path, Err *err);
 int safetensors_parse(Safetensors *s, const char *data, size_t bytes, const char *name, Err *err);
 void safetensors_close(Safetensors *s);
 const Tensor *safetensors_find(const Safetensors *s, const char *name);
+const char *safetensors_path(const Safetensors *s, const Tensor *t); // of the file that holds its bytes
 
 // Writing: declare all tensors, then give their bytes in the same order. The file appears at commit.
 typedef struct SafetensorsWriter {

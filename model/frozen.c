@@ -177,7 +177,7 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
             ops_matrix_prepare(m->ops, f->matrix[i].matrix);
     }
     const Tensor *bad = atomic_load(&f->bad);
-    if (bad) return err_set(err, ERR_DATA, "%s: tensor \"%s\": a value is not finite", s->path, bad->name);
+    if (bad) return weights_check_finite(s, bad, err);
     if (f->streamed && !unused)
         log_info("%zu of %zu MiB of weights do not fit beside the rest: they stream from the file", f->streamed >> 20,
                  all >> 20);
@@ -199,4 +199,9 @@ void frozen_param_row(const Llm *m, const Param *p, size_t row, float *out) {
         tensor_to_f32(out, t, weights_source_row(m->frozen->s, &m->config, p, row) * width, width);
     else
         memcpy(out, m->frozen->mean[strcmp(p->name, "lm_head.weight") == 0], width * sizeof *out);
+}
+
+int frozen_check_param(const Llm *m, const Param *p, Err *err) {
+    const Tensor *t = weights_find(m->frozen->s, p->name);
+    return t ? weights_check_finite(m->frozen->s, t, err) : 0;
 }

@@ -17,5 +17,7 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
 void frozen_free(Frozen *f);
 // Row `row` (dims[1]) of a matrix parameter as the file has it, f32: for saving a model whose backbone was not touched.
 void frozen_param_row(const Llm *m, const Param *p, size_t row, float *out);
+// -1, naming the place, where the file's matrix holds a value that is not finite.
+int frozen_check_param(const Llm *m, const Param *p, Err *err);
 
 #endif

@@ -170,17 +170,27 @@ size_t weights_source_row(const WeightsSource *s, const ModelConfig *c, const Pa
     return row - at + 2 * (at % (K / 2)) + at / (K / 2);
 }
 
-static size_t source_row(const Loader *l, const Param *p, size_t row) {
-    return weights_source_row(l->s, &l->m->config, p, row);
+int weights_check_finite(const WeightsSource *s, const Tensor *t, Err *err) {
+    const size_t width = (size_t)t->dims[t->n_dims - 1];
+    const char *path = s->is_gguf ? s->path : safetensors_path(&s->tensors, t);
+    float *row = mem_alloc(width, sizeof *row);
+    int status = 0;
+    for (size_t at = 0; at < t->count && status == 0; at += width) {
+        tensor_to_f32(row, t, at, width);
+        const size_t bad = tensor_first_not_finite(row, width);
+        if (bad < width)
+            status = err_set(err, ERR_DATA, "%s: tensor \"%s\": a value in row %zu, column %zu is not finite", path, t->name,
+                             at / width, bad);
+    }
+    free(row);
+    return status;
 }
 
 // Rows [first, first + n) of p into the stage.
 static int read_rows(const Loader *l, const Param *p, const Tensor *t, size_t first, size_t n, size_t width) {
-    for (size_t r = 0; r < n; r++) tensor_to_f32(l->stage + r * width, t, source_row(l, p, first + r) * width, width);
-    size_t bad = tensor_first_not_finite(l->stage, n * width);
-    if (bad == n * width) return 0;
-    return err_set(l->err, ERR_DATA, "%s: tensor \"%s\": a value in row %zu, column %zu is not finite", l->s->path, t->name,
-                   source_row(l, p, first + bad / width), bad % width);
+    for (size_t r = 0; r < n; r++)
+        tensor_to_f32(l->stage + r * width, t, weights_source_row(l->s, &l->m->config, p, first + r) * width, width);
+    return tensor_first_not_finite(l->stage, n * width) < n * width ? weights_check_finite(l->s, t, l->err) : 0;
 }
 
 float *weights_mean_row(const WeightsSource *s, const ModelConfig *c, const Param *p) {
@@ -283,12 +293,16 @@ typedef struct Saver {
     uint16_t *half; // (STAGE)
 } Saver;
 
+static int not_saved(const Llm *m, const Param *p, Err *err) {
+    if (m->frozen && frozen_check_param(m, p, err)) return -1; // it came so from the file
+    return err_set(err, ERR_DATA, "tensor \"%s\" holds a value that is not finite: not saved", p->name);
+}
+
 static int save_param(Saver *s, const Param *p, Err *err) {
     for (size_t at = 0, n; at < p->count; at += n) {
         n = p->count - at < param_step(p) ? p->count - at : param_step(p);
         param_values(s->m, p, at, n, s->stage);
-        if (tensor_first_not_finite(s->stage, n) < n)
-            return err_set(err, ERR_DATA, "tensor \"%s\" holds a value that is not finite: not saved", p->name);
+        if (tensor_first_not_finite(s->stage, n) < n) return not_saved(s->m, p, err);
         if (s->type == TENSOR_BF16) tensor_to_bf16(s->half, s->stage, n);
         safetensors_write_data(&s->writer, s->type == TENSOR_BF16 ? (void *)s->half : (void *)s->stage,
                                n * tensor_block_bytes(s->type));

@@ -33,6 +33,8 @@ int weights_load(Llm *m, const WeightsSource *s, Err *err);
 const Tensor *weights_find(const WeightsSource *s, const char *name);
 // The row of the file's tensor that is row `row` of the parameter.
 size_t weights_source_row(const WeightsSource *s, const ModelConfig *c, const Param *p, size_t row);
+// -1, naming the place, where the file's tensor holds a value that is not finite.
+int weights_check_finite(const WeightsSource *s, const Tensor *t, Err *err);
 // The mean of the file's rows of a table, for tokens that the file does not know: (dims[1]), malloc'd; NULL where it knows all.
 float *weights_mean_row(const WeightsSource *s, const ModelConfig *c, const Param *p);
 // Whether the file has the tensors of this model; it may differ in its vocabulary and in having LatentRATT.
