@@ -196,20 +196,33 @@ static const char *const single_header[] = {"Host",   "Content-Length", "Transfe
                                             "Origin", "Authorization",  "X-API-Key"};
 enum { SINGLE_HEADERS = sizeof single_header / sizeof single_header[0] };
 
+typedef struct Headers {
+    int count[SINGLE_HEADERS], malformed;
+} Headers;
+
+static int is_control(char c) {
+    return (c >= 0 && c < ' ') || c == 0x7f;
+}
+
 static enum MHD_Result count_header(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
-    int *count = self;
-    (void)kind, (void)value;
-    for (int i = 0; i < SINGLE_HEADERS; i++) count[i] += !strcasecmp(name, single_header[i]);
+    Headers *h = self;
+    (void)kind;
+    for (int i = 0; i < SINGLE_HEADERS; i++) h->count[i] += !strcasecmp(name, single_header[i]);
+    h->malformed |= !*name;
+    for (const char *c = name; *c; c++) h->malformed |= *c <= ' ' || strchr("\"(),/:;<=>?@[\\]{}\x7f", *c);
+    for (const char *c = value; c && *c; c++) h->malformed |= is_control(*c) && *c != '\t';
     return MHD_YES;
 }
 
 // Whether one and only one request can be read out of these bytes; else the reply says why not, and the connection ends.
 static int is_clear(Exchange *x) {
-    const char *coding = http_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    int count[SINGLE_HEADERS] = {0};
-    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_header, count);
+    const char *coding = http_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING), *expects = http_header(x, MHD_HTTP_HEADER_EXPECT);
+    Headers h = {0};
+    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_header, &h);
+    if (h.malformed) http_error(x, 400, "a header's name or value has a byte that does not belong there");
+    if (expects && strcasecmp(expects, "100-continue")) http_error(x, 417, "Expect: 100-continue alone is known");
     for (int i = 0; i < SINGLE_HEADERS; i++)
-        if (count[i] > 1) http_error(x, 400, "the header %s comes more than once", single_header[i]);
+        if (h.count[i] > 1) http_error(x, 400, "the header %s comes more than once", single_header[i]);
     if (coding && http_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH))
         http_error(x, 400, "Content-Length stands beside Transfer-Encoding");
     else if (coding && strcasecmp(coding, "chunked"))

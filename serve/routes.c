@@ -433,6 +433,8 @@ static void begin(void *self, Exchange *x) {
         refuse_route(x);
     else if ((route->flags & JSON_BODY) && !is_json(http_header(x, "Content-Type")))
         http_error(x, 415, "Content-Type: application/json is expected");
+    else if ((route->flags & JSON_BODY) && http_header(x, "Content-Encoding"))
+        http_error(x, 415, "a body without Content-Encoding is expected");
 }
 
 static void dispatch(void *self, Exchange *x) {
