@@ -271,7 +271,7 @@ int experiment_file_open(Experiment *e, const char *path, Err *err) {
     int status = 0;
     if (!yaml_parser_load(&parser, &r.doc)) {
         mem_need((void *)parser.problem, "YAML"); // all but memory has a name
-        status = err_set(err, ERR_USAGE, "%s: line %d: %s", path, (int)parser.problem_mark.line + 1, parser.problem);
+        status = err_set(err, ERR_USAGE, "%s: line %d: %s", path, options_yaml_line(&parser, &f), parser.problem);
     } else {
         status = read_document(&r);
         yaml_document_delete(&r.doc);

@@ -451,8 +451,16 @@ typedef struct ConfigReader {
     yaml_event_t event;
     int line; // of the event
     const char *path;
+    const MapFile *file;
     Err *err;
 } ConfigReader;
+
+int options_yaml_line(const yaml_parser_t *parser, const MapFile *f) {
+    size_t line = parser->problem_mark.line + 1;
+    for (size_t i = 0; parser->error == YAML_READER_ERROR && i < parser->problem_offset && i < f->bytes; i++)
+        line += f->data[i] == '\n';
+    return (int)line;
+}
 
 static int config_fail(ConfigReader *r, const char *what, const char *name) {
     return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->path, r->line, what, name ? " '" : "", name ? name : "",
@@ -464,7 +472,7 @@ static int config_next(ConfigReader *r) {
     if (!yaml_parser_parse(&r->parser, &r->event)) {
         mem_need((void *)r->parser.problem, "YAML"); // all but memory has a name
         memset(&r->event, 0, sizeof r->event);
-        r->line = (int)r->parser.problem_mark.line + 1;
+        r->line = options_yaml_line(&r->parser, r->file);
         return config_fail(r, r->parser.problem, NULL);
     }
     r->line = (int)r->event.start_mark.line + 1;
@@ -527,7 +535,7 @@ static int read_config(Options *o, const char *path, Err *err) {
     enum { CONFIG_BYTES = 1 << 20 };
     MapFile f;
     if (mapfile_open(&f, path, CONFIG_BYTES, err)) return -1;
-    ConfigReader r = {.path = path, .err = err};
+    ConfigReader r = {.path = path, .file = &f, .err = err};
     mem_need(yaml_parser_initialize(&r.parser) ? &r : NULL, "a YAML parser");
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)f.data, f.bytes);
     int status = config_document(&r, o);
