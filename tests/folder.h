@@ -36,4 +36,21 @@ static inline void folder_remove(char *folder) { // with the files in it
     free(folder);
 }
 
+// Files whose names begin with good or bad, which is what becomes of them; at least so many of each.
+static inline void folder_verdicts(const char *folder, void (*check)(const char *path, int is_good), int least) {
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    int n[2] = {0};
+    for (struct dirent *e; (e = readdir(dir));) {
+        const int is_good = !strncmp(e->d_name, "good", 4);
+        if (!is_good && strncmp(e->d_name, "bad", 3)) continue;
+        char *path = file_join(folder, e->d_name);
+        check(path, is_good);
+        n[is_good]++;
+        free(path);
+    }
+    closedir(dir);
+    assert_true(n[0] >= least && n[1] >= least);
+}
+
 #endif

@@ -66,7 +66,7 @@ static void comes_back(void **state) {
 
 static void every_bit_and_length(void **state) {
     (void)state;
-    Bytes f = written(state_text, 600, 6);
+    Bytes f = written(state_text, 900, 6);
     assert_int_equal(parse(f.data, f.n), 0);
     for (size_t bit = 0; bit < f.n * 8; bit++) {
         f.data[bit / 8] ^= (char)(1 << bit % 8);
@@ -184,10 +184,25 @@ static void impossible_states(void **state) {
     str_free(&deep);
 }
 
+static void verdict(const char *path, int is_good) {
+    CheckpointFile c;
+    Err err = {0};
+    const int status = checkpoint_file_open(&c, path, &err);
+    if (is_good ? status != 0 : status != -1 || err.code != ERR_DATA || !strstr(err.message, path))
+        fail_msg("%s: %s", path, status ? err.message : "read");
+    if (status == 0) checkpoint_file_close(&c);
+}
+
+static void files(void **state) {
+    (void)state;
+    folder_verdicts("tests/data/checkpoint", verdict, 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_back), cmocka_unit_test(every_bit_and_length), cmocka_unit_test(random_changes),
         cmocka_unit_test(blocks),     cmocka_unit_test(impossible_headers),   cmocka_unit_test(impossible_states),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,6 @@
 #include "tests/guard.h"
 #include "tests/shared_data.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +14,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "tests/folder.h"
 
 #define HEADER                                                                                                                 \
     "user_id,item_asins,item_asin,history_item_id,item_id,history_item_title,item_title,history_rating,rating,"                \
@@ -274,30 +275,6 @@ static void test_many_rows(void **state) {
 
 // ---- items and folders ----
 
-static char *folder_new(void) {
-    char path[] = "/tmp/latentr3-dataset-XXXXXX";
-    assert_non_null(mkdtemp(path));
-    return mem_strndup(path, strlen(path));
-}
-
-static void folder_put(const char *folder, const char *name, const char *text, size_t bytes) {
-    char *path = file_join(folder, name);
-    Err err = {0};
-    if (file_write(path, text, bytes, &err)) fail_msg("%s", err.message);
-    free(path);
-}
-
-static void folder_remove(char *folder) {
-    static const char *const names[] = {"info.txt", "train.csv", "valid.csv", "test.csv", "dataset.json"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = file_join(folder, names[i]);
-        unlink(path);
-        free(path);
-    }
-    assert_int_equal(rmdir(folder), 0);
-    free(folder);
-}
-
 static void test_items(void **state) {
     (void)state;
     char *folder = folder_new(), *path = file_join(folder, "info.txt");
@@ -452,28 +429,18 @@ static void test_items_named(void **state) {
     assert_non_null(strstr(err.message, "line 1: the row id is no number"));
 }
 
-// The files of the fuzzer's corpus whose names say what becomes of them.
+static void items_verdict(const char *path, int is_good) {
+    Items items;
+    Err err = {0};
+    int status = items_open(&items, path, &err);
+    if (is_good ? status != 0 : status != -1 || err.code != ERR_DATA || !strstr(err.message, path))
+        fail_msg("%s: %s", path, status ? err.message : "read");
+    if (status == 0) items_free(&items);
+}
+
 static void test_items_corpus(void **state) {
     (void)state;
-    static const char folder[] = "fuzz/corpus/items";
-    DIR *dir = opendir(folder);
-    assert_non_null(dir);
-    int good = 0, bad = 0;
-    for (struct dirent *e; (e = readdir(dir));) {
-        int is_good = !strncmp(e->d_name, "good-", 5);
-        if (!is_good && strncmp(e->d_name, "bad-", 4)) continue;
-        char *path = file_join(folder, e->d_name);
-        Items items;
-        Err err = {0};
-        int status = items_open(&items, path, &err);
-        if (is_good ? status != 0 : status != -1 || err.code != ERR_DATA || !strstr(err.message, path))
-            fail_msg("%s: %s", path, status ? err.message : "read");
-        if (status == 0) items_free(&items);
-        *(is_good ? &good : &bad) += 1;
-        free(path);
-    }
-    closedir(dir);
-    assert_true(good >= 10 && bad >= 20);
+    folder_verdicts("fuzz/corpus/items", items_verdict, 10);
 }
 
 static void refuses_open(const char *folder, const char *category, int code, const char *part) {

@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "tests/folder.h"
+
 static const char *const models[] = {"tests/golden/tiny-qwen2", "tests/golden/tiny-llama"};
 
 static Tokenizer *open_model(const char *folder) {
@@ -248,6 +250,27 @@ static void test_round_trip(void **state) {
         expect_round_trip(qwen, forms[i][0], strlen(forms[i][0]), forms[i][1], strlen(forms[i][1]));
     tokenizer_close(llama);
     tokenizer_close(qwen);
+}
+
+// What is UTF-8 comes back from its ids byte for byte.
+static void text_verdict(const char *path, int is_good) {
+    Tokenizer *t = open_model(models[1]);
+    MapFile f;
+    Ints ids = {0};
+    Err err = {0};
+    if (mapfile_open(&f, path, 0, &err)) fail_msg("%s", err.message);
+    if (is_good)
+        expect_round_trip(t, f.data, f.bytes, f.data, f.bytes);
+    else if (tokenizer_encode(t, &ids, f.data, f.bytes, 1, &err) != -1 || err.code != ERR_DATA || ids.len)
+        fail_msg("%s: read", path);
+    ints_free(&ids);
+    mapfile_close(&f);
+    tokenizer_close(t);
+}
+
+static void test_text_files(void **state) {
+    (void)state;
+    folder_verdicts("tests/data/texts", text_verdict, 5);
 }
 
 static void test_specials(void **state) {
@@ -537,7 +560,7 @@ int main(void) {
         cmocka_unit_test(test_golden),   cmocka_unit_test(test_prompt_text), cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_specials), cmocka_unit_test(test_not_utf8),    cmocka_unit_test(test_add_and_save),
         cmocka_unit_test(test_pieces),   cmocka_unit_test(test_bad_pieces),  cmocka_unit_test(test_large),
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_index_texts),
+        cmocka_unit_test(test_threads),  cmocka_unit_test(test_index_texts), cmocka_unit_test(test_text_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,3 +172,51 @@ make_logs() {
     refuses 2 '*tsv or csv*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --columns user,item --out "$TMP/d"
     refuses 2 '*"who" is none of*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --format csv --columns who,item --out "$TMP/d"
 }
+
+# as_log FILE OPTION...: as_named for prepare, and two more. skip: a line is passed over, and refused by --strict; strict: it refuses it,
+# and else the line is kept and counted.
+as_log() {
+    local file=$1
+    shift
+    rm -rf "$TMP/out"
+    case ${file##*/} in
+        good*) as_named "$file" 3 "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" --strict ;;
+        bad*) as_named "$file" 3 "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" ;;
+        skip* | strict*)
+            LATENTR3_LOG=error refuses 3 "latentr3: *: line *" "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" --strict &&
+                exits 0 "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" &&
+                if [[ $file == */skip* ]]; then says '*: line *line passed over*'; else says '*not in time order*'; fi
+            ;;
+        *) false ;;
+    esac || {
+        echo "$file"
+        return 1
+    }
+}
+
+@test "files whose names say whether they are read: tests/data/rows, amazon, movielens" {
+    mkdir "$TMP/rows"
+    cp tests/data/rows/info.txt "$TMP/rows"
+    for file in tests/data/rows/*.csv; do
+        cp "$file" "$TMP/rows/test.csv"
+        as_log "$file" --format latentr3 --data "$TMP/rows"
+    done
+    here=tests/data/amazon
+    for file in $here/*; do
+        case $file in
+            $here/items.json) ;;
+            *.items.json) as_log "$file" --format amazon-2018 --data $here/good.json --items "$file" ;;
+            *) as_log "$file" --format amazon-2018 --data "$file" --items $here/items.json ;;
+        esac
+    done
+    here=tests/data/movielens
+    for file in $here/*; do
+        case $file in
+            *.ratings.dat) as_log "$file" --format ml-1m --data "$file" --items $here/good.movies.dat ;;
+            *.movies.dat) as_log "$file" --format ml-1m --data $here/good.ratings.dat --items "$file" ;;
+            *.u.data) as_log "$file" --format ml-100k --data "$file" --items $here/good.u.item ;;
+            *.u.item) as_log "$file" --format ml-100k --data $here/good.u.data --items "$file" ;;
+            *) false ;;
+        esac
+    done
+}

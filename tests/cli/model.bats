@@ -188,7 +188,7 @@ copy_model() {
     [ -z "$(find "$TMP/out" -name '*.tmp*' 2>/dev/null)" ]
 }
 
-@test "files whose names say whether they are read: tests/data/gguf and tests/data/safetensors" {
+@test "files whose names say whether they are read: tests/data/gguf, safetensors, tokenizer" {
     mkdir "$TMP/folder"
     cp tests/data/safetensors/*.json "$TMP/folder"
     for file in tests/data/gguf/* tests/data/safetensors/*.safetensors; do
@@ -197,9 +197,12 @@ copy_model() {
             model=$TMP/folder
             cp "$file" "$model/model.safetensors"
         fi
-        case ${file##*/} in
-            good*) exits 0 "$LATENTR3" inspect "$model" ;;
-            bad*) refuses 3 "latentr3: *" "$LATENTR3" inspect "$model" || { echo "$file" && false; } ;;
-        esac
+        rm -rf "$TMP/out"
+        as_named "$file" 3 "$LATENTR3" convert --model "$model" --out "$TMP/out"
+        [[ $file == */good* ]] || [ ! -e "$TMP/out/model.safetensors" ]
     done
+    for file in tests/data/tokenizer/*; do as_named "$file" 3 "$LATENTR3" tokenize --model "$file" </dev/null; done
+    cp tests/data/safetensors/bad-weight-nan.safetensors "$TMP/folder/model.safetensors"
+    LATENTR3_LOG=error refuses 3 "latentr3: $TMP/folder/model.safetensors: tensor \"model.layers.0.self_attn.q_proj.weight\": a value in row 1, column 3 is not finite" \
+        "$LATENTR3" convert --model "$TMP/folder" --out "$TMP/none"
 }

@@ -28,10 +28,10 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     done
     exits 0 "$LATENTR3" sft --help
     says '*--lr X *learning rate (default 3e-4) \[1e-09 .. 1\]*'
-    says '*--batch N *(default 128) *'
+    says '*--batch N *[(]default 128[)] *'
     exits 0 "$LATENTR3" rl --help
-    says '*--sigma X *(default 1.5) *'
-    says '*--samples K *(default 8) *'
+    says '*--sigma X *[(]default 1.5[)] *'
+    says '*--samples K *[(]default 8[)] *'
 }
 
 @test "docs/commands.md names every option of every command" {
@@ -165,4 +165,16 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     run "$LATENTR3" "$(printf 'x\033[31m')"
     [ "$status" -eq 2 ]
     [[ $output != *$'\033'* ]]
+}
+
+@test "files of options whose names say whether they are read: tests/data/options" {
+    for file in tests/data/options/*; do # NAME.COMMAND.yaml
+        command=${file%.yaml}
+        command=${command##*.}
+        case ${file##*/} in
+            good*) exits 4 "$LATENTR3" "$command" --config "$file" ;; # there is no such model
+            bad*) refuses 2 'latentr3: *' "$LATENTR3" "$command" --config "$file" ;;
+            *) false ;;
+        esac || { echo "$file" && false; }
+    done
 }

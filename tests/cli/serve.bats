@@ -195,6 +195,28 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     is 200 GET "${SHARED}health"
 }
 
+# answer FILE: the status with which the shared server answers these bytes; nothing where it ends the connection.
+answer() {
+    local address=${SHARED#http://} line=
+    address=${address%/}
+    exec {socket}<>"/dev/tcp/${address%:*}/${address##*:}"
+    cat "$1" >&"$socket" 2>/dev/null || true
+    IFS=' ' read -r -t 60 _ line _ <&"$socket" || true
+    exec {socket}>&-
+    echo "$line"
+}
+
+@test "requests whose names say how they are answered: tests/data/http" {
+    for file in tests/data/http/*; do
+        want=${file##*/}
+        want=${want%%-*}
+        got=$(answer "$file")
+        # What is no HTTP may be told so.
+        [ "$got" = "$want" ] || { [ "$want" = close ] && [ "${got:-400}" = 400 ]; } || { echo "$file: $got" && false; }
+    done
+    is 200 GET "${SHARED}health"
+}
+
 @test "a page of another origin is refused, the server's own is not" {
     is 403 POST "${SHARED}v1/reload" -H 'Origin: http://evil.example'
     is 403 GET "${SHARED}health" -H 'Host: evil.example:8080'
