@@ -31,6 +31,7 @@ typedef void *cublasLtHandle_t, *cublasLtMatmulPreference_t;
 struct cublasLtMatmulAlgo_t {};
 struct cublasLtMatmulHeuristicResult_t {
     cublasLtMatmulAlgo_t algo;
+    cublasStatus_t state;
 };
 
 static inline cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
@@ -74,8 +75,8 @@ static inline size_t shim_bytes(cudaDataType_t type) {
 static inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t a,
                                                             cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
                                                             cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
-                                                            cublasLtMatmulHeuristicResult_t *, int *n) {
-    *n = 1;
+                                                            cublasLtMatmulHeuristicResult_t *result, int *n) {
+    *n = 1, result->state = CUBLAS_STATUS_SUCCESS;
     for (const ShimLayout *l : {a, b, c})
         if ((size_t)l->stride * shim_bytes(l->type) % 16) *n = 0;
     return *n ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
@@ -94,27 +95,43 @@ static inline std::vector<float> shim_floats(const void *x, const ShimLayout *l,
     return out;
 }
 
-static inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const float *alpha, const void *a,
-                                            cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
-                                            const float *beta, const void *, cublasLtMatrixLayout_t, void *c,
-                                            cublasLtMatrixLayout_t c_layout, const cublasLtMatmulAlgo_t *, void *, size_t,
-                                            cudaStream_t) {
-    const size_t m = c_layout->rows, n = c_layout->columns, k = d->turned[0] ? a_layout->rows : a_layout->columns;
-    const std::vector<float> x = shim_floats(a, a_layout, d->turned[0]), y = shim_floats(b, b_layout, d->turned[1]);
+struct ShimMatmul {
+    ShimProduct product;
+    ShimLayout a_layout, b_layout, c_layout;
+    const void *a, *b;
+    void *c;
+    float alpha, beta;
+};
+
+static inline void shim_matmul(const ShimMatmul &p) {
+    const size_t m = p.c_layout.rows, n = p.c_layout.columns, k = p.product.turned[0] ? p.a_layout.rows : p.a_layout.columns;
+    const std::vector<float> x = shim_floats(p.a, &p.a_layout, p.product.turned[0]),
+                             y = shim_floats(p.b, &p.b_layout, p.product.turned[1]);
     std::vector<float> sum(m);
     for (size_t j = 0; j < n; j++) {
-        const size_t at = j * (size_t)c_layout->stride;
+        const size_t at = j * (size_t)p.c_layout.stride;
         std::fill(sum.begin(), sum.end(), 0.0f);
         for (size_t l = 0; l < k; l++)
             for (size_t i = 0; i < m; i++) sum[i] += x[l * m + i] * y[j * k + l];
         for (size_t i = 0; i < m; i++) {
-            const float value = *alpha * sum[i] + (*beta != 0 ? *beta * shim_value(c, c_layout->type, at + i) : 0);
-            if (c_layout->type == CUDA_R_16BF)
-                ((__nv_bfloat16 *)c)[at + i] = __float2bfloat16_rn(value);
+            const float value = p.alpha * sum[i] + (p.beta != 0 ? p.beta * shim_value(p.c, p.c_layout.type, at + i) : 0);
+            if (p.c_layout.type == CUDA_R_16BF)
+                ((__nv_bfloat16 *)p.c)[at + i] = __float2bfloat16_rn(value);
             else
-                ((float *)c)[at + i] = value;
+                ((float *)p.c)[at + i] = value;
         }
     }
+}
+
+// A single column is refused although it was offered.
+static inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const float *alpha, const void *a,
+                                            cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
+                                            const float *beta, const void *, cublasLtMatrixLayout_t, void *c,
+                                            cublasLtMatrixLayout_t c_layout, const cublasLtMatmulAlgo_t *, void *, size_t,
+                                            cudaStream_t stream) {
+    if (c_layout->columns == 1) return CUBLAS_STATUS_NOT_SUPPORTED;
+    const ShimMatmul p = {*d, *a_layout, *b_layout, *c_layout, a, b, c, *alpha, *beta};
+    stream->work.push_back([=] { shim_matmul(p); });
     return CUBLAS_STATUS_SUCCESS;
 }
 

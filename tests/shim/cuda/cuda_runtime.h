@@ -1,11 +1,13 @@
 // CUDA on the processor, for tests: what ops/cuda uses of the language and the runtime, so that its sources compile as C++ and
 // their blocks and threads run one after the other (emulation.cpp). It shows whether the kernels compute the right thing: a
 // barrier that not all threads reach, a warp operation with a lane missing, memory that was not backed and shared memory that
-// was not written are found. It shows nothing of speed, of races within a warp's steps, or of the hardware.
+// was not written are found. A stream does nothing before it is waited for, so that host memory which is filled again or read
+// too early shows. It shows nothing of speed, of races within a warp's steps, or of the hardware.
 #ifndef SHIM_CUDA_RUNTIME_H
 #define SHIM_CUDA_RUNTIME_H
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <math.h>
 #include <stdint.h>
@@ -51,7 +53,12 @@ template <typename T> T __shfl_xor_sync(unsigned, T x, int lanes) {
 }
 
 #define LAUNCH(ops, kernel, grid, block, shared_bytes, ...)                                                                    \
-    ((void)(ops), shim_launch(grid, block, shared_bytes, [&] { kernel(__VA_ARGS__); }))
+    do {                                                                                                                       \
+        const dim3 grid_ = grid, block_ = block;                                                                               \
+        const size_t bytes_ = shared_bytes;                                                                                    \
+        const std::function<void()> thread_ = [=] { kernel(__VA_ARGS__); };                                                    \
+        (ops)->stream->work.push_back([=] { shim_launch(grid_, block_, bytes_, thread_); });                                   \
+    } while (0)
 #define SHARED_BYTES(name) unsigned char *name = shim_shared
 
 static inline uint32_t __float_as_uint(float x) {
@@ -65,13 +72,33 @@ static inline float __uint_as_float(uint32_t bits) {
     return x;
 }
 
-// ---- the runtime: everything is done when a call returns ----------------------------------------------------------------
+// ---- the runtime: what goes through a stream is done when somebody waits for it -------------------------------------------
+
+struct ShimStream {
+    std::deque<std::function<void()>> work;
+    size_t done;
+};
+struct ShimEvent {
+    ShimStream *stream; // NULL: not recorded
+    size_t at;          // work of the stream before it
+};
+typedef ShimStream *cudaStream_t;
+typedef ShimEvent *cudaEvent_t;
+
+static inline void shim_run(ShimStream *s, size_t until) {
+    for (; s->done < until; s->done++) {
+        const std::function<void()> next = s->work.front();
+        s->work.pop_front();
+        next();
+    }
+}
+static inline size_t shim_end(const ShimStream *s) {
+    return s->done + s->work.size();
+}
 
 enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking, cudaEventDisableTiming, cudaEnableDefault };
-typedef void *cudaStream_t;
-typedef void *cudaEvent_t;
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem;
@@ -100,25 +127,26 @@ static inline cudaError_t cudaRuntimeGetVersion(int *version) {
     return *version = 0, cudaSuccess;
 }
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) {
-    return *s = NULL, cudaSuccess;
+    return *s = new ShimStream(), cudaSuccess;
 }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
-    return cudaSuccess;
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    return shim_run(s, shim_end(s)), cudaSuccess;
 }
-static inline cudaError_t cudaStreamDestroy(cudaStream_t) {
-    return cudaSuccess;
+static inline cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    return delete s, cudaSuccess;
 }
 static inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, int) {
-    return *e = NULL, cudaSuccess;
+    return *e = new ShimEvent(), cudaSuccess;
 }
-static inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+    return *e = ShimEvent{s, shim_end(s)}, cudaSuccess;
+}
+static inline cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+    if (e->stream) shim_run(e->stream, e->at);
     return cudaSuccess;
 }
-static inline cudaError_t cudaEventSynchronize(cudaEvent_t) {
-    return cudaSuccess;
-}
-static inline cudaError_t cudaEventDestroy(cudaEvent_t) {
-    return cudaSuccess;
+static inline cudaError_t cudaEventDestroy(cudaEvent_t e) {
+    return delete e, cudaSuccess;
 }
 static inline cudaError_t cudaMalloc(void **p, size_t bytes) {
     return *p = shim_memory(bytes), cudaSuccess;
@@ -132,11 +160,11 @@ static inline cudaError_t cudaMallocHost(void **p, size_t bytes) {
 static inline cudaError_t cudaFreeHost(void *p) {
     return free(p), cudaSuccess;
 }
-static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-    return memcpy(to, from, bytes), cudaSuccess;
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t s) {
+    return s->work.push_back([=] { memcpy(to, from, bytes); }), cudaSuccess;
 }
-static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t) {
-    return memset(to, byte, bytes), cudaSuccess;
+static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t s) {
+    return s->work.push_back([=] { memset(to, byte, bytes); }), cudaSuccess;
 }
 
 #endif
