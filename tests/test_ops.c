@@ -122,6 +122,8 @@ static void linear_cases(void **state) {
         {&linear, {130, 1501, 48, 0, 1}},
         {&linear, {2, 8, 2048, 0, 1}},
         {&linear, {257, 160, 96, 0, 0}},
+        {&linear, {1, 64, 48, 1, 0}},
+        {&linear, {1100, 2304, 8, 1, 0}}, // more rows than one strip
         {&linear_input, {0, 5, 3, 0, 1}},
         {&linear_input, {1, 1, 1, 0, 0}},
         {&linear_input, {1, 7, 5, 0, 1}},
@@ -130,6 +132,7 @@ static void linear_cases(void **state) {
         {&linear_input, {64, 128, 96, 0, 0}},
         {&linear_input, {130, 1501, 48, 0, 1}},
         {&linear_input, {257, 96, 160, 0, 1}},
+        {&linear_input, {1, 64, 48, 0, 0}},
         {&linear_weight, {0, 5, 3, 1}},
         {&linear_weight, {1, 1, 1, 1}},
         {&linear_weight, {1, 7, 5, 0}},
@@ -482,9 +485,9 @@ static void options_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_cases),        cmocka_unit_test(weight_versions), cmocka_unit_test(rows_cases),
-        cmocka_unit_test(elementwise_cases),   cmocka_unit_test(sum_of_squares),  cmocka_unit_test(memory_moves),
-        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(linear_cases),      cmocka_unit_test(weight_versions),     cmocka_unit_test(rows_cases),
+        cmocka_unit_test(elementwise_cases), cmocka_unit_test(sum_of_squares),      cmocka_unit_test(memory_moves),
+        cmocka_unit_test(memory_waits),      cmocka_unit_test(options_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,9 +72,10 @@ static cudaDataType_t lt_type(Dtype t) {
     return t == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-// The largest power of two, up to 256, that an address is a multiple of.
+// The largest power of two that an address is a multiple of, up to what every block of an arena is: the choice for a tensor
+// must not depend on where in the arena it lies.
 static uint32_t alignment(const void *p) {
-    const uintptr_t at = (uintptr_t)p | 256;
+    const uintptr_t at = (uintptr_t)p | 64;
     return (uint32_t)(at & -at);
 }
 
@@ -105,7 +106,7 @@ static void layouts_free(Layouts *l) {
     LT(cublasLtMatmulDescDestroy(l->op));
 }
 
-static const Choice *choose(Ops *ops, const Product *p, const Layouts *l) {
+static Choice *choose(Ops *ops, const Product *p, const Layouts *l) {
     LinearState *s = ops->linear;
     const uint32_t align[3] = {alignment(p->a), alignment(p->b), alignment(p->c)};
     const std::array<int, KEY> key = {p->m,   p->n,           p->k,          p->a_turned,   p->b_turned,
@@ -124,7 +125,7 @@ static const Choice *choose(Ops *ops, const Product *p, const Layouts *l) {
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(s->handle, l->op, l->a, l->b, l->c, l->c, s->preference, 1, &result, &n);
     Choice c = {};
-    if (status == CUBLAS_STATUS_SUCCESS && n > 0) c.found = 1, c.algo = result.algo;
+    if (status == CUBLAS_STATUS_SUCCESS && n > 0 && result.state == CUBLAS_STATUS_SUCCESS) c.found = 1, c.algo = result.algo;
     return &(s->choice[key] = c);
 }
 
@@ -148,13 +149,15 @@ static void product_run(Ops *ops, const Product *p) {
     LinearState *s = ops->linear;
     memory_written(ops, p->c, (size_t)p->m * (size_t)p->n * dtype_bytes(p->c_type));
     Layouts l = layouts_make(ops, p);
-    const Choice *choice = choose(ops, p, &l);
+    Choice *choice = choose(ops, p, &l);
     const float one = 1, beta = p->add ? 1 : 0;
-    if (choice->found)
-        LT(cublasLtMatmul(s->handle, l.op, &one, p->a, l.a, p->b, l.b, &beta, p->c, l.c, p->c, l.c, &choice->algo, s->workspace,
-                          WORKSPACE_BYTES, ops->stream));
-    else
-        BY_TYPE(ops->dtype, T, BY_TYPE(p->c_type, C, plain_product<T, C>(ops, p)));
+    if (choice->found) {
+        const cublasStatus_t status = cublasLtMatmul(s->handle, l.op, &one, p->a, l.a, p->b, l.b, &beta, p->c, l.c, p->c, l.c,
+                                                     &choice->algo, s->workspace, WORKSPACE_BYTES, ops->stream);
+        choice->found = status != CUBLAS_STATUS_NOT_SUPPORTED; // offered and refused: nothing was launched
+        if (choice->found) lt_check(status, "cublasLtMatmul");
+    }
+    if (!choice->found) BY_TYPE(ops->dtype, T, BY_TYPE(p->c_type, C, plain_product<T, C>(ops, p)));
     layouts_free(&l);
 }
 
@@ -166,7 +169,8 @@ void ops_matrix_free(Ops *ops, Matrix *m) {
         ops_matrix_free(ops, &m->lora->up);
     }
     if (!m->cache) return;
-    if (m->cache->data) CUDA(cudaFree(m->cache->data)); // waits for the products that read it
+    CUDA(cudaStreamSynchronize(ops->stream)); // products may be reading it
+    if (m->cache->data) CUDA(cudaFree(m->cache->data));
     free(m->cache);
     m->cache = NULL;
 }
@@ -240,9 +244,9 @@ static void add_bias(Ops *ops, float *y, const float *bias, size_t n, int O) {
     each(ops, n, [=] __device__(size_t i) { y[i] += bias[i % (size_t)O]; });
 }
 
-// The bias is added before the result is rounded, a few rows at a time, which stay in the cache.
+// The bias is added before the result is rounded, a few rows at a time, which stay in the cache; whole tiles of a product.
 static void forward_biased(Ops *ops, bf16 *y, const bf16 *x, const void *w, const float *bias, int N, int O, int I) {
-    const int strip = (8 << 20) / 4 / O + 1;
+    const int strip = ((8 << 20) / 4 / O / 128 + 1) * 128;
     const size_t mark = arena_mark(&ops->scratch);
     float *sum = scratch_get<float>(ops, (size_t)(N < strip ? N : strip) * (size_t)O);
     for (int n = 0; n < N; n += strip) {
@@ -255,15 +259,15 @@ static void forward_biased(Ops *ops, bf16 *y, const bf16 *x, const void *w, cons
 }
 
 void linear_forward(Ops *ops, void *y, Dtype y_type, int add, const act *x, Matrix *w, const float *bias, int N) {
-    const size_t mark = arena_mark(&ops->scratch), n = (size_t)N * (size_t)w->O;
+    const size_t mark = arena_mark(&ops->scratch);
     const void *weight = weight_of(ops, w);
-    memory_written(ops, y, n * dtype_bytes(y_type));
+    memory_written(ops, y, (size_t)N * (size_t)w->O * dtype_bytes(y_type));
     if (bias && y_type == DTYPE_BF16) {
         CHECK(!add && ops->dtype == DTYPE_BF16);
         forward_biased(ops, (bf16 *)y, (const bf16 *)x, weight, bias, N, w->O, w->I);
     } else {
         forward_rows(ops, y, y_type, add, x, weight, N, w->O, w->I);
-        if (bias) add_bias(ops, (float *)y, bias, n, w->O);
+        if (bias) add_bias(ops, (float *)y, bias, (size_t)N * (size_t)w->O, w->O);
     }
     arena_reset(&ops->scratch, mark);
 }
