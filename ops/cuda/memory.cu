@@ -113,18 +113,25 @@ void memory_close(Ops *ops) {
     free(m);
 }
 
+static void driver_check(CUresult status, size_t bytes) {
+    if (status == CUDA_SUCCESS) return;
+    if (status == CUDA_ERROR_OUT_OF_MEMORY)
+        fprintf(stderr, "latentr3: out of memory: the GPU has no %zu MiB more\n", bytes >> 20);
+    else
+        fprintf(stderr, "latentr3: CUDA: %zu MiB cannot be mapped: error %d\n", bytes >> 20, (int)status);
+    _exit(status == CUDA_ERROR_OUT_OF_MEMORY ? ERR_MEMORY : ERR_INTERNAL);
+}
+
 static void piece_back(Ops *ops, Range *r, size_t i) {
     Memory *m = ops->memory;
     const CUdeviceptr at = r->at + i * m->piece_bytes;
     CUmemAccessDesc access = {};
     access.location = m->prop.location;
     access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-    if (m->driver.create(&r->piece[i], m->piece_bytes, &m->prop, 0) != CUDA_SUCCESS) {
-        fprintf(stderr, "latentr3: out of memory: the GPU has no %zu MiB more\n", m->piece_bytes >> 20);
-        _exit(ERR_MEMORY);
-    }
-    CHECK(m->driver.map(at, m->piece_bytes, 0, r->piece[i], 0) == CUDA_SUCCESS);
-    CHECK(m->driver.access(at, m->piece_bytes, &access, 1) == CUDA_SUCCESS);
+    CUDA(cudaSetDevice(0)); // the driver wants a context in the thread that calls, and this may be its first call
+    driver_check(m->driver.create(&r->piece[i], m->piece_bytes, &m->prop, 0), m->piece_bytes);
+    driver_check(m->driver.map(at, m->piece_bytes, 0, r->piece[i], 0), m->piece_bytes);
+    driver_check(m->driver.access(at, m->piece_bytes, &access, 1), m->piece_bytes);
     CUDA(cudaMemsetAsync((void *)at, 0, m->piece_bytes, ops->stream));
 }
 
