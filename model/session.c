@@ -188,7 +188,7 @@ static void move_node(Session *s, KvNode *node, int to) {
         char *plane = plane_of(s, p, &bytes);
         move_rows(s, plane, bytes, to, node->slot, node->len);
     }
-    if (s->ratt_k) move_rows(s, s->ratt_k, hidden_bytes(s), to, node->slot, node->len);
+    if (s->ratt_k && node->slot < s->ratt_made) move_rows(s, s->ratt_k, hidden_bytes(s), to, node->slot, node->len);
     node->slot = to;
 }
 
