@@ -38,7 +38,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
           *lp = ARENA_NEW(&s->device, float, M);
     op_linear_forward(ops, logits, DTYPE_F32, h, &s->llm->head, NULL, M);
     op_logprob(ops, lp, lse, logits, targets, M, V);
-    ops_download(ops, logprob, lp, (size_t)M * sizeof(float));
+    ops_fetch(ops, logprob, lp, (size_t)M * sizeof(float));
     if (dlogprob) {
         float *d = ARENA_NEW(&s->device, float, M), *dh = ARENA_NEW(&s->device, float, (size_t)M *(size_t)D);
         act *dlogits = arena_get(&s->device, (size_t)M * (size_t)V, act_bytes);
@@ -57,6 +57,7 @@ void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M,
     size_t mark = arena_mark(&s->host);
     for (int m = 0; m < M; m += chunk)
         head_chunk(s, slot + m, target + m, M - m < chunk ? M - m : chunk, logprob + m, dlogprob ? dlogprob + m : NULL);
+    if (!dlogprob) ops_wait(s->ops);
     arena_reset(&s->host, mark);
 }
 
@@ -71,7 +72,7 @@ static void binary_chunk(Session *s, const int32_t *slot, const int32_t *id, int
           *sums = ARENA_NEW(&s->device, float, M);
     op_sampled_forward(ops, logits, h, table, ids, M, C, D);
     op_binary(ops, sums, dlogits, logits, M, C, weight);
-    ops_download(ops, loss, sums, (size_t)M * sizeof(float));
+    ops_fetch(ops, loss, sums, (size_t)M * sizeof(float));
     if (dlogits) {
         float *dh = ARENA_NEW(&s->device, float, (size_t)M *(size_t)D);
         op_sampled_backward(ops, dh, llm_gradient(s->llm, table), dlogits, h, table, ids, M, C, D);
@@ -85,6 +86,7 @@ void head_binary(Session *s, const int32_t *slot, const int32_t *id, int M, int 
     const size_t mark = arena_mark(&s->host);
     for (int m = 0; m < M; m += chunk)
         binary_chunk(s, slot + m, id + (size_t)m * (size_t)C, M - m < chunk ? M - m : chunk, C, loss + m, weight);
+    if (weight == 0) ops_wait(s->ops);
     arena_reset(&s->host, mark);
 }
 
@@ -107,6 +109,6 @@ void head_pick(Session *s, const HeadRows *rows, const int32_t *row, const int32
     float *picked = ARENA_NEW(&s->device, float, n);
     op_logprob_pick(s->ops, picked, rows->logits, rows->lse, session_upload(s, row, n), session_upload(s, token, n), n,
                     s->llm->config.V);
-    ops_download(s->ops, out, picked, n * sizeof(float));
+    ops_fetch(s->ops, out, picked, n * sizeof(float));
     arena_reset(&s->device, mark);
 }

@@ -137,18 +137,19 @@ int session_restore_rows(Session *s, int parent, const void *rows, int saved, in
 // ---- the head -------------------------------------------------------------------------------------------------------
 
 // logprob (M, host) of target[m] after the position in slot[m]. With dlogprob (M, host), the gradient of
-// sum dlogprob . logprob goes back at once: s->dh at the slots +=, and the head's weights where the backbone trains.
+// sum dlogprob . logprob goes back at once: s->dh at the slots +=, and the head's weights where the backbone trains; logprob is
+// then there after the next ops_wait, so that nothing waits in the middle of a step.
 void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M, float *logprob, const float *dlogprob);
 
 // Binary cross-entropy over C items for each slot: id (M, C) host, the first column the true one. loss (M, host). With a
-// weight that is not 0 the gradient of weight times the sum goes back at once, as above.
+// weight that is not 0 the gradient of weight times the sum goes back at once, and loss is there later, as above.
 void head_binary(Session *s, const int32_t *slot, const int32_t *id, int M, int C, float *loss, float weight);
 
 // out (M, D) host: the hidden states in the slots, after the final norm.
 void session_hidden(Session *s, const int32_t *slot, int M, float *out);
 
 // For beams: logits of M slots stay on the device until the session is reset; pick reads log-probabilities of chosen
-// (row, token) pairs, log-softmax over the whole vocabulary.
+// (row, token) pairs, log-softmax over the whole vocabulary: they are there after the next ops_wait.
 typedef struct HeadRows {
     int M;
     float *logits, *lse; // (M, V), (M)

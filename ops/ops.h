@@ -38,12 +38,14 @@ int ops_has_bf16(const char *device);        // whether it multiplies bf16 (a pr
 const char *ops_description(const Ops *ops); // e.g. "cpu, 2 threads, bf16 on AVX512-BF16, oneDNN 2.6.3"
 
 // Device memory: a range of addresses, backed as ops write there. For the arenas of the layers above. Ops run in the order of
-// their calls, not always before the call returns; what a call reads of the host's memory it has read by then, and
-// ops_download waits.
+// their calls, not always before the call returns; what a call reads of the host's memory it has read by then. What
+// ops_download writes there is there when it returns; what ops_fetch writes, when the next ops_wait has returned.
 void *ops_reserve(Ops *ops, size_t bytes, Err *err);
 void ops_release(Ops *ops, void *range, size_t bytes);
 void ops_upload(Ops *ops, void *device, const void *host, size_t bytes);
 void ops_download(Ops *ops, void *host, const void *device, size_t bytes);
+void ops_fetch(Ops *ops, void *host, const void *device, size_t bytes);
+void ops_wait(Ops *ops);
 void ops_copy(Ops *ops, void *to, const void *from, size_t bytes);
 void ops_zero(Ops *ops, void *device, size_t bytes);
 // Convert n values between f32 and the compute type.

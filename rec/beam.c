@@ -216,6 +216,8 @@ static void pick_logp(Search *x, const Work *w, float *logp) {
         x->stats->head_s -= head.softmax_s;
         x->stats->softmax_s += head.softmax_s;
     }
+    ops_wait(s->ops);
+    lap(x, &x->stats->head_s);
     CHECK(done == w->picks);
 }
 

@@ -470,6 +470,33 @@ static void memory_moves(void **state) {
     ops_close(ops);
 }
 
+// Many uploads from memory that is filled again at once, and fetches from memory that is: each has what was there at its call.
+static void memory_waits(void **state) {
+    (void)state;
+    enum { TIMES = 70, N = 1 << 18 }; // 70 MiB: more than any pinned memory holds
+    Err err = {0};
+    Ops *ops;
+    if (ops_open(&ops, NULL, 2, DTYPE_F32, &err)) fail_msg("%s", err.message);
+    uint32_t *device = device_new(ops, NULL, (size_t)TIMES * N, sizeof *device), *host = mem_alloc(N, sizeof *host),
+             *back = mem_alloc((size_t)TIMES * N, sizeof *back);
+    for (uint32_t t = 0; t < TIMES; t++) {
+        for (uint32_t i = 0; i < N; i++) host[i] = t * N + i;
+        ops_upload(ops, device + (size_t)t * N, host, N * sizeof *host);
+    }
+    for (size_t t = 0; t < TIMES; t++) {
+        ops_fetch(ops, back + t * N, device + t * N, N * sizeof *back);
+        ops_zero(ops, device + t * N, N * sizeof *device);
+    }
+    for (size_t i = 0; i < 300; i++) ops_fetch(ops, host + i, device + i, sizeof *host); // more at a time than are kept apart
+    ops_wait(ops);
+    for (size_t i = 0; i < (size_t)TIMES * N; i++)
+        if (back[i] != i) fail_msg("[%zu]: %u", i, back[i]);
+    for (size_t i = 0; i < 300; i++) assert_int_equal(host[i], 0);
+    ops_release(ops, device, (size_t)TIMES * N * sizeof *device + 1);
+    free(host), free(back);
+    ops_close(ops);
+}
+
 static void options_are_checked(void **state) {
     (void)state;
     Err err = {0};

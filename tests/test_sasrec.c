@@ -89,6 +89,7 @@ static double binary_over(Tiny *t, const int32_t *negatives, int count) {
     segment_forward(s, &g, NULL, 1);
     head_binary(s, slot, id, t->predictions, C, loss, 1.0f / (float)t->predictions);
     segment_backward(s, &g, NULL);
+    ops_wait(s->ops);
     double sum = 0;
     for (int i = 0; i < t->predictions; i++) sum += (double)loss[i];
     free(slot), free(id), free(loss);

@@ -147,6 +147,7 @@ static void tree_run(Session *s, const Tree *t, Piece *piece, const int *order, 
                 ops_download(s->ops, out->dthought + (size_t)run[i].index[j] * D, run[i].thought + (size_t)j * D, D * 4);
         }
     }
+    ops_wait(s->ops);
     for (int i = 0; i < rows; i++) {
         out->logprob[row_of[i]] = logprob[i];
         ops_download(s->ops, out->h + (size_t)row_of[i] * D, (float *)s->h + (size_t)slot[i] * D, D * 4);

@@ -156,14 +156,15 @@ static void answers_forward(Rollout *u, Answers *a, int first, int record) {
     segment_forward(s, &a->g, a->r, record);
 }
 
-// Log-probabilities of the answers; with dlogprob (all tokens) back to the samples: u->dsample, and whatever else trains.
+// Log-probabilities of the answers; with dlogprob (all tokens) back to the samples: u->dsample, and whatever else trains. Then
+// both are there after the next ops_wait.
 static void answers_score(Rollout *u, Answers *a, float *logprob, const float *dlogprob) {
     Session *s = u->s;
     const size_t at = u->token[a->first], first = (size_t)a->first * (size_t)u->K * (size_t)u->D;
     head_logprob(s, a->slot, a->target, a->tokens, logprob + at, dlogprob ? dlogprob + at : NULL);
     if (!dlogprob) return;
     segment_backward(s, &a->g, a->r);
-    ops_download(s->ops, u->dsample + first, a->r, (size_t)(a->end - a->first) * (size_t)(u->K * u->D) * sizeof(float));
+    ops_fetch(s->ops, u->dsample + first, a->r, (size_t)(a->end - a->first) * (size_t)(u->K * u->D) * sizeof(float));
     session_zero_gradients(s, a->g.slot0); // the next micro-batch takes the same slots
 }
 
@@ -237,6 +238,7 @@ void rollout_draw(Rollout *u, const float *unit) {
             answers_score(u, &a, u->old_logprob, back ? u->dlogprob : NULL);
             answers_end(u, &a);
         }
+        ops_wait(u->s->ops);
         if (lists)
             rewards_of_lists(u);
         else
@@ -303,6 +305,7 @@ static void token_gradient(Rollout *u, Surrogate *sum) {
         answers_score(u, &a, u->logprob, u->dlogprob);
         answers_end(u, &a);
     }
+    ops_wait(u->s->ops);
     for (int b = u->first; b < u->end; b++) add_samples(u, b, 0);
 }
 

@@ -11,7 +11,7 @@ typedef struct Micro { // one micro-batch, in the session's host arena
     int n, rows;            // rows: predictions
     ThinkChain *chain;      // (n) each example's items but the last: every one predicts the item after it
     int32_t *slot, *target; // (rows)
-    float *loss, *weight;   // (rows)
+    float *loss, *weight;   // (rows); with cross-entropy loss is what is to be negated
 } Micro;
 
 static const SasrecExample *example_of(const Micro *m, int b) {
@@ -39,7 +39,6 @@ static Micro micro_new(Session *s, const SasrecExamples *e, const uint32_t *inde
 static void cross_entropy(Session *s, Micro *m, double weight) {
     for (int i = 0; i < m->rows; i++) m->weight[i] = (float)-weight; // the loss is minus the log-probability
     head_logprob(s, m->slot, m->target, m->rows, m->loss, m->weight);
-    for (int i = 0; i < m->rows; i++) m->loss[i] = -m->loss[i];
 }
 
 // An item that is not marked as seen; after a few draws any (a user may have met nearly all).
@@ -97,9 +96,10 @@ static double micro_run(Session *s, const SasrecExamples *e, const uint32_t *ind
     think_backward(s, &t, dr);
     s->dropout = (Dropout){0};
     double loss = 0;
+    ops_wait(s->ops);
     for (int i = 0; i < m.rows; i++) loss += (double)m.loss[i];
     session_reset(s, mark);
-    return loss;
+    return method->loss == SASREC_BINARY ? loss : -loss;
 }
 
 // How many of index[0 .. n) make a micro-batch.

@@ -82,6 +82,7 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
         think_backward(s, &t, dr);
     }
     double loss = 0;
+    ops_wait(s->ops); // the one time in a micro-batch
     for (int i = 0; i < m.tokens; i++) loss -= (double)m.logprob[i];
     session_reset(s, mark);
     return loss;

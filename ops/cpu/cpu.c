@@ -91,6 +91,12 @@ void ops_upload(Ops *ops, void *device, const void *host, size_t bytes) {
 void ops_download(Ops *ops, void *host, const void *device, size_t bytes) {
     ops_copy(ops, host, device, bytes);
 }
+void ops_fetch(Ops *ops, void *host, const void *device, size_t bytes) {
+    ops_copy(ops, host, device, bytes);
+}
+void ops_wait(Ops *ops) {
+    (void)ops;
+}
 
 // Large blocks go in pieces over the threads: one core does not fill the memory bus.
 enum { PIECE_BYTES = 1 << 20 };

@@ -35,9 +35,13 @@ int ops_has_bf16(const char *device) {
     return device_find(&p, NULL) == 0;
 }
 
-static int stage_open(Stage *s, Err *err) {
-    if (cudaMallocHost((void **)&s->base, 2 * STAGE_BYTES) != cudaSuccess)
-        return err_set(err, ERR_MEMORY, "no pinned memory for uploads");
+static const size_t FETCH_BYTES = (size_t)4 << 20;
+
+static int pinned_open(Ops *ops, Err *err) {
+    Stage *s = &ops->stage;
+    if (cudaMallocHost((void **)&s->base, 2 * STAGE_BYTES) != cudaSuccess ||
+        cudaMallocHost((void **)&ops->fetched.base, FETCH_BYTES) != cudaSuccess)
+        return err_set(err, ERR_MEMORY, "no pinned memory for uploads and downloads");
     for (int i = 0; i < 2; i++) CUDA(cudaEventCreateWithFlags(&s->read[i], cudaEventDisableTiming));
     return 0;
 }
@@ -54,7 +58,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     ops->threads = threads ? threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     ops->dtype = dtype;
     CUDA(cudaStreamCreateWithFlags(&ops->stream, cudaStreamNonBlocking));
-    if (stage_open(&ops->stage, err) || memory_open(ops, err) || linear_open(ops, err)) {
+    if (pinned_open(ops, err) || memory_open(ops, err) || linear_open(ops, err)) {
         ops_close(ops);
         return -1;
     }
@@ -74,6 +78,7 @@ void ops_close(Ops *ops) {
     for (int i = 0; i < 2; i++)
         if (ops->stage.read[i]) cudaEventDestroy(ops->stage.read[i]);
     if (ops->stage.base) cudaFreeHost(ops->stage.base);
+    if (ops->fetched.base) cudaFreeHost(ops->fetched.base);
     cudaStreamDestroy(ops->stream);
     free(ops);
 }
@@ -118,6 +123,28 @@ void ops_upload(Ops *ops, void *device, const void *host, size_t bytes) {
 void ops_download(Ops *ops, void *host, const void *device, size_t bytes) {
     if (bytes) CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, ops->stream));
     CUDA(cudaStreamSynchronize(ops->stream));
+}
+
+void ops_fetch(Ops *ops, void *host, const void *device, size_t bytes) {
+    Fetched *f = &ops->fetched;
+    const size_t room = (bytes + 63) / 64 * 64;
+    if (room > FETCH_BYTES) {
+        ops_download(ops, host, device, bytes);
+        return;
+    }
+    if (f->n == FETCHES || f->used_bytes + room > FETCH_BYTES) ops_wait(ops);
+    if (bytes == 0) return;
+    CUDA(cudaMemcpyAsync(f->base + f->used_bytes, device, bytes, cudaMemcpyDeviceToHost, ops->stream));
+    f->fetch[f->n].host = host, f->fetch[f->n].at = f->used_bytes, f->fetch[f->n].bytes = bytes;
+    f->used_bytes += room;
+    f->n++;
+}
+
+void ops_wait(Ops *ops) {
+    Fetched *f = &ops->fetched;
+    CUDA(cudaStreamSynchronize(ops->stream));
+    for (int i = 0; i < f->n; i++) memcpy(f->fetch[i].host, f->base + f->fetch[i].at, f->fetch[i].bytes);
+    f->n = 0, f->used_bytes = 0;
 }
 
 void ops_copy(Ops *ops, void *to, const void *from, size_t bytes) {

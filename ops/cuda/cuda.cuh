@@ -23,6 +23,18 @@ typedef struct Stage {
     cudaEvent_t read[2];
 } Stage;
 
+// Pinned memory that fetches arrive in; ops_wait hands them on.
+enum { FETCHES = 256 };
+typedef struct Fetched {
+    char *base;
+    size_t used_bytes;
+    int n;
+    struct {
+        void *host;
+        size_t at, bytes;
+    } fetch[FETCHES];
+} Fetched;
+
 struct Ops {
     int threads;
     Dtype dtype;
@@ -31,6 +43,7 @@ struct Ops {
     struct LinearState *linear; // cuBLASLt, what it chose by shape (linear.cu)
     Arena scratch;              // device memory of one op call
     Stage stage;
+    Fetched fetched;
     char description[384];
 };
 
