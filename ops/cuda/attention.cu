@@ -33,6 +33,13 @@ typedef struct Heap { // device: what a tile reads
     const Span *span;
 } Heap;
 
+typedef struct KeySums { // device: what a piece of 64 slots reads. Of slot0 on, of which there are `slots`
+    const Run *run;
+    const int *offset;
+    int slot0, slots, grad_slot0;
+    float *dk, *dv; // (S - grad_slot0, G K)
+} KeySums;
+
 template <typename T> struct Workplace { // shared memory of a block of threads
     Piece<T> a, b, weight;
     Piece<float> score, dscore;
@@ -68,19 +75,62 @@ static std::vector<Tile> tiles_make(const AttnPlan *plan, int rep) {
     return tiles;
 }
 
+// All layers of a network attend by one plan: the last one stays on the device, in an arena of its own.
+struct KeptPlan {
+    Arena memory;
+    size_t mark;          // behind the tiles
+    std::vector<int> key; // what the tiles are made of
+    Heap heap;
+    size_t tiles;
+    int grad_slot0; // that the pieces are of; < 0: there are none
+    KeySums sums;
+    size_t pieces; // with runs
+};
+
+int attention_open(Ops *ops, Err *err) {
+    const size_t bytes = (size_t)1 << 30;
+    void *range = ops_reserve(ops, bytes, err);
+    if (!range) return -1;
+    ops->plan = new KeptPlan();
+    arena_init(&ops->plan->memory, range, bytes, "the arena of attention's plan");
+    return 0;
+}
+
+void attention_close(Ops *ops) {
+    delete ops->plan;
+}
+
 template <typename T> static T *upload(Ops *ops, const T *x, size_t n) {
-    T *to = scratch_get<T>(ops, n + 1);
+    T *to = (T *)arena_get(&ops->plan->memory, n + 1, sizeof *x);
     ops_upload(ops, to, x, n * sizeof *x);
     return to;
 }
 
-static Heap heap_make(Ops *ops, const AttnPlan *plan, const std::vector<Tile> &tiles) {
+static std::vector<int> key_of(const AttnPlan *plan, int rep, size_t spans) {
+    std::vector<int> key = {rep, plan->blocks};
+    const int *block = (const int *)plan->block, *span = (const int *)plan->span;
+    key.insert(key.end(), block, block + (size_t)plan->blocks * (sizeof *plan->block / sizeof *block));
+    key.insert(key.end(), span, span + spans * (sizeof *plan->span / sizeof *span));
+    return key;
+}
+
+static KeptPlan *plan_on_device(Ops *ops, const AttnPlan *plan, int rep) {
+    KeptPlan *kept = ops->plan;
     size_t spans = 0;
     for (int b = 0; b < plan->blocks; b++) {
         const size_t end = (size_t)(plan->block[b].span + plan->block[b].spans);
         if (end > spans) spans = end;
     }
-    return Heap{upload(ops, tiles.data(), tiles.size()), upload(ops, plan->span, spans)};
+    std::vector<int> key = key_of(plan, rep, spans);
+    if (key == kept->key) return kept;
+    const std::vector<Tile> tiles = tiles_make(plan, rep);
+    arena_reset(&kept->memory, 0);
+    kept->heap = Heap{upload(ops, tiles.data(), tiles.size()), upload(ops, plan->span, spans)};
+    kept->tiles = tiles.size();
+    kept->key.swap(key);
+    kept->mark = arena_mark(&kept->memory);
+    kept->grad_slot0 = -1;
+    return kept;
 }
 
 __device__ __forceinline__ int tile_keys(const Tile &t) {
@@ -289,6 +339,21 @@ static Pieces pieces_make(const AttnPlan *plan, int grad_slot0) {
     return all;
 }
 
+static void pieces_on_device(Ops *ops, KeptPlan *kept, const AttnPlan *plan, int grad_slot0) {
+    if (kept->grad_slot0 == grad_slot0) return;
+    const Pieces p = pieces_make(plan, grad_slot0);
+    arena_reset(&kept->memory, kept->mark);
+    kept->sums = KeySums{upload(ops, p.run.data(), p.run.size()),
+                         upload(ops, p.offset.data(), p.offset.size()),
+                         p.slot0,
+                         p.slots,
+                         grad_slot0,
+                         NULL,
+                         NULL};
+    kept->pieces = p.run.empty() ? 0 : p.offset.size() - 1;
+    kept->grad_slot0 = grad_slot0;
+}
+
 // The run that row `n` of all runs is of.
 __device__ inline const Run *run_find(const Run *run, int runs, int n) {
     int low = 0, high = runs - 1;
@@ -318,13 +383,6 @@ __device__ void seers_set(Workplace<T> *w, const Run *run, int runs, int first, 
     }
     __syncthreads();
 }
-
-typedef struct KeySums { // of slot0 on, of which there are `slots`; dk, dv (S - grad_slot0, G K)
-    const Run *run;
-    const int *offset;
-    int slot0, slots, grad_slot0;
-    float *dk, *dv;
-} KeySums;
 
 template <typename T> __global__ void __launch_bounds__(TILE_THREADS) backward_keys_kernel(KeySums sums, Shape s, Back<T> x) {
     WORKPLACE(T, w);
@@ -379,11 +437,10 @@ static void forward(Ops *ops, T *out, float *lse, const T *q, const T *k, const 
                     float scale) {
     const void *all[] = {q, k, v};
     const Shape s = shape_make(ops, H, G, K, scale, all, 3);
-    const std::vector<Tile> tiles = tiles_make(plan, s.rep);
-    const Heap heap = heap_make(ops, plan, tiles);
-    if (!tiles.empty())
-        LAUNCH(ops, forward_kernel<T>, grid_of(tiles.size(), s), TILE_THREADS, sizeof(Workplace<T>), heap, s, out, lse, q, k,
-               v);
+    const KeptPlan *kept = plan_on_device(ops, plan, s.rep);
+    const Heap heap = kept->heap;
+    if (kept->tiles > 0)
+        LAUNCH(ops, forward_kernel<T>, grid_of(kept->tiles, s), TILE_THREADS, sizeof(Workplace<T>), heap, s, out, lse, q, k, v);
 }
 
 void op_attention_forward(Ops *ops, act *out, float *lse, const act *q, const act *k_cache, const act *v_cache,
@@ -411,22 +468,17 @@ static void backward(Ops *ops, float *dq, float *dk, float *dv, const T *out, Ba
                      int N, int H, int G, int K, float scale) {
     const void *all[] = {x.dout, x.q, x.k, x.v};
     const Shape s = shape_make(ops, H, G, K, scale, all, 4);
-    const std::vector<Tile> tiles = tiles_make(plan, s.rep);
-    const Heap heap = heap_make(ops, plan, tiles);
-    if (tiles.empty()) return;
+    KeptPlan *kept = plan_on_device(ops, plan, s.rep);
+    const Heap heap = kept->heap;
+    if (kept->tiles == 0) return;
     x.dot = dots(ops, x.dout, out, (size_t)N * (size_t)H, K);
-    LAUNCH(ops, backward_queries_kernel<T>, grid_of(tiles.size(), s), TILE_THREADS, sizeof(Workplace<T>), heap, s, x, dq);
+    LAUNCH(ops, backward_queries_kernel<T>, grid_of(kept->tiles, s), TILE_THREADS, sizeof(Workplace<T>), heap, s, x, dq);
     if (!dk) return;
-    const Pieces p = pieces_make(plan, grad_slot0);
-    if (p.run.empty()) return;
-    const KeySums sums = {upload(ops, p.run.data(), p.run.size()),
-                          upload(ops, p.offset.data(), p.offset.size()),
-                          p.slot0,
-                          p.slots,
-                          grad_slot0,
-                          dk,
-                          dv};
-    LAUNCH(ops, backward_keys_kernel<T>, grid_of(p.offset.size() - 1, s), TILE_THREADS, sizeof(Workplace<T>), sums, s, x);
+    pieces_on_device(ops, kept, plan, grad_slot0);
+    if (kept->pieces == 0) return;
+    KeySums sums = kept->sums;
+    sums.dk = dk, sums.dv = dv;
+    LAUNCH(ops, backward_keys_kernel<T>, grid_of(kept->pieces, s), TILE_THREADS, sizeof(Workplace<T>), sums, s, x);
 }
 
 void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act *dout, const act *out, const float *lse,

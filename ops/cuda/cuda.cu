@@ -58,7 +58,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     ops->threads = threads ? threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     ops->dtype = dtype;
     CUDA(cudaStreamCreateWithFlags(&ops->stream, cudaStreamNonBlocking));
-    if (pinned_open(ops, err) || memory_open(ops, err) || linear_open(ops, err)) {
+    if (pinned_open(ops, err) || memory_open(ops, err) || linear_open(ops, err) || attention_open(ops, err)) {
         ops_close(ops);
         return -1;
     }
@@ -73,6 +73,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
 void ops_close(Ops *ops) {
     if (!ops) return;
     CUDA(cudaStreamSynchronize(ops->stream));
+    attention_close(ops);
     linear_close(ops);
     memory_close(ops);
     for (int i = 0; i < 2; i++)

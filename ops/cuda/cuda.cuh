@@ -41,6 +41,7 @@ struct Ops {
     cudaStream_t stream;
     struct Memory *memory;      // the ranges of ops_reserve (memory.cu)
     struct LinearState *linear; // cuBLASLt, what it chose by shape (linear.cu)
+    struct KeptPlan *plan;      // of attention (attention.cu)
     Arena scratch;              // device memory of one op call
     Stage stage;
     Fetched fetched;
@@ -54,6 +55,8 @@ int memory_open(Ops *ops, Err *err);
 void memory_close(Ops *ops);
 int linear_open(Ops *ops, Err *err);
 void linear_close(Ops *ops);
+int attention_open(Ops *ops, Err *err);
+void attention_close(Ops *ops);
 
 // An op that writes device memory says so first: what is not backed yet is, by zeros.
 void memory_written(Ops *ops, const void *device, size_t bytes);
