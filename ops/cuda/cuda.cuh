@@ -143,6 +143,19 @@ template <typename F> void each_row(Ops *ops, int N, int width, F f) {
     if (N > 0) LAUNCH(ops, each_row_kernel<F>, (unsigned)N, threads ? threads : 32, 0, f);
 }
 
+enum { PLACES = 4 * BLOCK };
+
+template <typename F> __global__ void each_place_kernel(int width, F f) {
+    const int begin = (int)blockIdx.y * PLACES, end = min(begin + PLACES, width);
+    for (int d = begin + (int)threadIdx.x; d < end; d += BLOCK) f((int)blockIdx.x, d);
+}
+
+// f(n, d) for n in [0, N) and d in [0, width): no thread divides to find its place.
+template <typename F> void each_place(Ops *ops, int N, int width, F f) {
+    const dim3 grid((unsigned)N, ((unsigned)width + PLACES - 1) / PLACES);
+    if (N > 0 && width > 0) LAUNCH(ops, each_place_kernel<F>, grid, BLOCK, 0, width, f);
+}
+
 // ---- sums over a block ----------------------------------------------------------------------------------------------------
 
 struct Sum {

@@ -240,8 +240,8 @@ static void forward_rows(Ops *ops, void *y, Dtype y_type, int add, const void *x
     product_run(ops, &p);
 }
 
-static void add_bias(Ops *ops, float *y, const float *bias, size_t n, int O) {
-    each(ops, n, [=] __device__(size_t i) { y[i] += bias[i % (size_t)O]; });
+static void add_bias(Ops *ops, float *y, const float *bias, int N, int O) {
+    each_place(ops, N, O, [=] __device__(int n, int o) { y[(size_t)n * (size_t)O + (size_t)o] += bias[o]; });
 }
 
 // The bias is added before the result is rounded, a few rows at a time, which stay in the cache; whole tiles of a product.
@@ -253,7 +253,10 @@ static void forward_biased(Ops *ops, bf16 *y, const bf16 *x, const void *w, cons
         const int rows = N - n < strip ? N - n : strip;
         bf16 *to = y + (size_t)n * (size_t)O;
         forward_rows(ops, sum, DTYPE_F32, 0, x + (size_t)n * (size_t)I, w, rows, O, I);
-        each(ops, (size_t)rows * (size_t)O, [=] __device__(size_t i) { store(to + i, sum[i] + bias[i % (size_t)O]); });
+        each_place(ops, rows, O, [=] __device__(int r, int o) {
+            const size_t i = (size_t)r * (size_t)O + (size_t)o;
+            store(to + i, sum[i] + bias[o]);
+        });
     }
     arena_reset(&ops->scratch, mark);
 }
@@ -267,7 +270,7 @@ void linear_forward(Ops *ops, void *y, Dtype y_type, int add, const act *x, Matr
         forward_biased(ops, (bf16 *)y, (const bf16 *)x, weight, bias, N, w->O, w->I);
     } else {
         forward_rows(ops, y, y_type, add, x, weight, N, w->O, w->I);
-        if (bias) add_bias(ops, (float *)y, bias, (size_t)N * (size_t)w->O, w->O);
+        if (bias) add_bias(ops, (float *)y, bias, N, w->O);
     }
     arena_reset(&ops->scratch, mark);
 }

@@ -28,10 +28,12 @@ void op_rmsnorm_forward(Ops *ops, act *out, float *rstd, float *sum, const float
 }
 
 void op_rmsnorm_again(Ops *ops, act *out, const float *x, const float *rstd, const float *weight, int N, int D) {
-    const size_t width = (size_t)D, n = (size_t)N * width;
-    memory_written(ops, out, n * dtype_bytes(ops->dtype));
-    BY_TYPE(ops->dtype, T, T *to = (T *)out;
-            each(ops, n, [=] __device__(size_t i) { store(to + i, x[i] * rstd[i / width] * weight[i % width]); }));
+    const size_t width = (size_t)D;
+    memory_written(ops, out, (size_t)N * width * dtype_bytes(ops->dtype));
+    BY_TYPE(ops->dtype, T, T *to = (T *)out; each_place(ops, N, D, [=] __device__(int n, int d) {
+                const size_t i = (size_t)n * width + (size_t)d;
+                store(to + i, x[i] * rstd[n] * weight[d]);
+            }));
 }
 
 // With y = x rstd w and g = dout w:  dx = rstd (g - x rstd^2 mean(g . x)).

@@ -20,11 +20,11 @@ void op_logprob(Ops *ops, float *logprob, float *lse, const float *logits, const
 
 void op_logprob_backward(Ops *ops, act *dlogits, const float *logits, const float *lse, const int32_t *target,
                          const float *dlogprob, int M, int V) {
-    const size_t width = (size_t)V, n = (size_t)M * width;
-    memory_written(ops, dlogits, n * dtype_bytes(ops->dtype));
-    BY_TYPE(ops->dtype, T, T *to = (T *)dlogits; each(ops, n, [=] __device__(size_t i) {
-                const size_t m = i / width;
-                const float hot = i % width == (size_t)target[m] ? 1.0f : 0.0f;
+    const size_t width = (size_t)V;
+    memory_written(ops, dlogits, (size_t)M * width * dtype_bytes(ops->dtype));
+    BY_TYPE(ops->dtype, T, T *to = (T *)dlogits; each_place(ops, M, V, [=] __device__(int m, int v) {
+                const size_t i = (size_t)m * width + (size_t)v;
+                const float hot = v == target[m] ? 1.0f : 0.0f;
                 store(to + i, dlogprob[m] * (hot - expf(logits[i] - lse[m])));
             }));
 }

@@ -19,15 +19,16 @@ template <typename T> __device__ __forceinline__ float turned(const T *x, Turn t
 
 template <typename T>
 static void split(Ops *ops, T *q, T *k, T *v, const T *qkv, const int32_t *position, Rope rope, int N, int H, int G, int K) {
-    const size_t q_width = (size_t)H * (size_t)K, kv_width = (size_t)G * (size_t)K, width = q_width + 2 * kv_width;
-    each(ops, (size_t)N * width, [=] __device__(size_t i) {
-        const size_t n = i / width, at = i % width;
+    const int q_width = H * K, kv_width = G * K, width = q_width + 2 * kv_width;
+    each_place(ops, N, width, [=] __device__(int row, int at) {
+        const size_t n = (size_t)row;
+        const T *from = qkv + n * (size_t)width + (size_t)at;
         if (at >= q_width + kv_width) {
-            v[n * kv_width + at - q_width - kv_width] = qkv[i];
+            v[n * (size_t)kv_width + (size_t)(at - q_width - kv_width)] = *from;
             return;
         }
-        const float x = turned(qkv + i, turn_of(rope, position[n], (int)(at % (size_t)K), 1));
-        store(at < q_width ? q + n * q_width + at : k + n * kv_width + at - q_width, x);
+        const float x = turned(from, turn_of(rope, position[row], at % K, 1));
+        store(at < q_width ? q + n * (size_t)q_width + (size_t)at : k + n * (size_t)kv_width + (size_t)(at - q_width), x);
     });
 }
 
@@ -45,15 +46,17 @@ void op_qkv_forward(Ops *ops, act *q, act *k_cache, act *v_cache, const act *qkv
 template <typename T>
 static void join(Ops *ops, T *dqkv, const float *dq, const float *dk, const float *dv, const int32_t *position, Rope rope,
                  int N, int H, int G, int K) {
-    const size_t q_width = (size_t)H * (size_t)K, kv_width = (size_t)G * (size_t)K, width = q_width + 2 * kv_width;
-    each(ops, (size_t)N * width, [=] __device__(size_t i) {
-        const size_t n = i / width, at = i % width;
+    const int q_width = H * K, kv_width = G * K, width = q_width + 2 * kv_width;
+    each_place(ops, N, width, [=] __device__(int row, int at) {
+        const size_t n = (size_t)row;
+        T *to = dqkv + n * (size_t)width + (size_t)at;
         if (at >= q_width + kv_width) {
-            store(dqkv + i, dv[n * kv_width + at - q_width - kv_width]);
+            store(to, dv[n * (size_t)kv_width + (size_t)(at - q_width - kv_width)]);
             return;
         }
-        const float *x = at < q_width ? dq + n * q_width + at : dk + n * kv_width + at - q_width;
-        store(dqkv + i, turned(x, turn_of(rope, position[n], (int)(at % (size_t)K), -1))); // the transpose is the inverse
+        const float *x =
+            at < q_width ? dq + n * (size_t)q_width + (size_t)at : dk + n * (size_t)kv_width + (size_t)(at - q_width);
+        store(to, turned(x, turn_of(rope, position[row], at % K, -1))); // the transpose is the inverse
     });
 }
 

@@ -5,9 +5,8 @@
 
 template <typename T> static void embed(Ops *ops, float *x, const T *table, const int32_t *ids, int N, int D) {
     const size_t width = (size_t)D;
-    each(ops, (size_t)N * width, [=] __device__(size_t i) {
-        const int32_t id = ids[i / width];
-        if (id >= 0) x[i] = load(table + (size_t)id * width + i % width);
+    each_place(ops, N, D, [=] __device__(int n, int d) {
+        if (ids[n] >= 0) x[(size_t)n * width + (size_t)d] = load(table + (size_t)ids[n] * width + (size_t)d);
     });
 }
 
@@ -19,9 +18,8 @@ void op_embed_forward(Ops *ops, float *x, const void *table, Dtype table_type, c
 void op_embed_add(Ops *ops, float *x, const float *table, const int32_t *ids, int N, int D) {
     const size_t width = (size_t)D;
     memory_written(ops, x, (size_t)N * width * sizeof *x);
-    each(ops, (size_t)N * width, [=] __device__(size_t i) {
-        const int32_t id = ids[i / width];
-        if (id >= 0) x[i] += table[(size_t)id * width + i % width];
+    each_place(ops, N, D, [=] __device__(int n, int d) {
+        if (ids[n] >= 0) x[(size_t)n * width + (size_t)d] += table[(size_t)ids[n] * width + (size_t)d];
     });
 }
 

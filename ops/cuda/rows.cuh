@@ -9,20 +9,20 @@ template <typename T>
 void rows_add(Ops *ops, float *to, const T *from, const float *weight, int per, const int32_t *id, size_t n, int D) {
     const size_t width = (size_t)D;
     each_row(ops, (int)n, BLOCK, [=] __device__(int first) {
-        __shared__ int hit[BLOCK];
+        __shared__ int source[BLOCK]; // row of `from`; -1: another id's
         const int32_t mine = id[first];
         const size_t t = threadIdx.x;
         if (mine < 0) return;
         for (size_t at = 0; at < (size_t)first; at += BLOCK)
             if (__syncthreads_or(at + t < (size_t)first && id[at + t] == mine)) return;
         for (size_t at = (size_t)first; at < n; at += BLOCK) {
-            hit[t] = at + t < n && id[at + t] == mine;
-            if (!__syncthreads_or(hit[t])) continue;
-            for (size_t i = 0; i < BLOCK; i++) {
-                if (!hit[i]) continue;
-                const float by = weight ? weight[at + i] : 1.0f;
-                const T *row = from + (at + i) / (size_t)per * width;
-                for (size_t d = t; d < width; d += BLOCK) to[(size_t)mine * width + d] += by * load(row + d);
+            source[t] = at + t < n && id[at + t] == mine ? (int)((at + t) / (size_t)per) : -1;
+            if (!__syncthreads_or(source[t] >= 0)) continue;
+            for (size_t d = t; d < width; d += BLOCK) {
+                float sum = to[(size_t)mine * width + d];
+                for (size_t i = 0; i < BLOCK; i++)
+                    if (source[i] >= 0) sum += (weight ? weight[at + i] : 1.0f) * load(from + (size_t)source[i] * width + d);
+                to[(size_t)mine * width + d] = sum;
             }
             __syncthreads();
         }
