@@ -88,7 +88,7 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     else
         latent_attend(s, p, node);
     s->thoughts_run += B;
-    s->thought_squares += op_sum_squares(ops, p->r, n);
+    op_add_squares(ops, s->thought_squares, p->r, n);
 }
 
 // s->dh at the timelines' last slots += dh (B, D).

@@ -27,6 +27,8 @@ int session_init(Session *s, Llm *m, int slots, Err *err) {
         s->dk[l] = s->dv[l] = NULL;
     }
     s->h = arena_get(&s->device, S * (size_t)c->D, act_bytes);
+    s->thought_squares = ARENA_NEW(&s->device, double, 1);
+    ops_zero(s->ops, s->thought_squares, sizeof(double));
     if (m->ratt_k.w) s->ratt_k = arena_get(&s->device, S * (size_t)c->D, act_bytes);
     return 0;
 }

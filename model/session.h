@@ -42,8 +42,8 @@ typedef struct Session {
     uint64_t dropout_step;      // update that the dropout belongs to
     int64_t tokens_run;         // rows that went forward, for rates
     int64_t tokens_back;        // and back
-    int64_t thoughts_run;       // thoughts made, and the sum of their squared norms, for logs
-    double thought_squares;
+    int64_t thoughts_run;       // thoughts made, and the sum of their squared norms (1), device, for logs
+    double *thought_squares;
 } Session;
 
 // slots: the most positions alive at a time. Memory is committed as it is touched.

@@ -244,6 +244,8 @@ void op_adamw_half(Ops *ops, uint16_t *p, uint16_t *m, uint16_t *v, const float 
                    uint64_t first);
 // Sum of squares in double, in chunks of fixed size: the same for any number of threads.
 double op_sum_squares(Ops *ops, const float *x, size_t n);
+// sum (1), device, += the same: nothing waits.
+void op_add_squares(Ops *ops, double *sum, const float *x, size_t n);
 
 #ifdef __cplusplus
 }

@@ -432,6 +432,11 @@ static void sum_of_squares(void **state) {
             assert_true(fabs(got - want) <= 1e-13 * want);
             if (threads == 1) first = got;
             assert_memory_equal(&got, &first, sizeof got);
+            double *sum = device_new(ops, &(double){0.5}, 1, sizeof *sum), twice;
+            op_add_squares(ops, sum, device, sizes[i]), op_add_squares(ops, sum, device, sizes[i]);
+            ops_download(ops, &twice, sum, sizeof twice);
+            assert_true(fabs(twice - (0.5 + 2 * want)) <= 1e-13 * (1 + 2 * want));
+            ops_release(ops, sum, sizeof *sum + 1);
             if (sizes[i]) {
                 const float nan = NAN;
                 ops_upload(ops, device + sizes[i] / 2, &nan, sizeof nan);

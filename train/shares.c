@@ -114,9 +114,12 @@ typedef struct Figures {      // of a share, or of all of them
 } Figures;
 
 static Figures run_share(Session *session, const SharesUpdate *u, Share x) {
-    session->thoughts_run = 0, session->thought_squares = 0; // a difference of running sums would depend on what ran before
+    double squares;
+    session->thoughts_run = 0; // a difference of running sums would depend on what ran before
+    ops_zero(session->ops, session->thought_squares, sizeof squares);
     const double loss = u->work(u->context, u->index, x.first, x.end, 1.0 / (double)u->terms);
-    return (Figures){loss, (double)session->thoughts_run, session->thought_squares};
+    ops_download(session->ops, &squares, session->thought_squares, sizeof squares);
+    return (Figures){loss, (double)session->thoughts_run, squares};
 }
 
 static Figures figures_of_all(const Shares *s, const Figures *mine) {

@@ -49,3 +49,7 @@ double op_sum_squares(Ops *ops, const float *x, size_t n) {
     arena_reset(&ops->shared, mark);
     return sum;
 }
+
+void op_add_squares(Ops *ops, double *sum, const float *x, size_t n) {
+    *sum += op_sum_squares(ops, x, n);
+}

@@ -1,8 +1,6 @@
 #include "ops/adamw.h"
 #include "ops/cuda/cuda.cuh"
 
-#include <stdlib.h>
-
 typedef struct Step {
     AdamScales s;
     float g_scale, beta1, beta2, eps;
@@ -46,10 +44,10 @@ void op_adamw_half(Ops *ops, uint16_t *p, uint16_t *m, uint16_t *v, const float 
     });
 }
 
-// A block of threads has a chunk; the host adds the chunks.
-double op_sum_squares(Ops *ops, const float *x, size_t n) {
+// A block of threads has a chunk; one block adds the chunks.
+void op_add_squares(Ops *ops, double *sum, const float *x, size_t n) {
     const size_t chunk = 1 << 16, chunks = (n + chunk - 1) / chunk, mark = arena_mark(&ops->scratch);
-    double *partial = scratch_get<double>(ops, chunks), *host = (double *)mem_alloc(chunks, sizeof *host), sum = 0;
+    double *partial = scratch_get<double>(ops, chunks);
     each_row(ops, (int)chunks, BLOCK, [=] __device__(int c) {
         const size_t end = (size_t)(c + 1) * chunk < n ? (size_t)(c + 1) * chunk : n;
         double squares = 0;
@@ -57,9 +55,21 @@ double op_sum_squares(Ops *ops, const float *x, size_t n) {
         squares = block_sum(squares);
         if (threadIdx.x == 0) partial[c] = squares;
     });
-    ops_download(ops, host, partial, chunks * sizeof *host);
-    for (size_t c = 0; c < chunks; c++) sum += host[c];
-    free(host);
+    each_row(ops, 1, BLOCK, [=] __device__(int) {
+        double squares = 0;
+        for (size_t c = threadIdx.x; c < chunks; c += BLOCK) squares += partial[c];
+        squares = block_sum(squares);
+        if (threadIdx.x == 0) *sum += squares;
+    });
+    arena_reset(&ops->scratch, mark);
+}
+
+double op_sum_squares(Ops *ops, const float *x, size_t n) {
+    const size_t mark = arena_mark(&ops->scratch);
+    double *device = scratch_get<double>(ops, 1), sum;
+    ops_zero(ops, device, sizeof sum);
+    op_add_squares(ops, device, x, n);
+    ops_download(ops, &sum, device, sizeof sum);
     arena_reset(&ops->scratch, mark);
     return sum;
 }
