@@ -173,7 +173,8 @@ __device__ __forceinline__ HalfRow half_row() {
 }
 
 // The columns of the block of threads that sums have been made of, one piece of 64 at a time: f(row, column, value).
-template <typename T, typename F> __device__ void sums_walk(Workplace<T> *w, const Sum16<T> *sum, int column, int K, F f) {
+template <typename T, typename F>
+__device__ __forceinline__ void sums_walk(Workplace<T> *w, const Sum16<T> *sum, int column, int K, F f) {
     const int warp_row = (int)threadIdx.x / 32 * PART;
     __syncwarp();
 #pragma unroll

@@ -11,13 +11,14 @@ enum { TILE = 64, STRIDE = TILE + 8, PART = 16, PARTS = TILE / PART, TILE_THREAD
 
 template <typename T> struct Piece { T x[TILE][STRIDE]; };
 
-// c (16, 16) += a (16, 16) b (16, 16), which lie in pieces; turned: as their transposes.
+// c (16, 16) += a (16, 16) b (16, 16), which lie in pieces; turned: as their transposes. Sums are registers only where all that
+// is called with them is inlined.
 template <typename T> struct Sum16;
 
 template <> struct Sum16<bf16> {
     nvcuda::wmma::fragment<nvcuda::wmma::accumulator, PART, PART, PART, float> c;
-    __device__ void zero() { nvcuda::wmma::fill_fragment(c, 0.0f); }
-    template <bool A_TURNED, bool B_TURNED> __device__ void add(const bf16 *a, const bf16 *b) {
+    __device__ __forceinline__ void zero() { nvcuda::wmma::fill_fragment(c, 0.0f); }
+    template <bool A_TURNED, bool B_TURNED> __device__ __forceinline__ void add(const bf16 *a, const bf16 *b) {
         using namespace nvcuda::wmma;
         fragment<matrix_a, PART, PART, PART, bf16, typename Layout<A_TURNED>::type> left;
         fragment<matrix_b, PART, PART, PART, bf16, typename Layout<B_TURNED>::type> right;
@@ -25,7 +26,9 @@ template <> struct Sum16<bf16> {
         load_matrix_sync(right, b, STRIDE);
         mma_sync(c, left, right, c);
     }
-    __device__ void put(float *to) const { nvcuda::wmma::store_matrix_sync(to, c, STRIDE, nvcuda::wmma::mem_row_major); }
+    __device__ __forceinline__ void put(float *to) const {
+        nvcuda::wmma::store_matrix_sync(to, c, STRIDE, nvcuda::wmma::mem_row_major);
+    }
 
   private:
     template <bool TURNED, typename Unused = void> struct Layout { typedef nvcuda::wmma::row_major type; };
@@ -34,17 +37,17 @@ template <> struct Sum16<bf16> {
 
 template <> struct Sum16<float> { // a lane has half a row
     float c[PART / 2];
-    __device__ void zero() {
+    __device__ __forceinline__ void zero() {
         for (int j = 0; j < PART / 2; j++) c[j] = 0;
     }
-    template <bool A_TURNED, bool B_TURNED> __device__ void add(const float *a, const float *b) {
+    template <bool A_TURNED, bool B_TURNED> __device__ __forceinline__ void add(const float *a, const float *b) {
         const int row = (int)threadIdx.x % 32 / 2, column = (int)threadIdx.x % 2 * (PART / 2);
         for (int k = 0; k < PART; k++) {
             const float left = a[A_TURNED ? k * STRIDE + row : row * STRIDE + k];
             for (int j = 0; j < PART / 2; j++) c[j] += left * b[B_TURNED ? (column + j) * STRIDE + k : k * STRIDE + column + j];
         }
     }
-    __device__ void put(float *to) const {
+    __device__ __forceinline__ void put(float *to) const {
         const int row = (int)threadIdx.x % 32 / 2, column = (int)threadIdx.x % 2 * (PART / 2);
         for (int j = 0; j < PART / 2; j++) to[row * STRIDE + column + j] = c[j];
     }
@@ -71,8 +74,8 @@ template <typename T> __device__ void piece_load(Piece<T> *to, const T *x, const
 
 // The warp's 16 rows of out (64, 64) = x (64 rows, K) times the rows of y (64 rows, K), through a and b. All warps call.
 template <typename T>
-__device__ void piece_scores(Piece<float> *out, Piece<T> *a, Piece<T> *b, const T *x, const int *x_row, const T *y,
-                             const int *y_row, int K, int wide) {
+__device__ __forceinline__ void piece_scores(Piece<float> *out, Piece<T> *a, Piece<T> *b, const T *x, const int *x_row,
+                                             const T *y, const int *y_row, int K, int wide) {
     const int first = (int)threadIdx.x / 32 * PART;
     Sum16<T> sum[PARTS];
     for (int p = 0; p < PARTS; p++) sum[p].zero();
@@ -94,8 +97,8 @@ __device__ void piece_scores(Piece<float> *out, Piece<T> *a, Piece<T> *b, const 
 // sum (the warp's 16 rows, 64) += weight (64 rows of x, 64 of y) times columns [column, column + 64) of the rows of y, through
 // b; WEIGHT_TURNED: weight is (64 of y, 64 of x). All warps call, when all weights are there.
 template <bool WEIGHT_TURNED, typename T>
-__device__ void piece_combine(Sum16<T> *sum, const Piece<T> *weight, Piece<T> *b, const int *x_row, const T *y,
-                              const int *y_row, int column, int K, int wide) {
+__device__ __forceinline__ void piece_combine(Sum16<T> *sum, const Piece<T> *weight, Piece<T> *b, const int *x_row, const T *y,
+                                              const int *y_row, int column, int K, int wide) {
     const int first = (int)threadIdx.x / 32 * PART;
     __syncthreads();
     piece_load(b, y, y_row, column, K, wide);
