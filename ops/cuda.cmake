@@ -12,7 +12,7 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS ops/cuda/*.cu)
 add_library(ops_cuda STATIC ${cuda_sources})
 ops_rename(ops_cuda cuda)
 target_compile_features(ops_cuda PRIVATE cuda_std_17)
-target_compile_options(ops_cuda PRIVATE --extended-lambda -Xcompiler=-Wall,-Wextra,-fopenmp)
+target_compile_options(ops_cuda PRIVATE --extended-lambda -lineinfo -Xcompiler=-Wall,-Wextra,-fopenmp)
 target_link_libraries(ops_cuda PUBLIC base CUDA::cudart_static CUDA::cublasLt)
 
 ops_dispatch(ops "cpu;cuda" ops_cpu ops_cuda)
