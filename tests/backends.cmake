@@ -37,5 +37,6 @@ target_link_libraries(ops_emulated PUBLIC base OpenMP::OpenMP_C stdc++ m)
 again(emulated ops_emulated test_attention test_layers test_ops test_sasrec_ops)
 option(EMULATE_MODELS "whole models over ops/cuda on the processor too: half an hour" OFF)
 if(EMULATE_MODELS)
-  again(emulated ops_emulated test_frozen test_lora test_recompute test_rl test_sasrec test_segments test_sft test_steps)
+  again(emulated ops_emulated test_frozen test_lora test_recompute test_rl test_sasrec test_sasrec_ranker test_score test_segments test_serve
+        test_sft test_steps)
 endif()
