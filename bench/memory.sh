@@ -50,6 +50,7 @@ rows_of() { # NAME
     13b-*)
         model=$(shape "$1" llama-2-13b "${1#13b-}")
         measure "Llama-2-13B in ${1#13b-}" "$model" "RL, K = 8" 20 rl 2 2
+        measure "Llama-2-13B in ${1#13b-}" "$model" "recommend, 10 beams, one user at a time" 20 beam 1 1
         ;;
     *) echo "$1: 1.5b, 7b, 13b-q8_0 or 13b-q4_k is expected" >&2 && exit 2 ;;
     esac
