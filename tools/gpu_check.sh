@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What only a GPU can show, within nine minutes, on a machine that has one and need have nothing else of ours: no network, no
 # packages, no compiler.
-#   tools/gpu_check.sh pack        here: build/gpu.tar.xz, from what cmake --preset cuda built, and the libraries it needs
-#   tools/gpu_check.sh [PART...]   there, beside build/gpu.tar.xz: results under $OUT (gpu_check), written as they come; the last
+#   tools/gpu_check.sh pack        here: build/gpu.tar.gz, from what cmake --preset cuda built, and the libraries it needs
+#   tools/gpu_check.sh [PART...]   there, beside build/gpu.tar.gz: results under $OUT (gpu_check), written as they come; the last
 #                                  line says what failed. No part stops those behind it
 # Parts, in order of what they are worth: ops golden bits bench sanitize peer; all of them where none is named. BUDGET: seconds for
 # all (540); what no longer fits is left out and said so.
@@ -24,8 +24,8 @@ if [ "${1:-}" = pack ]; then
     # All but what is part of the system's loader, and CUDA.
     for program in "$folder"/*; do [ -d "$program" ] || ldd "$program"; done | awk '$3 ~ /^\// { print $3 }' | sort -u |
         grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux-x86-64)\.so|libcublas' | xargs -I{} cp -L {} "$folder/lib"
-    tar -C "$folder" -cf - . | xz -T0 >build/gpu.tar.xz
-    ls -l build/gpu.tar.xz
+    tar -C "$folder" -cf - . | gzip -9 >build/gpu.tar.gz
+    ls -l build/gpu.tar.gz
     exit
 fi
 
@@ -41,9 +41,9 @@ for file in summary.txt log.txt bench.jsonl; do : >"$out/$file"; done
 background=()
 trap 'kill "${background[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
-tar -C "$work/bin" -xJf build/gpu.tar.xz || exit 1
+tar -C "$work/bin" -xzf build/gpu.tar.gz || exit 1
 for library in "$work"/bin/lib/*; do # what the machine has is as new as its other programs want it
-    ! ldconfig -p | grep -qF "$(basename "$library") " || rm "$library"
+    ! ldconfig -p | grep -F "$(basename "$library") " >/dev/null || rm "$library"
 done
 torch=$(python3 -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' 2>/dev/null)
 lt=$(ldd "$work/bin/latentr3" | awk '/libcublasLt/ { print $1 }')
@@ -51,14 +51,13 @@ if [ -n "$lt" ]; then
     found=$(find ${torch:+"$torch/nvidia"} /usr/local/cuda*/targets/*/lib /usr/local/cuda*/lib* -follow -maxdepth 4 -name "$lt" 2>/dev/null | head -n 1)
     [ -n "$found" ] || found=$(find / -name "$lt" -not -path '/proc/*' 2>/dev/null | head -n 1)
 fi
-libraries=$work/bin/lib${found:+:$(dirname "$found")}
-ours() { env LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$@"; }
+libraries=$work/bin/lib${found:+:$(dirname "$found")}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # the driver may be found by it alone
 
 {
     date
     nvidia-smi || echo "no nvidia-smi"
     echo "cuBLASLt: ${found:-none}"
-    ours ldd "$work/bin/latentr3" | grep 'not found'
+    LD_LIBRARY_PATH=$libraries ldd "$work/bin/latentr3" | grep 'not found'
 } >"$out/device.txt" 2>&1
 cat "$out/device.txt"
 
@@ -92,11 +91,11 @@ step() {
 has() { [[ $parts == *" $1 "* ]]; }
 sanitizer() { # NAME SECONDS TOOL PROGRAM
     [ "$device" != cuda ] || ! command -v compute-sanitizer >/dev/null ||
-        step "$1" "$2" env LD_LIBRARY_PATH="$libraries" compute-sanitizer --tool "$3" --print-limit 20 --error-exitcode 9 "$work/bin/$4"
+        step "$1" "$2" env "LD_LIBRARY_PATH=$libraries" compute-sanitizer --tool "$3" --print-limit 20 --error-exitcode 9 "$work/bin/$4"
 }
 
 latentr3=$work/bin/latentr3 model=$work/synth/model data=$work/synth/data
-step synth 60 env LD_LIBRARY_PATH="$libraries" LATENTR3_DEVICE=cpu "$latentr3" synth --out "$work/synth"
+step synth 60 env "LD_LIBRARY_PATH=$libraries" LATENTR3_DEVICE=cpu "$latentr3" synth --out "$work/synth"
 cp -r "$data" "$work/long" && rm "$work/long/dataset.json" # titles of some 24 tokens, rows of some 200, as the paper's
 sed -i -E 's/([A-Z][a-z]{3}) ([A-Z][a-z]{3})/\1 of blue water under green sand \2/g' "$work"/long/*
 if has bench || has peer; then # while the GPU is tested
@@ -110,7 +109,7 @@ fi
 # 1, 2. Does it compute the right thing: the op table, and PyTorch's values. Where it does not, why.
 run_tests() { # TEST...
     for t in "$@"; do
-        step "$t" 80 env LD_LIBRARY_PATH="$libraries" "$work/bin/$t" || {
+        step "$t" 80 env "LD_LIBRARY_PATH=$libraries" "$work/bin/$t" || {
             [ "${asked:-0}" -ge 2 ] || sanitizer "why_$t" 40 memcheck "$t"
             asked=$((${asked:-0} + 1))
         }
@@ -132,7 +131,7 @@ twice() {
         cmp "$work/one/$file" "$work/two/$file" || return 1
     done
 }
-! has bits || step same_bits 90 env LD_LIBRARY_PATH="$libraries" bash -c "$(declare -f train twice)
+! has bits || step same_bits 90 env "LD_LIBRARY_PATH=$libraries" bash -c "$(declare -f train twice)
 latentr3=$latentr3 work=$work model=$model data=$data; twice"
 
 # In f32 the lists of the processor: scores of two items that are as good as equal may change places.
@@ -147,14 +146,14 @@ same = sum(x == y for x, y in zip(a, b))
 print(f"{same} of {len(a)} lists are those of the processor")
 sys.exit(not (len(a) == len(b) > 0 and same >= 0.97 * len(a)))' "$work/cpu.jsonl" "$work/$LATENTR3_DEVICE.jsonl"
 }
-! has bits || step as_processor 60 env LD_LIBRARY_PATH="$libraries" bash -c "$(declare -f lists as_processor)
+! has bits || step as_processor 60 env "LD_LIBRARY_PATH=$libraries" bash -c "$(declare -f lists as_processor)
 latentr3=$latentr3 work=$work model=$model data=$data; as_processor"
 
 # 4. How fast. The small model first, so that something is known if the large one fails.
 bench() { # NAME SECONDS MODEL WHAT OPTION...
     local name=$1 seconds=$2 model=$3
     shift 3
-    step "$name" "$seconds" env LD_LIBRARY_PATH="$libraries" "$latentr3" bench "$@" --model "$model" --data "$data" --split valid --thoughts 1 --json
+    step "$name" "$seconds" env "LD_LIBRARY_PATH=$libraries" "$latentr3" bench "$@" --model "$model" --data "$data" --split valid --thoughts 1 --json
 }
 matrix_rate() {
     python3 -c '
@@ -170,7 +169,7 @@ large() { # the shape, once it is made
     [ "$shape" != none ] || return 1
     [ -z "$shape_maker" ] || step make_shape 100 tail --pid="$shape_maker" -f "$work/shape.log"
     shape_maker=
-    [ -s "$work/shape/model.safetensors" ]
+    [ -s "$work/shape/model.safetensors" ] || { failed+=(shape) && cat "$work/shape.log" && return 1; }
 }
 if has bench; then
     bench small_sft 40 "$model" sft --rows 64 --batch 32
@@ -184,7 +183,7 @@ if has bench; then
         bench beam_1 40 "$work/shape" beam --rows 8 --batch 1
         # Which kernels the time goes to.
         [ "$device" != cuda ] || ! command -v ncu >/dev/null ||
-            step kernels 80 env LD_LIBRARY_PATH="$libraries" ncu --clock-control none --metrics gpu__time_duration.sum --print-summary per-kernel \
+            step kernels 80 env "LD_LIBRARY_PATH=$libraries" ncu --clock-control none --metrics gpu__time_duration.sum --print-summary per-kernel \
                 --launch-skip 6000 --launch-count 3000 "$latentr3" bench sft --rows 64 --batch 64 --micro-rows 16384 --model "$work/shape" \
                 --data "$data" --split valid --thoughts 1 --json
     fi
