@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of a libFuzzer build for SECONDS, two at a time. Fails where one finds something, ran fewer than 10,000
-# inputs (a target that stops at the door tests nothing; a slow one has ten minutes more), or does not find within a minute the bug
-# that is planted in its planted build. New inputs go to BUILD/found, not into the corpus of the repository.
+# Runs every fuzz target of a libFuzzer build for SECONDS, two at a time. Fails where one was not built, finds something, ran fewer
+# than 10,000 inputs (a target that stops at the door tests nothing; a slow one has ten minutes more), or does not find within a
+# minute the bug that is planted in its planted build. New inputs go to BUILD/found, not into the corpus of the repository.
 #   tools/fuzz.sh BUILD SECONDS [TARGET...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,11 +25,12 @@ target() {
         fuzz "$build/fuzz_$name" 600 -runs="$least" "$found" "fuzz/corpus/$name" >>"$log" 2>&1 || { tail -n 40 "$log" && return 1; }
     [ "$(count "$log")" -ge "$least" ] || { echo "fuzz $name: $(count "$log") inputs, fewer than $least" && return 1; }
     cp -rT "fuzz/corpus/$name" "$found.planted" # which the run adds to
-    ! fuzz "$build/planted_$name" 60 "$found.planted" >"$log.planted" 2>&1 || { echo "fuzz $name: its planted bug is not found" && return 1; }
+    fuzz "$build/planted_$name" 60 "$found.planted" >"$log.planted" 2>&1 || true
+    grep -q '^SUMMARY: ' "$log.planted" || { echo "fuzz $name: its planted bug is not found" && return 1; }
     echo "fuzz $name: $(count "$log") inputs, and the planted bug is found"
 }
 
-[ $# -gt 0 ] || set -- $(printf '%s\n' "$build"/fuzz_* | sed 's/.*fuzz_//')
+[ $# -gt 0 ] || set -- $(basename -s .c fuzz/fuzz_*.c | sed 's/^fuzz_//') # one that was not built fails
 rm -rf "$build"/found/*.planted
 passed=0 failed=0
 reap() { if wait -n; then passed=$((passed + 1)); else failed=$((failed + 1)); fi; }
