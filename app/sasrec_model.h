@@ -1,4 +1,4 @@
-// A SASRec as the commands use it: a folder with config.json, model.safetensors and items.json, the ids of its items in the
+// A SASRec as the commands use it: a folder with config.json, model.safetensors and items.json, the row ids of its items in the
 // order of its tokens. An OpenModel without tokenizer.
 #ifndef APP_SASREC_MODEL_H
 #define APP_SASREC_MODEL_H
