@@ -1,17 +1,19 @@
 #include "app/interrupt.h"
 
+#include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
 
-// A signal handler reaches nothing but a static.
-static volatile sig_atomic_t caught;
+// A signal handler reaches nothing but a static, and runs in whichever thread the system picks.
+static atomic_int caught;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a handler must not wait for a lock");
 
 static void interrupt_handler(int number) {
     if (caught) _exit(128 + number);
     caught = number;
 }
 
-const volatile sig_atomic_t *interrupt_watch(void) {
+const atomic_int *interrupt_watch(void) {
     struct sigaction action = {.sa_handler = interrupt_handler, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);

@@ -3,10 +3,10 @@
 #ifndef APP_INTERRUPT_H
 #define APP_INTERRUPT_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 // Installs the handlers; the flag becomes the signal's number. To be handed to the training loop.
-const volatile sig_atomic_t *interrupt_watch(void);
+const atomic_int *interrupt_watch(void);
 // The signal that came, or 0.
 int interrupt_signal(void);
 // One came to another rank.

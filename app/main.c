@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "train/ranks.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

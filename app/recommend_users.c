@@ -177,7 +177,7 @@ static int next_group(Shop *x, const Ranker *r, int *n, Err *err) {
 }
 
 static int rank_all(Shop *x, const Ranker *r, Err *err) {
-    const volatile sig_atomic_t *stop = interrupt_watch();
+    const atomic_int *stop = interrupt_watch();
     double saved = log_seconds();
     int n = 1, status = 0;
     Progress progress;

@@ -416,7 +416,7 @@ static int wait_for_events(Http *h, int epoll, Err *err) {
     return err_errno(err, "poll");
 }
 
-int http_run(Http *h, const volatile int *stop, Err *err) {
+int http_run(Http *h, const atomic_int *stop, Err *err) {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     CHECK(info);
     const int epoll = info->epoll_fd;

@@ -59,7 +59,7 @@ typedef struct HttpCalls { // to whom requests go
 int http_open(Http **h, const char *host, int port, const HttpCalls *calls, Outbox *outbox, int *loopback, Err *err);
 const char *http_url(const Http *h); // "http://127.0.0.1:8080/"
 // Until *stop is set; then no connection is accepted any more, and what was asked is answered.
-int http_run(Http *h, const volatile int *stop, Err *err);
+int http_run(Http *h, const atomic_int *stop, Err *err);
 void http_close(Http *h);
 
 int http_connections(const Http *h);

@@ -27,7 +27,7 @@ static void announce(const Http *http, const Model *m, const Shelf *s) {
 
 // Everything is there; serve until the end.
 static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *http, Model *m, Shelf *s, Engine *e,
-               const volatile sig_atomic_t *stop, Err *err) {
+               const atomic_int *stop, Err *err) {
     v->keeper = (Keeper){.opener = opener, .o = o->engine, .worker = &v->worker, .outbox = &v->outbox, .metrics = &v->metrics};
     if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->metrics, err)) return -1;
     int status = keeper_start(&v->keeper, m, s, err);
@@ -42,7 +42,7 @@ static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *htt
     return status;
 }
 
-int serve_run(const ServeOptions *o, const Opener *opener, const volatile sig_atomic_t *stop, Err *err) {
+int serve_run(const ServeOptions *o, const Opener *opener, const atomic_int *stop, Err *err) {
     Server v = {0};
     Http *http;
     Model *m;

@@ -8,7 +8,7 @@
 #define SERVE_SERVE_H
 
 #include "serve/keeper.h"
-#include <signal.h>
+#include <stdatomic.h>
 
 typedef struct ServeOptions {
     const char *host;
@@ -21,6 +21,6 @@ typedef struct ServeOptions {
 
 // Serves until *stop is set (app/interrupt.h), and returns when all that was asked is answered. Prints the address on stdout
 // when it is ready.
-int serve_run(const ServeOptions *o, const Opener *opener, const volatile sig_atomic_t *stop, Err *err);
+int serve_run(const ServeOptions *o, const Opener *opener, const atomic_int *stop, Err *err);
 
 #endif

@@ -11,7 +11,7 @@ enum { EVENTS = 256 };
 typedef struct Run { // a model, a session, and what the loop told
     Golden g;
     Session s;
-    volatile sig_atomic_t interrupt;
+    atomic_int interrupt;
     int interrupt_at; // this step's event asks to stop; 0: none does
     int saves, validations, steps;
     double reward_mean[EVENTS], reward_std[EVENTS], loss[EVENTS], validation[EVENTS];

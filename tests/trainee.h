@@ -23,7 +23,7 @@ typedef struct Trainee {
     void (*on_event)(void *context, const json_t *event); // trainee_event
     const Ranks *ranks;                                   // that train together; NULL: alone
     int deterministic;
-    volatile sig_atomic_t interrupt;
+    atomic_int interrupt;
     int64_t interrupt_at; // this step's event asks to stop; 0: none does
     Str events;           // one line each, without times
     LoopReport report;

@@ -9,7 +9,7 @@
 #include "train/checkpoints.h"
 #include "train/ranks.h"
 
-#include <signal.h>
+#include <stdatomic.h>
 
 typedef struct LoopOptions {
     int batch;      // examples an update
@@ -20,9 +20,9 @@ typedef struct LoopOptions {
     int patience;
     int validations; // an epoch
     uint64_t seed;
-    const volatile sig_atomic_t *interrupt; // non-zero: stop at the end of the step; may be NULL
-    const Ranks *ranks;                     // that train together, all with the same options but for what follows; NULL: alone
-    int deterministic;                      // the same bits for any number of ranks (shares.h)
+    const atomic_int *interrupt; // non-zero: stop at the end of the step; may be NULL
+    const Ranks *ranks;          // that train together, all with the same options but for what follows; NULL: alone
+    int deterministic;           // the same bits for any number of ranks (shares.h)
     // One event a step, as JSON (borrowed); may be NULL.
     void (*event)(void *context, const json_t *event);
     // The model is the best so far by validation loss: keep it. Called at least once.
