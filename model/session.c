@@ -152,12 +152,13 @@ void session_save_rows(const Session *s, int node, int from, int n, void *rows) 
         int left = n;
         for (int i = 0; i < spans && left > 0; i++) {
             const int take = span[i].len < left ? span[i].len : left;
-            ops_download(s->ops, out, plane + (size_t)span[i].slot * bytes, (size_t)take * bytes);
+            ops_fetch(s->ops, out, plane + (size_t)span[i].slot * bytes, (size_t)take * bytes);
             out += (size_t)take * bytes;
             left -= take;
         }
         CHECK(left == 0);
     }
+    ops_wait(s->ops);
 }
 
 int session_restore_rows(Session *s, int parent, const void *rows, int saved, int n) {
