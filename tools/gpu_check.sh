@@ -12,7 +12,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 ops="test_ops test_layers test_attention test_sasrec_ops"
-golden="test_sft test_rl test_segments test_sasrec test_lora test_frozen test_recompute test_steps test_score test_lean"
+golden="test_sft test_rl test_segments test_sasrec test_lora test_frozen test_recompute test_steps test_score"
 
 if [ "${1:-}" = pack ]; then
     set -e
