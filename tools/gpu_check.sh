@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What only a GPU can show, within nine minutes, on a machine that has one and need have nothing else of ours: no network, no
 # packages, no compiler.
-#   tools/gpu_check.sh pack        here: build/gpu.tar.gz, from what cmake --preset cuda built, and the libraries it needs
-#   tools/gpu_check.sh [PART...]   there, beside build/gpu.tar.gz: results under $OUT (gpu_check), written as they come; the last
+#   tools/gpu_check.sh pack        here: build/gpu.tar.xz, from what cmake --preset cuda built, and the libraries it needs
+#   tools/gpu_check.sh [PART...]   there, beside build/gpu.tar.xz: results under $OUT (gpu_check), written as they come; the last
 #                                  line says what failed. No part stops those behind it
 # Parts, in order of what they are worth: ops golden bits bench sanitize peer; all of them where none is named. BUDGET: seconds for
 # all (540); what no longer fits is left out and said so.
@@ -24,8 +24,8 @@ if [ "${1:-}" = pack ]; then
     # All but what is part of the system's loader, and CUDA.
     for program in "$folder"/*; do [ -d "$program" ] || ldd "$program"; done | awk '$3 ~ /^\// { print $3 }' | sort -u |
         grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux-x86-64)\.so|libcublas' | xargs -I{} cp -L {} "$folder/lib"
-    tar -C "$folder" -cf - . | gzip -9 >build/gpu.tar.gz
-    ls -l build/gpu.tar.gz
+    tar -C "$folder" -cf - . | xz -T0 >build/gpu.tar.xz
+    ls -l build/gpu.tar.xz
     exit
 fi
 
@@ -41,7 +41,11 @@ for file in summary.txt log.txt bench.jsonl; do : >"$out/$file"; done
 background=()
 trap 'kill "${background[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
-tar -C "$work/bin" -xzf build/gpu.tar.gz || exit 1
+if command -v xz >/dev/null; then # else Python's
+    tar -C "$work/bin" -xJf build/gpu.tar.xz || exit 1
+else
+    python3 -m tarfile -e build/gpu.tar.xz "$work/bin" || exit 1
+fi
 for library in "$work"/bin/lib/*; do # what the machine has is as new as its other programs want it
     ! ldconfig -p | grep -F "$(basename "$library") " >/dev/null || rm "$library"
 done
