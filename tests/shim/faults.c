@@ -9,7 +9,8 @@
 // FAULTS_HOW: ENOSPC, EIO, EINTR, ENOMEM; SHORT: half of it is read or written; KILL: half of it is written, and SIGKILL; CUT:
 // the file that is mapped loses its bytes.
 //
-// FAULTS_COUNT: a file for the number of calls that counted, and the name of the one that failed.
+// FAULTS_COUNT: a file for the number of calls that counted, and the name of the one that failed. FAULTS_PLACES=1: behind it, a
+// line each, the numbers of those to which another way through the code led than to all before.
 //
 // A file that is flushed again after a flush of it has failed ends the program with code 99: the second one may succeed though
 // the data are lost. Allocations count once the program has begun (its first call of signal()), but for those of oneDNN and the
@@ -17,6 +18,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
 #include <signal.h>
@@ -35,7 +37,7 @@ extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
-enum { FDS = 4096, FAILED = 64 };
+enum { FDS = 4096, FAILED = 64, PLACES = 1 << 16, FRAMES = 48 };
 static const char *calls, *under, *how, *count_path, *failed_call = "";
 static long at, on;
 static atomic_long counted;
@@ -44,6 +46,14 @@ static unsigned char watched[FDS];
 static ino_t failed_flush[FAILED];
 static atomic_int failed_flushes;
 
+// FAULTS_PLACES: the ways that led to a call, and its number where it was the first to come by that way.
+static int by_place;
+static atomic_flag place_lock = ATOMIC_FLAG_INIT;
+static uint64_t place[PLACES];
+static long first_at[PLACES];
+static int places;
+static _Thread_local int placing; // what backtrace() itself calls does not count
+
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 __attribute__((constructor)) static void faults_start(void) {
@@ -51,6 +61,9 @@ __attribute__((constructor)) static void faults_start(void) {
     count_path = getenv("FAULTS_COUNT");
     at = getenv("FAULTS_AT") ? atol(getenv("FAULTS_AT")) : 0;
     on = getenv("FAULTS_ON") != NULL;
+    by_place = getenv("FAULTS_PLACES") != NULL;
+    void *frame[1];
+    if (by_place) backtrace(frame, 1); // loads what it needs
 }
 
 __attribute__((destructor)) static void faults_end(void) {
@@ -62,6 +75,10 @@ __attribute__((destructor)) static void faults_end(void) {
     if (fd < 0) return;
     const int len = snprintf(text, sizeof text, "%ld %s\n", n, failed_call);
     if (REAL(write)(fd, text, (size_t)len) < 0) perror(count_path);
+    for (int i = 0; i < places; i++) {
+        const int bytes = snprintf(text, sizeof text, "%ld\n", first_at[i]);
+        if (REAL(write)(fd, text, (size_t)bytes) < 0) perror(count_path);
+    }
     REAL(close)(fd);
 }
 
@@ -80,8 +97,25 @@ static int is_watched(int fd) {
     return fd >= 0 && fd < FDS && watched[fd];
 }
 
+static void keep_place(long n) {
+    void *frame[FRAMES];
+    placing = 1;
+    const int frames = backtrace(frame, FRAMES);
+    placing = 0;
+    uint64_t hash = 0;
+    for (int i = 0; i < frames; i++) hash = (hash ^ (uintptr_t)frame[i]) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+    while (atomic_flag_test_and_set(&place_lock)) {
+    }
+    int i = 0;
+    while (i < places && place[i] != hash) i++;
+    if (i == places && places < PLACES) place[places] = hash, first_at[places++] = n;
+    atomic_flag_clear(&place_lock);
+}
+
 static int due(void) {
+    if (placing) return 0;
     const long n = atomic_fetch_add(&counted, 1) + 1;
+    if (by_place) keep_place(n);
     return at && (n == at || (on && n > at));
 }
 
@@ -92,9 +126,9 @@ static int is(const char *what) {
 // 1: this call fails, errno is set. A short one is the caller's business, as what comes before the kill.
 static int fails(const char *call, int counts) {
     if (!counts || !wants(call) || !due()) return 0;
-    failed_call = call;
     if (is("KILL")) kill(getpid(), SIGKILL);
     if (is("SHORT")) return 0;
+    failed_call = call;
     errno = is("ENOSPC") ? ENOSPC : is("EINTR") ? EINTR : is("ENOMEM") ? ENOMEM : EIO;
     return 1;
 }
