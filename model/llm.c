@@ -254,6 +254,23 @@ void llm_zero_gradients(Llm *m) {
             ops_zero(m->ops, m->dw + m->params.begin[g], (m->params.begin[g + 1] - m->params.begin[g]) * sizeof(float));
 }
 
+// Only a layer before it, and the tables at the network's two ends, can be incomplete: LatentRATT and the last norm go back
+// before any layer of that segment, and a tied head is the embedding.
+static int completes_behind(const Param *p, int layer) {
+    int of;
+    if (sscanf(p->name, "model.layers.%d.", &of) == 1) return of < layer;
+    return strstr(p->name, "embed") || strstr(p->name, "lm_head");
+}
+
+size_t llm_final_from(const Llm *m, int layer) {
+    size_t count, from = llm_train_range(m, &count);
+    for (int i = 0; i < m->params.n; i++) {
+        const Param *p = &m->params.param[i];
+        if (m->train[p->group] && completes_behind(p, layer)) from = p->offset + p->count;
+    }
+    return from;
+}
+
 float *llm_gradient(const Llm *m, const float *w) {
     if (!m->dw || !w) return NULL;
     return m->train[group_of(m, w)] ? m->dw + (w - m->w) : NULL;

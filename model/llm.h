@@ -74,6 +74,8 @@ static inline int llm_network_trains(const Llm *m) {
 // The groups that train stand side by side: one range of the block, from what this returns. CHECKs that.
 size_t llm_train_range(const Llm *m, size_t *count);
 void llm_zero_gradients(Llm *m);
+// From this place in the block on all gradients are complete when the last segment that goes back has left this layer.
+size_t llm_final_from(const Llm *m, int layer);
 // To be called when weights were written: the kernels' own copies are made again.
 void llm_changed(Llm *m, ParamGroup group);
 // Address of the gradient that belongs to the weight at `w`, or NULL where its group does not train.

@@ -354,6 +354,7 @@ void segment_backward(Session *s, Segment *g, float *dthought) {
     for (int l = c->L - 1; l >= 0; l--) {
         if (s->recompute) block_acts(s, g, l, &again, &forward, g->acts[l].x_in, NULL); // writes the same keys and values
         block_backward(s, g, l, s->recompute ? &again : &g->acts[l], &t, dx);
+        if (g->last && s->layer_final) s->layer_final(s->final_context, l);
     }
     embed_rows_backward(s, g, dx, dthought);
     arena_reset(&s->device, mark);

@@ -40,9 +40,14 @@ typedef struct Session {
     int recompute;              // segments keep each layer's input alone and make the rest again going back: memory for time
     Dropout dropout;            // rate 0: none (set by training); key is made for each segment
     uint64_t dropout_step;      // update that the dropout belongs to
-    int64_t tokens_run;         // rows that went forward, for rates
-    int64_t tokens_back;        // and back
-    int64_t thoughts_run;       // thoughts made, and the sum of their squared norms (1), device, for logs
+    // Told of each layer, the last first, whose gradients are complete (llm_final_from), as the prompts of the last micro-batch
+    // go back: `last` is set by who knows that none follows. NULL: nobody asks.
+    void (*layer_final)(void *context, int layer);
+    void *final_context;
+    int last;
+    int64_t tokens_run;   // rows that went forward, for rates
+    int64_t tokens_back;  // and back
+    int64_t thoughts_run; // thoughts made, and the sum of their squared norms (1), device, for logs
     double *thought_squares;
 } Session;
 
@@ -84,6 +89,7 @@ typedef struct Segment {
     int N, slot0; // rows; row n is slot slot0 + n
     int max_nodes, max_rows;
     int record; // activations are kept for a backward pass
+    int last;   // nothing goes back behind it, see Session.layer_final
     int first_node, nodes;
     int32_t *ids; // host (N); < 0: the row's embedding is given (a thought)
     int32_t *ids_device, *position_device;

@@ -96,5 +96,6 @@ void think_backward(Session *s, Think *t, float *dr) {
         latent_backward(s, &t->pass[n], dr);
         if (n > 0) segment_backward(s, &t->thought[n - 1], dr);
     }
+    t->prompts.last = s->last;
     if (t->prompts.record) segment_backward(s, &t->prompts, NULL);
 }

@@ -122,7 +122,7 @@ static void check_rl(const char *folder, const char *way, RlMethod m, unsigned g
     float *z = malloc(each * sizeof(float)), *reference = malloc(count * sizeof(float));
     ops_download(b.g.ops, reference, b.g.llm.w + begin, count * sizeof(float));
     Shares alone;
-    shares_init(&alone, NULL, &b.g.llm, 0);
+    shares_init(&alone, NULL, &b.g.llm, 0, 0);
     for (int batch = 0; batch < batches; batch++) {
         OptimizerStep step;
         tensor_to_f32(z, noise, (size_t)batch * each, each);

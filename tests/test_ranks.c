@@ -6,6 +6,8 @@
 #include "base/rng.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 enum { MOST = 8 };
 
@@ -14,12 +16,14 @@ typedef struct Team { // threads that stand for ranks
     pthread_barrier_t barrier;
     const void *given[MOST];
     int value[MOST];
-    int64_t exchanges, spoilt; // so many until now; rank 1 gives a NaN in this one
+    int64_t spoilt; // rank 1 gives a NaN in this exchange
 } Team;
 
 typedef struct Member {
     Team *team;
     int rank;
+    atomic_long exchanges; // begun
+    float *given;          // (exchanges) the first value that it gave in each, or NULL
 } Member;
 
 static void give(Member *m, const void *x) {
@@ -36,7 +40,8 @@ static void gather(void *self, const void *mine, void *all, size_t bytes) {
 
 static void exchange(void *self, const void *out, void *in, size_t bytes) {
     Member *m = self;
-    if (m->rank == 1 && ++m->team->exchanges == m->team->spoilt) ((float *)out)[1] = NAN;
+    if (m->given) m->given[m->exchanges] = *(const float *)out;
+    if (++m->exchanges == m->team->spoilt && m->rank == 1) ((float *)out)[1] = NAN;
     give(m, out);
     for (int i = 0; i < m->team->size; i++)
         memcpy((char *)in + (size_t)i * bytes, (const char *)m->team->given[i] + (size_t)m->rank * bytes, bytes);
@@ -82,7 +87,7 @@ static void run_team(Team *team, Work *work, void *contexts, size_t bytes) {
     pthread_t thread[MOST];
     assert_int_equal(pthread_barrier_init(&team->barrier, NULL, (unsigned)team->size), 0);
     for (int i = 0; i < team->size; i++) {
-        start[i] = (Start){.member = {team, i}, .work = work, .context = (char *)contexts + (size_t)i * bytes};
+        start[i] = (Start){.member = {.team = team, .rank = i}, .work = work, .context = (char *)contexts + (size_t)i * bytes};
         start[i].ranks = (Ranks){.rank = i, .size = team->size, .carrier = &carrier, .self = &start[i].member};
         assert_int_equal(pthread_create(&thread[i], NULL, start_member, &start[i]), 0);
     }
@@ -117,9 +122,10 @@ static void cuts(void **state) {
 // A model whose gradients are values whose sum depends on their order.
 typedef struct Sum {
     Golden g;
-    int deterministic;
-    size_t count;
-    float *got; // (count)
+    Shares shares;
+    int deterministic, round;
+    size_t bucket, from, count;
+    float *own, *got; // (count)
 } Sum;
 
 static float term(int share, size_t i) {
@@ -128,55 +134,154 @@ static float term(int share, size_t i) {
     return z[0] * exp2f(8 * z[1]);
 }
 
+static void put(const Sum *x, const float *value, size_t begin, size_t end) {
+    ops_upload(x->g.ops, x->g.llm.dw + x->from + begin, value, (end - begin) * sizeof *value);
+}
+
+// Buckets from the end of the range whose values all stand behind `begin`.
+static long buckets_behind(const Shares *s, size_t begin) {
+    const size_t bucket = s->slice * (size_t)s->ranks->size;
+    long n = 0;
+    while ((size_t)n < s->buckets && (s->buckets - 1 - (size_t)n) * bucket >= begin) n++;
+    return n;
+}
+
+// What a layer's values are before they are final goes nowhere, and once they are their buckets go, without shares_add.
+static void pass_back(Sum *x, Member *m, const float *wrong) {
+    Shares *s = &x->shares;
+    Session session = {0};
+    shares_begin(s, &session, x->round);
+    assert_int_equal(!session.layer_final, s->ranks->size == 1);
+    const long before = m->exchanges;
+    size_t end = x->count, taken = x->count;
+    for (int l = x->g.llm.config.L - 1; l >= 0 && session.layer_final; l--) {
+        const size_t begin = llm_final_from(&x->g.llm, l) - x->from;
+        assert_true(begin > 0 && begin < end);
+        put(x, x->own + begin, begin, end);
+        session.layer_final(session.final_context, l);
+        for (int tries = 0; m->exchanges < before + buckets_behind(s, begin); tries++) {
+            if (tries == 60000)
+                fail_msg("layer %d is final, and %ld of %ld buckets go", l, m->exchanges - before, buckets_behind(s, begin));
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        }
+        assert_int_equal(m->exchanges, before + buckets_behind(s, begin));
+        const size_t left = (s->buckets - (size_t)buckets_behind(s, begin)) * s->slice * (size_t)s->ranks->size;
+        if (left < taken) put(x, wrong, left, taken), taken = left;
+        end = begin;
+    }
+    put(x, x->own, 0, end);
+    shares_add(s, x->round);
+    assert_null(session.layer_final);
+    assert_int_equal(m->exchanges - before, s->ranks->size > 1 ? s->buckets : 0);
+}
+
 static void sum_shares(const Ranks *r, void *context) {
     Sum *x = context;
-    Shares s;
+    Member *m = r->self;
     Err err = {0};
     golden_open(&x->g, "tests/golden/tiny-qwen2", DTYPE_F32, 1, 0);
-    OK(llm_train(&x->g.llm, TRAIN_BACKBONE, &err));
-    shares_init(&s, r, &x->g.llm, x->deterministic);
-    for (int i = 0; i <= s.n; i++) s.begin[i] = i; // one example each
-    size_t from = llm_train_range(&x->g.llm, &x->count), bytes = x->count * sizeof *x->got;
-    x->got = malloc(bytes);
-    for (int round = 0; round < s.rounds; round++) {
-        const Share mine = shares_own(&s, round);
-        for (size_t i = 0; i < x->count; i++) x->got[i] = term(mine.number, i);
-        if (mine.first < mine.end) ops_upload(x->g.ops, x->g.llm.dw + from, x->got, bytes);
-        shares_add(&s, round);
+    OK(llm_train(&x->g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    Shares *s = &x->shares;
+    shares_init(s, r, &x->g.llm, x->deterministic, x->bucket);
+    for (int i = 0; i <= s->n; i++) s->begin[i] = i; // one example each
+    x->from = llm_train_range(&x->g.llm, &x->count);
+    x->own = malloc(x->count * sizeof *x->own), x->got = malloc(x->count * sizeof *x->got);
+    m->given = malloc(s->buckets * (size_t)s->rounds * sizeof *m->given);
+    for (x->round = 0; x->round < s->rounds; x->round++) {
+        const Share mine = shares_own(s, x->round);
+        for (size_t i = 0; i < x->count; i++) x->own[i] = mine.first < mine.end ? term(mine.number, i) : 0, x->got[i] = NAN;
+        pass_back(x, m, x->got);
     }
-    ops_download(x->g.ops, x->got, x->g.llm.dw + from, bytes);
-    shares_free(&s);
+    ops_download(x->g.ops, x->got, x->g.llm.dw + x->from, x->count * sizeof *x->got);
+    // From the last bucket to the first.
+    for (long i = 0; i < m->exchanges; i++) {
+        const size_t at = (s->buckets - 1 - (size_t)i % s->buckets) * s->slice * (size_t)r->size;
+        const int share = (int)((size_t)i / s->buckets) * r->size + r->rank;
+        assert_true(m->given[i] == (share < s->n ? term(share, at) : 0));
+    }
+    free(m->given), free(x->own);
+    shares_free(s);
     golden_close_all(&x->g);
+}
+
+static void order_of(int size, int deterministic, size_t bucket) {
+    Team team = {.size = size};
+    Sum sum[MOST] = {0};
+    for (int i = 0; i < size; i++) sum[i].deterministic = deterministic, sum[i].bucket = bucket;
+    run_team(&team, sum_shares, sum, sizeof *sum);
+    const int shares = deterministic ? SHARES_FIXED : size;
+    for (size_t i = 0; i < sum[0].count; i++) {
+        float want = term(0, i), other = term(shares - 1, i);
+        for (int share = 1; share < shares; share++) want += term(share, i);
+        for (int share = shares - 2; share >= 0; share--) other += term(share, i);
+        for (int rank = 0; rank < size; rank++) {
+            if (memcmp(&sum[rank].got[i], &want, sizeof want))
+                fail_msg("%d ranks, value %zu of rank %d: %.9g, not %.9g (%.9g the other way round)", size, i, rank,
+                         (double)sum[rank].got[i], (double)want, (double)other);
+        }
+    }
+    for (int rank = 0; rank < size; rank++) free(sum[rank].got);
 }
 
 static void order(void **state) {
     (void)state;
+    static const size_t bucket[] = {0, 1009, 20000}; // 0: one bucket, which goes behind the pass back
     for (int deterministic = 0; deterministic <= 1; deterministic++)
-        for (int size = 2 - deterministic; size <= MOST; size++) {
-            Team team = {.size = size};
-            Sum sum[MOST] = {0};
-            for (int i = 0; i < size; i++) sum[i].deterministic = deterministic;
-            run_team(&team, sum_shares, sum, sizeof *sum);
-            const int shares = deterministic ? SHARES_FIXED : size;
-            for (size_t i = 0; i < sum[0].count; i++) {
-                float want = term(0, i), other = term(shares - 1, i);
-                for (int share = 1; share < shares; share++) want += term(share, i);
-                for (int share = shares - 2; share >= 0; share--) other += term(share, i);
-                for (int rank = 0; rank < size; rank++) {
-                    if (memcmp(&sum[rank].got[i], &want, sizeof want))
-                        fail_msg("%d ranks, value %zu of rank %d: %.9g, not %.9g (%.9g the other way round)", size, i, rank,
-                                 (double)sum[rank].got[i], (double)want, (double)other);
-                }
-            }
-            for (int rank = 0; rank < size; rank++) free(sum[rank].got);
-        }
+        for (int size = 2 - deterministic; size <= MOST; size++)
+            for (int i = 0; i < 3; i++)
+                if (size <= 4 || i == size % 3) order_of(size, deterministic, bucket[i]);
 }
 
 // ---- whole runs -----------------------------------------------------------------------------------------------------
 
+typedef struct Told { // of a pass back
+    const Llm *llm;
+    int64_t passes;
+    int layer;
+    size_t end;        // values from here on are final
+    float *then, *now; // (all that train) when they were told to be
+} Told;
+
+static void tell(void *context, int layer) {
+    Told *t = context;
+    const Llm *m = t->llm;
+    size_t count, from = llm_train_range(m, &count), begin = llm_final_from(m, layer) - from;
+    if (layer == m->config.L - 1)
+        t->passes++, t->end = count;
+    else
+        assert_int_equal(layer, t->layer - 1);
+    ops_download(m->ops, t->now, m->dw + from, count * sizeof *t->now);
+    assert_memory_equal(t->now + t->end, t->then + t->end, (count - t->end) * sizeof *t->now);
+    memcpy(t->then, t->now, count * sizeof *t->now);
+    t->layer = layer, t->end = begin;
+}
+
+// Once in each update, last layer first, all that is final; nothing is added to that.
+static void layers_become_final(void **state) {
+    (void)state;
+    for (int kind = TRAINEE_SFT; kind <= TRAINEE_KINDS; kind++) {
+        Trainee t;
+        Err err = {0};
+        char *folder = folder_new();
+        const int all = kind == TRAINEE_KINDS, passes = kind == TRAINEE_RL ? 0 : all ? 2 : 1; // two inner updates
+        trainee_open(&t, all ? TRAINEE_RL : (TraineeKind)kind, folder, 1);
+        t.everything = all;
+        const size_t bytes = t.g.llm.params.total * sizeof(float);
+        Told told = {.llm = &t.g.llm, .then = malloc(bytes), .now = malloc(bytes)};
+        t.s.layer_final = tell, t.s.final_context = &told;
+        OK(trainee_run(&t, 0, &err));
+        assert_int_equal(told.passes, passes * TRAINEE_STEPS);
+        assert_int_equal(told.layer, 0);
+        free(told.then), free(told.now);
+        trainee_close(&t);
+        trainee_remove(folder);
+    }
+}
+
 typedef struct Outcome { // what a rank was left with
     TraineeKind kind;
-    int deterministic, save_every, other_weights;
+    int deterministic, save_every, other_weights, everything;
+    size_t bucket;
     int64_t interrupt_at; // by this rank alone
     char *folder;         // NULL: one of its own
     int status;
@@ -194,6 +299,8 @@ static void train(const Ranks *r, void *context) {
     trainee_open(&t, x->kind, folder, 1);
     t.ranks = r;
     t.deterministic = x->deterministic;
+    t.bucket = x->bucket;
+    t.everything = x->everything;
     t.interrupt_at = x->interrupt_at;
     if (x->other_weights) {
         const Param *p = &t.g.llm.params.param[t.g.llm.params.n / 2];
@@ -214,8 +321,8 @@ static void train(const Ranks *r, void *context) {
 static Outcome *run_all(Team *team, TraineeKind kind, int deterministic, Outcome first) {
     Outcome *x = calloc((size_t)team->size, sizeof *x);
     for (int i = 0; i < team->size; i++) {
-        x[i].kind = kind, x[i].deterministic = deterministic, x[i].save_every = first.save_every;
-        x[i].folder = first.folder;
+        x[i] = first;
+        x[i].kind = kind, x[i].deterministic = deterministic;
     }
     run_team(team, train, x, sizeof *x);
     return x;
@@ -235,16 +342,21 @@ static void expect_same(const Outcome *a, const Outcome *b, const char *what, in
     if (*a->kept && *b->kept) assert_string_equal(a->kept, b->kept);
 }
 
-// What went through the network differs: each share begins with the instruction, if there is one.
+// With buckets that go while the pass back goes on, and (the one rank) without any.
 static void deterministic(void **state) {
     (void)state;
-    for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
+    static const size_t bucket[] = {700, 0, 5000}; // of 2, 3 and 4 ranks
+    for (int kind = TRAINEE_SFT; kind <= TRAINEE_KINDS; kind++) {
+        const Outcome first = {.everything = kind == TRAINEE_KINDS};
+        const TraineeKind of = kind == TRAINEE_KINDS ? TRAINEE_RL : (TraineeKind)kind;
         Team alone = {.size = 1};
-        Outcome *want = run_all(&alone, (TraineeKind)kind, 1, (Outcome){0});
+        Outcome *want = run_all(&alone, of, 1, first);
         for (int size = 2; size <= 4; size++) {
             Team team = {.size = size};
-            Outcome *got = run_all(&team, (TraineeKind)kind, 1, (Outcome){0});
-            for (int i = 0; i < size; i++) expect_same(want, &got[i], trainee_name[kind], size);
+            Outcome some = first;
+            some.bucket = bucket[size - 2];
+            Outcome *got = run_all(&team, of, 1, some);
+            for (int i = 0; i < size; i++) expect_same(want, &got[i], trainee_name[of], size);
             outcomes_free(got, size);
         }
         outcomes_free(want, 1);
@@ -271,8 +383,8 @@ static void again(void **state) {
         Team alone = {.size = 1};
         Outcome *one = run_all(&alone, (TraineeKind)kind, 0, (Outcome){0});
         Team team = {.size = 3};
-        Outcome *want = run_all(&team, (TraineeKind)kind, 0, (Outcome){0}),
-                *got = run_all(&team, (TraineeKind)kind, 0, (Outcome){0});
+        Outcome *want = run_all(&team, (TraineeKind)kind, 0, (Outcome){0}), // all gradients at once
+            *got = run_all(&team, (TraineeKind)kind, 0, (Outcome){.bucket = 1200});
         for (int i = 0; i < team.size; i++) expect_same(want, &got[i], trainee_name[kind], team.size);
         expect_near(one, got);
         outcomes_free(want, team.size), outcomes_free(got, team.size), outcomes_free(one, 1);
@@ -343,9 +455,13 @@ static void other_weights(void **state) {
 
 int main(void) {
     log_level = LOG_ERROR;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts),           cmocka_unit_test(order),
-                                       cmocka_unit_test(deterministic),  cmocka_unit_test(again),
-                                       cmocka_unit_test(refused_by_all), cmocka_unit_test(stops_and_goes_on),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts),
+                                       cmocka_unit_test(order),
+                                       cmocka_unit_test(layers_become_final),
+                                       cmocka_unit_test(deterministic),
+                                       cmocka_unit_test(again),
+                                       cmocka_unit_test(refused_by_all),
+                                       cmocka_unit_test(stops_and_goes_on),
                                        cmocka_unit_test(other_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

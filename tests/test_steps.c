@@ -154,7 +154,7 @@ static void check_rl(const char *folder, int share, int micro_rows) {
     const size_t each = noise->count / (size_t)o.options.steps;
     float *z = malloc(each * sizeof(float));
     Shares alone;
-    shares_init(&alone, NULL, &t.g.llm, 0);
+    shares_init(&alone, NULL, &t.g.llm, 0, 0);
     for (int step = 0; step < o.options.steps; step++) {
         tensor_to_f32(z, noise, (size_t)step * each, each);
         OptimizerStep s;

@@ -23,6 +23,8 @@ typedef struct Trainee {
     void (*on_event)(void *context, const json_t *event); // trainee_event
     const Ranks *ranks;                                   // that train together; NULL: alone
     int deterministic;
+    size_t bucket;  // LoopOptions'
+    int everything; // rl trains the backbone too
     atomic_int interrupt;
     int64_t interrupt_at; // this step's event asks to stop; 0: none does
     Str events;           // one line each, without times
@@ -135,6 +137,7 @@ static inline int trainee_run(Trainee *t, int save_every, Err *err) {
                               .interrupt = &t->interrupt,
                               .ranks = t->ranks,
                               .deterministic = t->deterministic,
+                              .bucket = t->bucket,
                               .event = t->on_event,
                               .save = trainee_save,
                               .context = t,
@@ -158,7 +161,7 @@ static inline int trainee_run(Trainee *t, int save_every, Err *err) {
         const RlMethod method = {.rollout = {.samples = 3, .sigma = 1},
                                  .objective = {.beta = 0.05, .epsilon_low = 0.2, .epsilon_high = 0.28},
                                  .inner = 2};
-        const RlOptions o = {loop, adam, method, TRAIN_LATENT};
+        const RlOptions o = {loop, adam, method, TRAIN_LATENT | (t->everything ? TRAIN_BACKBONE : 0u)};
         return rl_train(&t->s, rows, rows, &o, &t->report, err);
     }
     const SftOptions o = {loop, adam, (t->kind == TRAINEE_LORA ? TRAIN_LORA : TRAIN_BACKBONE) | TRAIN_LATENT};

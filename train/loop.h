@@ -23,6 +23,7 @@ typedef struct LoopOptions {
     const atomic_int *interrupt; // non-zero: stop at the end of the step; may be NULL
     const Ranks *ranks;          // that train together, all with the same options but for what follows; NULL: alone
     int deterministic;           // the same bits for any number of ranks (shares.h)
+    size_t bucket;               // gradients that the ranks add at a time (shares_init)
     // One event a step, as JSON (borrowed); may be NULL.
     void (*event)(void *context, const json_t *event);
     // The model is the best so far by validation loss: keep it. Called at least once.

@@ -12,7 +12,8 @@ typedef struct Update { // one of all ranks
     int n;
     const RlMethod *m;
     Shares *shares;
-    Rollout *rollout;           // (rounds) of this rank's shares
+    Session *const *session;    // (rounds) of this rank's shares
+    Rollout *rollout;           // (rounds)
     double *reward, *advantage; // (n, K) of all
     double *norm;               // (n) of the thoughts
 } Update;
@@ -79,7 +80,7 @@ static void figures_add(RlFigures *f, const Objective *o, const Surrogate *sum) 
 static void update_init(Update *u, Session *const *session, const Examples *e, const uint32_t *index, int n, const RlMethod *m,
                         int micro_rows, Shares *shares) {
     const size_t all = (size_t)n, K = (size_t)m->rollout.samples;
-    *u = (Update){.e = e, .index = index, .n = n, .m = m, .shares = shares};
+    *u = (Update){.e = e, .index = index, .n = n, .m = m, .shares = shares, .session = session};
     int *rows = mem_alloc(all, sizeof *rows);
     for (int b = 0; b < n; b++)
         rows[b] = e->example[index[b]].prompt_len + m->rollout.samples * e->example[index[b]].answer_len;
@@ -136,6 +137,7 @@ static Surrogate gradient(Update *u) {
     Surrogate sum = objective_none(), *mine = mem_alloc((size_t)u->shares->rounds, sizeof *mine),
               *all = mem_alloc((size_t)u->shares->n, sizeof *all);
     for (int round = 0; round < u->shares->rounds; round++) {
+        shares_begin(u->shares, u->session[round], round);
         mine[round] = u->rollout[round].n ? rollout_gradient(&u->rollout[round]) : objective_none();
         shares_add(u->shares, round);
     }
@@ -150,7 +152,7 @@ RlFigures rl_examples(Session *s, const Examples *e, const uint32_t *index, int 
     const SessionMark mark = session_mark(s);
     Update u;
     Shares alone;
-    shares_init(&alone, NULL, s->llm, 0);
+    shares_init(&alone, NULL, s->llm, 0, 0);
     update_init(&u, &s, e, index, n, m, micro_rows, &alone);
     RlFigures f = draw(&u, noise, reference);
     Surrogate sum = gradient(&u);
@@ -257,7 +259,7 @@ int rl_check(const Llm *m, const RlOptions *o, Err *err) {
 }
 
 static int open_shares(Rl *t, Err *err) {
-    shares_init(&t->shares, t->o->loop.ranks, t->s->llm, t->o->loop.deterministic);
+    shares_init(&t->shares, t->o->loop.ranks, t->s->llm, t->o->loop.deterministic, t->o->loop.bucket);
     t->session[0] = t->s;
     for (int round = 1; round < t->shares.rounds; round++) {
         t->session[round] = &t->own[round];

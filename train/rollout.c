@@ -95,6 +95,7 @@ static void thoughts_back(Rollout *u) {
     const size_t D = (size_t)u->D, n = (size_t)(u->end - u->first) * D;
     float *dr = ARENA_NEW(&s->device, float, n);
     ops_upload(s->ops, dr, u->dr + (size_t)u->first * D, n * sizeof(float));
+    s->last = u->end == u->n;
     think_backward(s, &u->think, dr);
 }
 

@@ -124,6 +124,7 @@ static double micro_batches(Session *s, const SasrecExamples *e, const uint32_t 
     double loss = 0;
     for (int size; first < end; first += size) {
         size = micro_size(e, index + first, end - first, micro_rows);
+        s->last = first + size == end;
         loss += micro_run(s, e, index + first, size, m, step, weight);
     }
     return loss;
@@ -229,7 +230,7 @@ int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *
     optimizer.steps = loop_steps(&o->loop, train->n);
     if (llm_train(s->llm, TRAIN_BACKBONE | TRAIN_LATENT, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err))
         return -1;
-    shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic);
+    shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic, o->loop.bucket);
     int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
     shares_free(&t.shares);
     optimizer_free(&t.optimizer);

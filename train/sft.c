@@ -110,6 +110,7 @@ static double micro_batches(Session *s, const Examples *e, const uint32_t *index
     double loss = 0;
     for (int next; first < end; first = next) {
         next = micro_end(e, index, first, end, s->llm->config.thoughts, micro_rows);
+        s->last = next == end;
         loss += sft_examples(s, e, index + first, next - first, weight, train);
     }
     return loss;
@@ -204,7 +205,7 @@ int sft_train(Session *s, const Examples *train, const Examples *valid, const Sf
     if (o->groups == TRAIN_LATENT && p->begin[PARAMS_LATENT] == p->begin[PARAMS_LATENT + 1])
         return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
     if (llm_train(s->llm, o->groups, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
-    shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic);
+    shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic, o->loop.bucket);
     int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
     shares_free(&t.shares);
     optimizer_free(&t.optimizer);

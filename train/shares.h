@@ -5,8 +5,10 @@
 // gives the same bits. That costs a pass over the gradients for each share and, between all ranks, memory for one more copy of
 // them.
 //
-// A round is a share of each rank. Behind each a rank holds the gradients of its share; the parameters are dealt out to the
-// ranks, each receives its part of all shares and adds them one after the other; behind the last round all receive all sums.
+// A round is a share of each rank. The gradients of all shares go in buckets, from the end of the parameters to their
+// beginning: each rank receives its part of a bucket of all shares and adds them one after the other; in the last round all
+// receive all sums. A bucket goes as soon as its gradients are final, while the pass back goes on (session.h, layer_final): a
+// thread, the courier, exchanges and adds what this one has put before it.
 #ifndef TRAIN_SHARES_H
 #define TRAIN_SHARES_H
 
@@ -19,19 +21,23 @@ enum { SHARES_FIXED = 8 };
 typedef struct Shares {
     const Ranks *ranks; // borrowed; NULL: alone
     Llm *llm;
-    int n, rounds;        // shares of an update; those of a rank
-    int *begin;           // (n + 1) of the update's examples, from shares_cut
-    size_t from, count;   // the range of the parameter block that trains
-    size_t slice, slices; // values that go to a rank at a time; how many of those there are for each
-    double seconds;       // in shares_add
-    float *out, *in;      // (size, slice)
-    float *sum;           // (slices, slice) of this rank's parameters; with one round (slice)
+    int n, rounds;              // shares of an update; those of a rank
+    int *begin;                 // (n + 1) of the update's examples, from shares_cut
+    size_t from, count;         // the range of the parameter block that trains
+    size_t slice, buckets;      // values of a bucket that go to each rank; how many of those there are
+    float *slot, *in;           // (slots, size, slice) of buckets under way; (size, slice)
+    float *sum;                 // (buckets, slice) of this rank's part; with one round (slice)
+    size_t slots, given, taken; // of this round's buckets: put before the courier; done with
+    int round;
+    Session *session;        // that tells of final layers, between shares_begin and shares_add
+    struct Courier *courier; // NULL: one rank
+    double seconds;          // in shares_add
 } Shares;
 
 // ERR_USAGE for more ranks than there are shares.
 int shares_check(const Ranks *ranks, int deterministic, Err *err);
-// Behind llm_train.
-void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic);
+// Behind llm_train. bucket: values of one; 0: as many as are good.
+void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic, size_t bucket);
 void shares_free(Shares *s);
 
 // Example i of the update's n has rows[i] positions: each share gets about as many. A share may be empty.
@@ -43,10 +49,14 @@ typedef struct Share {
 } Share;
 Share shares_own(const Shares *s, int round);
 
-// "seconds_between_ranks" of a step's event: since the last call, in shares_add, waiting for slower ranks included.
+// "seconds_between_ranks" of a step's event: since the last call, in shares_add, waiting for slower ranks included. What went
+// while the pass back went on is not in it.
 void shares_tell(Shares *s, json_t *event);
 
-// All ranks call it behind each round. The gradients of its share are in the model; behind the last round those of the update.
+// Around the work of each round, on all ranks. Behind it the gradients of its share are in the model; behind the last
+// shares_add those of the update. The session is the one in which gradients become final; without shares_begin none is before
+// shares_add.
+void shares_begin(Shares *s, Session *session, int round);
 void shares_add(Shares *s, int round);
 
 // An update by the mean of a loss over `terms` (tokens, predictions): the shares one after the other, and the optimizer's step.

@@ -42,7 +42,7 @@ train() {
         lora) options=(sft --model "$WORLD/start" --lora-rank 2 --sample 48 --batch 16 --micro-rows 300 --valid-rows 10 --lr 1e-3 --epochs 20 --no-early-stop) ;;
         rl) options=(rl --model "$WORLD/start" --sample 60 --batch 10 --samples 3 --micro-rows 20 --eval-rows 10 --lr 1e-3 --epochs 20) ;;
         joint) options=(rl --model "$WORLD/start" --sample 60 --batch 10 --samples 3 --micro-rows 60 --eval-rows 10 --lr 1e-3 --epochs 20 --train lora --lora-rank 2 --inner 2 --objective latent --beta 0.01) ;;
-        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 60 --valid-rows 40 --no-early-stop) ;;
+        sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width "${WIDTH:-16}" --epochs 60 --valid-rows 40 --no-early-stop) ;;
     esac
     shift 3
     ranks "$n" "$LATENTR3" "${options[@]}" --data "${DATA:-$WORLD/world/data}" --out "$out" "${quick[@]}" --threads "${THREADS:-1}" --max-steps "${STEPS:-6}" "$@"
@@ -108,6 +108,14 @@ same() {
         THREADS=2 train "$kind" "$TMP/$kind-threads" 2 --deterministic
         same "$TMP/$kind" "$TMP/$kind-threads"
     done
+}
+
+@test "gradients of several buckets, which go while the pass back goes on: the same model and log by 1 and 3 ranks" {
+    export WIDTH=512
+    train sasrec "$TMP/1" 1 --deterministic --layers 4
+    train sasrec "$TMP/3" 3 --deterministic --layers 4
+    [ "$(stat -c %s "$TMP/1/model.safetensors")" -gt $((2 * (8 << 20))) ]
+    same "$TMP/1" "$TMP/3"
 }
 
 @test "without it: the same model and log again from as many ranks, and nearly those of one" {
