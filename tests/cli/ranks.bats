@@ -71,6 +71,7 @@ signal() {
 
 # all_leave OUT SECONDS: none of the run's processes is left after so long.
 all_leave() {
+    local i
     for ((i = 0; i < 10 * $2; i++)); do
         [ -n "$(processes "$1")" ] || return 0
         sleep 0.1
