@@ -26,7 +26,7 @@ asan: deps ## the quick tests under the address and undefined-behaviour sanitize
 
 tsan: deps ## training and the server on several threads under ThreadSanitizer
 	@tools/deps.sh clang libclang-rt-dev libomp-dev python3
-	@cmake --preset tsan && cmake --build build/tsan --target latentr3 latentr3-races
+	@cmake --preset tsan && cmake --build build/tsan --target latentr3 latentr3-races test_ranks
 	@LATENTR3=$(CURDIR)/build/tsan/latentr3 bats tests/races/races.bats
 
 soak: deps build ## the long form of the kill and fault tests, and what a server must live through: hours

@@ -170,7 +170,7 @@ static void pass_back(Sum *x, Member *m, const float *wrong) {
         end = begin;
     }
     put(x, x->own, 0, end);
-    shares_add(s, x->round);
+    shares_add(s);
     assert_null(session.layer_final);
     assert_int_equal(m->exchanges - before, s->ranks->size > 1 ? s->buckets : 0);
 }

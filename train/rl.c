@@ -139,7 +139,7 @@ static Surrogate gradient(Update *u) {
     for (int round = 0; round < u->shares->rounds; round++) {
         shares_begin(u->shares, u->session[round], round);
         mine[round] = u->rollout[round].n ? rollout_gradient(&u->rollout[round]) : objective_none();
-        shares_add(u->shares, round);
+        shares_add(u->shares);
     }
     shares_gather(u->shares, mine, all, sizeof *all);
     for (int i = 0; i < u->shares->n; i++) objective_add(&sum, &all[i]);

@@ -169,8 +169,8 @@ static void layer_final(void *shares, int layer) {
 }
 
 void shares_begin(Shares *s, Session *session, int round) {
-    if (!s->courier) return;
     s->round = round;
+    if (!s->courier) return;
     s->session = session;
     session->layer_final = layer_final, session->final_context = s;
 }
@@ -187,14 +187,12 @@ static void add_together(Shares *s) {
     for (buckets_go(s, s->buckets); s->taken < s->buckets; buckets_go(s, s->buckets)) courier_added(s->courier, s->taken + 1);
     courier_next_round(s->courier);
     s->given = s->taken = 0;
-    if (s->session) s->session->layer_final = NULL;
-    s->session = NULL;
+    s->session->layer_final = NULL;
 }
 
-void shares_add(Shares *s, int round) {
+void shares_add(Shares *s) {
     if (whole(s)) return;
     const double began = log_seconds();
-    s->round = round;
     if (s->courier)
         add_together(s);
     else
@@ -292,7 +290,7 @@ int shares_update(Shares *s, Session *session, Optimizer *o, const SharesUpdate 
     for (int round = 0; round < s->rounds; round++) {
         shares_begin(s, session, round);
         mine[round] = run_share(session, u, shares_own(s, round));
-        shares_add(s, round);
+        shares_add(s);
     }
     const Figures all = figures_of_all(s, mine);
     const double loss = all.loss / (double)u->terms;

@@ -54,10 +54,9 @@ Share shares_own(const Shares *s, int round);
 void shares_tell(Shares *s, json_t *event);
 
 // Around the work of each round, on all ranks. Behind it the gradients of its share are in the model; behind the last
-// shares_add those of the update. The session is the one in which gradients become final; without shares_begin none is before
-// shares_add.
+// shares_add those of the update. The session is the one in which gradients become final.
 void shares_begin(Shares *s, Session *session, int round);
-void shares_add(Shares *s, int round);
+void shares_add(Shares *s);
 
 // An update by the mean of a loss over `terms` (tokens, predictions): the shares one after the other, and the optimizer's step.
 // `rows` as for shares_cut. `work` computes examples index[first, end) with their gradients, each loss times `weight`, and

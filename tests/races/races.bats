@@ -32,6 +32,10 @@ train() {
     for _ in 1 2; do exits 0 "$LATENTR3" eval --model "$WORLD/start" --data "$WORLD/data" --index "$TMP/index" --sample 8 --threads 4 --dtype f32; done
 }
 
+@test "ranks as threads of one process, each with its courier: buckets go while the pass back goes on" {
+    exits 0 "${LATENTR3%/*}/test_ranks"
+}
+
 @test "a server on 2 threads: broken requests, slow clients, reloads and catalogue changes under load, ends" {
     LATENTR3_LOG=info SOAK_THREADS=2 exits 0 python3 tests/soak.py "$LATENTR3" "$WORLD/model" "$WORLD/data" 0.002
 }
