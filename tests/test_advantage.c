@@ -34,6 +34,15 @@ static void equal_rewards_teach_nothing(void **state) {
     check(ADVANTAGE_GROUP, 0, equal, zero, "group");
     check(ADVANTAGE_GROUP_MEAN, 0, equal, zero, "group mean");
     check(ADVANTAGE_BATCH, 1, equal, zero, "window of one");
+    // Nor to the last bit, whatever the value: AdamW would make a whole step of what rounding leaves.
+    enum { GROUPS = 7, SAMPLES = 7 };
+    double same[GROUPS * SAMPLES], got[GROUPS * SAMPLES];
+    for (int i = 1; i < 1000; i++)
+        for (int scope = ADVANTAGE_BATCH; scope <= ADVANTAGE_GROUP_MEAN; scope++) {
+            for (int j = 0; j < GROUPS * SAMPLES; j++) same[j] = 1 / log2(1 + i);
+            advantage_of((AdvantageScope)scope, 0, same, GROUPS, SAMPLES, got);
+            for (int j = 0; j < GROUPS * SAMPLES; j++) assert_true(got[j] == 0);
+        }
 }
 
 // Rewards a thousand times as large: the same advantages only where something divides by their size.

@@ -3,14 +3,17 @@
 #include <math.h>
 #include <stddef.h>
 
+// Counted from the first value, so that the mean of equal ones is that value to the last bit, and none has an advantage.
 double advantage_mean(const double *x, int n, int stride) {
-    double sum = 0;
+    double first = 0, sum = 0;
     int finite = 0;
     for (int i = 0; i < n; i++) {
-        double value = x[(size_t)i * (size_t)stride];
-        if (isfinite(value)) sum += value, finite++;
+        const double value = x[(size_t)i * (size_t)stride];
+        if (!isfinite(value)) continue;
+        if (finite++ == 0) first = value;
+        sum += value - first;
     }
-    return finite ? sum / finite : 0;
+    return finite ? first + sum / finite : 0;
 }
 
 double advantage_std(const double *x, int n) {
