@@ -49,17 +49,7 @@ static int pairs_read(Pairs *p, const char *path, int fields, Err *err) {
     return status;
 }
 
-// Lines of info.txt, or with ids of any form in the place of row ids.
-static int items_of_file(Items *items, const char *path, Err *err) {
-    MapFile f;
-    *items = (Items){0};
-    if (mapfile_open(&f, path, 0, err)) return -1;
-    const int status = items_parse_added(items, f.data, f.bytes, path, err);
-    mapfile_close(&f);
-    return status;
-}
-
-// --id and --title as such lines.
+// --id and --title as lines of info.txt.
 static int arguments_as_items(Items *items, const Options *o, Err *err) {
     Str text = {0};
     int status = 0;
@@ -82,7 +72,7 @@ static int arguments_as_items(Items *items, const Options *o, Err *err) {
 
 static int add(Items *items, const Options *o, int *changed, Err *err) {
     Items more;
-    if (o->file ? items_of_file(&more, o->file, err) : arguments_as_items(&more, o, err)) return -1;
+    if (o->file ? items_open_added(&more, o->file, err) : arguments_as_items(&more, o, err)) return -1;
     int status = items_add(items, &more, changed, err);
     items_free(&more);
     return status;

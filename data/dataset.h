@@ -25,8 +25,15 @@ typedef struct Items {
 int items_open(Items *items, const char *info_txt_path, Err *err);
 int items_parse(Items *items, const char *data, size_t bytes, const char *name, Err *err);
 // Lines for items_add, whose second field may be an id of any form (row_id NULL).
+int items_open_added(Items *items, const char *path, Err *err);
 int items_parse_added(Items *items, const char *data, size_t bytes, const char *name, Err *err);
 void items_free(Items *items);
+typedef struct ItemLine {
+    const char *title, *row_id, *text; // text may be NULL
+    int removed;
+    const char *id; // row_id where it has no other
+} ItemLine;
+void items_put(Str *out, const ItemLine *line); // as info.txt has it
 void items_put_line(Str *out, const Items *items, int item);
 void items_put_line_as(Str *out, const Items *items, int item, const char *id); // with another id
 int items_by_id(const Items *items, const char *id);                            // item number, or -1

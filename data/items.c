@@ -148,22 +148,35 @@ int items_parse_added(Items *items, const char *data, size_t bytes, const char *
     return parse(items, data, bytes, name, 1, err);
 }
 
-int items_open(Items *items, const char *path, Err *err) {
+static int parse_file(Items *items, const char *path, int any_id, Err *err) {
     *items = (Items){0};
     MapFile file;
     if (mapfile_open(&file, path, 0, err)) return -1;
-    int status = items_parse(items, file.data, file.bytes, path, err);
+    int status = parse(items, file.data, file.bytes, path, any_id, err);
     mapfile_close(&file);
     return status;
 }
 
-void items_put_line_as(Str *out, const Items *items, int i, const char *id) {
-    const int own = strcmp(id, items->row_id[i]) != 0;
-    str_printf(out, "%s\t%s", items->title[i], items->row_id[i]);
-    if (items->text[i] || items->removed[i] || own) str_printf(out, "\t%s", items->text[i] ? items->text[i] : "");
-    if (items->removed[i] || own) str_printf(out, "\t%s", items->removed[i] ? REMOVED : "");
-    if (own) str_printf(out, "\t%s", id);
+int items_open(Items *items, const char *path, Err *err) {
+    return parse_file(items, path, 0, err);
+}
+
+int items_open_added(Items *items, const char *path, Err *err) {
+    return parse_file(items, path, 1, err);
+}
+
+void items_put(Str *out, const ItemLine *x) {
+    const int own = strcmp(x->id, x->row_id) != 0;
+    str_printf(out, "%s\t%s", x->title, x->row_id);
+    if (x->text || x->removed || own) str_printf(out, "\t%s", x->text ? x->text : "");
+    if (x->removed || own) str_printf(out, "\t%s", x->removed ? REMOVED : "");
+    if (own) str_printf(out, "\t%s", x->id);
     str_puts(out, "\n");
+}
+
+void items_put_line_as(Str *out, const Items *items, int i, const char *id) {
+    const ItemLine x = {items->title[i], items->row_id[i], items->text[i], items->removed[i], id};
+    items_put(out, &x);
 }
 
 void items_put_line(Str *out, const Items *items, int i) {

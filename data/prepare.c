@@ -137,16 +137,20 @@ static void write_rows(OutFile *f, const Split *s, const Interactions *x, int sp
 }
 
 static void write_info(OutFile *f, const Split *s, const Interactions *x, int log_ids) {
+    Str info = {0};
     for (int i = 0; i < x->items.n; i++) {
         char number[16];
         if (s->number[i] < 0) continue;
         snprintf(number, sizeof number, "%d", (int)s->number[i]);
-        const int named = log_ids && strcmp(number, x->items.text[i]) != 0;
-        outfile_printf(f, "%s\t%s", x->titles.text[x->title[i]], number);
-        if (x->text[i] >= 0 || named) outfile_printf(f, "\t%s", x->text[i] < 0 ? "" : x->texts.text[x->text[i]]);
-        if (named) outfile_printf(f, "\t\t%s", x->items.text[i]);
-        outfile_printf(f, "\n");
+        const ItemLine line = {.title = x->titles.text[x->title[i]],
+                               .row_id = number,
+                               .text = x->text[i] < 0 ? NULL : x->texts.text[x->text[i]],
+                               .id = log_ids ? x->items.text[i] : number};
+        str_clear(&info);
+        items_put(&info, &line);
+        outfile_write(f, info.data, info.len);
     }
+    str_free(&info);
 }
 
 static int write_files(const PrepareOptions *o, const Split *s, const Interactions *x, json_t *report, Err *err) {
