@@ -157,15 +157,9 @@ static void buckets_go(Shares *s, size_t final) {
     }
 }
 
-// The buckets that are final behind a layer.
-static size_t buckets_final(const Shares *s, int layer) {
-    const size_t all = (size_t)ranks_size(s->ranks) * s->slice, from = llm_final_from(s->llm, layer) - s->from;
-    return s->buckets - (from + all - 1) / all;
-}
-
 static void layer_final(void *shares, int layer) {
     Shares *s = shares;
-    buckets_go(s, buckets_final(s, layer));
+    buckets_go(s, s->final[layer]);
 }
 
 void shares_begin(Shares *s, Session *session, int round) {
@@ -201,13 +195,19 @@ void shares_add(Shares *s) {
     s->seconds += log_seconds() - began;
 }
 
+static void find_final(Shares *s) {
+    const size_t all = (size_t)ranks_size(s->ranks) * s->slice;
+    const int L = s->llm->config.L;
+    s->final = mem_alloc((size_t)L, sizeof *s->final);
+    for (int l = 0; l < L; l++) s->final[l] = s->buckets - (llm_final_from(s->llm, l) - s->from + all - 1) / all;
+}
+
 // Room for all buckets that become final at once, and one that is still under way.
 static size_t slots_of(const Shares *s) {
     size_t most = 1, before = 0;
     for (int l = s->llm->config.L - 1; l >= 0; l--) {
-        const size_t final = buckets_final(s, l);
-        if (final - before > most) most = final - before;
-        before = final;
+        if (s->final[l] - before > most) most = s->final[l] - before;
+        before = s->final[l];
     }
     return most + 1 < s->buckets ? most + 1 : s->buckets;
 }
@@ -224,6 +224,7 @@ void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic, size_
     if (bucket > s->count) bucket = s->count;
     s->slice = (bucket + size - 1) / size;
     s->buckets = (s->count + size * s->slice - 1) / (size * s->slice);
+    find_final(s);
     s->slots = size > 1 ? slots_of(s) : 1;
     s->slot = mem_zalloc(s->slots * size * s->slice, sizeof(float));
     s->in = mem_alloc(size * s->slice, sizeof(float));
@@ -233,7 +234,7 @@ void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic, size_
 
 void shares_free(Shares *s) {
     if (s->courier) courier_end(s->courier);
-    free(s->begin), free(s->slot), free(s->in), free(s->sum);
+    free(s->begin), free(s->final), free(s->slot), free(s->in), free(s->sum);
     *s = (Shares){0};
 }
 

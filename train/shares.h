@@ -25,6 +25,7 @@ typedef struct Shares {
     int *begin;                 // (n + 1) of the update's examples, from shares_cut
     size_t from, count;         // the range of the parameter block that trains
     size_t slice, buckets;      // values of a bucket that go to each rank; how many of those there are
+    size_t *final;              // (L) the first so many buckets are final when the pass back has left the layer
     float *slot, *in;           // (slots, size, slice) of buckets under way; (size, slice)
     float *sum;                 // (buckets, slice) of this rank's part; with one round (slice)
     size_t slots, given, taken; // of this round's buckets: put before the courier; done with
