@@ -2,6 +2,7 @@
 // it is printed as indented lines, and the list of tensors is left out.
 #include "app/commands.h"
 #include "app/model_io.h"
+#include "base/utf8.h"
 #include "data/dataset.h"
 
 #include <stdlib.h>
@@ -163,7 +164,7 @@ static int is_plain(const json_t *value) {
     if (!json_is_string(value)) return 0;
     const char *s = json_string_value(value);
     for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) return 0;
+        if (utf8_is_control(*s)) return 0;
     return 1;
 }
 

@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -8,10 +9,8 @@
 
 // Control bytes of a hostile file must not reach the terminal.
 static void err_escape(char *s) {
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c < 0x20 || c == 0x7f) *s = '?';
-    }
+    for (; *s; s++)
+        if (utf8_is_control(*s)) *s = '?';
 }
 
 int err_set(Err *err, int code, const char *format, ...) {

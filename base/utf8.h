@@ -12,6 +12,11 @@ size_t utf8_next(const char *s, size_t n, uint32_t *code_point);
 // Encode; returns the length in bytes (1 to 4).
 size_t utf8_put(char out[4], uint32_t code_point);
 
+// Of ASCII's: what shows as nothing, or moves a terminal.
+static inline int utf8_is_control(char c) {
+    return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
 // Offset of the first byte that is no UTF-8, or `n` where all of it is.
 size_t utf8_check(const char *s, size_t n);
 

@@ -1,6 +1,7 @@
 // info.txt: one item a line.
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "data/csv.h"
 #include "data/dataset.h"
 #include "data/intern.h"
@@ -24,7 +25,7 @@ const char *items_title_fault(const char *title, size_t len) {
     if (len > ITEMS_TITLE_LIMIT) return "a title of more than 64 KiB";
     if (len >= 3 && memcmp(title, "\xef\xbb\xbf", 3) == 0) return "a byte order mark in the title"; // a file would lose it
     for (size_t i = 0; i < len; i++)
-        if ((unsigned char)title[i] < 0x20 || title[i] == 0x7f) return "a control byte in the title";
+        if (utf8_is_control(title[i])) return "a control byte in the title";
     return NULL;
 }
 

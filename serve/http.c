@@ -3,6 +3,7 @@
 #include "serve/http.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "serve/answer.h"
 
 #include <arpa/inet.h>
@@ -200,17 +201,13 @@ typedef struct Headers {
     int count[SINGLE_HEADERS], malformed;
 } Headers;
 
-static int is_control(char c) {
-    return (c >= 0 && c < ' ') || c == 0x7f;
-}
-
 static enum MHD_Result count_header(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
     Headers *h = self;
     (void)kind;
     for (int i = 0; i < SINGLE_HEADERS; i++) h->count[i] += !strcasecmp(name, single_header[i]);
     h->malformed |= !*name;
     for (const char *c = name; *c; c++) h->malformed |= *c <= ' ' || strchr("\"(),/:;<=>?@[\\]{}\x7f", *c);
-    for (const char *c = value; c && *c; c++) h->malformed |= is_control(*c) && *c != '\t';
+    for (const char *c = value; c && *c; c++) h->malformed |= utf8_is_control(*c) && *c != '\t';
     return MHD_YES;
 }
 

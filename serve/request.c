@@ -41,7 +41,7 @@ static const char *text_fault(const json_t *v) {
     const size_t len = json_string_length(v);
     if (len == 0) return "an empty text";
     for (size_t i = 0; i < len; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return "a text with a control byte";
+        if (utf8_is_control(text[i])) return "a text with a control byte";
     return utf8_count(text, len) > REQUEST_CHARACTERS ? "a text of more than 1024 characters" : NULL;
 }
 
