@@ -493,7 +493,7 @@ static int gguf_rope_freqs(ModelConfig *c, const Gguf *g, Err *err) {
     scaled.rope_high_freq = 4;
     scaled.rope_original_positions = 8192;
     for (int i = 0; i < c->K / 2; i++)
-        if (!(fabs(divisor[i] - llama3_divisor(&scaled, i)) <= 1e-3 * divisor[i]))
+        if (!(isfinite(divisor[i]) && fabs(divisor[i] - llama3_divisor(&scaled, i)) <= 1e-3 * divisor[i]))
             return err_set(err, ERR_DATA, "%s: rope_freqs.weight[%d] is %g, which is not Llama-3 scaling", g->file.path, i,
                            (double)divisor[i]);
     if (most > 1) *c = scaled;
