@@ -80,6 +80,7 @@ struct Options {
     double weights_memory; // GB that a backbone which does not train may take; 0: as the machine allows
     int64_t seed;
     int thoughts, thought_window; // -1: the model's
+    double thought_rms;           // < 0: the model's
     const char *thought;          // "ratt", "hidden"; NULL: the model's
     int item_text;                // sft
     const char *history_text;     // "title", "index"; NULL: the model's

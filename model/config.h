@@ -9,6 +9,7 @@
 #include "ops/ops.h"
 
 enum { CONFIG_THOUGHTS = 16 }; // the most a model may have
+#define CONFIG_THOUGHT_RMS 1e4
 
 typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2, FAMILY_SASREC } ModelFamily;
 
@@ -32,6 +33,7 @@ typedef struct ModelConfig {
     int thought_window;      // 0: whole prompt
     int thought_hidden;      // the last hidden state instead of LatentRATT
     int answer_sees_thought; // the answer attends to the thoughts alone, not to the prompt
+    float thought_rms;       // what each thought's root mean square is scaled to; 0: it is left as it is made
     int add_bos;             // -1: not said, 0 or 1
     int item_text;           // answers are the items' index texts
     int history_titles;      // with item_text: histories are titles all the same

@@ -49,7 +49,7 @@ static float latent_scale(const Session *s) {
 
 // The value projection is linear and the weights sum to 1, so it is applied to the weighted mean of h, once a thought:
 // sum_j w_j (W_v h_j + b_v) = W_v (sum_j w_j h_j) + b_v.
-static void latent_attend(Session *s, LatentPass *p, const int *node) {
+static void latent_attend(Session *s, LatentPass *p, float *r, const int *node) {
     const Llm *m = s->llm;
     const int D = m->config.D, B = p->B;
     const size_t n = (size_t)B * (size_t)D;
@@ -62,7 +62,25 @@ static void latent_attend(Session *s, LatentPass *p, const int *node) {
     op_linear_forward(ops, p->q, ops_dtype(ops), p->h_last, &s->llm->ratt_q, m->ratt_qb, B);
     op_rope(ops, p->q, p->position, &m->ratt_rope, B, 0);
     op_attention_forward(ops, p->pooled, p->lse, p->q, s->ratt_k, s->h, &p->plan, B, 1, 1, D, latent_scale(s));
-    op_linear_forward(ops, p->r, DTYPE_F32, p->pooled, &s->llm->ratt_v, m->ratt_vb, B);
+    op_linear_forward(ops, r, DTYPE_F32, p->pooled, &s->llm->ratt_v, m->ratt_vb, B);
+}
+
+// r = made / rms(made) thought_rms.
+static void latent_resize(Session *s, LatentPass *p) {
+    const ModelConfig *c = &s->llm->config;
+    const size_t n = (size_t)p->B * (size_t)c->D, mark = arena_mark(&s->device);
+    act *sized = arena_get(&s->device, n, act_bytes(s));
+    op_rmsnorm_forward(s->ops, sized, p->rstd, NULL, p->made, NULL, s->llm->thought_gain, p->B, c->D, c->rms_eps);
+    op_from_act(s->ops, p->r, sized, n);
+    arena_reset(&s->device, mark);
+}
+
+static const float *latent_resize_backward(Session *s, const LatentPass *p, const float *dr) {
+    const int D = s->llm->config.D;
+    float *dmade = ARENA_NEW(&s->device, float, (size_t)p->B *(size_t)D);
+    ops_zero(s->ops, dmade, (size_t)p->B * (size_t)D * sizeof(float));
+    op_rmsnorm_backward(s->ops, dmade, NULL, dr, p->made, p->rstd, s->llm->thought_gain, p->B, D);
+    return dmade;
 }
 
 void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
@@ -82,11 +100,14 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     size_t n = (size_t)B * (size_t)D;
     p->h_last = arena_get(&s->device, n, act_bytes(s));
     p->r = ARENA_NEW(&s->device, float, n);
+    if (m->thought_gain) p->made = ARENA_NEW(&s->device, float, n), p->rstd = ARENA_NEW(&s->device, float, B);
+    float *r = m->thought_gain ? p->made : p->r; // (B, D)
     op_rows_gather(ops, p->h_last, s->h, last_device, B, D, act_bytes(s));
     if (m->config.thought_hidden)
-        op_from_act(ops, p->r, p->h_last, n);
+        op_from_act(ops, r, p->h_last, n);
     else
-        latent_attend(s, p, node);
+        latent_attend(s, p, r, node);
+    if (p->made) latent_resize(s, p);
     s->thoughts_run += B;
     op_add_squares(ops, s->thought_squares, p->r, n);
 }
@@ -107,12 +128,14 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     const Llm *m = s->llm;
     const int D = m->config.D, B = p->B;
     const int query_gradient = s->dh && p->last_slot[0] >= s->grad_slot0;
+    const size_t n = (size_t)B * (size_t)D, all = (size_t)p->slots * (size_t)D, mark = arena_mark(&s->device);
     Ops *ops = s->ops;
+    if (p->made) dr = latent_resize_backward(s, p, dr);
     if (m->config.thought_hidden) {
         if (query_gradient) add_to_last(s, p, dr);
+        arena_reset(&s->device, mark);
         return;
     }
-    const size_t n = (size_t)B * (size_t)D, all = (size_t)p->slots * (size_t)D, mark = arena_mark(&s->device);
     float *dkeys = ARENA_NEW(&s->device, float, all), *dvalues = ARENA_NEW(&s->device, float, all),
           *dq = ARENA_NEW(&s->device, float, n); // (slots, D), (slots, D), (B, D)
     ops_zero(ops, dkeys, all * sizeof(float));

@@ -12,6 +12,7 @@ typedef struct LatentPass { // one thought of B timelines, kept for backward
     int32_t *position;        // (B) device: position of the query
     act *h_last, *q, *pooled; // (B, D)
     float *lse;               // (B)
+    float *made, *rstd;       // (B, D), (B): what is scaled to r where the model's thoughts have one size, else NULL
     float *r;                 // (B, D) the thought vectors, device
     AttnPlan plan;
 } LatentPass;

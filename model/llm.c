@@ -150,6 +150,14 @@ static int rope_init(Rope *rope, Llm *m, int K, float base, int positions, int s
     return 0;
 }
 
+static const float *constant_row(Llm *m, float value, int D) {
+    float *host = mem_alloc((size_t)D, sizeof *host), *row = ARENA_NEW(&m->arena, float, D);
+    for (int d = 0; d < D; d++) host[d] = value;
+    ops_upload(m->ops, row, host, (size_t)D * sizeof *host);
+    free(host);
+    return row;
+}
+
 int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     const float ratt_rope_base = 1000.0f;
     *m = (Llm){.config = *c, .ops = ops};
@@ -171,6 +179,7 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     else
         rope_init(&m->rope, m, c->K, c->rope_base, positions, 1);
     if (m->ratt_q.w) rope_init(&m->ratt_rope, m, c->D, ratt_rope_base, positions, 0);
+    if (c->thought_rms > 0) m->thought_gain = constant_row(m, c->thought_rms, c->D);
     return 0;
 }
 

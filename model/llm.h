@@ -46,6 +46,7 @@ typedef struct Llm {
     const float *ratt_qb, *ratt_kb, *ratt_vb;
     LlmBlock *block; // (L)
     Rope rope, ratt_rope;
+    const float *thought_gain; // (D) device: thought_rms each, or NULL
 } Llm;
 
 // Weights undefined (weights.h fills them). positions: how many a timeline may have (rows of the rotary tables).

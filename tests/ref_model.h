@@ -145,7 +145,7 @@ static inline void ref_hidden(const RefModel *m, double *h, const double *x, int
 }
 
 // The thought r (D) after a timeline with hidden states h (T, D): method, section 2. weight (T, or NULL) of each position.
-static inline void ref_thought(const RefModel *m, double *r, double *weight, const double *h, int T) {
+static inline void ref_thought_made(const RefModel *m, double *r, double *weight, const double *h, int T) {
     const ModelConfig *c = &m->c;
     const int D = c->D, from = c->thought_window && c->thought_window < T ? T - c->thought_window : 0;
     const size_t last = (size_t)(T - 1) * (size_t)D;
@@ -171,6 +171,15 @@ static inline void ref_thought(const RefModel *m, double *r, double *weight, con
         for (int d = 0; d < D; d++) r[d] += score[t] / sum * v[(size_t)t * (size_t)D + (size_t)d];
     for (int t = 0; weight && t < T; t++) weight[t] = score[t] / sum;
     free(q), free(k), free(v), free(score);
+}
+
+static inline void ref_thought(const RefModel *m, double *r, double *weight, const double *h, int T) {
+    const ModelConfig *c = &m->c;
+    double squares = 0;
+    ref_thought_made(m, r, weight, h, T);
+    for (int d = 0; d < c->D; d++) squares += r[d] * r[d];
+    const double scale = (double)c->thought_rms / sqrt(squares / c->D + (double)c->rms_eps);
+    for (int d = 0; c->thought_rms > 0 && d < c->D; d++) r[d] *= scale;
 }
 
 // Embeddings x (P + thoughts, D) of a prompt and the thoughts behind it; returns how many rows that is.

@@ -191,6 +191,9 @@ static void test_own_keys(void **state) {
     refuse(llama, "{\"latentr3\":{\"thought_window\":-1}}", "thought_window");
     refuse(llama, "{\"latentr3\":{\"thought_window\":16777217}}", "thought_window");
     refuse(llama, "{\"latentr3\":{\"thought_hidden\":1}}", "thought_hidden");
+    refuse(llama, "{\"latentr3\":{\"thought_rms\":-0.1}}", "thought_rms is -0.1, not in 0..10000");
+    refuse(llama, "{\"latentr3\":{\"thought_rms\":10001}}", "thought_rms");
+    refuse(llama, "{\"latentr3\":{\"thought_rms\":\"1\"}}", "thought_rms");
     refuse(llama, "{\"latentr3\":{\"answer_sees_thought\":true}}", "there are none");
     refuse(llama, "{\"latentr3\":[]}", "latentr3");
     refuse(llama, "{\"hidden_size\":577,\"head_dim\":64,\"latentr3\":{\"thoughts\":1}}", "odd");
@@ -199,8 +202,8 @@ static void test_own_keys(void **state) {
 static void test_round_trip(void **state) {
     (void)state;
     const char *const change[] = {
-        "{\"latentr3\":{\"thoughts\":2,\"thought_window\":64,\"thought_hidden\":true,\"answer_sees_thought\":true,\"add_bos\":"
-        "false}}",
+        "{\"latentr3\":{\"thoughts\":2,\"thought_window\":64,\"thought_hidden\":true,\"answer_sees_thought\":true,"
+        "\"thought_rms\":0.1,\"add_bos\":false}}",
         "{\"bos_token_id\":null,\"eos_token_id\":null,\"tie_word_embeddings\":false,\"head_dim\":32,\"rms_norm_eps\":1."
         "2345678e-5}",
         "{\"rope_scaling\":{\"factor\":32.5,\"low_freq_factor\":1.25,\"high_freq_factor\":4.0,"

@@ -243,7 +243,7 @@ codes() { cat "$TMP"/code-* | paste -sd' '; }
         signal KILL "$rank" "$TMP/run" $((30 - rank * 10))
         all_leave "$TMP/run" 30
         wait $! || true
-        [ "$(grep '^latentr3: ' "$TMP/errors" | uniq)" = "latentr3: rank $rank is lost (its process has ended): the others end too" ]
+        diff <(grep '^latentr3: ' "$TMP/errors" | uniq) - <<<"latentr3: rank $rank is lost (its process has ended): the others end too"
         [ "$(grep -c '^latentr3: ' "$TMP/errors")" -eq $((rank ? 1 : 2)) ] # rank 0 says it for all others
         [ "$(codes)" = "$([ "$rank" -eq 0 ] && echo 137 4 4 || echo 4 4 137)" ]
     done

@@ -40,7 +40,7 @@ train() {
 }
 
 @test "sft: without a thought, with two, with the hidden state itself" {
-    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3' '--answer-sees thought'; do
+    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3' '--answer-sees thought --thought-rms 0.25'; do
         # shellcheck disable=SC2086
         train sft model --model "$WORLD/world/model" "${quick[@]}" --max-steps 2 $thoughts --force
         jq -c '.latentr3' "$TMP/model/config.json" >>"$TMP/saved"
@@ -50,11 +50,12 @@ train() {
 {"thoughts":2,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
 {"thoughts":1,"thought_window":0,"thought_hidden":true,"answer_sees_thought":false,"add_bos":false}
 {"thoughts":1,"thought_window":3,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
-{"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":true,"add_bos":false}
+{"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":true,"thought_rms":0.25,"add_bos":false}
 END
     # Training on keeps what was saved.
     train sft again --model "$TMP/model" "${quick[@]}" --max-steps 1
-    jq -e '.latentr3.answer_sees_thought' "$TMP/again/config.json"
+    jq -e '.latentr3 | .answer_sees_thought and .thought_rms == 0.25' "$TMP/again/config.json"
+    jq -se 'map(select(.event == "step")) | length > 0 and all(.[]; .thought_norm / 2 - 1 | fabs < 1e-3)' "$TMP/again/log.jsonl" # width 64
     refuses 2 '*answer-sees*' "$LATENTR3" eval --model "$TMP/model" --data "$WORLD/world/data" --thoughts 0
 }
 
