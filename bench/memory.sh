@@ -44,7 +44,7 @@ rows_of() { # NAME
     7b)
         model=$(shape "$1" llama-2-7b bf16)
         measure "Llama-2-7B" "$model" "SFT of adapters, \`--lora-rank 8 --recompute\`" 20 sft 2 2 --lora-rank 8 --recompute
-        measure "Llama-2-7B" "$model" "RL, K = 8" 18 rl 2 2 --micro-rows 256
+        measure "Llama-2-7B" "$model" "RL, K = 8" 18 rl 2 2
         measure "Llama-2-7B" "$model" "recommend, 10 beams, one user at a time" 18 beam 1 1
         ;;
     13b-*)
