@@ -63,7 +63,6 @@ static int use_guide(Use *u, const Options *o, int users, Err *err) {
     Options of_guide = *o;
     of_guide.model = o->guidance;
     of_guide.thoughts = of_guide.thought_window = -1;
-    of_guide.thought_rms = -1;
     of_guide.thought = of_guide.answer_sees = NULL;
     if (model_io_open(&g->model, &of_guide, &u->data, err)) return -1;
     g->opened = 1;

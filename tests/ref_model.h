@@ -144,7 +144,7 @@ static inline void ref_hidden(const RefModel *m, double *h, const double *x, int
     ref_hidden_cut(m, h, x, T, T, 0);
 }
 
-// The thought r (D) after a timeline with hidden states h (T, D): method, section 2. weight (T, or NULL) of each position.
+// What LatentRATT makes (D) of a timeline's hidden states h (T, D): method, section 2. weight (T, or NULL) of each position.
 static inline void ref_thought_made(const RefModel *m, double *r, double *weight, const double *h, int T) {
     const ModelConfig *c = &m->c;
     const int D = c->D, from = c->thought_window && c->thought_window < T ? T - c->thought_window : 0;
@@ -173,6 +173,7 @@ static inline void ref_thought_made(const RefModel *m, double *r, double *weight
     free(q), free(k), free(v), free(score);
 }
 
+// The thought r (D): that, scaled where the model's thoughts have one size.
 static inline void ref_thought(const RefModel *m, double *r, double *weight, const double *h, int T) {
     const ModelConfig *c = &m->c;
     double squares = 0;
