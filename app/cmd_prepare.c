@@ -30,6 +30,7 @@ int cmd_prepare(const Options *o, Err *err) {
                         .tie_order = (uint64_t)o->tie_order,
                         .drop_years = !strcmp(o->title_years, "drop"),
                         .log_ids = !strcmp(o->item_ids, "log"),
+                        .train_from_histories = o->train_from_histories,
                         .strict = o->strict};
     json_t *report;
     if (prepare_run(&p, &report, err)) return -1;

@@ -93,6 +93,7 @@ static const OptionRow table[] = {
     {"k-core", CMD_PREPARE, KIND_INT, AT(k_core), "5", "N", 0, 1000, "keep users and items with N interactions, iterated; 0: off"},
     {"tie-order", CMD_PREPARE, KIND_LONG, AT(tie_order), "0", "SEED", 0, 9007199254740991.0, "order of a user's events of the same time: 0, that of the file; else one of chance by this seed"},
     {"title-years", CMD_PREPARE, KIND_CHOICE, AT(title_years), "keep", "keep|drop", 0, 0, "drop: titles lose \" (1995)\" at their end"},
+    {"train-from-histories", CMD_PREPARE, KIND_FLAG, AT(train_from_histories), NULL, NULL, 0, 0, "of a published folder without train.csv: its rows are made of what the others' histories hold of the time before"},
     {"max-history", CMD_PREPARE, KIND_INT, AT(max_history), "10", "N", 1, 1000, "predecessors a row"},
     {"min-rating", CMD_PREPARE, KIND_REAL, AT(min_rating), "0", "X", 0, 1000, "drop lower ratings; 0: off"},
 

@@ -129,7 +129,7 @@ struct Options {
     // prepare
     const char *format, *item_file, *title_rules, *from, *until;
     const char *user_column, *item_column, *time_column, *rating_column, *title_column, *item_text_column, *columns;
-    int k_core, max_history, min_items;
+    int k_core, max_history, min_items, train_from_histories;
     int64_t tie_order;       // 0: file order, else a seed
     const char *title_years; // "keep", "drop"
     const char *item_ids;    // "log", "number"

@@ -206,7 +206,11 @@ int prepare_run(const PrepareOptions *o, json_t **report, Err *err) {
     int status = source_open(&source, o->input, o->items, forced_format(o), o->column, err);
     if (status == 0 && o->column[RECORD_TEXT] && !source.items.path)
         status = err_set(err, ERR_USAGE, "index texts stand in a file of items, and there is none beside %s", source.log.path);
-    if (status == 0 && source.log.format == records_format("latentr3")) {
+    const int published = status == 0 && source.log.format == records_format("latentr3");
+    if (status == 0 && o->train_from_histories && !published)
+        status = err_set(err, ERR_USAGE, "%s: not a folder in the published layout, whose train.csv could be made of histories",
+                         source.log.path);
+    if (status == 0 && published) {
         status = republish(o, &source, report, err);
     } else if (status == 0) {
         status = source_read(&x, &source, o, from, until, err);

@@ -23,6 +23,7 @@ typedef struct PrepareOptions {
     uint64_t tie_order;                // split_make's
     int drop_years;                    // " (1995)" at the end of titles is left out
     int log_ids;                       // items bear the log's ids beside their numbers; 0: as published
+    int train_from_histories;          // of a published folder without train.csv: see data/histories.h
     int strict;
 } PrepareOptions;
 

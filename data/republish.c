@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "data/columns.h"
 #include "data/dataset.h"
+#include "data/histories.h"
 #include "data/intern.h"
 #include "data/output.h"
 #include "data/report.h"
@@ -113,20 +114,39 @@ static int copy_rows(Republish *p, ColumnsReader *r, OutFile *out, int split, co
     return status ? -1 : 0;
 }
 
+static int copy_text(Republish *p, Output *out, int split, const char *data, size_t bytes, const char *path, Err *err) {
+    ColumnsReader r;
+    int status = columns_open(&r, data, bytes, path, err);
+    if (status == 0) status = copy_rows(p, &r, &out->file[split], split, path, err);
+    columns_close(&r);
+    return status;
+}
+
 static int copy_split(Republish *p, Output *out, int split, Err *err) {
     MapFile file;
-    ColumnsReader r;
     char hex[33], *path = file_join(p->source->log.path, output_name[split]);
     int status = mapfile_open(&file, path, 0, err);
     if (status == 0) {
-        status = columns_open(&r, file.data, file.bytes, path, err);
-        if (status == 0) status = copy_rows(p, &r, &out->file[split], split, path, err);
+        status = copy_text(p, out, split, file.data, file.bytes, path, err);
         file_hash_bytes(hex, file.data, file.bytes);
         report_put_hash(p->hashes, path, hex);
-        columns_close(&r);
     }
     mapfile_close(&file);
     free(path);
+    return status;
+}
+
+static int make_train(Republish *p, Output *out, Err *err) {
+    Str text = {0};
+    char *train = file_join(p->source->log.path, output_name[SPLIT_TRAIN]);
+    char *valid = file_join(p->source->log.path, output_name[SPLIT_VALID]);
+    char *test = file_join(p->source->log.path, output_name[SPLIT_TEST]);
+    int status = histories_train(&text, valid, p->present & 1u << SPLIT_TEST ? test : NULL, p->o->history, err);
+    if (status == 0) status = copy_text(p, out, SPLIT_TRAIN, text.data, text.len, train, err);
+    if (status == 0)
+        log_info("%s: not there; %lld rows made of the histories in the other files", train, (long long)p->rows[SPLIT_TRAIN]);
+    free(train), free(valid), free(test);
+    str_free(&text);
     return status;
 }
 
@@ -177,8 +197,11 @@ static void put_info(const Republish *p, Str *info) {
 static int copy_files(Republish *p, json_t **report, Err *err) {
     Output out;
     int status = output_open(&out, p->o->out, p->present | 1u << OUTPUT_INFO, err);
-    for (int split = 0; split < SPLITS && status == 0; split++)
-        if (p->present & 1u << split) status = copy_split(p, &out, split, err);
+    for (int split = 0; split < SPLITS && status == 0; split++) {
+        if (!(p->present & 1u << split)) continue;
+        status =
+            split == SPLIT_TRAIN && p->o->train_from_histories ? make_train(p, &out, err) : copy_split(p, &out, split, err);
+    }
     if (status == 0) {
         Str info = {0};
         put_info(p, &info);
@@ -192,6 +215,20 @@ static int copy_files(Republish *p, json_t **report, Err *err) {
     return status;
 }
 
+static int find_splits(Republish *p, Err *err) {
+    for (int split = 0; split < SPLITS; split++) {
+        char *path = file_join(p->source->log.path, output_name[split]);
+        const int there = file_exists(path), made = split == SPLIT_TRAIN && p->o->train_from_histories;
+        int status = 0;
+        if (there && made) status = err_set(err, ERR_USAGE, "%s is there: it need not be made of histories", path);
+        if (!there && !made) log_warn("%s: not there; the folder that is written has none either", path);
+        p->present |= (unsigned)(there || made) << split;
+        free(path);
+        if (status) return -1;
+    }
+    return 0;
+}
+
 int republish(const PrepareOptions *o, const Source *source, json_t **report, Err *err) {
     Republish p = {.o = o, .source = source, .first_test = INT64_MAX, .hashes = json_object()};
     json_t *made = NULL;
@@ -203,13 +240,8 @@ int republish(const PrepareOptions *o, const Source *source, json_t **report, Er
         p.in_train = mem_zalloc((size_t)p.items.n, 1);
         p.id = mem_alloc((size_t)p.items.n, sizeof *p.id);
         for (int i = 0; i < p.items.n; i++) p.id[i] = -1;
-        for (int split = 0; split < SPLITS; split++) {
-            char *path = file_join(source->log.path, output_name[split]);
-            p.present |= (unsigned)file_exists(path) << split;
-            if (!file_exists(path)) log_warn("%s: not there; the folder that is written has none either", path);
-            free(path);
-        }
-        status = copy_files(&p, &made, err);
+        status = find_splits(&p, err);
+        if (status == 0) status = copy_files(&p, &made, err);
     }
     if (status == 0 && report) *report = json_incref(made);
     json_decref(made);

@@ -91,6 +91,38 @@ make_logs() {
     done
 }
 
+@test "prepare: a published folder's lost train.csv is made of the histories that are left" {
+    "$LATENTR3" synth --out "$TMP/world"
+    exits 0 "$LATENTR3" prepare --data "$TMP/world/log" --out "$TMP/whole" --max-history 1000
+    exits 0 "$LATENTR3" prepare --data "$TMP/world/log" --out "$TMP/short"
+    for world in whole short; do
+        mv "$TMP/$world/train.csv" "$TMP/$world.train"
+        exits 0 "$LATENTR3" prepare --data "$TMP/$world" --out "$TMP/$world.made" --train-from-histories --max-history 1000 --strict
+        says '*train.csv: not there; *rows made of the histories*'
+        jq -e '.options.train_from_histories and .leakage.train_rows_after_first_test == 0' "$TMP/$world.made/dataset.json"
+        for file in valid.csv test.csv; do cmp "$TMP/$world/$file" "$TMP/$world.made/$file"; done
+    done
+    # Where histories are whole, it is what the users who have rows left had before validation, bytes and order.
+    awk -F, 'FNR == 1 { file++ }
+        FNR > 1 && file < 3 { left[$1] = 1 }
+        FNR > 1 && file == 1 && (!until || $NF + 0 < until) { until = $NF + 0 }
+        file == 3 && (FNR == 1 || ($1 in left && $NF + 0 < until))' "$TMP"/whole/{valid,test}.csv "$TMP/whole.train" >"$TMP/expected"
+    [ "$(wc -l <"$TMP/expected")" -gt 100 ]
+    cmp "$TMP/expected" "$TMP/whole.made/train.csv"
+    # Of ten a row, nine targets a user are left; every row is one of the true ones, but for what its history has lost.
+    awk -F, 'FNR > 1 { n[$1]++ } END { for (user in n) if (n[user] > 9) exit 1 }' "$TMP/short.made/train.csv"
+    diff <(awk -F, 'FNR > 1 { print $1, $NF }' "$TMP/short.made/train.csv" | sort) <(awk -F, 'FNR > 1 { print $1, $NF }' "$TMP/expected" | sort) |
+        awk '/^</ { exit 1 }'
+    # A history of three: the last three.
+    exits 0 "$LATENTR3" prepare --data "$TMP/short" --out "$TMP/three" --train-from-histories --max-history 3
+    [ "$(wc -l <"$TMP/three/train.csv")" -eq "$(wc -l <"$TMP/short.made/train.csv")" ]
+    awk -F, 'FNR > 1 && NF > 3 * 5 + 6 { exit 1 }' "$TMP/three/train.csv"
+    refuses 2 '*train.csv is there*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/whole.made" --out "$TMP/no" --train-from-histories
+    refuses 2 '*not a folder in the published layout*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/world/log" --out "$TMP/no" --train-from-histories
+    sed -i 's/history_timestamp/history_seconds/' "$TMP/short/valid.csv"
+    refuses 3 '*valid.csv: no column history_timestamp*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/short" --out "$TMP/no" --train-from-histories
+}
+
 @test "prepare: bad lines are named and counted, or refused" {
     make_logs
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
