@@ -2,6 +2,9 @@
 // test_attention.c.
 #include "ops_case.h"
 
+#include <dirent.h>
+#include <pthread.h>
+
 // ---- linear ---------------------------------------------------------------------------------------------------------
 
 // dims; LIN_F32: the output is float in bf16 mode too; LIN_SOURCE: flags of where the weight is and whether it is kept
@@ -502,6 +505,70 @@ static void memory_waits(void **state) {
     ops_close(ops);
 }
 
+#ifndef OPS_OPAQUE
+enum { CALLER_N = 300, CALLER_O = 192, CALLER_I = 160 };
+
+typedef struct Caller { // a thread of a program that shares what another thread opened
+    Ops *ops;
+    Matrix *weight;
+    const float *x;
+    float *y, *dw;
+    int threads_before, threads_after, more_tasks;
+} Caller;
+
+static int tasks(void) {
+    int n = 0;
+    DIR *d = opendir("/proc/self/task");
+    assert_non_null(d);
+    while (readdir(d)) n++;
+    closedir(d);
+    return n;
+}
+
+static void *call(void *context) {
+    Caller *c = context;
+    omp_set_num_threads(3);
+    c->threads_before = omp_get_max_threads();
+    const int before = tasks();
+    op_linear_forward(c->ops, c->y, DTYPE_F32, (const act *)c->x, c->weight, NULL, CALLER_N);
+    op_linear_backward_weight(c->ops, c->dw, NULL, (const act *)c->y, (const act *)c->x, CALLER_N, CALLER_O, CALLER_I);
+    c->more_tasks = tasks() - before;
+    c->threads_after = omp_get_max_threads();
+    return NULL;
+}
+
+// The threads are those of ops_open whoever calls, and what the caller has set for its own loops stays.
+static void threads_of_the_caller(void **state) {
+    (void)state;
+    Err err = {0};
+    Ops *ops;
+    const uint64_t version = 1;
+    float *x = mem_alloc((size_t)CALLER_N * CALLER_I, sizeof *x), *w = mem_alloc((size_t)CALLER_O * CALLER_I, sizeof *w), *y[2],
+          *dw[2];
+    rng_normal(x, (size_t)CALLER_N * CALLER_I, 3, 3, 0), rng_normal(w, (size_t)CALLER_O * CALLER_I, 3, 4, 0);
+    if (ops_open(&ops, NULL, 1, DTYPE_F32, &err)) fail_msg("%s", err.message);
+    Matrix weight = {.w = w, .O = CALLER_O, .I = CALLER_I, .version = &version};
+    for (int i = 0; i < 2; i++) {
+        y[i] = mem_alloc((size_t)CALLER_N * CALLER_O, sizeof *y[i]);
+        dw[i] = mem_zalloc((size_t)CALLER_O * CALLER_I, sizeof *dw[i]);
+        Caller c = {.ops = ops, .weight = &weight, .x = x, .y = y[i], .dw = dw[i]};
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, call, &c), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(c.more_tasks, 0);
+        assert_int_equal(c.threads_before, 3);
+        assert_int_equal(c.threads_after, 3);
+    }
+    op_linear_forward(ops, y[0], DTYPE_F32, (const act *)x, &weight, NULL, CALLER_N); // here
+    assert_memory_equal(y[0], y[1], (size_t)CALLER_N * CALLER_O * sizeof *y[0]);
+    assert_memory_equal(dw[0], dw[1], (size_t)CALLER_O * CALLER_I * sizeof *dw[0]);
+    ops_matrix_free(ops, &weight);
+    ops_close(ops);
+    for (int i = 0; i < 2; i++) free(y[i]), free(dw[i]);
+    free(x), free(w);
+}
+#endif
+
 static void options_are_checked(void **state) {
     (void)state;
     Err err = {0};
@@ -517,9 +584,12 @@ static void options_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_cases),      cmocka_unit_test(weight_versions),     cmocka_unit_test(rows_cases),
-        cmocka_unit_test(elementwise_cases), cmocka_unit_test(sum_of_squares),      cmocka_unit_test(memory_moves),
-        cmocka_unit_test(memory_waits),      cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(linear_cases),          cmocka_unit_test(weight_versions),     cmocka_unit_test(rows_cases),
+        cmocka_unit_test(elementwise_cases),     cmocka_unit_test(sum_of_squares),      cmocka_unit_test(memory_moves),
+        cmocka_unit_test(memory_waits),          cmocka_unit_test(options_are_checked),
+#ifndef OPS_OPAQUE
+        cmocka_unit_test(threads_of_the_caller),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

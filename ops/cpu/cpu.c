@@ -37,8 +37,6 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     if (ops->threads > CPU_MAX_THREADS) ops->threads = CPU_MAX_THREADS;
     ops->dtype = dtype;
     ops->k = kernels_best();
-    omp_set_dynamic(0);
-    omp_set_num_threads(ops->threads); // oneDNN's loops too
     int status = arena_reserve(&ops->shared, arena_machine_bytes(), "the scratch arena", err);
     for (int t = 0; status == 0 && t < ops->threads; t++)
         status = arena_reserve(&ops->own[t], (size_t)1 << 30, "a thread's scratch arena", err);

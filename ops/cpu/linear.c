@@ -3,6 +3,7 @@
 #include "ops/cpu/cpu.h"
 
 #include <dnnl.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ typedef struct LinearState {
     dnnl_stream_t stream;
     Product *bucket[BUCKETS];
     int products;
+    int blocked; // products are those of blocks.c
 } LinearState;
 
 typedef struct Packed { // a weight in the kernel's layout
@@ -48,8 +50,29 @@ struct MatrixCache {
     Packed packed[2]; // FORWARD, BACKWARD_INPUT (layout alone: that copy is made for each product)
 };
 
+// How many threads oneDNN uses, when a product is made as when it is run, it asks of the thread that calls, whose setting
+// belongs to whoever made that thread: it is ours for the length of a call.
+typedef struct Team {
+    int threads, dynamic;
+} Team;
+
+static Team team_begin(const Ops *ops) {
+    const Team theirs = {omp_get_max_threads(), omp_get_dynamic()};
+    omp_set_dynamic(0);
+    omp_set_num_threads(ops->threads);
+    return theirs;
+}
+
+static void team_end(Team theirs) {
+    omp_set_num_threads(theirs.threads);
+    omp_set_dynamic(theirs.dynamic);
+}
+
 int linear_open(Ops *ops, Err *err) {
     LinearState *s = ops->linear = mem_zalloc(1, sizeof *s);
+    const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    s->blocked = ops->dtype == DTYPE_F32 && (isa == dnnl_cpu_isa_sse41 || isa == dnnl_cpu_isa_avx || isa == dnnl_cpu_isa_avx2 ||
+                                             isa == dnnl_cpu_isa_avx2_vnni);
     if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) || dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags))
         return err_set(err, ERR_INTERNAL, "oneDNN does not start");
     return 0;
@@ -153,9 +176,13 @@ static Packed *packed_learn(Ops *ops, Matrix *w, int kind) {
     dnnl_memory_desc_t src = plain(type, typical, K, K, 1), dst = plain(dnnl_f32, typical, N, N, 1), any;
     dnnl_dims_t dims = {K, N};
     DNNL(dnnl_memory_desc_init_by_tag(&any, 2, dims, type, dnnl_format_tag_any));
-    dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
-    p->desc = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
-    dnnl_primitive_desc_destroy(pd);
+    if (ops->linear->blocked) {
+        p->desc = rows_desc(kind, type, w->O, w->I);
+    } else {
+        dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
+        p->desc = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+        dnnl_primitive_desc_destroy(pd);
+    }
     dnnl_memory_desc_t as_kept = rows_desc(kind, master_type(w), w->O, w->I);
     p->plain = !w->read && dnnl_memory_desc_equal(&p->desc, &as_kept);
     p->known = 1;
@@ -238,6 +265,7 @@ static const void *packed_forward(Ops *ops, Matrix *w) {
 static const void *packed_backward(Ops *ops, Matrix *w) {
     Packed *p = packed_learn(ops, w, BACKWARD_INPUT), *forward = packed_learn(ops, w, FORWARD);
     if (p->plain) return master(w);
+    if (ops->linear->blocked) return packed_forward(ops, w);
     void *to = arena_get(&ops->shared, (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64, 1);
     if (w->stream || forward->plain) {
         pack(ops, w, BACKWARD_INPUT, &p->desc, to);
@@ -251,7 +279,9 @@ static const void *packed_backward(Ops *ops, Matrix *w) {
 }
 
 void ops_matrix_prepare(Ops *ops, Matrix *m) {
+    const Team theirs = team_begin(ops);
     if (!m->stream) packed_forward(ops, m);
+    team_end(theirs);
 }
 
 static Product *product_find(LinearState *s, const Product *key, unsigned *bucket) {
@@ -311,13 +341,20 @@ static void product_run(Ops *ops, Product *p, const void *src, const void *weigh
 }
 
 void linear_forward(Ops *ops, void *y, Dtype y_type, int add, const act *x, Matrix *w, const float *bias, int N) {
+    const Team theirs = team_begin(ops);
     size_t mark = arena_mark(&ops->shared);
     const void *weights = packed_forward(ops, w);
-    dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->I, w->I, 1), dst = plain(dnnl_type(y_type), N, w->O, w->O, 1);
-    Product key = {.kind = FORWARD, .M = N, .N = w->O, .K = w->I, .bias = bias != NULL, .add = add, .dst_type = y_type};
-    Product *p = product_get(ops, &key, &src, &w->cache->packed[FORWARD].desc, &dst);
-    product_run(ops, p, x, weights, y, bias);
+    if (ops->linear->blocked) {
+        blocks_product(ops, y, x, weights, 1, bias, N, w->O, w->I, add);
+    } else {
+        dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->I, w->I, 1),
+                           dst = plain(dnnl_type(y_type), N, w->O, w->O, 1);
+        Product key = {.kind = FORWARD, .M = N, .N = w->O, .K = w->I, .bias = bias != NULL, .add = add, .dst_type = y_type};
+        Product *p = product_get(ops, &key, &src, &w->cache->packed[FORWARD].desc, &dst);
+        product_run(ops, p, x, weights, y, bias);
+    }
     arena_reset(&ops->shared, mark);
+    team_end(theirs);
 }
 
 void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w, const float *bias, int N) {
@@ -327,13 +364,20 @@ void op_linear_forward(Ops *ops, void *y, Dtype y_type, const act *x, Matrix *w,
 }
 
 void linear_backward_input(Ops *ops, void *dx, Dtype dx_type, int add, const act *dy, Matrix *w, int N) {
+    const Team theirs = team_begin(ops);
     size_t mark = arena_mark(&ops->shared);
     const void *weights = packed_backward(ops, w);
-    dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->O, w->O, 1), dst = plain(dnnl_type(dx_type), N, w->I, w->I, 1);
-    Product key = {.kind = BACKWARD_INPUT, .M = N, .N = w->I, .K = w->O, .add = add, .dst_type = dx_type};
-    Product *p = product_get(ops, &key, &src, &w->cache->packed[BACKWARD_INPUT].desc, &dst);
-    product_run(ops, p, dy, weights, dx, NULL);
+    if (ops->linear->blocked) {
+        blocks_product(ops, dx, dy, weights, 0, NULL, N, w->I, w->O, add);
+    } else {
+        dnnl_memory_desc_t src = plain(dnnl_type(ops->dtype), N, w->O, w->O, 1),
+                           dst = plain(dnnl_type(dx_type), N, w->I, w->I, 1);
+        Product key = {.kind = BACKWARD_INPUT, .M = N, .N = w->I, .K = w->O, .add = add, .dst_type = dx_type};
+        Product *p = product_get(ops, &key, &src, &w->cache->packed[BACKWARD_INPUT].desc, &dst);
+        product_run(ops, p, dy, weights, dx, NULL);
+    }
     arena_reset(&ops->shared, mark);
+    team_end(theirs);
 }
 
 void op_linear_backward_input(Ops *ops, void *dx, Dtype dx_type, const act *dy, Matrix *w, int N) {
@@ -363,14 +407,21 @@ static void bias_backward(Ops *ops, float *dbias, const act *dy, int N, int O) {
 enum { SUM_ROWS = 1024 };
 
 void op_linear_backward_weight(Ops *ops, float *dw, float *dbias, const act *dy, const act *x, int N, int O, int I) {
+    const Team theirs = team_begin(ops);
     dnnl_data_type_t type = dnnl_type(ops->dtype);
     for (int n = 0; n < N; n += SUM_ROWS) {
         int rows = N - n < SUM_ROWS ? N - n : SUM_ROWS;
+        if (ops->linear->blocked) {
+            blocks_add_turned(ops, dw, act_row(ops, dy, (size_t)n, (size_t)O), act_row(ops, x, (size_t)n, (size_t)I), O, I,
+                              rows);
+            continue;
+        }
         dnnl_memory_desc_t src = plain(type, O, rows, 1, O), weights = plain(type, rows, I, I, 1),
                            dst = plain(dnnl_f32, O, I, I, 1);
         Product key = {.kind = BACKWARD_WEIGHT, .M = O, .N = I, .K = rows, .add = 1, .dst_type = DTYPE_F32};
         Product *p = product_get(ops, &key, &src, &weights, &dst);
         product_run(ops, p, act_row(ops, dy, (size_t)n, (size_t)O), act_row(ops, x, (size_t)n, (size_t)I), dw, NULL);
     }
+    team_end(theirs);
     if (dbias && N > 0) bias_backward(ops, dbias, dy, N, O);
 }
