@@ -56,6 +56,8 @@ static int use_sasrec(Use *u, UseSasrec *x, OpenModel *m, int k, int users, int 
 static int use_guide(Use *u, const Options *o, int users, Err *err) {
     UseGuide *g = &u->guide;
     const int kind = baseline_kind(o->guidance);
+    if (kind == BASELINE_RANDOM || kind == BASELINE_REPEAT_LAST)
+        return err_set(err, ERR_USAGE, "--guidance %s: a SASRec, popularity or item-knn is expected", o->guidance);
     if (kind >= 0) {
         const BaselineRanker options = {.kind = (BaselineKind)kind, .users = users, .k = 1, .seed = (uint64_t)o->seed};
         return use_baseline(u, &g->baseline, options, &g->ranker, err);
@@ -154,6 +156,7 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
                                         .users = users,
                                         .k = k,
                                         .exclude_seen = o->exclude_seen,
+                                        .every_item = o->protocol && strcmp(o->protocol, "full") != 0,
                                         .seed = (uint64_t)o->seed};
         return use_baseline(u, &u->baseline, options, r, err);
     }
@@ -192,6 +195,7 @@ void use_close(Use *u) {
 }
 
 void use_print(const json_t *json) {
+    CHECK(json);
     json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
 }

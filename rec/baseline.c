@@ -187,6 +187,8 @@ static void score_user(const BaselineRanker *r, const History *h, float *score) 
     }
     for (int i = 0; i < h->n && r->exclude_seen; i++)
         if (history_key(b, h, i) >= 0) score[history_key(b, h, i)] = -INFINITY;
+    for (size_t i = 0; i < n && r->every_item; i++)
+        if (!b->items->removed[i]) score[i] = score[b->key[i]];
 }
 
 static int score_users(void *self, const History *h, int users, float *score, Err *err) {

@@ -52,6 +52,7 @@ typedef struct BaselineRanker {
     BaselineKind kind;
     int users, k;
     int exclude_seen;     // the history's items are not listed
+    int every_item;       // every item scores what it counts under, for those who rank items and not titles
     uint64_t seed;        // of random
     float *score, *empty; // (items->n) of one user, and of one without history; made by baseline_ranker
 } BaselineRanker;

@@ -247,23 +247,19 @@ static void search_score(Search *x) {
 
 // ---- selection -------------------------------------------------------------------------------------------------------
 
-static int is_skipped(const Search *x, const User *u, int at) {
-    if (u->start.skips == 0 || trie_children(x->t, at) > 0) return 0;
-    int leaf = trie_leaf(x->t, at);
-    for (int i = 0; i < u->start.skips; i++)
-        if (u->start.skip[i] == leaf) return 1;
-    return 0;
+// Whether something below the node may be found.
+static int is_open(const Search *x, const User *u, int at) {
+    return !u->start.open || at >= x->t->nodes || u->start.open[at]; // a tail is as open as the stub it hangs on
 }
 
 // Keep the 2W best; equal ones in the order in which they come.
-static void offer(Search *x, User *u, Candidate c) {
+static void offer(User *u, Candidate c) {
     int room = 2 * u->W;
     if (!isfinite(c.total)) {
         u->illegal++;
         return;
     }
     if (u->bests == room && u->best[room - 1].total >= c.total) return;
-    if (is_skipped(x, u, c.at)) return;
     int i = u->bests < room ? u->bests++ : room - 1;
     for (; i > 0 && u->best[i - 1].total < c.total; i--) u->best[i] = u->best[i - 1];
     u->best[i] = c;
@@ -296,11 +292,14 @@ static void user_step(Search *x, User *u) {
     u->bests = 0;
     for (int b = 0; b < u->lives; b++) {
         const Beam *beam = &u->live[b];
-        for (int i = 0, n = trie_children(t, beam->at), first = trie_first(t, beam->at); i < n; i++) {
-            if (u->start.open && first + i < t->nodes && !u->start.open[first + i]) continue;
-            double step = step_score(x, u, beam->at, first + i, n, u->logp[beam->logp + i]);
+        const int n = trie_children(t, beam->at), first = trie_first(t, beam->at);
+        int choices = 0;
+        for (int i = 0; i < n; i++) choices += is_open(x, u, first + i);
+        for (int i = 0; i < n; i++) {
+            if (!is_open(x, u, first + i)) continue;
+            double step = step_score(x, u, beam->at, first + i, choices, u->logp[beam->logp + i]);
             if (u->start.mass && step == -INFINITY) continue;
-            offer(x, u, (Candidate){beam->total + step, b, first + i});
+            offer(u, (Candidate){beam->total + step, b, first + i});
         }
     }
     int lives = 0;

@@ -16,8 +16,6 @@ typedef struct BeamOptions {
 
 typedef struct BeamStart {
     int node;            // the answer begins after its last position (the thought's node, or the prompt's without thoughts)
-    const int32_t *skip; // (skips): leaves that are not to be found, as if they were not in the trie
-    int skips;
     const double *mass;  // (t->nodes) a collaborative model's probability below each node, rec/guide.h; NULL: no guidance
     const uint8_t *open; // (t->nodes) 0: nothing below the node may be found, as if it were not in the trie; NULL: all may
     int beams;           // of this user, at most BeamOptions.beams; 0: as many

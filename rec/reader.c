@@ -5,11 +5,27 @@
 // Prompts are packed up to this many rows: enough to keep the matrix kernels busy, few enough for memory.
 enum { READER_ROWS = 4096 };
 
+static int positions_left(const Llm *llm, int reach) {
+    return llm->rope.positions - llm->config.thoughts - reach;
+}
+
+static int check_room(const Llm *llm, int room, int head, Err *err) {
+    if (room > head) return 0;
+    return err_set(err, ERR_DATA, "the model's %d positions leave %d for the prompt; its first piece alone has %d",
+                   llm->rope.positions, room, head);
+}
+
+int reader_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, int reach, Err *err) {
+    Ints instruction = {0};
+    int status = prompt_instruction(&instruction, t, style, err);
+    if (status == 0) status = check_room(llm, positions_left(llm, reach), (int)instruction.len, err);
+    ints_free(&instruction);
+    return status;
+}
+
 static int reader_check(const Reader *r, const Llm *llm, int tail, size_t *slots, Err *err) {
     int head = (int)r->instruction.len;
-    if (r->room <= head)
-        return err_set(err, ERR_DATA, "the model's %d positions leave %d for the prompt; its first piece alone has %d",
-                       llm->rope.positions, r->room, head);
+    if (check_room(llm, r->room, head, err)) return -1;
     *slots = (size_t)head + (size_t)r->users * ((size_t)r->room + (size_t)llm->config.thoughts + (size_t)tail);
     if (*slots > INT32_MAX)
         return err_set(err, ERR_USAGE, "%d users at a time would need %zu cache slots; at most %d", r->users, *slots,
@@ -35,7 +51,7 @@ static void instruction_forward(Reader *r) {
 int reader_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, int room, int tail, int reach,
                 Err *err) {
     CHECK(users > 0 && room > 0 && tail >= 0 && reach >= 0);
-    int left = llm->rope.positions - llm->config.thoughts - reach;
+    const int left = positions_left(llm, reach);
     size_t slots = 0;
     *r = (Reader){.tokenizer = t, .style = *style, .users = users, .room = left < room ? left : room};
     if (prompt_instruction(&r->instruction, t, style, err) || reader_check(r, llm, tail, &slots, err) ||

@@ -28,6 +28,8 @@ typedef struct Reader {
 int reader_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, int room, int tail, int reach,
                 Err *err);
 void reader_close(Reader *r);
+// What reader_open finds of the positions, without a session: ERR_DATA where no prompt goes before answers of `reach` tokens.
+int reader_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, int reach, Err *err);
 
 // node (users): the answer of user u begins behind the last position of node[u]. Valid until reader_end. The last
 // PROMPT_HISTORY titles stand in the prompt; one longer than the room loses its oldest tokens.

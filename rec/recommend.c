@@ -27,7 +27,7 @@ int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptSty
 }
 
 void recommend_close(Recommender *r) {
-    for (int u = 0; r->place && u < r->o.users; u++) free(r->place[u].open), free(r->place[u].skip);
+    for (int u = 0; r->place && u < r->o.users; u++) free(r->place[u].open);
     free(r->place);
     beam_close(r->search);
     guide_close(&r->guide);
@@ -35,13 +35,23 @@ void recommend_close(Recommender *r) {
     *r = (Recommender){0};
 }
 
-// The nodes below which an allowed item lies. Children have greater numbers than their parents, and stubs stand in the order
-// of their leaves.
-static uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed) {
-    const Trie *t = &c->trie;
-    uint8_t *open = mem_alloc((size_t)t->nodes, 1), *leaf = mem_zalloc((size_t)t->leaves, 1);
+// The leaves of the items that the wish leaves, but for those of the history where it excludes what was seen.
+static uint8_t *open_leaves(const Catalogue *c, const RecommendWish *w, const History *h) {
+    uint8_t *leaf = mem_zalloc((size_t)c->trie.leaves, 1);
     for (int i = 0; i < c->items->n; i++)
-        if (allowed[i] && !c->items->removed[i]) leaf[c->leaf[i]] = 1;
+        if ((!w->allowed || w->allowed[i]) && !c->items->removed[i]) leaf[c->leaf[i]] = 1;
+    for (int i = 0; w->exclude_seen && i < h->n; i++) {
+        const int seen = catalogue_history_leaf(c, h->title[i], h->item_id ? h->item_id[i] : NULL);
+        if (seen >= 0) leaf[seen] = 0;
+    }
+    return leaf;
+}
+
+// The nodes below which such a leaf lies. Children have greater numbers than their parents, and stubs stand in the order of
+// their leaves.
+static uint8_t *open_nodes(const Catalogue *c, const RecommendWish *w, const History *h) {
+    const Trie *t = &c->trie;
+    uint8_t *open = mem_alloc((size_t)t->nodes, 1), *leaf = open_leaves(c, w, h);
     for (int n = t->nodes - 1, l = t->leaves; n >= 0; n--) {
         const int first = t->first_child[n], end = t->first_child[n + 1];
         open[n] = first == end ? leaf[--l] : 0;
@@ -51,16 +61,10 @@ static uint8_t *open_nodes(const Catalogue *c, const uint8_t *allowed) {
     return open;
 }
 
-// Where the answer of user u of a group begins, without the leaves of the items that are known already.
+// Where the answer of user u of a group begins.
 static BeamStart start_of(const Recommender *r, RecommendPlace *p, const History *h, int u, int node) {
     BeamStart start = {.node = node, .beams = p->wish.beams, .mass = r->o.guide ? guide_mass(&r->guide, u) : NULL};
-    start.open = p->open = p->wish.allowed ? open_nodes(r->catalogue, p->wish.allowed) : NULL;
-    if (!p->wish.exclude_seen) return start;
-    start.skip = p->skip = mem_alloc((size_t)h->n + 1, sizeof *p->skip);
-    for (int i = 0; i < h->n; i++) {
-        int leaf = catalogue_history_leaf(r->catalogue, h->title[i], h->item_id ? h->item_id[i] : NULL);
-        if (leaf >= 0) p->skip[start.skips++] = leaf;
-    }
+    if (p->wish.allowed || p->wish.exclude_seen) start.open = p->open = open_nodes(r->catalogue, &p->wish, h);
     return start;
 }
 
@@ -74,7 +78,7 @@ static int item_of(const Catalogue *c, const RecommendWish *w, int leaf) {
 
 static void leave(Recommender *r, int place) {
     RecommendPlace *p = &r->place[place];
-    free(p->open), free(p->skip);
+    free(p->open);
     *p = (RecommendPlace){0};
     if (--r->joined > 0) return;
     reader_end(&r->reader); // nothing of the session is needed any more
@@ -90,6 +94,10 @@ static void make_room(Recommender *r, size_t slots) {
     beam_compact(r->search, r->reader.clean);
     const int least = r->reader.clean.slots_used + PLACE_ROWS * r->o.users;
     r->rows_most = 2 * s->slots_used > least ? 2 * s->slots_used : least;
+}
+
+void recommend_make_room(Recommender *r) {
+    if (r->joined) make_room(r, (size_t)(r->reader.room + r->reader.session.llm->config.thoughts));
 }
 
 int recommend_join(Recommender *r, const History *history, const RecommendWish *wish, int users, int *place, Err *err) {

@@ -28,7 +28,6 @@ typedef struct RecommendWish {
 typedef struct RecommendPlace { // of a user who has joined
     RecommendWish wish;
     uint8_t *open; // of the trie's nodes, or NULL
-    int32_t *skip; // leaves
 } RecommendPlace;
 
 typedef struct Recommender {
@@ -59,6 +58,8 @@ int recommend_wishes(Recommender *r, const History *history, const RecommendWish
 // (users): where each is found. wish.allowed must stay until it is taken or dropped. What is at fault with one history keeps
 // all of these from joining. Nobody may be there where there is a guide.
 int recommend_join(Recommender *r, const History *history, const RecommendWish *wish, int users, int *place, Err *err);
+// Before another prompt runs in the session, beside the search.
+void recommend_make_room(Recommender *r);
 // One token more for all; returns how many are not yet done.
 int recommend_step(Recommender *r);
 // 0: not yet done, 1: done, out (wish.k) and *found are filled and the place is free; -1: the same, with ERR_DATA in their

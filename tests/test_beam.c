@@ -390,44 +390,46 @@ static void test_again(void **state) {
 
 // ---- leaves that are not wanted ---------------------------------------------------------------------------------------
 
-static void test_skip(void **state) {
+// Titles of the history that are not to come back: the lists, also of narrow searches, are those of a catalogue without them.
+static void test_exclude_seen(void **state) {
     (void)state;
-    Err err = {0};
-    Fixture f;
-    fixture_open(&f, folders[0], 1);
-    int n = f.items.n, found, fewer, node;
-    RecommendOptions o = options(n, 1, 1);
-    Recommender r;
-    BeamOptions beam = {.beams = n, .length_penalty = 1};
-    BeamStats stats = {0};
-    BeamHit *all = calloc((size_t)n, sizeof *all), *some = calloc((size_t)n, sizeof *some);
-    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
-    OK(reader_histories(&r.reader, f.history, 1, &node, &err));
-    beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){.node = node}, 1, all, &found, &stats);
-    int32_t skip[3] = {all[0].leaf, all[7].leaf, all[n - 1].leaf};
-    beam_search(&r.reader.session, &f.catalogue.trie, &beam, &(BeamStart){.node = node, .skip = skip, .skips = 3}, 1, some,
-                &fewer, &stats);
-    assert_int_equal(found, n);
-    assert_int_equal(fewer, n - 3);
-    for (int i = 0, j = 0; i < n; i++) {
-        if (i == 0 || i == 7 || i == n - 1) continue;
-        assert_int_equal(all[i].leaf, some[j].leaf);
-        golden_close(some[j++].score, all[i].score, 1e-5, "score", i);
+    enum { W = 3, SEEN = 6 }; // the best, and others
+    for (int ghosts = 0; ghosts <= 1; ghosts++) {
+        Fixture f;
+        Catalogue less;
+        Recommender r;
+        Err err = {0};
+        fixture_open(&f, folders[0], 1);
+        Recommendation all[W], list[W], expected[W];
+        int found, n, again = 0;
+        RecommendOptions o = options(W, 1, 1);
+        o.skip_ghosts = ghosts;
+        search(&f, o, 1, all, &found);
+        const char *title[SEEN];
+        for (int i = 0; i < W; i++) title[i] = f.items.title[all[i].item];
+        for (int i = W; i < SEEN; i++) title[i] = f.items.title[i * 3];
+        const History h = {.title = title, .n = SEEN};
+        o.exclude_seen = 1;
+        OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
+        OK(recommend_users(&r, &h, 1, list, &found, &err));
+        recommend_close(&r);
+        for (int i = 0, changed; i < f.items.n; i++)
+            for (int j = 0; j < SEEN; j++)
+                if (!strcmp(f.items.title[i], title[j])) OK(items_remove(&f.items, &f.items.id[i], 1, &changed, &err));
+        OK(catalogue_open(&less, &f.items, f.tokenizer, &f.style, NULL, &err));
+        o.exclude_seen = 0;
+        OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &less, &o, &err));
+        OK(recommend_users(&r, &h, 1, expected, &n, &err));
+        recommend_close(&r);
+        assert_int_equal(found, W);
+        assert_int_equal(n, W);
+        assert_same_lists(list, expected, W, 1e-4);
+        for (int i = 0; i < W; i++)
+            for (int j = 0; j < SEEN; j++) again += !strcmp(f.items.title[list[i].item], title[j]);
+        assert_int_equal(again, 0);
+        catalogue_free(&less);
+        fixture_close(&f);
     }
-    recommend_close(&r);
-    // And from the outside: nothing of the history comes back.
-    o = options(10, 0, 1);
-    o.exclude_seen = 1;
-    const char *title[2] = {f.items.title[f.catalogue.trie.leaf_item[all[0].leaf]], f.items.title[3]};
-    History h = {.title = title, .n = 2};
-    Recommendation list[10];
-    OK(recommend_open(&r, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
-    OK(recommend_users(&r, &h, 1, list, &found, &err));
-    for (int i = 0; i < found; i++)
-        for (int j = 0; j < 2; j++) assert_string_not_equal(f.items.title[list[i].item], title[j]);
-    recommend_close(&r);
-    free(all), free(some);
-    fixture_close(&f);
 }
 
 // ---- prompts -----------------------------------------------------------------------------------------------------------
@@ -635,7 +637,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),       cmocka_unit_test(test_exhaustive),   cmocka_unit_test(test_answer_sees_thought),
         cmocka_unit_test(test_literal),      cmocka_unit_test(test_random_tries), cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_together),     cmocka_unit_test(test_again),        cmocka_unit_test(test_skip),
+        cmocka_unit_test(test_together),     cmocka_unit_test(test_again),        cmocka_unit_test(test_exclude_seen),
         cmocka_unit_test(test_long_history), cmocka_unit_test(test_wishes),       cmocka_unit_test(test_explain),
         cmocka_unit_test(test_prefixes),     cmocka_unit_test(test_joining)};
     return cmocka_run_group_tests(tests, NULL, NULL);
