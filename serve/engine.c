@@ -101,6 +101,8 @@ static int open_language_model(Engine *e, Err *err) {
     Model *m = e->model;
     if (catalogue_open(&e->catalogue, &e->shelf->data.items, m->tokenizer, &m->style, e->o.index, err)) return -1;
     prefix_open(&e->prefixes, e->o.prefix_bytes);
+    // All that engine_start will find: by then a change of the catalogue is on the disk.
+    if (reader_fits(m->llm, m->tokenizer, &m->style, e->catalogue.trie.longest, err)) return -1;
     return check_memory(m->llm, &e->catalogue.trie, &e->o, err);
 }
 
@@ -191,12 +193,34 @@ static RecommendWish wish_of(const EnginePlace *p) {
 
 // ---- models that score all items: the answer is there at once ---------------------------------------------------------
 
+static int may_recommend(const Engine *e, const EnginePlace *p, int item) {
+    return !e->shelf->data.items.removed[item] && (!p->allowed || p->allowed[item]);
+}
+
+// A baseline scores the first item of each title. The title's score goes to the first one that may be recommended; where
+// the title was seen, to none.
+static void score_titles(const Engine *e, const EnginePlace *p, float *score) {
+    const int n = e->shelf->data.items.n, *key = e->baseline.key;
+    uint8_t *given = mem_zalloc((size_t)n, 1);
+    for (int i = 0; i < p->history.n && p->ask->exclude_seen; i++) {
+        const int seen = p->id[i] ? items_by_id(&e->shelf->data.items, p->id[i]) : -1;
+        if (seen >= 0) score[key[seen]] = -INFINITY;
+    }
+    for (int i = 0; i < n; i++) {
+        if (given[key[i]] || !may_recommend(e, p, i)) continue;
+        given[key[i]] = 1;
+        score[i] = score[key[i]];
+    }
+    free(given);
+}
+
 // The best of the items that the wish leaves.
 static int best(const Engine *e, EnginePlace *p, float *score) {
     const Items *items = &e->shelf->data.items;
     p->answer.item = mem_alloc((size_t)p->ask->k, sizeof *p->answer.item);
+    if (e->model->baseline >= 0) score_titles(e, p, score);
     for (int i = 0; i < items->n; i++)
-        if (items->removed[i] || (p->allowed && !p->allowed[i])) score[i] = -INFINITY;
+        if (!may_recommend(e, p, i)) score[i] = -INFINITY;
     for (int i = 0; i < p->history.n && p->ask->exclude_seen; i++) {
         const int seen = p->id[i] ? items_by_id(items, p->id[i]) : -1;
         if (seen >= 0) score[seen] = -INFINITY;
@@ -266,6 +290,7 @@ static int explain(Engine *e, const EnginePlace *p, Answer *answer, Err *err) {
     if (!e->model->tokenizer || e->model->llm->config.thoughts == 0) return 0;
     if (without_thought(e, p, answer, err)) return -1;
     float *weight = mem_alloc((size_t)p->history.n + 1, sizeof *weight);
+    recommend_make_room(&e->recommender);
     const int found = explain_history(&e->recommender.reader, &p->history, weight, &answer->rest, err);
     if (found == 1) {
         answer->weight = mem_zalloc((size_t)ask->n + 1, sizeof *answer->weight);

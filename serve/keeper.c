@@ -111,9 +111,9 @@ static int put_item(Items *items, const Task *t, int *changed, Err *err) {
     int status = items_parse_added(&one, line.data, line.len, "the item", err);
     str_free(&line);
     if (status) return 422;
-    if (there && strcmp(items->title[known], t->title))
-        status = items_remove(items, (const char *const *)&t->id, 1, changed, err);
-    if (status == 0) status = items_add(items, &one, changed, err);
+    const int retitled = there && strcmp(items->title[known], t->title);
+    if (retitled) status = items_remove(items, (const char *const *)&t->id, 1, changed, err);
+    if (status == 0 && (!there || retitled)) status = items_add(items, &one, changed, err);
     const int same_text = known >= 0 && (items->text[known] ? t->text && !strcmp(items->text[known], t->text) : !t->text);
     if (status == 0 && known >= 0 && !same_text) {
         const char *text = t->text ? t->text : "";

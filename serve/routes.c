@@ -53,7 +53,7 @@ static int same_text(const char *a, const char *b) {
 static int has_key(const Keys *keys, const Exchange *x) {
     const char *given = http_header(x, "Authorization"), *bearer = "Bearer ";
     int right = 0;
-    if (given && !strncmp(given, bearer, strlen(bearer)))
+    if (given && !strncasecmp(given, bearer, strlen(bearer)))
         given += strlen(bearer);
     else
         given = http_header(x, "X-API-Key");
@@ -66,7 +66,7 @@ static int has_key(const Keys *keys, const Exchange *x) {
 static int is_local_name(const char *host) {
     static const char *const names[] = {"localhost", "127.", "[::1]"};
     for (int i = 0; i < 3; i++)
-        if (!strncmp(host, names[i], strlen(names[i]))) {
+        if (!strncasecmp(host, names[i], strlen(names[i]))) {
             const char *rest = host + strlen(names[i]);
             if (i == 1) rest += strspn(rest, "0123456789.");
             return *rest == 0 || *rest == ':';

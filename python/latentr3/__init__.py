@@ -113,10 +113,12 @@ class Recommender:
         return [(self.id(i), self.title(i)) for i in found[:n]]
 
     def _text(self, read, number):
-        text = read(self._open, number)
-        if text is None:
+        self._check_number(number)
+        return read(self._open, number).decode()
+
+    def _check_number(self, number):  # ctypes would cut off what is beyond 32 bits
+        if not 0 <= number < len(self):
             raise IndexError(f"item {number}: the catalogue's numbers are 0 to {len(self) - 1}")
-        return text.decode()
 
     # ---- recommending ----
 
@@ -149,6 +151,8 @@ class Recommender:
         """How likely items (numbers) come next: [(score, tokens)]. Of a language model the natural logarithm of the
         title's probability, and its number of tokens; of other models their score, and 0. Each item costs a prompt."""
         items = [int(i) for i in items]
+        for number in items:
+            self._check_number(number)
         with_ids, entries = self._entries([history], by_id)
         query = _library.query(by_id=with_ids)
         out = (_library.c_double * max(len(items), 1))()

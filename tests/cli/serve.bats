@@ -123,6 +123,17 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
         | all(.[]; (.[0].score - .[1].score | fabs) < 0.1)' "$TMP/explained"
 }
 
+@test "recommend: long histories are explained while others are in the search" {
+    serve --thoughts 1 --batch 2
+    for i in 1 2 3 4; do
+        jq -n --arg i "$i" '{history: [range(10) as $h | [range(220) as $c | "qxzwvjk"[(($i | tonumber) * 7 + $h * 3 + $c * $c + $c) % 7:][:1]] | add], explain: true}' >"$TMP/ask$i"
+        curl -s -o "$TMP/answer$i" --json "@$TMP/ask$i" "${URL}v1/recommend" &
+    done
+    wait $(jobs -p | grep -vx "$SERVER")
+    for i in 1 2 3 4; do jq -e '(.items | length) == 10 and .explain.thought.rest >= 0' "$TMP/answer$i"; done
+    is 200 GET "${URL}v2/health/ready"
+}
+
 @test "recommend: refusals name the member" {
     says_error() { jq -e --arg m "$1" '.error.message | contains($m)' "$TMP/body" >/dev/null || { cat "$TMP/body"; return 1; }; }
     recommend 400 '{"history": ["x"]'
@@ -332,6 +343,15 @@ answer() {
     is 200 GET "${URL}v1/items?query=brand" && jq -e '.items[0].id == "9000"' "$TMP/body"
     is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name"}'
     is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name", "text": "<a_1>"}' # the title it has
+    is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    grep -q $'^Another Name\t[0-9]*\t<a_1>' "$TMP/data/info.txt"
+    is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name"}'
+    # A title that leaves no room for a prompt is refused, and nothing is written.
+    cp "$TMP/data/info.txt" "$TMP/info"
+    jq -n '{title: ([range(1024)] | map("\ud83d\ude00") | add)}' >"$TMP/long"
+    is 422 PUT "${URL}v1/items/9001" --json "@$TMP/long"
+    cmp "$TMP/info" "$TMP/data/info.txt"
     is 200 DELETE "${URL}v1/items/3"
     is 404 DELETE "${URL}v1/items/3"
     is 404 DELETE "${URL}v1/items/77777"
@@ -430,6 +450,22 @@ answer() {
     MODEL=popularity serve
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "k": 5, "explain": true}'
     jq -e '[.items[].id] == [.explain.popular[].id]' "$TMP/body"
+    kill "$SERVER"; ends 143
+    # A title of two items: under the one that may be recommended, and seen where either was.
+    cp -r "$WORLD/data" "$TMP/data"
+    title=$(head -1 "$TMP/data/info.txt" | cut -f1)
+    "$LATENTR3" catalog add --data "$TMP/data" --id dup --title "$title" 2>/dev/null
+    first=$("$LATENTR3" catalog list --data "$TMP/data" --json | jq -r '.items[0].id')
+    MODEL=popularity DATA=$TMP/data serve
+    while IFS='|' read -r ask ids; do
+        is 200 POST "${URL}v1/recommend" --json "${ask//FIRST/$first}"
+        jq -e --argjson ids "${ids//FIRST/$first}" '[.items[].id] == $ids' "$TMP/body"
+    done <<'END'
+{"history_ids": ["7"], "allow": ["dup"]}|["dup"]
+{"history_ids": ["7"], "allow": ["dup", "FIRST"], "deny": ["FIRST"]}|["dup"]
+{"history_ids": ["7"], "allow": ["dup", "FIRST"]}|["FIRST"]
+{"history_ids": ["dup"], "allow": ["dup", "FIRST", "2"], "exclude_seen": true}|["2"]
+END
 }
 
 @test "the end: what was asked is answered" {
