@@ -68,8 +68,8 @@ static int lists_open(Lists *l, const Training *t, Err *err) {
 
 static int rl_session(Training *t, const Lists *l, Err *err) {
     const Options *o = t->o;
-    const int thoughts = t->model.llm.config.thoughts;
-    size_t slots = (size_t)rollout_slots(&t->train, thoughts, o->batch, o->samples, o->micro_rows),
+    const int thoughts = t->model.llm.config.thoughts, batch = o->batch < t->train.n ? o->batch : t->train.n;
+    size_t slots = (size_t)rollout_slots(&t->train, thoughts, batch, o->samples, o->micro_rows),
            valid = (size_t)sft_slots(&t->valid, thoughts, o->micro_rows);
     if (l->catalogue.trie.nodes) slots += (size_t)o->samples + beam_slots(&l->catalogue.trie, &l->beam, o->samples);
     if (slots > INT32_MAX)

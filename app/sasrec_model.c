@@ -82,6 +82,7 @@ int sasrec_model_open(OpenModel *m, const Options *o, Err *err) {
     if (!(o->command->bit & uses))
         return err_set(err, ERR_USAGE, "%s is a SASRec: %s works on language models", o->model, o->command->name);
     if (o->lora_rank > 0) return err_set(err, ERR_USAGE, "%s is a SASRec: adapters go on language models", o->model);
+    if (o->lean) return err_set(err, ERR_USAGE, "%s is a SASRec: --lean is for language models", o->model);
     if (o->item_text) return err_set(err, ERR_USAGE, "%s is a SASRec: its answers are items, not texts", o->model);
     if (open_saved(m, o, err)) return -1;
     weights_close(&m->source);

@@ -163,8 +163,9 @@ int llm_init(Llm *m, Ops *ops, const ModelConfig *c, int positions, Err *err) {
     *m = (Llm){.config = *c, .ops = ops};
     params_init(&m->params, c);
     size_t tables = (size_t)positions * ((size_t)c->K + (size_t)c->D) * sizeof(float);
-    size_t bytes =
-        m->params.total * (2 * sizeof(float) + sizeof(uint16_t)) + tables + ((size_t)64 << 20); // w, dw, half; small change
+    // w, dw, half; the embedding of a frozen backbone, which stands beside them; small change
+    size_t bytes = m->params.total * (2 * sizeof(float) + sizeof(uint16_t)) + (size_t)c->V * (size_t)c->D * sizeof(float) +
+                   tables + ((size_t)64 << 20);
     void *range = ops_reserve(ops, bytes, err);
     if (!range) {
         params_free(&m->params);

@@ -24,8 +24,8 @@ static void prompts_segment(Session *s, Think *t, const Ints *instruction, const
         t->prompt[b] =
             prompt[b].len || !prompt[b].prefix ? segment_add(s, &t->prompts, parent, prompt[b].ids, prompt[b].len) : parent;
     }
-    for (int b = 0; extra && b < t->B; b++)
-        extra_node[b] = segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len);
+    for (int b = 0; extra && b < t->B; b++) // of one token, which comes behind the last thought: nothing is left
+        extra_node[b] = extra[b].len ? segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len) : t->prompt[b];
     if (t->prompts.N > 0) segment_forward(s, &t->prompts, NULL, record);
 }
 

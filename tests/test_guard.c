@@ -31,6 +31,9 @@ static void healthy(void **state) {
         assert_memory_equal(&before, &g, sizeof g); // nor do they shift what is normal
     }
     assert_null(guard_refuses(&g, 20, 1 << 30, 0)); // not looked for
+    Guard idle = {0}; // rewards that are mostly equal give no gradient: one that comes is no spike
+    for (int i = 0; i < 200; i++) assert_null(guard_refuses(&idle, i % 9 ? 0 : 0.1, i % 9 ? 1e-13 : 0.7, 50));
+    assert_int_equal(idle.seen, 200);
     Guard young = {0};
     for (int i = 0; i < GUARD_LEAST; i++) assert_null(guard_refuses(&young, i == 3 ? 1e9 : 1, 1, 50));
     assert_null(guard_refuses(&young, 1.04, 1, 50)); // no deviation at all: a thousandth of the median stands for it

@@ -19,7 +19,8 @@ static int is_spike(const double *window, int n, double x, double limit) {
     memcpy(sorted, window, (size_t)n * sizeof *sorted);
     const double middle = median(sorted, n);
     for (int i = 0; i < n; i++) sorted[i] = fabs(window[i] - middle);
-    return x > middle + limit * fmax(median(sorted, n), 1e-3 * fabs(middle));
+    const double deviation = fmax(median(sorted, n), 1e-3 * fabs(middle)), nothing = 1e-9;
+    return deviation > nothing && x > middle + limit * deviation;
 }
 
 const char *guard_refuses(Guard *g, double loss, double norm, double limit) {

@@ -13,6 +13,7 @@ typedef struct Guard { // plain numbers, a part of checkpoints; zeroed at first
 
 // NULL, and the figures are remembered; or why the update is refused. A spike lies more than `limit` times the median absolute
 // deviation (at least a thousandth of the median) above the median of the last updates; looked for once there were GUARD_LEAST.
+// Where most of these were zeros, or what rounding leaves of them, their deviation says nothing and there is no spike.
 // limit 0: none is looked for.
 const char *guard_refuses(Guard *g, double loss, double norm, double limit);
 

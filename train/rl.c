@@ -250,7 +250,8 @@ static double rl_validate(void *stage) {
 
 int rl_check(const Llm *m, const RlOptions *o, Err *err) {
     const RlMethod *method = &o->method;
-    if (m->config.thoughts == 0) return err_set(err, ERR_USAGE, "rl needs a model with a thought (--thoughts 0 was trained)");
+    if (m->config.thoughts == 0)
+        return err_set(err, ERR_USAGE, "rl needs a model with a thought: sft makes one, and convert --add-thought");
     if (o->groups == TRAIN_LATENT && m->params.begin[PARAMS_LATENT] == m->params.begin[PARAMS_LATENT + 1])
         return err_set(err, ERR_USAGE, "rl --train latent trains LatentRATT, and this model has none (--thought hidden)");
     if ((method->scope != ADVANTAGE_BATCH || method->objective.kind == OBJECTIVE_LATENT) && method->rollout.samples < 2)
@@ -283,7 +284,9 @@ int rl_train(Session *s, const Examples *train, const Examples *valid, const RlO
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n) * (o->method.inner > 1 ? o->method.inner : 1);
     if (llm_train(m, o->groups, err) || optimizer_init(&t.optimizer, m, &optimizer, err)) return -1;
-    t.noise = mem_alloc((size_t)o->loop.batch * (size_t)o->method.rollout.samples * (size_t)m->config.D, sizeof(float));
+    t.noise = mem_alloc((size_t)(o->loop.batch < train->n ? o->loop.batch : train->n) * (size_t)o->method.rollout.samples *
+                            (size_t)m->config.D,
+                        sizeof(float));
     if (o->method.objective.beta > 0) {
         size_t count, begin = llm_train_range(m, &count);
         t.reference = mem_alloc(count, sizeof(float));

@@ -146,6 +146,8 @@ static double ndcg_of(const float *score, int V, int target) {
     return equal && rank <= 10 ? 1 / log2(rank + 1) : 0; // a score that is no number equals nothing
 }
 
+enum { NDCG_ROWS = 128 }; // whose scores of all items are there at once
+
 // Summed NDCG@10 of the last items of a few examples.
 static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
     const int V = s->llm->config.V;
@@ -158,14 +160,19 @@ static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *in
     Segment last;
     think_forward(s, &t, -1, &no_instruction, prompt, n, NULL, NULL, THINK_FORWARD, 0);
     think_predict(s, &t, &last, slot, 0);
-    HeadRows rows;
-    head_rows(s, &rows, slot, n);
-    float *score = ARENA_NEW(&s->host, float, (size_t)n *(size_t)V);
-    ops_download(s->ops, score, rows.logits, (size_t)n * (size_t)V * sizeof(float));
+    float *score = ARENA_NEW(&s->host, float, (size_t)(n < NDCG_ROWS ? n : NDCG_ROWS) * (size_t)V);
     double sum = 0;
-    for (int b = 0; b < n; b++) {
-        const SasrecExample *x = &e->example[index[b]];
-        sum += ndcg_of(score + (size_t)b * (size_t)V, V, x->item[x->n - 1]);
+    for (int first = 0; first < n; first += NDCG_ROWS) {
+        const int some = n - first < NDCG_ROWS ? n - first : NDCG_ROWS;
+        const SessionMark before = session_mark(s);
+        HeadRows rows;
+        head_rows(s, &rows, slot + first, some);
+        ops_download(s->ops, score, rows.logits, (size_t)some * (size_t)V * sizeof(float));
+        for (int b = 0; b < some; b++) {
+            const SasrecExample *x = &e->example[index[first + b]];
+            sum += ndcg_of(score + (size_t)b * (size_t)V, V, x->item[x->n - 1]);
+        }
+        session_reset(s, before);
     }
     session_reset(s, mark);
     return sum;

@@ -36,8 +36,18 @@ setup_file() {
     jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss' "$TMP/bce/log.jsonl"
     refuses 2 '*--width 16 does not divide by --heads 3*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --width 16 --heads 3
     refuses 2 '*SASRec*score works on language models*' "$LATENTR3" score --model "$WORLD/sasrec" --data "$WORLD/data"
+    refuses 2 '*--lean is for language models' "$LATENTR3" sft --model "$WORLD/sasrec" --data "$WORLD/data" --out "$TMP/x" --lean
     refuses 2 '*answers are items*' "$LATENTR3" sft --model "$WORLD/sasrec" --data "$WORLD/data" --out "$TMP/x" --item-text
     [ ! -e "$TMP/x" ]
+}
+
+@test "sft of a SASRec without thoughts: histories of one item, many to a micro-batch" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/one" "${tiny[@]}" --max-length 1 2>/dev/null
+    for rows in 64 2048; do
+        exits 0 "$LATENTR3" sft --data "$WORLD/data" --model "$TMP/one" --out "$TMP/sft-$rows" --micro-rows $rows --max-steps 3 --valid-rows 40 --threads 1 --dtype f32
+    done
+    paste <(jq 'select(.gradient_norm).loss' "$TMP/sft-64/log.jsonl") <(jq 'select(.gradient_norm).loss' "$TMP/sft-2048/log.jsonl") |
+        awk '{ d = $1 - $2; if (!(d < 1e-4 && d > -1e-4)) exit 1 } END { exit NR != 3 }'
 }
 
 @test "sasrec with thoughts: saved with their kind, used as saved" {
