@@ -58,8 +58,17 @@ void mapfile_forget(const void *data, size_t bytes) {
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+// A rename would put a file in the place of a device or a pipe.
+int outfile_check(const char *path, Err *err) {
+    struct stat st;
+    if (stat(path, &st) || S_ISREG(st.st_mode)) return 0;
+    return err_set(err, ERR_IO, S_ISDIR(st.st_mode) ? "%s: a folder, where a file is to be written" : "%s: not a regular file",
+                   path);
+}
+
 int outfile_open(OutFile *f, const char *path, Err *err) {
     *f = (OutFile){.fd = -1};
+    if (outfile_check(path, err)) return -1;
     size_t n = strlen(path);
     f->path = mem_strndup(path, n);
     f->temporary = mem_alloc(n + 32, 1);
@@ -146,10 +155,17 @@ static int flush_folder_of(const char *path) {
     return status;
 }
 
-int outfile_commit(OutFile *f, Err *err) {
+int outfile_flush(OutFile *f, Err *err) {
     outfile_push(f, f->buffer, f->buffered);
     f->buffered = 0;
-    if (!f->failed_errno && fsync(f->fd)) f->failed_errno = errno;
+    if (!f->failed_errno && f->flushed < f->bytes + 1 && fsync(f->fd)) f->failed_errno = errno;
+    f->flushed = f->bytes + 1;
+    errno = f->failed_errno;
+    return f->failed_errno ? err_errno(err, "%s: writing", f->path) : 0;
+}
+
+int outfile_commit(OutFile *f, Err *err) {
+    outfile_flush(f, NULL); // an error is kept
     if (close(f->fd) && !f->failed_errno) f->failed_errno = errno;
     f->fd = -1;
     if (!f->failed_errno && rename(f->temporary, f->path)) f->failed_errno = errno;
@@ -184,6 +200,8 @@ char *partfile_name(const char *path) {
 }
 
 int partfile_open(PartFile *f, const char *path, Err *err) {
+    *f = (PartFile){.fd = -1};
+    if (outfile_check(path, err)) return -1;
     *f = (PartFile){.path = mem_strndup(path, strlen(path)), .part = partfile_name(path)};
     f->fd = open(f->part, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const off_t end = f->fd < 0 ? -1 : lseek(f->fd, 0, SEEK_END);
@@ -262,8 +280,14 @@ int file_link(const char *from, const char *to, Err *err) {
 }
 
 int file_remove_folder(const char *path, Err *err) {
-    DIR *d = opendir(path);
-    if (!d) return errno == ENOENT ? 0 : err_errno(err, "%s", path);
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); // not through a link into somebody's folder
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        const int failed = errno;
+        if (fd >= 0) close(fd);
+        errno = failed;
+        return failed == ENOENT ? 0 : err_errno(err, "%s", path);
+    }
     int failed = 0;
     for (struct dirent *e; !failed && (e = readdir(d));)
         if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(d), e->d_name, 0)) failed = errno;
@@ -284,7 +308,8 @@ int file_remove_temporaries(const char *folder, Err *err) {
     for (struct dirent *e; status == 0 && (e = readdir(d));) {
         if (!is_temporary(e->d_name)) continue;
         char *path = file_join(folder, e->d_name);
-        if (file_is_folder(path))
+        struct stat st;
+        if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
             status = file_remove_folder(path, err);
         else if (unlink(path))
             status = err_errno(err, "%s", path);

@@ -19,20 +19,23 @@ void mapfile_close(MapFile *f);
 void mapfile_forget(const void *data, size_t bytes);
 
 // An output under a temporary name beside `path`. Commit flushes it to the disk, renames it and flushes the folder;
-// without commit nothing is left. Writing errors are kept and reported by commit.
+// without commit nothing is left. Writing errors are kept and reported by flush and commit. A folder, a device or a pipe in the
+// place is refused; of a symbolic link the link is replaced.
 typedef struct OutFile {
     int fd, failed_errno;
     char *path, *temporary;
     char *buffer; // 1 MiB
     size_t buffered;
-    uint64_t bytes;
+    uint64_t bytes, flushed; // flushed: 1 + the bytes that were flushed
     struct XXH3_state_s *hash;
 } OutFile;
 
+int outfile_check(const char *path, Err *err); // whether a file can take that place: nothing, or a file, is there
 int outfile_open(OutFile *f, const char *path, Err *err);
 void outfile_write(OutFile *f, const void *data, size_t bytes);
 void outfile_printf(OutFile *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void outfile_hash(OutFile *f, char hex[33]); // as file_hash, of what was written so far
+int outfile_flush(OutFile *f, Err *err);     // all of it is on the disk, still under the temporary name
 int outfile_commit(OutFile *f, Err *err);    // closes in either case
 void outfile_abandon(OutFile *f);            // closes and removes; harmless after a commit
 

@@ -17,6 +17,7 @@ double log_seconds(void) {
 
 void log_line(int level, const char *format, ...) {
     if (level > log_level) return;
+    flockfile(stderr); // of bar_drawn too: several threads of a server speak
     if (bar_drawn) fputs("\r\033[K", stderr);
     bar_drawn = 0;
     if (level == LOG_WARN) fputs("warning: ", stderr);
@@ -25,6 +26,7 @@ void log_line(int level, const char *format, ...) {
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
+    funlockfile(stderr);
 }
 
 void progress_start(Progress *p, const char *label, const char *unit, uint64_t total) {
@@ -53,6 +55,7 @@ static void progress_draw(Progress *p, int final) {
     int full = (int)(share * 24);
     for (int i = 0; i < 24; i++) bar[i] = i < full ? '#' : '.';
     bar[24] = 0;
+    flockfile(stderr);
     if (terminal) fputs("\r\033[K", stderr);
     fprintf(stderr, "%-9s [%s] %llu/%llu %s %.*f/s %s%s%s %s", p->label, bar, (unsigned long long)p->done,
             (unsigned long long)p->total, p->unit, rate < 10 ? 2 : 0, rate, spent, final ? "" : " left ", final ? "" : left,
@@ -60,6 +63,7 @@ static void progress_draw(Progress *p, int final) {
     if (!terminal || final) fputc('\n', stderr);
     bar_drawn = terminal && !final;
     fflush(stderr);
+    funlockfile(stderr);
 }
 
 void progress_update(Progress *p, uint64_t done, const char *note_format, ...) {

@@ -61,20 +61,19 @@ static const char *expected_hash(const Dataset *d, const char *name) {
     return json_string_value(json_object_get(json_object_get(d->json, "files"), name));
 }
 
-static int wrong_hash(const Dataset *d, const char *name, const char *path, const char *hex, Err *err) {
+int dataset_check_hash(const Dataset *d, const char *name, const char hex[33], Err *err) {
+    const char *expected = expected_hash(d, name);
+    if (!expected || !strcmp(hex, expected)) return 0;
     return err_set(err, ERR_DATA,
-                   "%s: not the file that dataset.json describes (hash %s, not %.32s); prepare the folder again, or remove "
+                   "%s/%s: not the file that dataset.json describes (hash %s, not %.32s); prepare the folder again, or remove "
                    "dataset.json to read it as it is",
-                   path, hex, expected_hash(d, name));
+                   d->folder, name, hex, expected);
 }
 
-// Where dataset.json has a hash for the file, the file must have it.
 static int check_hash(const Dataset *d, const char *name, const char *path, Err *err) {
     char hex[33];
-    const char *expected = expected_hash(d, name);
-    if (!expected) return 0;
-    if (file_hash(hex, path, err)) return -1;
-    return strcmp(hex, expected) ? wrong_hash(d, name, path, hex, err) : 0;
+    if (!expected_hash(d, name)) return 0;
+    return file_hash(hex, path, err) || dataset_check_hash(d, name, hex, err) ? -1 : 0;
 }
 
 // Reads the file where it has the hash that dataset.json names: returns 1, 0 where it has another, or -1.
@@ -95,7 +94,7 @@ static int find_items(Dataset *d, Err *err) {
     int status = open_items(d, info, err);
     if (status == 0 && open_items(d, next, NULL) == 1) status = d->items_waiting = 1;
     if (status == 0) status = open_items(d, info, err);
-    if (status == 0) status = wrong_hash(d, INFO, info, d->items_hash, err);
+    if (status == 0) dataset_check_hash(d, INFO, d->items_hash, err);
     free(info), free(next);
     return status == 1 ? 0 : -1;
 }

@@ -127,6 +127,8 @@ int dataset_save_items(Dataset *d, Err *err);
 // split: "train", "valid" or "test". All items of the rows must be in info.txt, and a file that dataset.json names must
 // have the bytes it had then: a folder that was half overwritten would mix splits.
 int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, Err *err);
+// Whether a file of the folder has the hash that dataset.json, where there is one, names for it.
+int dataset_check_hash(const Dataset *d, const char *name, const char hex[33], Err *err);
 // {"folder": name, "train.csv": hash, ...} of the files that are there, for metrics.json. The caller owns it.
 // with_test 0: test.csv is not opened (a command that trains has no business there).
 json_t *dataset_hashes(const Dataset *d, int with_test, Err *err);

@@ -19,7 +19,7 @@ typedef struct Histories {
     size_t n, cap;
     size_t *target; // (targets): events that become rows
     size_t targets;
-    int64_t until;    // the first target of valid.csv
+    int64_t until;    // the first target, of valid.csv but where that has no rows
     unsigned present; // columns of both files
 } Histories;
 
@@ -41,7 +41,7 @@ static void keep_history(Histories *h, const ColumnsRow *row, int user) {
                                    .rating = row->history_rating ? row->history_rating[i] : 0};
 }
 
-static int read_rows(Histories *h, ColumnsReader *r, int is_valid, Err *err) {
+static int read_rows(Histories *h, ColumnsReader *r, Err *err) {
     ColumnsRow row;
     int status;
     h->present &= r->present;
@@ -53,18 +53,18 @@ static int read_rows(Histories *h, ColumnsReader *r, int is_valid, Err *err) {
         if (status == COLUMNS_BAD) continue;
         const int users = h->users.n, user = intern_put(&h->users, row.user, strlen(row.user));
         if (user == users) keep_history(h, &row, user);
-        if (is_valid && row.timestamp < h->until) h->until = row.timestamp;
+        if (row.timestamp < h->until) h->until = row.timestamp;
     }
     return 0;
 }
 
-static int read_file(Histories *h, const char *path, int is_valid, Err *err) {
+static int read_file(Histories *h, const char *path, Err *err) {
     MapFile file;
     ColumnsReader r;
     int status = mapfile_open(&file, path, 0, err);
     if (status == 0) {
         status = columns_open(&r, file.data, file.bytes, path, err);
-        if (status == 0) status = read_rows(h, &r, is_valid, err);
+        if (status == 0) status = read_rows(h, &r, err);
         columns_close(&r);
     }
     mapfile_close(&file);
@@ -155,8 +155,8 @@ static void put_rows(Str *out, const Histories *h, int history) {
 
 int histories_train(Str *out, const char *valid_csv, const char *test_csv, int history, Err *err) {
     Histories h = {.until = INT64_MAX, .present = COLUMNS_ALL};
-    int status = read_file(&h, valid_csv, 1, err);
-    if (status == 0 && test_csv) status = read_file(&h, test_csv, 0, err);
+    int status = read_file(&h, valid_csv, err);
+    if (status == 0 && test_csv) status = read_file(&h, test_csv, err);
     if (status == 0) {
         find_targets(&h);
         put_rows(out, &h, history);

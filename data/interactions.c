@@ -91,8 +91,8 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
                                        : "not a plain number";
     }
     if (r->r->format->numbered && v.kind != CSV_INT) return "not a whole number";
-    if (v.number < 1) return "a timestamp before 1970";
     int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
+    if (v.number / ticks < 1) return "a timestamp before 1970";
     if (v.number / ticks > r->latest)
         return ticks == 1 ? "a timestamp later than tomorrow; seconds since 1970 are expected"
                           : "a timestamp later than tomorrow; milliseconds since 1970 are expected";
@@ -106,8 +106,7 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
 
 // A title for the item; its number, -1 where it cannot be used.
 static int32_t put_title(Reading *r, RecordText text, TitleFault *fault) {
-    *fault = titles_clean(&r->title, text.s ? text.s : "", text.n, r->o->published_titles);
-    if (r->o->drop_years) titles_drop_year(&r->title);
+    *fault = titles_clean(&r->title, text.s ? text.s : "", text.n, r->o->published_titles, r->o->drop_years);
     return *fault == TITLE_GOOD ? intern_put(&r->x->titles, r->title.data, r->title.len) : -1;
 }
 

@@ -237,12 +237,15 @@ static const char *member(Jsonl *j, const char *const *name, int names, JsonlVal
     JsonlValue found;
     const char *fault = key(j, &found);
     if (fault) return fault;
+    int first = -1; // of those who ask for it
     for (int i = 0; i < names; i++) {
         if (!name[i] || strlen(name[i]) != found.len || memcmp(name[i], found.text, found.len) != 0) continue;
-        if (value[i].kind != JSONL_ABSENT) return "a member stands twice";
-        return member_value(j, &value[i]);
+        if (first < 0 && value[i].kind != JSONL_ABSENT) return "a member stands twice";
+        if (first < 0 && (fault = member_value(j, &value[i]))) return fault;
+        if (first >= 0) value[i] = value[first];
+        if (first < 0) first = i;
     }
-    return member_value(j, NULL);
+    return first < 0 ? member_value(j, NULL) : NULL;
 }
 
 const char *jsonl_read(Jsonl *j, const char *line, size_t len, const char *const *name, int names, JsonlValue *value) {

@@ -47,6 +47,8 @@ int output_commit(Output *o, json_t *report, Err *err) {
     char hex[OUTPUTS][33];
     json_t *files = json_object();
     int status = 0;
+    for (int i = 0; i < OUTPUTS && status == 0; i++)
+        if (o->present & 1u << i) status = outfile_flush(&o->file[i], err);
     for (int i = 0; i < OUTPUTS && status == 0; i++) {
         if (!(o->present & 1u << i)) { // one of an earlier run would be taken for one of ours
             char *path = file_join(o->folder, output_name[i]);

@@ -207,6 +207,8 @@ int prepare_run(const PrepareOptions *o, json_t **report, Err *err) {
     if (status == 0 && o->column[RECORD_TEXT] && !source.items.path)
         status = err_set(err, ERR_USAGE, "index texts stand in a file of items, and there is none beside %s", source.log.path);
     const int published = status == 0 && source.log.format == records_format("latentr3");
+    if (status == 0 && !published && !o->category && dataset_check_category(source.category, ERR_USAGE, err))
+        status = err_prefix(err, "the name of the folder, which --category can replace");
     if (status == 0 && o->train_from_histories && !published)
         status = err_set(err, ERR_USAGE, "%s: not a folder in the published layout, whose train.csv could be made of histories",
                          source.log.path);

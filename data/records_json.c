@@ -5,39 +5,36 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct FirstLine {
+typedef struct FirstLines {
     Jsonl json;
-    const char *s;
-    size_t n;
-} FirstLine;
+    const char *s, *end;
+} FirstLines;
 
-static int is_member(void *context, const char *name, size_t n, int suffix) {
-    FirstLine *f = context;
+// Whether a sound line has the member.
+static int is_member(FirstLines *f, const char *name, size_t n) {
     char text[RECORDS_NAME_LIMIT];
     const char *names[] = {text};
     JsonlValue value;
-    if (suffix || n >= sizeof text) return -1;
+    if (n >= sizeof text) return 0;
     memcpy(text, name, n);
     text[n] = 0;
-    return !jsonl_read(&f->json, f->s, f->n, names, 1, &value) && value.kind != JSONL_ABSENT ? 0 : -1;
+    for (const char *s = f->s, *stop; s < f->end; s = stop + 1) {
+        if (!(stop = memchr(s, '\n', (size_t)(f->end - s)))) stop = f->end;
+        if (!jsonl_read(&f->json, s, (size_t)(stop - s), names, 1, &value) && value.kind != JSONL_ABSENT) return 1;
+    }
+    return 0;
 }
 
-static const char *found_name(const char *alternatives, FirstLine *first) {
-    for (const char *a = alternatives; a && *a; a += strcspn(a, "|"), a += *a == '|') {
-        size_t n = strcspn(a, "|");
-        if (is_member(first, a, n, 0) == 0) return a;
-    }
+static const char *found_name(const char *alternatives, FirstLines *first) {
+    for (const char *a = alternatives; a && *a; a += strcspn(a, "|"), a += *a == '|')
+        if (is_member(first, a, strcspn(a, "|"))) return a;
     return NULL;
 }
 
-// Where several names are possible, the first line tells; a single one may be missing there.
+// Where several names are possible, the first lines tell; a single one may be missing there.
 int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err) {
-    FirstLine first = {.s = head};
-    size_t skip = bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    while (skip < bytes && (head[skip] == '\n' || head[skip] == '\r')) skip++;
-    first.s = head + skip;
-    const char *end = bytes > skip ? memchr(first.s, '\n', bytes - skip) : NULL;
-    first.n = end ? (size_t)(end - first.s) : bytes - skip;
+    const size_t mark = bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    FirstLines first = {.s = head + mark, .end = head + bytes};
     r->lines.limit = JSONL_LINE_LIMIT;
     for (int f = 0; f < RECORD_FIELDS; f++) {
         const char *names = records_names(r, column, f);

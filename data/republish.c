@@ -15,7 +15,7 @@
 typedef struct Republish {
     const PrepareOptions *o;
     const Source *source;
-    Items items;
+    Dataset data;        // the input
     Intern users, ids;   // ids: the log's, as the rows have them
     int *id;             // (items.n) of these, -1: no row has one
     int ids_differ;      // rows say different ids of one item, or what can be none
@@ -42,9 +42,9 @@ static void keep_id(Republish *p, int item, const char *id) {
 static int find_item(Republish *p, int64_t id, const char *title, const char *log_id) {
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)id);
-    int item = items_by_row_id(&p->items, text);
+    int item = items_by_row_id(&p->data.items, text);
     if (item < 0) return -1;
-    p->retitled += strcmp(p->items.title[item], title) != 0;
+    p->retitled += strcmp(p->data.items.title[item], title) != 0;
     if (log_id) keep_id(p, item, log_id);
     return item;
 }
@@ -127,9 +127,10 @@ static int copy_split(Republish *p, Output *out, int split, Err *err) {
     char hex[33], *path = file_join(p->source->log.path, output_name[split]);
     int status = mapfile_open(&file, path, 0, err);
     if (status == 0) {
-        status = copy_text(p, out, split, file.data, file.bytes, path, err);
         file_hash_bytes(hex, file.data, file.bytes);
         report_put_hash(p->hashes, path, hex);
+        status = dataset_check_hash(&p->data, output_name[split], hex, err);
+        if (status == 0) status = copy_text(p, out, split, file.data, file.bytes, path, err);
     }
     mapfile_close(&file);
     free(path);
@@ -153,10 +154,12 @@ static int make_train(Republish *p, Output *out, Err *err) {
 static json_t *make_report(Republish *p) {
     json_t *report = report_new(p->o, p->source), *o;
     int64_t late = 0;
+    json_object_set_new(report, "category", json_string(p->data.category));
     json_object_set(json_object_get(report, "source"), "files", p->hashes);
     o = report_object(report, "counts");
     report_put(o, "users", p->users.n);
-    report_put(o, "items", p->items.n);
+    report_put(o, "items", p->data.items.live);
+    if (p->data.items.live < p->data.items.n) report_put(o, "removed_items", p->data.items.n - p->data.items.live);
     report_put_splits(o, "rows", p->rows, SPLIT_TRAIN);
     report_put_splits(report_object(report, "dropped"), "bad_rows", p->bad, SPLIT_TRAIN);
     o = report_object(report, "kept");
@@ -174,7 +177,7 @@ static json_t *make_report(Republish *p) {
 
 // With the ids that info.txt has, else those of the rows; -1 where two items would have one.
 static int put_info_named(const Republish *p, Str *info) {
-    const Items *items = &p->items;
+    const Items *items = &p->data.items;
     Items check;
     for (int i = 0; i < items->n; i++) {
         const int named = strcmp(items->id[i], items->row_id[i]) != 0;
@@ -186,7 +189,7 @@ static int put_info_named(const Republish *p, Str *info) {
 }
 
 static void put_info(const Republish *p, Str *info) {
-    const Items *items = &p->items;
+    const Items *items = &p->data.items;
     if (p->o->log_ids && !p->ids_differ && put_info_named(p, info) == 0) return;
     if (p->o->log_ids)
         log_warn("%s: item_asins and item_asin do not name one item each: ids stay as info.txt has them", p->source->log.path);
@@ -229,25 +232,32 @@ static int find_splits(Republish *p, Err *err) {
     return 0;
 }
 
+// What everybody who opens the folder reads: its items, and the phrase of its dataset.json where it has one.
+static int open_input(Republish *p, Err *err) {
+    const char *folder = p->source->log.path, *category = p->o->category;
+    json_t *json;
+    if (dataset_json(&json, folder, err) < 0) return -1;
+    if (!category && !json_object_get(json, "category")) category = p->source->category;
+    json_decref(json);
+    if (dataset_open(&p->data, folder, category, err)) return -1;
+    report_put_hash(p->hashes, output_name[OUTPUT_INFO], p->data.items_hash);
+    p->in_train = mem_zalloc((size_t)p->data.items.n, 1);
+    p->id = mem_alloc((size_t)p->data.items.n, sizeof *p->id);
+    for (int i = 0; i < p->data.items.n; i++) p->id[i] = -1;
+    return 0;
+}
+
 int republish(const PrepareOptions *o, const Source *source, json_t **report, Err *err) {
     Republish p = {.o = o, .source = source, .first_test = INT64_MAX, .hashes = json_object()};
     json_t *made = NULL;
-    char hex[33], *info = file_join(source->log.path, output_name[OUTPUT_INFO]);
-    int status = items_open(&p.items, info, err);
-    if (status == 0) status = file_hash(hex, info, err);
-    if (status == 0) {
-        report_put_hash(p.hashes, info, hex);
-        p.in_train = mem_zalloc((size_t)p.items.n, 1);
-        p.id = mem_alloc((size_t)p.items.n, sizeof *p.id);
-        for (int i = 0; i < p.items.n; i++) p.id[i] = -1;
-        status = find_splits(&p, err);
-        if (status == 0) status = copy_files(&p, &made, err);
-    }
+    int status = open_input(&p, err);
+    if (status == 0) status = find_splits(&p, err);
+    if (status == 0) status = copy_files(&p, &made, err);
     if (status == 0 && report) *report = json_incref(made);
     json_decref(made);
     json_decref(p.hashes);
     intern_free(&p.users), intern_free(&p.ids);
-    items_free(&p.items);
-    free(p.in_train), free(p.train_time), free(p.id), free(info);
+    dataset_close(&p.data);
+    free(p.in_train), free(p.train_time), free(p.id);
     return status;
 }

@@ -1,6 +1,6 @@
 // A folder in the published layout, checked and written anew: its rows stay as they are, byte for byte where Python wrote
-// them. No filter and no split applies; a split that is not there stays away, but train.csv can be made of the others'
-// histories.
+// them (ratings as 5.0). No filter and no split applies; a split that is not there stays away, but train.csv can be made of the
+// others' histories.
 #ifndef DATA_REPUBLISH_H
 #define DATA_REPUBLISH_H
 

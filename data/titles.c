@@ -33,11 +33,14 @@ static int words(const Str *s) {
     return n;
 }
 
-TitleFault titles_clean(Str *out, const char *s, size_t n, int published) {
+TitleFault titles_clean(Str *out, const char *s, size_t n, int published, int drop_year) {
     uint32_t letter;
     unescape(out, s, n);
     strip(out, ' ');
+    const int dropped = drop_year && titles_drop_year(out);
     strip(out, '"');
+    if (drop_year && !dropped) titles_drop_year(out); // it stood inside the quotes
+    if (drop_year) strip(out, ' ');
     if (out->len == 0) return TITLE_NONE;
     if (published && memmem(s, n, "<span id", 8)) return TITLE_MARKUP;
     if (published && utf8_next(out->data, out->len, &letter) == out->len) return TITLE_SHORT;
@@ -45,13 +48,14 @@ TitleFault titles_clean(Str *out, const char *s, size_t n, int published) {
     return items_title_fault(out->data, out->len) ? TITLE_CONTROL : TITLE_GOOD;
 }
 
-void titles_drop_year(Str *title) {
+int titles_drop_year(Str *title) {
     enum { YEAR = 7 }; // " (1995)"
-    if (title->len <= YEAR) return;
+    if (title->len <= YEAR) return 0;
     const char *end = title->data + title->len - YEAR;
-    if (end[0] != ' ' || end[1] != '(' || end[YEAR - 1] != ')') return;
+    if (end[0] != ' ' || end[1] != '(' || end[YEAR - 1] != ')') return 0;
     for (int i = 2; i < YEAR - 1; i++)
-        if (end[i] < '0' || end[i] > '9') return;
+        if (end[i] < '0' || end[i] > '9') return 0;
     title->len -= YEAR;
     title->data[title->len] = 0;
+    return 1;
 }

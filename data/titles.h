@@ -17,10 +17,10 @@ typedef enum TitleFault {
 extern const char *const titles_fault_name[TITLE_FAULTS]; // as the report has them
 
 // `out` becomes the title without &quot; and &amp; (they become `"` and `&`), then without blanks, then quotes at both ends.
-// published: the middle three rules hold too.
-TitleFault titles_clean(Str *out, const char *s, size_t n, int published);
+// published: the middle three rules hold too. drop_year: titles_drop_year, before the rules.
+TitleFault titles_clean(Str *out, const char *s, size_t n, int published, int drop_year);
 
-// Without " (1995)", or another year, at its end; a title that is nothing else stays.
-void titles_drop_year(Str *title);
+// Without " (1995)", or another year, at its end; a title that is nothing else stays. Whether there was one.
+int titles_drop_year(Str *title);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +47,14 @@ static int fail(const Users *u, const char *member, const char *why, Err *err) {
 // A text, or a whole number as its digits in `number`; NULL for anything else.
 static const char *text_of(const json_t *v, char number[NUMBER_BYTES]) {
     if (json_is_string(v) && strlen(json_string_value(v)) < json_string_length(v)) return NULL;
-    if (!json_is_integer(v)) return json_string_value(v);
-    snprintf(number, NUMBER_BYTES, "%lld", (long long)json_integer_value(v));
+    const double real = json_real_value(v), most = 9007199254740992.0;
+    if (json_is_real(v) && real == floor(real) &&
+        fabs(real) < most) // beside a number that no integer holds, all are read as reals
+        snprintf(number, NUMBER_BYTES, "%.0f", real);
+    else if (json_is_integer(v))
+        snprintf(number, NUMBER_BYTES, "%lld", (long long)json_integer_value(v));
+    else
+        return json_string_value(v);
     return number;
 }
 

@@ -26,7 +26,25 @@ static void test_years(void **state) {
     str_free(&s);
 }
 
+// A year that goes leaves a title for the rules, without blanks and quotes at its ends.
+static void test_years_and_rules(void **state) {
+    (void)state;
+    static const struct {
+        const char *given, *title;
+        TitleFault fault;
+    } of[] = {{"M (1931)", "M", TITLE_SHORT},          {"Two words  (1999)", "Two words", TITLE_GOOD},
+              {"\"Heat\" (1995)", "Heat", TITLE_GOOD}, {"\"Heat (1995)\"", "Heat", TITLE_GOOD},
+              {" Heat (1995) ", "Heat", TITLE_GOOD},   {"1984 (1949) (1984)", "1984 (1949)", TITLE_GOOD}};
+    Str s = {0};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        assert_int_equal(titles_clean(&s, of[i].given, strlen(of[i].given), 1, 1), of[i].fault);
+        assert_string_equal(s.data, of[i].title);
+        assert_int_equal(s.len, strlen(of[i].title));
+    }
+    str_free(&s);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_years)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_years), cmocka_unit_test(test_years_and_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,11 +42,12 @@ int vocab_put(Vocab *v, int32_t id, const char *text, size_t len, uint32_t flags
     if (len > UINT32_MAX) return err_set(err, ERR_DATA, "a token of %zu bytes", len);
     grow_slots(v);
     size_t slot = find_slot(v, text, len);
+    const int shown = len < 60 ? (int)len : 60; // the text need not be terminated
     if (v->slot[slot])
-        return err_set(err, ERR_DATA, "token \"%.60s\" has two ids, %d and %d", text, (int)v->slot[slot] - 1, (int)id);
+        return err_set(err, ERR_DATA, "token \"%.*s\" has two ids, %d and %d", shown, text, (int)v->slot[slot] - 1, (int)id);
     if ((size_t)id < v->size && v->token[id].flags)
-        return err_set(err, ERR_DATA, "two tokens have the id %d: \"%.60s\" and \"%.60s\"", (int)id,
-                       v->texts.data + v->token[id].at, text);
+        return err_set(err, ERR_DATA, "two tokens have the id %d: \"%.60s\" and \"%.*s\"", (int)id,
+                       v->texts.data + v->token[id].at, shown, text);
     grow_tokens(v, (size_t)id + 1);
     v->token[id] = (VocabToken){.at = v->texts.len, .len = (uint32_t)len, .flags = flags};
     v->slot[slot] = id + 1;

@@ -123,6 +123,70 @@ make_logs() {
     refuses 3 '*valid.csv: no column history_timestamp*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/short" --out "$TMP/no" --train-from-histories
 }
 
+@test "prepare: a published folder is read as everybody reads it" {
+    make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a" --category film
+    "$LATENTR3" catalog remove --data "$TMP/a" --id 3
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/again"
+    jq -e '.category == "film" and .counts.items == 14 and .counts.removed_items == 1' "$TMP/again/dataset.json"
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/named" --category movie
+    jq -e '.category == "movie"' "$TMP/named/dataset.json"
+    # A change of the catalogue that was cut short behind dataset.json has happened.
+    cp "$TMP/a/info.txt" "$TMP/before"
+    "$LATENTR3" catalog add --data "$TMP/a" --id 99 --title "New Film"
+    mv "$TMP/a/info.txt" "$TMP/a/info.txt.next"
+    cp "$TMP/before" "$TMP/a/info.txt"
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/next"
+    "$LATENTR3" catalog list --data "$TMP/next" 2>/dev/null | grep -q $'^New Film\t99'
+    cp "$TMP/a/valid.csv" "$TMP/a/test.csv"
+    refuses 3 '*a/test.csv: not the file that dataset.json describes*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/no"
+}
+
+@test "prepare: folders whose name is no phrase, milliseconds of 1970, JSON lines that begin badly, a member for two fields" {
+    make_logs
+    long=$(head -c 150 /dev/zero | tr '\0' x)
+    for name in $'d\xff' "$long"; do
+        mkdir "$TMP/$name"
+        cp "$TMP/ml/"* "$TMP/$name"
+        mv "$TMP/$name/u.data" "$TMP/$name/log.tsv"
+        sed -i '1i user_id\titem_id\trating\ttimestamp' "$TMP/$name/log.tsv"
+        refuses 2 '*name of the folder, which --category can replace: category phrase*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/$name/log.tsv" --out "$TMP/no"
+        exits 0 "$LATENTR3" prepare --data "$TMP/$name/log.tsv" --out "$TMP/out-${#name}" --category film
+    done
+    mkdir "$TMP/jsonl"
+    awk 'BEGIN {
+        print "{\"user_id\": \"u0\", \"item_id\":"
+        for (u = 1; u <= 40; u++) for (i = 0; i < 12; i++) printf "{\"user_id\": \"%d\", \"title\": \"Film %d\", \"timestamp\": %d000}\n", u, (u + i) % 15 + 1, 880000000 + u * 100 + i * 1000
+    }' >"$TMP/jsonl/log.jsonl"
+    exits 0 "$LATENTR3" prepare --data "$TMP/jsonl/log.jsonl" --item-column title --out "$TMP/member" --json
+    says '*"bad_line": 1,*'
+    [ "$(wc -l <"$TMP/member/info.txt")" -eq 15 ]
+    awk 'BEGIN {
+        for (u = 1; u <= 40; u++) for (i = 0; i < 12; i++) printf "{\"user_id\": \"%d\", \"parent_asin\": \"%d\", \"rating\": 5, \"timestamp\": %d}\n", u, (u + i) % 15 + 1, 500 + i * 1000
+    }' >"$TMP/jsonl/log.jsonl"
+    awk 'BEGIN { for (i = 1; i <= 15; i++) printf "{\"parent_asin\": \"%d\", \"title\": \"Film %d\"}\n", i, i }' >"$TMP/jsonl/meta.jsonl"
+    exits 0 "$LATENTR3" prepare --data "$TMP/jsonl/log.jsonl" --items "$TMP/jsonl/meta.jsonl" --format amazon-2023 --out "$TMP/early"
+    says '*a timestamp before 1970*'
+    exits 0 "$LATENTR3" inspect --data "$TMP/early"
+}
+
+@test "prepare: a disk that fills up leaves an earlier folder as it was" {
+    shim=$(dirname "$LATENTR3")/faults.so
+    [ -e "$shim" ] || skip "built without tests/shim/faults.c"
+    make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
+    cp -r "$TMP/a" "$TMP/kept"
+    tail -n +20 "$TMP/ml/u.data" >"$TMP/less" && mv "$TMP/less" "$TMP/ml/u.data"
+    for call in write fsync; do
+        for at in 1 2 3 4; do
+            exits 4 env FAULTS_CALLS=$call FAULTS_UNDER="$TMP/a" FAULTS_AT=$at FAULTS_ON=1 FAULTS_HOW=ENOSPC LD_PRELOAD="$shim" "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/a" --force
+            diff -r "$TMP/a" "$TMP/kept"
+        done
+    done
+    exits 0 "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/a" --force
+    ! cmp -s "$TMP/a/train.csv" "$TMP/kept/train.csv"
+}
+
 @test "prepare: bad lines are named and counted, or refused" {
     make_logs
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
