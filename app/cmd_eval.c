@@ -4,6 +4,7 @@
 #include "app/resume.h"
 #include "app/run.h"
 #include "app/use.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "rec/evaluate.h"
 #include "rec/protocol.h"
@@ -313,11 +314,19 @@ static int eval_split(Use *u, const Options *o, Err *err) {
     return status;
 }
 
+// Before all that is to be written there is measured.
+static int check_outputs(const Options *o, Err *err) {
+    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
+    for (int i = 0; i < 3; i++)
+        if (path[i] && outfile_check(path[i], err)) return -1;
+    return 0;
+}
+
 int cmd_eval(const Options *given, Err *err) {
-    Use u;
+    Use u = {0};
     Options o = *given;
     if (ranks_rank(o.ranks) > 0) o.results = o.save = o.trec_run = o.trec_qrels = NULL; // rank 0 writes them
-    int status = ranks_agree(o.ranks, use_open(&u, &o, err), err);
+    int status = ranks_agree(o.ranks, check_outputs(&o, err) || use_open(&u, &o, err) ? -1 : 0, err);
     if (status == 0) status = agree(&u, given, err) || eval_split(&u, &o, err);
     use_close(&u);
     return status ? -1 : 0;

@@ -35,6 +35,7 @@ static int run_plan(const Plan *p, const Options *o, Err *err) {
 int cmd_experiment(const Options *o, Err *err) {
     Experiment e;
     Plan p;
+    if (o->plan && o->json) return err_set(err, ERR_USAGE, "experiment: --plan is text, --json does not go with it");
     if (experiment_file_open(&e, o->operand, err)) return -1;
     int status = experiment_plan_make(&p, &e, o->out, err);
     if (status == 0) {

@@ -65,7 +65,7 @@ static int visit_value(Planner *q, int step, const ExperimentOption *o) {
         if (s >= 0 && visit(q, s)) return -1;
         if (s >= 0) q->uses[step] |= q->uses[s];
     }
-    return 0;
+    return strstr(at, "${") ? fail(q, o->line, "no } behind", strstr(at, "${")) : 0;
 }
 
 static int visit(Planner *q, int step) {

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "train/ranks.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,7 +134,11 @@ int main(int argc, char **argv) {
     if (status == 0) status = dispatch(argc, argv, &err);
     ends_by_itself = 1;
     // Results that did not reach their file or pipe are an error too.
-    if (fflush(stdout) && status == 0) status = err_errno(&err, "stdout");
+    errno = 0;
+    if ((fflush(stdout) || ferror(stdout)) && status == 0) { // what failed earlier is not in the buffer any more, nor in errno
+        if (!errno) errno = EIO;
+        status = err_errno(&err, "stdout");
+    }
     if (status) {
         if (*err.message) log_line(LOG_ERROR, "latentr3: %s", err.message); // else another rank says it
         return err.code;

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "data/records.h"
 #include "model/config.h"
+#include "rec/baseline.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <yaml.h>
 
 typedef enum OptionKind { KIND_FLAG, KIND_INT, KIND_LONG, KIND_REAL, KIND_CHOICE, KIND_TEXT, KIND_LIST } OptionKind;
@@ -571,6 +573,9 @@ static int check_decode(const Options *o, Err *err) {
     for (int i = 0; i < 3; i++)
         if (is_given(o, of[i].option) && strcmp(o->decode, of[i].decode))
             return err_set(err, ERR_USAGE, "--%s goes with --decode %s", of[i].option, of[i].decode);
+    for (int i = 1; i < 3; i++)
+        if (is_given(o, of[i].option) && !o->guidance)
+            return err_set(err, ERR_USAGE, "--%s goes with --guidance", of[i].option);
     return 0;
 }
 
@@ -588,10 +593,18 @@ static int check_recommend(const Options *o, Err *err) {
     return 0;
 }
 
+// A baseline, or the folder of a SASRec: they score all items, without a search.
+static int scores_all(const char *model) {
+    char *items = file_join(model, "items.json");
+    const int scores = baseline_kind(model) >= 0 || file_exists(items);
+    free(items);
+    return scores;
+}
+
 static int check_together(const Options *o, Err *err) {
     if (o->decode && check_decode(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && check_recommend(o, err)) return -1;
-    if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams)
+    if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams && !scores_all(o->model))
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
                        o->beams, o->beams, o->beams);
     if (o->save && o->results) return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
@@ -676,7 +689,9 @@ json_t *options_to_json(const Options *o) {
         case KIND_FLAG: value = json_boolean(*(const int *)field); break;
         case KIND_INT: value = *(const int *)field < 0 ? json_null() : json_integer(*(const int *)field); break;
         case KIND_LONG: value = json_integer(*(const int64_t *)field); break;
-        case KIND_REAL: value = json_real(*(const double *)field); break;
+        case KIND_REAL:
+            value = !row->initial && *(const double *)field < 0 ? json_null() : json_real(*(const double *)field);
+            break;
         case KIND_CHOICE:
         case KIND_TEXT: value = options_text(*(const char *const *)field); break;
         case KIND_LIST:
@@ -690,9 +705,10 @@ json_t *options_to_json(const Options *o) {
 }
 
 static void help_row(FILE *f, const OptionRow *row) {
-    char left[64];
-    snprintf(left, sizeof left, "%s%s%s%s", dashes(row), row->name, row->value ? " " : "", row->value ? row->value : "");
-    fprintf(f, "  %-36s %s", left, row->help);
+    Str left = {0};
+    str_printf(&left, "%s%s%s%s", dashes(row), row->name, row->value ? " " : "", row->value ? row->value : "");
+    fprintf(f, "  %-35s  %s", left.data, row->help); // two blanks at least: they are where the manual page cuts
+    str_free(&left);
     if (row->initial == REQUIRED)
         fputs(" (required)", f);
     else if (row->initial)
@@ -724,13 +740,19 @@ static int folder_is_empty(const char *path, Err *err) {
     return empty;
 }
 
+// What is not there is made when it is time; the folder in which that begins must be one.
 static int check_parent(const char *path, Err *err) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    while (n > 0 && path[n - 1] != '/') n--;
-    char *parent = n ? mem_strndup(path, n) : mem_strndup(".", 1);
-    int ok = file_is_folder(parent);
-    if (!ok) err_set(err, ERR_IO, "%s: cannot be made: there is no folder %s", path, parent);
+    char *parent = mem_strndup(path, strlen(path));
+    size_t n = strlen(parent);
+    do {
+        while (n > 1 && parent[n - 1] == '/') n--;
+        while (n > 0 && parent[n - 1] != '/') n--;
+        while (n > 1 && parent[n - 1] == '/') n--;
+        parent[n] = 0;
+    } while (n > 1 && !file_exists(parent));
+    const char *nearest = n ? parent : ".";
+    const int ok = file_is_folder(nearest) && access(nearest, W_OK) == 0;
+    if (!ok) err_set(err, ERR_IO, "%s: cannot be made: %s is no folder that can be written", path, nearest);
     free(parent);
     return ok ? 0 : -1;
 }
@@ -745,7 +767,7 @@ static int holds_run(const char *folder) {
 int options_check_out(const Options *o, const char *input, Err *err) {
     struct stat out, in;
     if (stat(o->out, &out)) {
-        if (errno != ENOENT) return err_errno(err, "%s", o->out);
+        if (errno != ENOENT && errno != ENOTDIR) return err_errno(err, "%s", o->out);
         return check_parent(o->out, err);
     }
     if (input && !stat(input, &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { STATE_BYTES = 1 << 20 };
@@ -35,6 +36,9 @@ typedef struct Shop {
 // ---- the users -------------------------------------------------------------------------------------------------------
 
 static int open_users(Shop *x, Err *err) {
+    struct stat st;
+    if (x->o->users && stat(x->o->users, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(err, ERR_IO, "%s: not a regular file, and --users is read twice", x->o->users);
     return x->o->users ? users_open_file(&x->users, x->o->users, &x->u->data.items, x->o->strict, err)
                        : users_open_folder(&x->users, &x->u->data, err);
 }
@@ -130,6 +134,7 @@ static int begin(Shop *x, Err *err) {
 
 // 1: there is something to do; 0: the lists are there.
 static int check_out(const Options *o, const char *part, Err *err) {
+    if (outfile_check(o->out, err)) return -1;
     const int whole = file_exists(o->out), cut_off = file_exists(part);
     if (whole && o->resume && !o->force && !cut_off) {
         log_info("%s is there: nothing to do", o->out);
@@ -202,15 +207,24 @@ static void report(const Shop *x, double seconds) {
     const Options *o = x->o;
     const double rate = seconds > 0 ? (double)(x->done - x->begun) / seconds * 3600 : 0;
     if (o->json) {
-        json_t *json = json_pack("{s:s?, s:I, s:I, s:I, s:I, s:I, s:f}", "out", o->out, "users", (json_int_t)x->n, "resumed_at",
-                                 (json_int_t)x->begun, "done", (json_int_t)x->done, "unknown_ids", (json_int_t)x->unknown_ids,
-                                 "unknown_titles", (json_int_t)x->unknown_titles, "seconds", seconds);
+        json_t *json =
+            json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:f}", "out", options_text(o->out), "users", (json_int_t)x->n,
+                      "resumed_at", (json_int_t)x->begun, "done", (json_int_t)x->done, "unknown_ids",
+                      (json_int_t)x->unknown_ids, "unknown_titles", (json_int_t)x->unknown_titles, "seconds", seconds);
         use_print(json);
         json_decref(json);
     } else {
         printf("%lld of %lld users, %.0f an hour: %s\n", (long long)x->done, (long long)x->n, rate,
                x->done < x->n ? x->out.part : o->out);
     }
+}
+
+// Of lists that an earlier run has finished.
+static int report_whole(Shop *x, Err *err) {
+    if (count_users(x, err)) return -1;
+    x->done = x->begun = x->n;
+    report(x, 0);
+    return 0;
 }
 
 static int write_lists(Shop *x, Err *err) {
@@ -238,7 +252,10 @@ int recommend_users_write(Use *u, const Options *o, Err *err) {
     str_printf(&state, "%s.json", part);
     x.state = state.data;
     int status = check_out(o, part, err);
-    if (status == 1) status = write_lists(&x, err);
+    if (status == 1)
+        status = write_lists(&x, err);
+    else if (status == 0 && o->json)
+        status = report_whole(&x, err);
     partfile_close(&x.out);
     users_close(&x.users);
     json_decref(x.identity);

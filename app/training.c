@@ -157,11 +157,11 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     interrupt_elsewhere(r->interrupted);
     if (ranks_rank(t->o->ranks) > 0) return 0;
     const double mib = 1.0 / (1 << 20);
-    log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation loss %.4f before, %.4f kept (step "
-             "%lld)%s",
-             stage, (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->seconds / (double)r->examples : 0,
-             (double)r->tokens / r->seconds, r->first_loss, r->best_loss, (long long)r->best_step,
-             r->interrupted ? "; stopped by a signal" : "");
+    char kept[64] = "nothing kept yet"; // stopped before a validation
+    if (isfinite(r->best_loss)) snprintf(kept, sizeof kept, "%.4f kept (step %lld)", r->best_loss, (long long)r->best_step);
+    log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation loss %.4f before, %s%s", stage,
+             (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->seconds / (double)r->examples : 0,
+             (double)r->tokens / r->seconds, r->first_loss, kept, r->interrupted ? "; stopped by a signal" : "");
     if (r->best_step == 0 && r->steps) log_warn("%s did not lower the validation loss: the model as it came was kept", stage);
     log_info("memory: weights and gradients %.0f MiB, steps %.0f MiB", (double)t->model.llm.arena.peak_bytes * mib,
              (double)t->session.device.peak_bytes * mib);

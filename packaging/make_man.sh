@@ -12,10 +12,9 @@ section() {
     "$program" "$1" --help | plain | awk -v name="$1" '
         NR == 1 { sub(/^[^:]*: /, ""); print ".SH \"" toupper(name) "\""; print; next }
         /^usage: / { sub(/^usage: /, ""); print ".PP\n.nh\n" $0 "\n.hy"; next }
-        /^  / { # the name and its value end before the second blank in a row, or at column 39
+        /^  / { # the name and its value end before the second blank in a row
             sub(/^ +/, "")
             at = match($0, /  +/)
-            if (!at) { at = 37; RLENGTH = 1 }
             print ".TP\n.B \"" substr($0, 1, at - 1) "\""
             print substr($0, at + RLENGTH)
         }'

@@ -145,6 +145,7 @@ YAML
         [ ! -e "$TMP/out" ]
     }
     refuse 'nothing in it*' <<<''
+    refuse "line 2: no } behind *" <<<$'steps:\n  a: {run: eval, row: a, model: popularity, data: "${b"}'
     refuse 'line 1: a mapping is expected*' <<<'[1, 2]'
     refuse 'line 1: there are no steps' <<<'name: x'
     refuse 'line 2: did not find expected*' <<<$'grid: {a: [1\nsteps: {'

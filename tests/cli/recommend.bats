@@ -108,6 +108,10 @@ use() {
     use recommend --history "$title" --guidance popularity --json | jq -e '.items | length == 10'
     export LATENTR3_LOG=error
     refuses 2 '*language model*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --guidance item-knn
+    for guide in random repeat-last; do
+        refuses 2 '*popularity or item-knn is expected' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --guidance $guide
+    done
+    refuses 2 '*--guidance-weight goes with --guidance' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --guidance-weight 0.3
     refuses 2 '*--guidance*SASRec*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --guidance "$WORLD/model"
 }
 
@@ -115,6 +119,13 @@ use() {
     export LATENTR3_LOG=error
     refuses 4 '*nowhere*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/nowhere/r"
     refuses 4 '*nothing*' "$LATENTR3" eval --model "$TMP/nothing" --data "$WORLD/data"
+    # Where no file can be written is known before anything is measured; what is there stays.
+    mkdir "$TMP/folder"
+    mkfifo "$TMP/pipe"
+    refuses 4 '*/folder: a folder, where a file is to be written' "$LATENTR3" eval --model "$TMP/nothing" --data "$WORLD/data" --results "$TMP/folder"
+    refuses 4 '*/pipe: not a regular file' "$LATENTR3" eval --model "$TMP/nothing" --data "$WORLD/data" --trec-run "$TMP/pipe"
+    refuses 4 '*/pipe: not a regular file' "$LATENTR3" report "$TMP/nothing" --out "$TMP/pipe"
+    [ -p "$TMP/pipe" ]
     cp -r "$WORLD/data" "$TMP/data"
     rm "$TMP/data/dataset.json"
     head -1 "$WORLD/data/test.csv" >"$TMP/data/test.csv"
@@ -141,6 +152,7 @@ use() {
 
 @test "recommend: refusals" {
     export LATENTR3_LOG=error
+    "$LATENTR3" recommend --model popularity --data "$WORLD/data" --history x -k 30 --json | jq -e '.items | length == 30' # no beams
     refuses 2 '*beams*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history x -k 11 --beams 10
     refuses 3 '*UTF-8*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history "$(printf 'x\xff')"
 }

@@ -211,6 +211,7 @@ PY
         grep -q 'Not measured yet' "$folder/README.md"
     done
     grep -qE "^    latentr3 sft --model $WORLD/world/model .*--max-steps 6" "$WORLD/sft/README.md"
+    ! grep -q -e '--[a-z-]* -1' "$WORLD/sft/README.md" # no option at the value that stands for none
     grep -qF "| train.csv | $(jq -r '.data["train.csv"]' "$WORLD/sft/metrics.json") |" "$WORLD/sft/README.md"
     grep -qE '^6 updates on 96 rows; loss, nats a token, on the validation rows' "$WORLD/sft/README.md"
     grep -q '^    latentr3 synth .*--items 60 --rows 1200' "$WORLD/world/model/README.md"

@@ -303,9 +303,24 @@ title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
     [ "$(sort -u "$TMP/rl" | wc -l)" -eq 1 ]
 }
 
+@test "what an ended run left is removed, and nothing beyond a link that is called like that" {
+    mkdir "$TMP/victim" "$TMP/run"
+    echo precious >"$TMP/victim/file"
+    ln -s ../victim "$TMP/run/x.tmp-1"
+    mkdir "$TMP/run/y.tmp-2" && touch "$TMP/run/y.tmp-2/file" "$TMP/run/z.tmp-3"
+    train sft run --model "$WORLD/world/model" "${quick[@]}" --max-steps 1 --force
+    [ "$(cat "$TMP/victim/file")" = precious ]
+    [ "$(ls "$TMP/run" | grep -c 'tmp-')" -eq 0 ]
+}
+
+@test "rl: a batch beyond all rows takes the memory of those there are" {
+    train rl wide --model "$WORLD/sft" --threads 1 --dtype f32 --max-rows 10 --batch 1048576 --eval-rows 5
+    jq -e '.rows == 10' "$TMP/wide/metrics.json"
+}
+
 @test "rl on a model without a thought is refused before anything is written" {
     train sft plain --model "$WORLD/world/model" "${quick[@]}" --max-steps 1 --thoughts 0
     exits 2 "$LATENTR3" rl --model "$TMP/plain" --data "$WORLD/world/data" --out "$TMP/none"
-    says "*rl needs a model with a thought*"
+    says "*rl needs a model with a thought: sft makes one*"
     [ ! -e "$TMP/none" ]
 }

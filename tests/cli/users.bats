@@ -111,6 +111,7 @@ many() {
     bad '{"user": 1, "history": ["a\\tb"]}' 'history: a control byte*'
     bad '{"user": 1, "history_ids": [null]}' 'history_ids: an entry*'
     bad '\xff' '*not UTF-8'
+    bad '{"user": 1.5, "history": [], "n": 123456789012345678901234}' 'user: neither a text nor a whole number'
     [ ! -e "$TMP/lists" ]
     printf '{"user": "a b", "history": []}\n' >"$TMP/bad"
     USERS=$TMP/bad refuses 3 '*"a b": a blank*TREC*' many --out "$TMP/lists" --format trec
@@ -123,6 +124,25 @@ many() {
     USERS=$TMP/users many --out "$TMP/lists" --format jsonl --json | jq -e '.unknown_ids == 1 and .users == 2'
     [ "$(jq -c .items "$TMP/lists" | uniq | wc -l)" -eq 1 ]
     USERS=$TMP/users refuses 3 '*line 1*none is no item*' many --out "$TMP/strict" --strict
+}
+
+@test "a member that nobody reads may be beyond all integers" {
+    for n in 7 123456789012345678901234; do
+        printf '{"user": 9007199254740991, "history_ids": [0, 5], "session": %s}\n' "$n" >"$TMP/users"
+        USERS=$TMP/users many --out "$TMP/lists-$n"
+    done
+    cmp "$TMP/lists-7" "$TMP/lists-123456789012345678901234"
+}
+
+@test "a pipe, which cannot be read twice, and places where no file goes" {
+    USERS=<(cat "$WORLD/users") refuses 4 '*not a regular file, and --users is read twice' many --out "$TMP/lists"
+    mkdir "$TMP/folder"
+    refuses 4 '*/folder: a folder, where a file is to be written' many --out "$TMP/folder" --force
+    refuses 4 '*/null: not a regular file' many --out /dev/null --force
+    [ -c /dev/null ]
+    many --out "$TMP/whole" --json | jq -c 'del(.seconds, .resumed_at)' >"$TMP/first"
+    many --out "$TMP/whole" --resume --json | jq -c 'select(.seconds == 0 and .resumed_at == .users) | del(.seconds, .resumed_at)' | cmp - "$TMP/first"
+    many --out "$TMP"/$'l\xff' --json | jq -e '.out == null and .done == .users'
 }
 
 @test "what is there is not written over, and another run does not go on" {
