@@ -260,6 +260,7 @@ static void tell(void *context, int layer) {
 static void layers_become_final(void **state) {
     (void)state;
     for (int kind = TRAINEE_SFT; kind <= TRAINEE_KINDS; kind++) {
+        if (!trainee_can((TraineeKind)kind)) continue;
         Trainee t;
         Err err = {0};
         char *folder = folder_new();
@@ -347,6 +348,7 @@ static void deterministic(void **state) {
     (void)state;
     static const size_t bucket[] = {700, 0, 5000}; // of 2, 3 and 4 ranks
     for (int kind = TRAINEE_SFT; kind <= TRAINEE_KINDS; kind++) {
+        if (!trainee_can((TraineeKind)kind)) continue;
         const Outcome first = {.everything = kind == TRAINEE_KINDS};
         const TraineeKind of = kind == TRAINEE_KINDS ? TRAINEE_RL : (TraineeKind)kind;
         Team alone = {.size = 1};
@@ -380,6 +382,7 @@ static void expect_near(const Outcome *want, const Outcome *got) {
 static void again(void **state) {
     (void)state;
     for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
+        if (!trainee_can((TraineeKind)kind)) continue;
         Team alone = {.size = 1};
         Outcome *one = run_all(&alone, (TraineeKind)kind, 0, (Outcome){0});
         Team team = {.size = 3};
@@ -395,6 +398,7 @@ static void again(void **state) {
 static void stops_and_goes_on(void **state) {
     (void)state;
     for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
+        if (!trainee_can((TraineeKind)kind)) continue;
         Team alone = {.size = 1}, team = {.size = 3};
         Outcome *want = run_all(&alone, (TraineeKind)kind, 1, (Outcome){0});
         char *folder = folder_new();
@@ -426,7 +430,7 @@ static void stops_and_goes_on(void **state) {
 static void refused_by_all(void **state) {
     (void)state;
     for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++)
-        for (int fixed = 0; fixed <= 1; fixed++) {
+        for (int fixed = 0; fixed <= 1 && trainee_can((TraineeKind)kind); fixed++) {
             Team team = {.size = 3, .spoilt = 20};
             Outcome *got = run_all(&team, (TraineeKind)kind, fixed, (Outcome){0});
             for (int i = 0; i < team.size; i++) {

@@ -86,6 +86,11 @@ static inline void trainee_sequences(Trainee *t) {
     for (int i = 0; i < TRAINEE_ROWS; i++) t->sequence[i] = (SasrecExample){item + i, 4 + i % 3, item + i, 4 + i % 3};
 }
 
+// The lean one multiplies bf16.
+static inline int trainee_can(TraineeKind kind) {
+    return kind != TRAINEE_LEAN || ops_has_bf16(NULL);
+}
+
 // A new model as it comes, and its run's folder, in which checkpoints of an earlier run may lie.
 static inline void trainee_open(Trainee *t, TraineeKind kind, const char *folder, int keep) {
     Err err = {0};

@@ -20,22 +20,46 @@ static void block(float *c, const float *a, const float *b, int b_turned, int m,
     CHECK(status == dnnl_success);
 }
 
+// A kernel takes six rows at a time, and what is left in other ways of its own unless that is four or five: rows of zeros are
+// added, so that a row's bits do not depend on how many there are beside it, nor where it stands among them.
+static int padded(int m) {
+    return m % 6 >= 1 && m % 6 <= 3 ? m / 6 * 6 + 4 : m;
+}
+
+static void block_padded(Arena *own, float *c, const float *a, const float *b, int b_turned, int m, int n, int N, int K,
+                         int add) {
+    const size_t mark = arena_mark(own), rows = (size_t)padded(m), width = (size_t)n * sizeof(float);
+    float *a_rows = ARENA_NEW(own, float, rows *(size_t)K), *c_rows = ARENA_NEW(own, float, rows *(size_t)n);
+    memset(a_rows, 0, rows * (size_t)K * sizeof *a_rows);
+    memcpy(a_rows, a, (size_t)m * (size_t)K * sizeof *a_rows);
+    memset(c_rows, 0, rows * width);
+    for (int r = 0; add && r < m; r++) memcpy(c_rows + r * n, c + (size_t)r * (size_t)N, width);
+    const dnnl_status_t status =
+        dnnl_sgemm('N', b_turned ? 'T' : 'N', (int)rows, n, K, 1, a_rows, K, b, b_turned ? K : N, add ? 1.0f : 0.0f, c_rows, n);
+    CHECK(status == dnnl_success);
+    for (int r = 0; r < m; r++) memcpy(c + (size_t)r * (size_t)N, c_rows + r * n, width);
+    arena_reset(own, mark);
+}
+
 // Few rows are the steps of a beam search: then there must be blocks enough of the columns, and the head's, in bytes of the
 // weight, are best read in longer ones.
 void blocks_product(Ops *ops, float *c, const float *a, const float *b, int b_turned, const float *bias, int M, int N, int K,
                     int add) {
-    enum { ROWS = 128, COLUMNS = 384, COLUMNS_OF_FEW = 96, FEW = 256, MANY_COLUMNS = 16384 };
+    enum { ROWS = 72, COLUMNS = 384, COLUMNS_OF_FEW = 96, FEW = 256, MANY_COLUMNS = 16384 };
     const int columns = M <= FEW && N < MANY_COLUMNS ? COLUMNS_OF_FEW : COLUMNS, across = (N + columns - 1) / columns,
               down = (M + ROWS - 1) / ROWS, theirs = team_of_one();
     PARALLEL_TASKS
     for (int t = 0; t < across * down; t++) {
         const int first = t % down * ROWS, left = t / down * columns, m = M - first < ROWS ? M - first : ROWS,
-                  n = N - left < columns ? N - left : columns;
+                  n = N - left < columns ? N - left : columns, onto = add || bias;
+        const float *rows = a + (size_t)first * (size_t)K, *part = b + (b_turned ? (size_t)left * (size_t)K : (size_t)left);
         float *to = c + (size_t)first * (size_t)N + left;
         for (int r = 0; bias && !add && r < m; r++) memcpy(to + (size_t)r * (size_t)N, bias + left, (size_t)n * sizeof *bias);
         for (int r = 0; bias && add && r < m; r++) ops->k->axpy(to + (size_t)r * (size_t)N, 1.0f, bias + left, (size_t)n);
-        block(to, a + (size_t)first * (size_t)K, b + (b_turned ? (size_t)left * (size_t)K : (size_t)left), b_turned, m, n, N, K,
-              add || bias);
+        if (padded(m) == m)
+            block(to, rows, part, b_turned, m, n, N, K, onto);
+        else
+            block_padded(&ops->own[omp_get_thread_num()], to, rows, part, b_turned, m, n, N, K, onto);
     }
     omp_set_num_threads(theirs);
 }
