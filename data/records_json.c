@@ -10,7 +10,9 @@ typedef struct FirstLines {
     const char *s, *end;
 } FirstLines;
 
-// Whether a sound line has the member.
+enum { FIRST_LINES = 64 }; // are looked into
+
+// Whether a sound one has the member.
 static int is_member(FirstLines *f, const char *name, size_t n) {
     char text[RECORDS_NAME_LIMIT];
     const char *names[] = {text};
@@ -18,7 +20,8 @@ static int is_member(FirstLines *f, const char *name, size_t n) {
     if (n >= sizeof text) return 0;
     memcpy(text, name, n);
     text[n] = 0;
-    for (const char *s = f->s, *stop; s < f->end; s = stop + 1) {
+    int lines = 0;
+    for (const char *s = f->s, *stop; s < f->end && lines < FIRST_LINES; s = stop + 1, lines++) {
         if (!(stop = memchr(s, '\n', (size_t)(f->end - s)))) stop = f->end;
         if (!jsonl_read(&f->json, s, (size_t)(stop - s), names, 1, &value) && value.kind != JSONL_ABSENT) return 1;
     }
