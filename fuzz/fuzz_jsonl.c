@@ -14,9 +14,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const char *const names[] = {"a", "title", NULL};
 
-// Where jansson would keep the last of two members, or a text that a C string cuts short, or go deeper. It refuses half a pair too.
+// Where jansson would keep the last of two members, or a text that a C string cuts short, or go deeper. It refuses half a pair
+// too.
 static int is_stricter(const char *fault) {
-    return !strcmp(fault, "a member stands twice") || !strcmp(fault, "a NUL in a text") || !strcmp(fault, "more than 64 levels deep");
+    return !strcmp(fault, "a member stands twice") || !strcmp(fault, "a NUL in a text") ||
+           !strcmp(fault, "more than 64 levels deep");
 }
 
 static void compare(const char *line, size_t n, const char *fault, const JsonlValue *value) {
