@@ -13,10 +13,10 @@ static int team_of_one(void) {
     return theirs;
 }
 
-// c (m, n), N columns a row, = or += a (m, K) b (K, n). b_turned: b lies as (N, K), else as (K, N).
-static void block(float *c, const float *a, const float *b, int b_turned, int m, int n, int N, int K, int add) {
+// c (m, n), `stride` apart, = or += a (m, K) b (K, n). b_turned: b lies as (N, K), else as (K, N).
+static void block(float *c, int stride, const float *a, const float *b, int b_turned, int m, int n, int N, int K, int add) {
     const dnnl_status_t status =
-        dnnl_sgemm('N', b_turned ? 'T' : 'N', m, n, K, 1, a, K, b, b_turned ? K : N, add ? 1.0f : 0.0f, c, N);
+        dnnl_sgemm('N', b_turned ? 'T' : 'N', m, n, K, 1, a, K, b, b_turned ? K : N, add ? 1.0f : 0.0f, c, stride);
     CHECK(status == dnnl_success);
 }
 
@@ -34,9 +34,7 @@ static void block_padded(Arena *own, float *c, const float *a, const float *b, i
     memcpy(a_rows, a, (size_t)m * (size_t)K * sizeof *a_rows);
     memset(c_rows, 0, rows * width);
     for (int r = 0; add && r < m; r++) memcpy(c_rows + r * n, c + (size_t)r * (size_t)N, width);
-    const dnnl_status_t status =
-        dnnl_sgemm('N', b_turned ? 'T' : 'N', (int)rows, n, K, 1, a_rows, K, b, b_turned ? K : N, add ? 1.0f : 0.0f, c_rows, n);
-    CHECK(status == dnnl_success);
+    block(c_rows, n, a_rows, b, b_turned, (int)rows, n, N, K, add);
     for (int r = 0; r < m; r++) memcpy(c + (size_t)r * (size_t)N, c_rows + r * n, width);
     arena_reset(own, mark);
 }
@@ -45,6 +43,7 @@ static void block_padded(Arena *own, float *c, const float *a, const float *b, i
 // weight, are best read in longer ones.
 void blocks_product(Ops *ops, float *c, const float *a, const float *b, int b_turned, const float *bias, int M, int N, int K,
                     int add) {
+    CHECK(!(bias && add));
     enum { ROWS = 72, COLUMNS = 384, COLUMNS_OF_FEW = 96, FEW = 256, MANY_COLUMNS = 16384 };
     const int columns = M <= FEW && N < MANY_COLUMNS ? COLUMNS_OF_FEW : COLUMNS, across = (N + columns - 1) / columns,
               down = (M + ROWS - 1) / ROWS, theirs = team_of_one();
@@ -54,10 +53,9 @@ void blocks_product(Ops *ops, float *c, const float *a, const float *b, int b_tu
                   n = N - left < columns ? N - left : columns, onto = add || bias;
         const float *rows = a + (size_t)first * (size_t)K, *part = b + (b_turned ? (size_t)left * (size_t)K : (size_t)left);
         float *to = c + (size_t)first * (size_t)N + left;
-        for (int r = 0; bias && !add && r < m; r++) memcpy(to + (size_t)r * (size_t)N, bias + left, (size_t)n * sizeof *bias);
-        for (int r = 0; bias && add && r < m; r++) ops->k->axpy(to + (size_t)r * (size_t)N, 1.0f, bias + left, (size_t)n);
+        for (int r = 0; bias && r < m; r++) memcpy(to + (size_t)r * (size_t)N, bias + left, (size_t)n * sizeof *bias);
         if (padded(m) == m)
-            block(to, rows, part, b_turned, m, n, N, K, onto);
+            block(to, N, rows, part, b_turned, m, n, N, K, onto);
         else
             block_padded(&ops->own[omp_get_thread_num()], to, rows, part, b_turned, m, n, N, K, onto);
     }
@@ -86,7 +84,8 @@ void blocks_add_turned(Ops *ops, float *c, const float *a, const float *b, int M
         float *rows = ARENA_NEW(own, float, (size_t)m *(size_t)K); // (m, K)
         turn(rows, a + first, m, K, M);
         for (int left = 0; left < N; left += COLUMNS)
-            block(c + (size_t)first * (size_t)N + left, rows, b + left, 0, m, N - left < COLUMNS ? N - left : COLUMNS, N, K, 1);
+            block(c + (size_t)first * (size_t)N + left, N, rows, b + left, 0, m, N - left < COLUMNS ? N - left : COLUMNS, N, K,
+                  1);
         arena_reset(own, mark);
     }
     omp_set_num_threads(theirs);

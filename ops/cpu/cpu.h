@@ -27,7 +27,8 @@ void linear_close(Ops *ops);
 void linear_forward(Ops *ops, void *y, Dtype y_type, int add, const act *x, Matrix *w, const float *bias, int N);
 void linear_backward_input(Ops *ops, void *dx, Dtype dx_type, int add, const act *dy, Matrix *w, int N);
 // f32 products with the same bits for any number of threads (blocks.c), one team of them: c (M, N) = a (M, K) b + bias, or
-// added to c. b_turned: b lies as (N, K), else as (K, N); bias (N) or NULL. And c (M, N) += the transpose of a (K, M) times b
+// added to c. b_turned: b lies as (N, K), else as (K, N); bias (N), or NULL, as always where it is
+// added to c. And c (M, N) += the transpose of a (K, M) times b
 // (K, N).
 void blocks_product(Ops *ops, float *c, const float *a, const float *b, int b_turned, const float *bias, int M, int N, int K,
                     int add);

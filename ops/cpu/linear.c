@@ -167,22 +167,23 @@ static const void *master(const Matrix *w) {
 }
 
 // The layout the kernel asks for is taken from a product of typical height and then used for all heights.
-static Packed *packed_learn(Ops *ops, Matrix *w, int kind) {
-    if (!w->cache) w->cache = mem_zalloc(1, sizeof *w->cache);
-    Packed *p = &w->cache->packed[kind];
-    if (p->known) return p;
+static dnnl_memory_desc_t asked_layout(Ops *ops, const Matrix *w, int kind) {
     const int64_t typical = 256, K = kind == FORWARD ? w->I : w->O, N = kind == FORWARD ? w->O : w->I;
     dnnl_data_type_t type = dnnl_type(ops->dtype);
     dnnl_memory_desc_t src = plain(type, typical, K, K, 1), dst = plain(dnnl_f32, typical, N, N, 1), any;
     dnnl_dims_t dims = {K, N};
     DNNL(dnnl_memory_desc_init_by_tag(&any, 2, dims, type, dnnl_format_tag_any));
-    if (ops->linear->blocked) {
-        p->desc = rows_desc(kind, type, w->O, w->I);
-    } else {
-        dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
-        p->desc = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
-        dnnl_primitive_desc_destroy(pd);
-    }
+    dnnl_primitive_desc_t pd = product_desc(ops->linear, &src, &any, NULL, &dst, 0);
+    const dnnl_memory_desc_t layout = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    dnnl_primitive_desc_destroy(pd);
+    return layout;
+}
+
+static Packed *packed_learn(Ops *ops, Matrix *w, int kind) {
+    if (!w->cache) w->cache = mem_zalloc(1, sizeof *w->cache);
+    Packed *p = &w->cache->packed[kind];
+    if (p->known) return p;
+    p->desc = ops->linear->blocked ? rows_desc(kind, dnnl_type(ops->dtype), w->O, w->I) : asked_layout(ops, w, kind);
     dnnl_memory_desc_t as_kept = rows_desc(kind, master_type(w), w->O, w->I);
     p->plain = !w->read && dnnl_memory_desc_equal(&p->desc, &as_kept);
     p->known = 1;
@@ -263,9 +264,9 @@ static const void *packed_forward(Ops *ops, Matrix *w) {
 // The copy for products with W itself, from the forward copy: in `ops->shared`. It is small beside the product it serves
 // and mostly still in the cache when that reads it, so a second kept copy would cost memory and win no time.
 static const void *packed_backward(Ops *ops, Matrix *w) {
+    if (ops->linear->blocked) return packed_forward(ops, w); // one layout, read either way
     Packed *p = packed_learn(ops, w, BACKWARD_INPUT), *forward = packed_learn(ops, w, FORWARD);
     if (p->plain) return master(w);
-    if (ops->linear->blocked) return packed_forward(ops, w);
     void *to = arena_get(&ops->shared, (dnnl_memory_desc_get_size(&p->desc) + 63) / 64 * 64, 1);
     if (w->stream || forward->plain) {
         pack(ops, w, BACKWARD_INPUT, &p->desc, to);
