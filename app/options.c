@@ -569,12 +569,13 @@ static int is_given(const Options *o, const char *name) {
 static int check_decode(const Options *o, Err *err) {
     static const struct {
         const char *option, *decode;
-    } of[] = {{"ghost-tokens", "trie"}, {"guidance-weight", "trie"}, {"guidance-power", "ground"}};
+        int guided;
+    } of[] = {{"ghost-tokens", "trie", 0}, {"guidance-weight", "trie", 1}, {"guidance-power", "ground", 1}};
     for (int i = 0; i < 3; i++)
         if (is_given(o, of[i].option) && strcmp(o->decode, of[i].decode))
             return err_set(err, ERR_USAGE, "--%s goes with --decode %s", of[i].option, of[i].decode);
-    for (int i = 1; i < 3; i++)
-        if (is_given(o, of[i].option) && !o->guidance)
+    for (int i = 0; i < 3; i++)
+        if (is_given(o, of[i].option) && of[i].guided && !o->guidance)
             return err_set(err, ERR_USAGE, "--%s goes with --guidance", of[i].option);
     return 0;
 }

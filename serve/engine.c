@@ -197,15 +197,10 @@ static int may_recommend(const Engine *e, const EnginePlace *p, int item) {
     return !e->shelf->data.items.removed[item] && (!p->allowed || p->allowed[item]);
 }
 
-// A baseline scores the first item of each title. The title's score goes to the first one that may be recommended; where
-// the title was seen, to none.
+// A baseline scores the first item of each title. The title's score goes to the first one that may be recommended.
 static void score_titles(const Engine *e, const EnginePlace *p, float *score) {
     const int n = e->shelf->data.items.n, *key = e->baseline.key;
     uint8_t *given = mem_zalloc((size_t)n, 1);
-    for (int i = 0; i < p->history.n && p->ask->exclude_seen; i++) {
-        const int seen = p->id[i] ? items_by_id(&e->shelf->data.items, p->id[i]) : -1;
-        if (seen >= 0) score[key[seen]] = -INFINITY;
-    }
     for (int i = 0; i < n; i++) {
         if (given[key[i]] || !may_recommend(e, p, i)) continue;
         given[key[i]] = 1;
@@ -218,13 +213,14 @@ static void score_titles(const Engine *e, const EnginePlace *p, float *score) {
 static int best(const Engine *e, EnginePlace *p, float *score) {
     const Items *items = &e->shelf->data.items;
     p->answer.item = mem_alloc((size_t)p->ask->k, sizeof *p->answer.item);
-    if (e->model->baseline >= 0) score_titles(e, p, score);
-    for (int i = 0; i < items->n; i++)
-        if (!may_recommend(e, p, i)) score[i] = -INFINITY;
+    const int by_title = e->model->baseline >= 0;
     for (int i = 0; i < p->history.n && p->ask->exclude_seen; i++) {
         const int seen = p->id[i] ? items_by_id(items, p->id[i]) : -1;
-        if (seen >= 0) score[seen] = -INFINITY;
+        if (seen >= 0) score[by_title ? e->baseline.key[seen] : seen] = -INFINITY;
     }
+    if (by_title) score_titles(e, p, score);
+    for (int i = 0; i < items->n; i++)
+        if (!may_recommend(e, p, i)) score[i] = -INFINITY;
     return ranker_best(score, items->n, p->ask->k, p->answer.item, &p->answer.n, &p->err);
 }
 
