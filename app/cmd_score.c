@@ -7,11 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-static json_t *perplexity_to_json(RowScore s) { // an infinite one is no JSON number
-    const double x = score_perplexity(s);
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static void print_scores(const Options *o, const Rows *rows, const RowScore *score) {
     json_t *list = json_array();
     RowScore all = {0};
@@ -22,12 +17,12 @@ static void print_scores(const Options *o, const Rows *rows, const RowScore *sco
         all.logprob += s.logprob;
         if (o->json)
             json_array_append_new(list, json_pack("{s:i, s:i, s:f, s:o}", "row", i, "tokens", s.tokens, "logprob", s.logprob,
-                                                  "perplexity", perplexity_to_json(s)));
+                                                  "perplexity", json_finite(score_perplexity(s))));
         else
             printf("%6d  %6d  %10.4f  %10.4f  %s\n", i, s.tokens, s.logprob, score_perplexity(s), rows->row[i].target_title);
     }
     json_t *json = json_pack("{s:o, s:i, s:f, s:o}", "rows", list, "tokens", all.tokens, "loss", -all.logprob / all.tokens,
-                             "perplexity", perplexity_to_json(all));
+                             "perplexity", json_finite(score_perplexity(all)));
     if (o->json)
         use_print(json);
     else

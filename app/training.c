@@ -149,10 +149,6 @@ OptimizerOptions training_optimizer(const Options *o) {
                               .seed = (uint64_t)o->seed};
 }
 
-static json_t *number_or_null(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {
     interrupt_elsewhere(r->interrupted);
     if (ranks_rank(t->o->ranks) > 0) return 0;
@@ -172,8 +168,8 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "tokens_per_s", json_real((double)r->tokens / r->seconds));
     run_metric(&t->run, "tokens_forward", json_integer(r->tokens_forward));
     run_metric(&t->run, "tokens_backward", json_integer(r->tokens_back));
-    run_metric(&t->run, "validation_loss_before", number_or_null(r->first_loss));
-    run_metric(&t->run, "validation_loss_kept", number_or_null(r->best_loss));
+    run_metric(&t->run, "validation_loss_before", json_finite(r->first_loss));
+    run_metric(&t->run, "validation_loss_kept", json_finite(r->best_loss));
     run_metric(&t->run, "kept_step", json_integer(r->best_step));
     run_metric(&t->run, "refused_updates", json_integer(r->refused));
     run_metric(&t->run, "interrupted", json_boolean(r->interrupted));

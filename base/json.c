@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,10 @@ json_t *json_read(const char *path, size_t limit_bytes, Err *err) {
     json_t *value = json_parse(f.data, f.bytes, path, err);
     mapfile_close(&f);
     return value;
+}
+
+json_t *json_finite(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
 }
 
 int json_save(const char *path, const json_t *value, Err *err) {

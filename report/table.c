@@ -155,8 +155,8 @@ void table_latex(Str *out, const Table *t) {
 // ---- JSON ----------------------------------------------------------------------------------------------------------------
 
 static json_t *value_to_json(const SpreadValue *v) {
-    json_t *json = json_pack("{s:i, s:o, s:o}", "runs", v->n, "mean", v->n ? json_real(v->mean) : json_null(), "sd",
-                             isfinite(v->sd) ? json_real(v->sd) : json_null());
+    json_t *json =
+        json_pack("{s:i, s:o, s:o}", "runs", v->n, "mean", v->n ? json_real(v->mean) : json_null(), "sd", json_finite(v->sd));
     if (v->pairs)
         json_object_set_new(json, "gain",
                             json_pack("{s:i, s:f, s:f, s:o, s:[f, f], s:f}", "pairs", v->pairs, "other", v->other, "gain",

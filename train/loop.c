@@ -41,10 +41,6 @@ static void emit(const Loop *l, json_t *event) {
 
 // ---- checkpoints ----------------------------------------------------------------------------------------------------
 
-static json_t *number_or_null(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 typedef struct StateField { // a value that a checkpoint keeps; one of the pointers
     const char *name;
     int64_t *count;
@@ -83,8 +79,7 @@ static int checkpoint(Loop *l, Err *err) {
     count_seconds(l);
     state_fields(l, field);
     for (const StateField *f = field; f < field + STATE_FIELDS; f++)
-        json_object_set_new(state, f->name,
-                            f->real ? number_or_null(*f->real) : json_integer(f->count ? *f->count : *f->small));
+        json_object_set_new(state, f->name, f->real ? json_finite(*f->real) : json_integer(f->count ? *f->count : *f->small));
     return checkpoints_save(l->o->checkpoints, l->optimizer, l->report->steps, json_pack("{s:o}", "loop", state), err);
 }
 
@@ -197,7 +192,7 @@ static int validate(Loop *l, Err *err) {
     int best = isfinite(loss) && (!l->saved || !(l->report->best_loss <= loss)); // anything is better than no number
     l->owed = 0;
     if (step == 0) l->report->first_loss = loss;
-    emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss", number_or_null(loss),
+    emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss", json_finite(loss),
                       "best", step == 0 ? l->stage->keep_first : best));
     log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step,
              l->stage->figure ? l->stage->figure : "loss", loss, best && step ? " (best)" : "");

@@ -237,7 +237,7 @@ static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
                    {"learning_rate", step.rate},
                    {"gradient_norm", step.norm}};
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        json_object_set_new(event, figures[i].name, isfinite(figures[i].value) ? json_real(figures[i].value) : json_null());
+        json_object_set_new(event, figures[i].name, json_finite(figures[i].value));
     optimizer_tell(&step, event);
     shares_tell(&t->shares, event);
     return step.refused;
