@@ -22,7 +22,9 @@ static const GgufValue *gguf_list(const Gguf *g, const char *key, GgufType eleme
         err_set(err, ERR_DATA, "%s: key %s is missing", g->file.path, key);
     else if (v->type != GGUF_ARRAY || v->element != element)
         err_set(err, ERR_DATA, "%s: key %s is not an array of %s", g->file.path, key,
-                element == GGUF_STRING ? "strings" : "32-bit integers");
+                element == GGUF_STRING ? "strings"
+                : element == GGUF_F32  ? "32-bit floats"
+                                       : "32-bit integers");
     else
         return v;
     return NULL;
@@ -38,48 +40,85 @@ static void gguf_texts(const GgufValue *v, const char ***text, size_t **len) {
     }
 }
 
-static int gguf_is_bpe(const Gguf *g, Err *err) {
+// 1: SentencePiece's pieces with scores ("llama"); 0: byte-level BPE ("gpt2").
+static int gguf_has_pieces(const Gguf *g, Err *err) {
     GgufString model;
     if (gguf_string(g, "tokenizer.ggml.model", &model, err)) return -1;
     if (model.len == 4 && !memcmp(model.data, "gpt2", 4)) return 0;
-    return err_set(err, ERR_DATA, "%s: tokenizer '%.*s' is not supported, only byte-level BPE ('gpt2')", g->file.path,
-                   model.len < 40 ? (int)model.len : 40, model.data);
+    if (model.len == 5 && !memcmp(model.data, "llama", 5)) return 1;
+    return err_set(err, ERR_DATA,
+                   "%s: tokenizer '%.*s' is not supported, only BPE, byte-level ('gpt2') or SentencePiece's ('llama')",
+                   g->file.path, model.len < 40 ? (int)model.len : 40, model.data);
+}
+
+// A list beside the tokens, one entry for each.
+static int gguf_beside(const GgufValue **list, const Gguf *g, const char *key, GgufType element, size_t tokens, Err *err) {
+    *list = gguf_list(g, key, element, err);
+    if (!*list) return -1;
+    if ((*list)->count == tokens) return 0;
+    return err_set(err, ERR_DATA, "%s: %s has %zu entries for %zu tokens", g->file.path, key, (*list)->count, tokens);
+}
+
+// Files of before "tokenizer.ggml.pre": what their models need.
+static char *gguf_pre_tokenizer(const Gguf *g, size_t tokens, Err *err) {
+    GgufString pre = {"default", 7}, family = {"", 0};
+    if (gguf_find(g, "tokenizer.ggml.pre") && gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return NULL;
+    if (pre.len != 7 || memcmp(pre.data, "default", 7)) return mem_strndup(pre.data, pre.len);
+    if (gguf_string(g, "general.architecture", &family, err)) return NULL;
+    if (family.len == 5 && !memcmp(family.data, "qwen2", 5)) return mem_strndup("qwen2", 5);
+    return mem_strndup(tokens >= 128000 ? "llama-bpe" : "default", tokens >= 128000 ? 9 : 7);
+}
+
+typedef struct GgufPieces {
+    TokenizerPieces p;
+    const char **token, **merge;
+    size_t *token_len, *merge_len;
+    int32_t *kind;
+    float *score;
+    char *pre;
+} GgufPieces;
+
+static void gguf_pieces_free(GgufPieces *x) {
+    free(x->token), free(x->token_len), free(x->merge), free(x->merge_len), free(x->kind), free(x->score), free(x->pre);
+}
+
+static int gguf_pieces(GgufPieces *x, const Gguf *g, Err *err) {
+    const int scored = gguf_has_pieces(g, err);
+    const GgufValue *tokens = scored < 0 ? NULL : gguf_list(g, "tokenizer.ggml.tokens", GGUF_STRING, err);
+    if (!tokens) return -1;
+    static const char kinds_key[] = "tokenizer.ggml.token_type";
+    const GgufValue *merges = NULL, *kinds = NULL, *scores = NULL;
+    if (scored && gguf_beside(&scores, g, "tokenizer.ggml.scores", GGUF_F32, tokens->count, err)) return -1;
+    if (!scored && !(merges = gguf_list(g, "tokenizer.ggml.merges", GGUF_STRING, err))) return -1;
+    if (gguf_find(g, kinds_key) && gguf_beside(&kinds, g, kinds_key, GGUF_I32, tokens->count, err)) return -1;
+    gguf_texts(tokens, &x->token, &x->token_len);
+    if (merges) gguf_texts(merges, &x->merge, &x->merge_len);
+    if (kinds) x->kind = mem_alloc(kinds->count, sizeof *x->kind);
+    for (size_t i = 0; kinds && i < kinds->count; i++) x->kind[i] = (int32_t)gguf_array_int(kinds, i);
+    if (scores) x->score = mem_alloc(scores->count, sizeof *x->score);
+    for (size_t i = 0; scores && i < scores->count; i++) x->score[i] = gguf_array_f32(scores, i);
+    if (!scored && !(x->pre = gguf_pre_tokenizer(g, tokens->count, err))) return -1;
+    int prefix = 1;
+    if (gguf_find(g, "tokenizer.ggml.add_space_prefix") && gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix, err))
+        return -1;
+    x->p = (TokenizerPieces){.n_tokens = tokens->count,
+                             .n_merges = merges ? merges->count : 0,
+                             .token = x->token,
+                             .token_len = x->token_len,
+                             .merge = x->merge,
+                             .merge_len = x->merge_len,
+                             .kind = x->kind,
+                             .score = x->score,
+                             .no_prefix = !prefix,
+                             .pre_tokenizer = x->pre};
+    return 0;
 }
 
 static int gguf_tokenizer(Tokenizer **t, const Gguf *g, Err *err) {
-    GgufString pre = {"default", 7};
-    if (gguf_is_bpe(g, err)) return -1;
-    if (gguf_find(g, "tokenizer.ggml.pre") && gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return -1;
-    const GgufValue *tokens = gguf_list(g, "tokenizer.ggml.tokens", GGUF_STRING, err), *merges = NULL, *kinds = NULL;
-    if (tokens) merges = gguf_list(g, "tokenizer.ggml.merges", GGUF_STRING, err);
-    if (!merges) return -1;
-    if (gguf_find(g, "tokenizer.ggml.token_type") && !(kinds = gguf_list(g, "tokenizer.ggml.token_type", GGUF_I32, err)))
-        return -1;
-    if (kinds && kinds->count != tokens->count)
-        return err_set(err, ERR_DATA, "%s: tokenizer.ggml.token_type has %zu entries for %zu tokens", g->file.path,
-                       kinds->count, tokens->count);
-    const char **token, **merge;
-    size_t *token_len, *merge_len;
-    gguf_texts(tokens, &token, &token_len);
-    gguf_texts(merges, &merge, &merge_len);
-    int32_t *kind = kinds ? mem_alloc(kinds->count, sizeof *kind) : NULL;
-    for (size_t i = 0; kind && i < kinds->count; i++) kind[i] = (int32_t)gguf_array_int(kinds, i);
-    char *pre_tokenizer = mem_strndup(pre.data, pre.len);
-    TokenizerPieces pieces = {.n_tokens = tokens->count,
-                              .n_merges = merges->count,
-                              .token = token,
-                              .token_len = token_len,
-                              .merge = merge,
-                              .merge_len = merge_len,
-                              .kind = kind,
-                              .pre_tokenizer = pre_tokenizer};
-    int status = tokenizer_from_pieces(t, &pieces, g->file.path, err);
-    free(token);
-    free(token_len);
-    free(merge);
-    free(merge_len);
-    free(kind);
-    free(pre_tokenizer);
+    GgufPieces x = {0};
+    int status = gguf_pieces(&x, g, err);
+    if (status == 0) status = tokenizer_from_pieces(t, &x.p, g->file.path, err);
+    gguf_pieces_free(&x);
     return status;
 }
 

@@ -434,3 +434,10 @@ int64_t gguf_array_int(const GgufValue *v, size_t i) {
     CHECK(read_int(v->element, v->data + i * value_bytes(v->element), &x) == 0);
     return x;
 }
+
+float gguf_array_f32(const GgufValue *v, size_t i) {
+    float x;
+    CHECK(v->type == GGUF_ARRAY && v->element == GGUF_F32 && i < v->count);
+    memcpy(&x, v->data + i * sizeof x, sizeof x);
+    return x;
+}

@@ -60,5 +60,6 @@ int gguf_bool(const Gguf *g, const char *key, int *out, Err *err);
 int gguf_string(const Gguf *g, const char *key, GgufString *out, Err *err);
 GgufString gguf_array_string(const GgufValue *v, size_t i); // of an array of strings
 int64_t gguf_array_int(const GgufValue *v, size_t i);       // of an array of integers
+float gguf_array_f32(const GgufValue *v, size_t i);
 
 #endif

@@ -35,7 +35,7 @@ static int share_out(const Reader *r, const History *h, const int32_t *ids, size
            *token_end = ARENA_NEW(host, size_t, n);
     Str text = {0};
     for (size_t t = 0; t < n; t++) {
-        tokenizer_decode(r->tokenizer, &text, ids + t, 1);
+        tokenizer_token_text(r->tokenizer, &text, ids[t]);
         token_end[t] = text.len;
     }
     const int found = text.len > 0 && title_spans(r, h, &text, begin, end);

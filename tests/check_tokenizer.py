@@ -21,7 +21,7 @@ import sys
 import tempfile
 import unicodedata
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 INSTRUCTION = (
@@ -231,6 +231,27 @@ def variants(base):
         yield name, doc
 
 
+def characters(lines):
+    """name, tokenizer.json: SentencePiece's way, in each of the forms that tokenizer.json has for it; merges learnt from the lines."""
+    bytes_ = ["<0x%02X>" % byte for byte in range(256)]
+    legacy = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = legacy
+    trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<unk>", "<s>", "</s>"] + bytes_, limit_alphabet=400, show_progress=False)
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=True)
+    t.train_from_iterator((line.decode("utf8", errors="replace").replace("\0", "") for line in lines), trainer)
+    doc = json.loads(t.to_str())
+    doc["added_tokens"] = doc["added_tokens"][:3]
+    doc["pre_tokenizer"] = None
+    yield "characters", doc
+    for scheme, splits in (("first", False), ("always", True), ("never", False)):
+        t.normalizer = normalizers.Sequence([])
+        t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=splits)
+        other = json.loads(t.to_str())
+        yield "characters, %s" % scheme, dict(doc, normalizer=None, pre_tokenizer=other["pre_tokenizer"])
+    yield "characters, whole words", dict(doc, model=dict(doc["model"], ignore_merges=True))
+
+
 def gguf_oracle(path):
     from gguf import GGUFReader
 
@@ -284,7 +305,7 @@ def main():
     with open(os.path.join(ROOT, "tests", "golden", "tiny-qwen2", "tokenizer.json"), encoding="utf8") as f:
         base = json.load(f)
     decomposed = [unicodedata.normalize("NFD", line.decode("utf8", errors="replace")).encode() for line in torture[-14000:-2000:4]]
-    for name, doc in variants(base):
+    for name, doc in list(variants(base)) + list(characters(torture)):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "tokenizer.json")
             with open(path, "w", encoding="utf8") as f:

@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/utf8.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +17,30 @@ static int is_ordinary(int byte) {
     return byte != 0x7f && byte != 0xc0 && byte != 0xc1 && byte <= 0xf0;
 }
 
+static int32_t model_token(const Vocab *v, const char *text, size_t len) {
+    int32_t id = vocab_find(v, text, len);
+    return vocab_flags(v, id) & VOCAB_MODEL ? id : -1;
+}
+
+static size_t byte_text(const Bpe *bpe, char text[8], int byte) {
+    return bpe->characters ? (size_t)snprintf(text, 8, "<0x%02X>", (unsigned)byte)
+                           : utf8_put(text, vocab_byte_char((unsigned char)byte));
+}
+
+int bpe_fallback_byte(const char *token, size_t len) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (len != 6 || memcmp(token, "<0x", 3) || token[5] != '>') return -1;
+    const char *high = memchr(digits, token[3], 16), *low = memchr(digits, token[4], 16);
+    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
+}
+
 int bpe_find_bytes(Bpe *bpe, const Vocab *v, int *missing, Err *err) {
     *missing = 0;
     for (int byte = 0; byte < 256; byte++) {
-        char text[4];
-        size_t len = utf8_put(text, vocab_byte_char((unsigned char)byte));
-        int32_t id = vocab_find(v, text, len);
-        if (!(vocab_flags(v, id) & VOCAB_MODEL)) id = -1;
-        if (id < 0 && is_ordinary(byte))
+        char text[8];
+        size_t len = byte_text(bpe, text, byte);
+        int32_t id = model_token(v, text, len);
+        if (id < 0 && (bpe->characters || is_ordinary(byte)))
             return err_set(err, ERR_DATA, "the vocabulary has no token \"%.*s\" for the byte 0x%02x", (int)len, text, byte);
         *missing += id < 0;
         bpe->byte_id[byte] = id;
@@ -49,11 +66,6 @@ static void grow_slots(Bpe *bpe) {
     bpe->slot = mem_zalloc(bpe->slots, sizeof *bpe->slot);
     for (size_t rank = 0; rank < bpe->n_merges; rank++)
         bpe->slot[find_slot(bpe, bpe->merge[rank].left, bpe->merge[rank].right)] = (uint32_t)rank + 1;
-}
-
-static int32_t model_token(const Vocab *v, const char *text, size_t len) {
-    int32_t id = vocab_find(v, text, len);
-    return vocab_flags(v, id) & VOCAB_MODEL ? id : -1;
 }
 
 int bpe_add_merge(Bpe *bpe, const Vocab *v, const char *left, size_t left_len, const char *right, size_t right_len, Err *err) {
@@ -140,8 +152,9 @@ static void merge_all(const Bpe *bpe, BpeWork *w, size_t n) {
     }
 }
 
-static int32_t whole_piece(const Vocab *v, BpeWork *w, const char *piece, size_t n) {
+static int32_t whole_piece(const Bpe *bpe, const Vocab *v, BpeWork *w, const char *piece, size_t n) {
     if (n > v->longest) return -1;
+    if (bpe->characters) return model_token(v, piece, n);
     str_clear(&w->text);
     for (size_t i = 0; i < n; i++) {
         char text[4];
@@ -150,9 +163,40 @@ static int32_t whole_piece(const Vocab *v, BpeWork *w, const char *piece, size_t
     return model_token(v, w->text.data, w->text.len);
 }
 
+static void put_symbol(BpeWork *w, int32_t *len, int32_t id) {
+    w->symbol[*len] = (BpeSymbol){.id = id, .prev = *len - 1, .next = *len + 1};
+    ++*len;
+}
+
+static int32_t put_bytes(const Bpe *bpe, BpeWork *w, const char *piece, size_t n) {
+    int32_t len = 0;
+    int was_unknown = 0;
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = bpe->byte_id[(unsigned char)piece[i]];
+        int unknown = id < 0;
+        if (unknown) id = was_unknown && bpe->fuse_unk ? -1 : bpe->unk_id;
+        was_unknown = unknown;
+        if (id >= 0) put_symbol(w, &len, id);
+    }
+    return len;
+}
+
+static int32_t put_characters(const Bpe *bpe, const Vocab *v, BpeWork *w, const char *piece, size_t n) {
+    int32_t len = 0;
+    for (size_t i = 0, bytes; i < n; i += bytes) {
+        uint32_t c;
+        bytes = utf8_next(piece + i, n - i, &c);
+        CHECK(bytes > 0);
+        const int32_t id = model_token(v, piece + i, bytes);
+        if (id >= 0) put_symbol(w, &len, id);
+        for (size_t k = 0; id < 0 && k < bytes; k++) put_symbol(w, &len, bpe->byte_id[(unsigned char)piece[i + k]]);
+    }
+    return len;
+}
+
 void bpe_encode(const Bpe *bpe, const Vocab *v, BpeWork *w, Ints *ids, const char *piece, size_t n) {
     CHECK(n <= INT32_MAX);
-    int32_t whole = bpe->ignore_merges ? whole_piece(v, w, piece, n) : -1;
+    int32_t whole = bpe->ignore_merges ? whole_piece(bpe, v, w, piece, n) : -1;
     if (whole >= 0) {
         ints_push(ids, whole);
         return;
@@ -161,17 +205,7 @@ void bpe_encode(const Bpe *bpe, const Vocab *v, BpeWork *w, Ints *ids, const cha
         w->symbols_cap = n > 2 * w->symbols_cap ? n : 2 * w->symbols_cap;
         w->symbol = mem_realloc(w->symbol, w->symbols_cap, sizeof *w->symbol);
     }
-    int32_t len = 0;
-    int was_unknown = 0;
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = bpe->byte_id[(unsigned char)piece[i]];
-        int unknown = id < 0;
-        if (unknown) id = was_unknown && bpe->fuse_unk ? -1 : bpe->unk_id;
-        was_unknown = unknown;
-        if (id < 0) continue;
-        w->symbol[len] = (BpeSymbol){.id = id, .prev = len - 1, .next = len + 1};
-        len++;
-    }
+    const int32_t len = bpe->characters ? put_characters(bpe, v, w, piece, n) : put_bytes(bpe, w, piece, n);
     if (len == 0) return;
     w->symbol[len - 1].next = -1;
     merge_all(bpe, w, (size_t)len);

@@ -56,7 +56,7 @@ static void finish_segment(Str *out, int32_t *c, size_t n, int first_inert, int3
     }
 }
 
-void normalize_nfc(Str *out, const char *text, size_t n) {
+static void nfc(Str *out, const char *text, size_t n) {
     if (is_plain(text, n)) {
         str_append(out, text, n);
         return;
@@ -84,4 +84,36 @@ void normalize_nfc(Str *out, const char *text, size_t n) {
     finish_segment(out, points, len, first_inert, scratch);
     free(points);
     free(scratch);
+}
+
+// Every occurrence, from the left.
+static void replace(Str *out, const char *from, const char *to, const char *text, size_t n) {
+    const size_t len = strlen(from);
+    size_t done = 0;
+    for (const char *at; (at = memmem(text + done, n - done, from, len)); done = (size_t)(at - text) + len) {
+        str_append(out, text + done, (size_t)(at - text) - done);
+        str_puts(out, to);
+    }
+    str_append(out, text + done, n - done);
+}
+
+void normalize_run(const Normalizer *z, Str *out, const char *text, size_t n) {
+    Str now = {0}, next = {0};
+    str_append(&now, text, n);
+    for (int i = 0; i < z->n; i++) {
+        const NormalizeStep *step = &z->step[i];
+        str_clear(&next);
+        switch (step->kind) {
+        case NORMALIZE_NFC: nfc(&next, now.data, now.len); break;
+        case NORMALIZE_PREPEND:
+            if (now.len) str_puts(&next, step->to);
+            str_append(&next, now.data, now.len);
+            break;
+        case NORMALIZE_REPLACE: replace(&next, step->from, step->to, now.data, now.len); break;
+        }
+        const Str swap = now;
+        now = next, next = swap;
+    }
+    str_append(out, now.data, now.len);
+    str_free(&now), str_free(&next);
 }

@@ -1,10 +1,29 @@
-// Unicode normalization form C, as the `tokenizers` package does it: its tables are those of Unicode 9.
+// What a text becomes before it is cut and merged, in the words of tokenizer.json: a chain of steps.
 #ifndef TEXT_NORMALIZE_H
 #define TEXT_NORMALIZE_H
 
 #include "base/vec.h"
 
-// Append the text, which must be UTF-8, in NFC. Linear in its length.
-void normalize_nfc(Str *out, const char *text, size_t n);
+typedef enum NormalizeKind {
+    NORMALIZE_NFC,     // Unicode normalization form C; the tables of the `tokenizers` package are those of Unicode 9
+    NORMALIZE_PREPEND, // `to` stands in front, but of nothing
+    NORMALIZE_REPLACE, // `to` stands where `from` stood
+} NormalizeKind;
+
+// Steps and their texts are few and short, so that a hostile file cannot make much out of a short text.
+enum { NORMALIZE_STEPS_LIMIT = 4, NORMALIZE_BYTES_LIMIT = 16 };
+
+typedef struct NormalizeStep {
+    NormalizeKind kind;
+    char from[NORMALIZE_BYTES_LIMIT + 1], to[NORMALIZE_BYTES_LIMIT + 1];
+} NormalizeStep;
+
+typedef struct Normalizer {
+    NormalizeStep step[NORMALIZE_STEPS_LIMIT];
+    int n;
+} Normalizer;
+
+// Append the text, which must be UTF-8, as the steps make it. Linear in its length.
+void normalize_run(const Normalizer *z, Str *out, const char *text, size_t n);
 
 #endif

@@ -10,6 +10,7 @@ int pretokenize_gpt2(Pattern **p, Err *err) {
 typedef struct Cutter {
     const Pretokenizer *pre;
     PatternRun *run;
+    int first; // until a piece has gone by
     PreSink sink;
     void *user;
     Err *err;
@@ -69,27 +70,42 @@ static int split(Cutter *c, int step, const char *text, size_t len) {
     return flush(c, &j);
 }
 
+// As the step "Metaspace" does.
+static void write_blanks(Str *out, const PreStep *s, const char *text, size_t len, int first) {
+    const size_t blank = strlen(s->blank);
+    const int begins = text[0] == ' ' || (len >= blank && !memcmp(text, s->blank, blank));
+    if (!begins && (s->prefix == PRE_PREFIX_ALWAYS || (s->prefix == PRE_PREFIX_FIRST && first))) str_puts(out, s->blank);
+    for (const char *end = text + len; text < end;) {
+        const char *at = memchr(text, ' ', (size_t)(end - text));
+        str_append(out, text, (size_t)((at ? at : end) - text));
+        if (at) str_puts(out, s->blank);
+        text = at ? at + 1 : end;
+    }
+}
+
 static int cut(Cutter *c, int step, const char *text, size_t len) {
     if (step == c->pre->n) {
         c->sink(c->user, text, len);
         return 0;
     }
     const PreStep *s = &c->pre->step[step];
-    Str prefixed = {0};
-    if (s->prefix_space && text[0] != ' ') {
-        str_puts(&prefixed, " ");
-        str_append(&prefixed, text, len);
-        text = prefixed.data;
-        len = prefixed.len;
+    Str own = {0};
+    if (s->blank[0]) {
+        write_blanks(&own, s, text, len, c->first);
+    } else if (s->prefix == PRE_PREFIX_ALWAYS && text[0] != ' ') {
+        str_puts(&own, " ");
+        str_append(&own, text, len);
     }
+    if (own.data) text = own.data, len = own.len;
+    c->first = 0;
     int status = s->pattern ? split(c, step, text, len) : cut(c, step + 1, text, len);
-    str_free(&prefixed);
+    str_free(&own);
     return status;
 }
 
-int pretokenize_run(const Pretokenizer *pre, PatternRun *run, const char *text, size_t len, PreSink sink, void *user,
+int pretokenize_run(const Pretokenizer *pre, PatternRun *run, const char *text, size_t len, int first, PreSink sink, void *user,
                     Err *err) {
-    Cutter c = {.pre = pre, .run = run, .sink = sink, .user = user, .err = err};
+    Cutter c = {.pre = pre, .run = run, .first = first, .sink = sink, .user = user, .err = err};
     return len ? cut(&c, 0, text, len) : 0;
 }
 

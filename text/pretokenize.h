@@ -14,11 +14,15 @@ typedef enum PreBehavior {
     PRE_CONTIGUOUS,           // a run of them is a piece
 } PreBehavior;
 
+// Which pieces get a blank in front, where they do not begin with one.
+typedef enum PrePrefix { PRE_PREFIX_NEVER, PRE_PREFIX_FIRST, PRE_PREFIX_ALWAYS } PrePrefix;
+
 typedef struct PreStep {
     Pattern *pattern; // owned; NULL: no splitting
     PreBehavior behavior;
-    int invert;       // the places between the matches are taken for the matches
-    int prefix_space; // a piece that does not begin with a blank gets one
+    int invert; // the places between the matches are taken for the matches
+    PrePrefix prefix;
+    char blank[8]; // what blanks are written as, before a prefix is thought of; "": as they are
 } PreStep;
 
 enum { PRE_STEPS_LIMIT = 16 };
@@ -33,8 +37,9 @@ int pretokenize_gpt2(Pattern **p, Err *err);
 
 typedef void (*PreSink)(void *user, const char *piece, size_t len);
 
-// Calls `sink` with each piece in order; a piece is never empty. The text must be UTF-8.
-int pretokenize_run(const Pretokenizer *pre, PatternRun *run, const char *text, size_t len, PreSink sink, void *user, Err *err);
+// Calls `sink` with each piece in order; a piece is never empty. The text must be UTF-8; first: nothing stands before it.
+int pretokenize_run(const Pretokenizer *pre, PatternRun *run, const char *text, size_t len, int first, PreSink sink, void *user,
+                    Err *err);
 void pretokenize_free(Pretokenizer *pre);
 
 #endif

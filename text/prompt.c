@@ -44,10 +44,11 @@ typedef struct Encoder {
     Ints *ids;
     const Tokenizer *t;
     Str plain;
+    int how; // what comes behind a token of an index text goes on, as where the whole is one text
 } Encoder;
 
 static int flush(Encoder *e, Err *err) {
-    int status = e->plain.len ? tokenizer_encode(e->t, e->ids, e->plain.data, e->plain.len, 0, err) : 0;
+    int status = e->plain.len ? tokenizer_encode(e->t, e->ids, e->plain.data, e->plain.len, e->how, err) : 0;
     str_clear(&e->plain);
     return status;
 }
@@ -60,6 +61,7 @@ static int put_text(Encoder *e, const char *text, Err *err) {
         str_append(&e->plain, text + done, at - done);
         if (flush(e, err)) return -1;
         ints_push(e->ids, id);
+        e->how = TOKENIZER_INSIDE;
         done = at + len;
     }
     str_puts(&e->plain, text + done);

@@ -2,7 +2,6 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/utf8.h"
-#include "text/normalize.h"
 #include "text/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -26,13 +25,14 @@ void tokenizer_close(Tokenizer *t) {
     free(t);
 }
 
-// One call of encode: text -> (added tokens) -> NFC -> (normalized added tokens) -> pieces -> merges.
+// One call of encode: text -> (added tokens) -> normalized -> (normalized added tokens) -> pieces -> merges.
 typedef struct Encoder {
     const Tokenizer *t;
     Ints *ids;
     PatternRun *run;
     BpeWork work;
     int specials;
+    int first; // nothing of the text has gone by
 } Encoder;
 
 static void encode_piece(void *user, const char *piece, size_t len) {
@@ -42,39 +42,39 @@ static void encode_piece(void *user, const char *piece, size_t len) {
 
 static int encode_normalized(void *user, int32_t id, const char *text, size_t len, Err *err) {
     Encoder *e = user;
+    const int first = e->first;
+    e->first = 0;
     if (id >= 0) {
         ints_push(e->ids, id);
         return 0;
     }
-    return pretokenize_run(&e->t->pre, e->run, text, len, encode_piece, e, err);
+    return pretokenize_run(&e->t->pre, e->run, text, len, first, encode_piece, e, err);
 }
 
 static int encode_raw(void *user, int32_t id, const char *text, size_t len, Err *err) {
     Encoder *e = user;
-    if (id >= 0) {
-        ints_push(e->ids, id);
-        return 0;
-    }
-    Str nfc = {0};
-    if (e->t->nfc) {
-        normalize_nfc(&nfc, text, len);
-        text = nfc.data;
-        len = nfc.len;
+    if (id >= 0) return encode_normalized(e, id, NULL, 0, err);
+    Str own = {0};
+    if (e->t->normalizer.n) {
+        normalize_run(&e->t->normalizer, &own, text, len);
+        text = own.data;
+        len = own.len;
     }
     int status = e->specials ? added_split(&e->t->normalized, e->run, text, len, encode_normalized, e, err)
                              : encode_normalized(e, -1, text, len, err);
-    str_free(&nfc);
+    str_free(&own);
     return status;
 }
 
-int tokenizer_encode(const Tokenizer *t, Ints *ids, const char *text, size_t len, int specials, Err *err) {
+int tokenizer_encode(const Tokenizer *t, Ints *ids, const char *text, size_t len, int how, Err *err) {
+    const int specials = how & TOKENIZER_SPECIALS;
     size_t valid = utf8_check(text, len);
     if (valid < len)
         return err_set(err, ERR_DATA, "the text is no UTF-8 at byte %zu (0x%02x)", valid, (unsigned char)text[valid]);
     if (len > INT32_MAX / 4) return err_set(err, ERR_DATA, "a text of %zu bytes, more than the limit of 512 MiB", len);
     if (len == 0) return 0;
     size_t before = ids->len;
-    Encoder e = {.t = t, .ids = ids, .run = pattern_run_open(len), .specials = specials};
+    Encoder e = {.t = t, .ids = ids, .run = pattern_run_open(len), .specials = specials, .first = !(how & TOKENIZER_INSIDE)};
     int status = specials ? added_split(&t->raw, e.run, text, len, encode_raw, &e, err) : encode_raw(&e, -1, text, len, err);
     if (status) ids->len = before;
     pattern_run_close(e.run);
@@ -82,8 +82,8 @@ int tokenizer_encode(const Tokenizer *t, Ints *ids, const char *text, size_t len
     return status;
 }
 
-// A model's token is written in the byte-level alphabet; one that holds another character stands for itself.
-static void decode_model_token(Str *out, const char *token, size_t len) {
+// A token of the byte-level alphabet; one that holds another character stands for itself.
+static void decode_byte_level(Str *out, const char *token, size_t len) {
     size_t before = out->len;
     for (size_t i = 0; i < len;) {
         uint32_t c = 0;
@@ -99,16 +99,50 @@ static void decode_model_token(Str *out, const char *token, size_t len) {
     }
 }
 
+void tokenizer_token_text(const Tokenizer *t, Str *text, int id) {
+    size_t len;
+    const char *token = vocab_text(&t->vocab, id, &len);
+    str_append(text, "", 0);
+    if (!token) return;
+    const int byte = t->bpe.characters ? bpe_fallback_byte(token, len) : -1;
+    if (byte >= 0)
+        str_append(text, (char[1]){(char)byte}, 1);
+    else if (t->bpe.characters)
+        normalize_run(&t->blanks, text, token, len);
+    else if (vocab_flags(&t->vocab, id) & VOCAB_ADDED)
+        str_append(text, token, len);
+    else
+        decode_byte_level(text, token, len);
+}
+
+// A run of byte tokens that is no UTF-8 is a U+FFFD for each.
+static void end_bytes(Str *text, size_t begin) {
+    const size_t n = text->len - begin;
+    if (n == 0 || utf8_check(text->data + begin, n) == n) return;
+    text->len = begin;
+    for (size_t i = 0; i < n; i++) str_puts(text, "\xef\xbf\xbd");
+}
+
+static int is_byte_token(const Tokenizer *t, int32_t id) {
+    size_t len;
+    const char *token = vocab_text(&t->vocab, id, &len);
+    return token && bpe_fallback_byte(token, len) >= 0;
+}
+
 void tokenizer_decode(const Tokenizer *t, Str *text, const int32_t *ids, size_t n) {
     str_append(text, "", 0);
+    const size_t begin = text->len;
+    size_t bytes = begin; // where the present run of byte tokens begins
     for (size_t i = 0; i < n; i++) {
-        size_t len;
-        const char *token = vocab_text(&t->vocab, ids[i], &len);
-        if (!token) continue;
-        if (vocab_flags(&t->vocab, ids[i]) & VOCAB_ADDED)
-            str_append(text, token, len);
-        else
-            decode_model_token(text, token, len);
+        const int is_byte = t->bpe.characters && is_byte_token(t, ids[i]);
+        if (t->bpe.characters && !is_byte) end_bytes(text, bytes);
+        tokenizer_token_text(t, text, ids[i]);
+        if (!is_byte) bytes = text->len;
+    }
+    if (t->bpe.characters) end_bytes(text, bytes);
+    if (t->strips_blank && text->len > begin && text->data[begin] == ' ') {
+        memmove(text->data + begin, text->data + begin + 1, text->len - begin); // with the NUL behind it
+        text->len--;
     }
 }
 

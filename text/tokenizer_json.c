@@ -1,7 +1,7 @@
 // tokenizer.json, read and written. Whatever would change ids and is not done here is refused by its name.
 #include "base/arena.h"
 #include "base/file.h"
-#include "text/normalize.h"
+#include "base/utf8.h"
 #include "text/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -35,14 +35,50 @@ static const json_t *step_at(const json_t *node, const char *key, size_t i) {
     return strcmp(type_of(node), "Sequence") == 0 ? json_array_get(json_object_get(node, key), i) : node;
 }
 
+// A short text without NUL.
+static int get_text(char *text, const json_t *value, int may_be_empty, size_t limit, Err *err) {
+    const size_t len = json_string_length(value);
+    if (!json_is_string(value) || len != strlen(json_string_value(value)) || len > limit || (len == 0 && !may_be_empty))
+        return err_set(err, ERR_DATA, "not a text of at most %zu bytes", limit);
+    memcpy(text, json_string_value(value), len + 1);
+    return 0;
+}
+
+// {"pattern": {"String": from}, "content": to}
+static int read_replace(NormalizeStep *step, const json_t *node, Err *err) {
+    const json_t *pattern = json_object_get(node, "pattern"), *from = json_object_get(pattern, "String");
+    step->kind = NORMALIZE_REPLACE;
+    if (!from) return err_set(err, ERR_DATA, "\"pattern\" is not {\"String\": text}");
+    if (get_text(step->from, from, 0, NORMALIZE_BYTES_LIMIT, err)) return err_prefix(err, "\"pattern\"");
+    if (get_text(step->to, json_object_get(node, "content"), 1, NORMALIZE_BYTES_LIMIT, err))
+        return err_prefix(err, "\"content\"");
+    return 0;
+}
+
 static int read_normalizer(Tokenizer *t, const json_t *node, Err *err) {
+    static const char key[] = "normalizers";
     if (!is_set(node)) return 0;
-    if (strcmp(type_of(node), "Sequence") == 0 && !json_is_array(json_object_get(node, "normalizers")))
+    if (strcmp(type_of(node), "Sequence") == 0 && !json_is_array(json_object_get(node, key)))
         return err_set(err, ERR_DATA, "normalizer: \"normalizers\" is not a list");
-    for (size_t i = 0; i < step_count(node, "normalizers"); i++) {
-        const char *type = type_of(step_at(node, "normalizers", i));
-        if (strcmp(type, "NFC")) return err_set(err, ERR_DATA, "normalizer \"%.60s\" is not supported", type);
-        t->nfc = 1;
+    if (step_count(node, key) > NORMALIZE_STEPS_LIMIT)
+        return err_set(err, ERR_DATA, "normalizer: %zu steps, more than the limit of %d", step_count(node, key),
+                       NORMALIZE_STEPS_LIMIT);
+    for (size_t i = 0; i < step_count(node, key); i++) {
+        const json_t *at = step_at(node, key, i);
+        const char *type = type_of(at);
+        NormalizeStep *step = &t->normalizer.step[t->normalizer.n++];
+        int status = 0;
+        if (strcmp(type, "NFC") == 0) {
+            step->kind = NORMALIZE_NFC;
+        } else if (strcmp(type, "Prepend") == 0) {
+            step->kind = NORMALIZE_PREPEND;
+            status = get_text(step->to, json_object_get(at, "prepend"), 1, NORMALIZE_BYTES_LIMIT, err);
+        } else if (strcmp(type, "Replace") == 0) {
+            status = read_replace(step, at, err);
+        } else {
+            return err_set(err, ERR_DATA, "normalizer \"%.60s\" is not supported", type);
+        }
+        if (status) return err_prefix(err, "normalizer step %zu, \"%s\"", i, type);
     }
     return 0;
 }
@@ -71,23 +107,55 @@ static int read_digits(PreStep *step, const json_t *node, Err *err) {
 }
 
 static int read_byte_level(PreStep *step, const json_t *node, Err *err) {
-    int use_regex = 1;
-    if (get_flag(node, "add_prefix_space", &step->prefix_space, err)) return -1;
+    int use_regex = 1, prefix = 0;
+    if (get_flag(node, "add_prefix_space", &prefix, err)) return -1;
+    step->prefix = prefix ? PRE_PREFIX_ALWAYS : PRE_PREFIX_NEVER;
     if (json_object_get(node, "use_regex") && get_flag(node, "use_regex", &use_regex, err)) return -1;
     return use_regex ? pretokenize_gpt2(&step->pattern, err) : 0;
 }
 
+// Files of before "prepend_scheme" say "add_prefix_space".
+static int read_scheme(PrePrefix *prefix, const json_t *node, Err *err) {
+    static const char *const schemes[] = {"never", "first", "always"}; // in the order of PRE_PREFIX_*
+    const json_t *value = json_object_get(node, "prepend_scheme"), *old = json_object_get(node, "add_prefix_space");
+    const char *scheme = json_string_value(value);
+    int adds = 1, i = value ? 0 : PRE_PREFIX_ALWAYS;
+    if (is_set(old) && get_flag(node, "add_prefix_space", &adds, err)) return -1;
+    while (value && i < 3 && (!scheme || strcmp(scheme, schemes[i]))) i++;
+    if (i == 3) return err_set(err, ERR_DATA, "prepend_scheme \"%.60s\" is not supported", scheme ? scheme : "(none)");
+    if (!adds && value && i != PRE_PREFIX_NEVER)
+        return err_set(err, ERR_DATA, "\"add_prefix_space\" contradicts \"prepend_scheme\"");
+    *prefix = adds ? (PrePrefix)i : PRE_PREFIX_NEVER;
+    return 0;
+}
+
+static int read_metaspace(PreStep *step, const json_t *node, Err *err) {
+    int splits = 1;
+    if (get_text(step->blank, json_object_get(node, "replacement"), 0, 4, err) ||
+        utf8_count(step->blank, strlen(step->blank)) != 1)
+        return err_set(err, ERR_DATA, "\"replacement\" is not one character");
+    if (read_scheme(&step->prefix, node, err)) return -1;
+    if (json_object_get(node, "split") && get_flag(node, "split", &splits, err)) return -1;
+    step->behavior = PRE_MERGED_WITH_NEXT;
+    return splits ? pattern_compile(&step->pattern, step->blank, strlen(step->blank), 1, err) : 0;
+}
+
+// Without the step "ByteLevel" symbols are characters: SentencePiece's way, alone or behind "Metaspace".
 static int read_pre_tokenizer(Tokenizer *t, const json_t *node, Err *err) {
     static const char key[] = "pretokenizers";
     size_t n = is_set(node) ? step_count(node, key) : 0;
+    t->bpe.characters = n == 0 || (n == 1 && strcmp(type_of(step_at(node, key, 0)), "Metaspace") == 0);
+    if (t->bpe.characters && n == 0) return 0;
     if (n > PRE_STEPS_LIMIT)
         return err_set(err, ERR_DATA, "pre_tokenizer: %zu steps, more than the limit of %d", n, PRE_STEPS_LIMIT);
     for (size_t i = 0; i < n; i++) {
         const json_t *at = step_at(node, key, i);
         const char *type = type_of(at);
         PreStep *step = &t->pre.step[t->pre.n++];
-        int status, is_last = strcmp(type, "ByteLevel") == 0;
-        if (is_last)
+        int status, is_last = strcmp(type, "ByteLevel") == 0 || t->bpe.characters;
+        if (t->bpe.characters)
+            status = read_metaspace(step, at, err);
+        else if (is_last)
             status = read_byte_level(step, at, err);
         else if (strcmp(type, "Split") == 0)
             status = read_split(step, at, err);
@@ -99,14 +167,36 @@ static int read_pre_tokenizer(Tokenizer *t, const json_t *node, Err *err) {
         if (is_last != (i + 1 == n))
             return err_set(err, ERR_DATA, "pre_tokenizer: the last step, and no other, must be \"ByteLevel\"");
     }
-    return n ? 0 : err_set(err, ERR_DATA, "pre_tokenizer: none; only byte-level tokenizers are supported");
+    return 0;
 }
 
-static int read_decoder(const json_t *node, Err *err) {
+static int read_strip(Tokenizer *t, const json_t *node, Err *err) {
+    const char *content = json_string_value(json_object_get(node, "content"));
+    const json_int_t start = json_integer_value(json_object_get(node, "start")),
+                     stop = json_integer_value(json_object_get(node, "stop"));
+    if (!content || strcmp(content, " ") || start < 0 || start > 1 || stop != 0)
+        return err_set(err, ERR_DATA, "more than a blank at the beginning is not supported");
+    t->strips_blank = start == 1;
+    return 0;
+}
+
+// A byte-level token says itself what it stands for; of characters the blanks must be named.
+static int read_decoder(Tokenizer *t, const json_t *node, Err *err) {
     if (!is_set(node)) return 0; // nothing was said about text, so nothing is contradicted
     for (size_t i = 0; i < step_count(node, "decoders"); i++) {
-        const char *type = type_of(step_at(node, "decoders", i));
-        if (strcmp(type, "ByteLevel")) return err_set(err, ERR_DATA, "decoder \"%.60s\" is not supported", type);
+        const json_t *at = step_at(node, "decoders", i);
+        const char *type = type_of(at);
+        int status = 0;
+        if (!t->bpe.characters && strcmp(type, "ByteLevel") == 0) continue;
+        if (!t->bpe.characters || strcmp(type, "ByteLevel") == 0)
+            return err_set(err, ERR_DATA, "decoder \"%.60s\" is not supported with this pre_tokenizer", type);
+        if (strcmp(type, "Replace") == 0 && t->blanks.n < NORMALIZE_STEPS_LIMIT)
+            status = read_replace(&t->blanks.step[t->blanks.n++], at, err);
+        else if (strcmp(type, "Strip") == 0)
+            status = read_strip(t, at, err);
+        else if (strcmp(type, "ByteFallback") && strcmp(type, "Fuse"))
+            return err_set(err, ERR_DATA, "decoder \"%.60s\" is not supported", type);
+        if (status) return err_prefix(err, "decoder step %zu, \"%s\"", i, type);
     }
     return 0;
 }
@@ -196,7 +286,7 @@ int tokenizer_read_frame(Tokenizer *t, Err *err) {
     return read_model_options(t, json_object_get(t->frame, "model"), err) ||
                    read_normalizer(t, json_object_get(t->frame, "normalizer"), err) ||
                    read_pre_tokenizer(t, json_object_get(t->frame, "pre_tokenizer"), err) ||
-                   read_decoder(json_object_get(t->frame, "decoder"), err) ||
+                   read_decoder(t, json_object_get(t->frame, "decoder"), err) ||
                    check_truncation(json_object_get(t->frame, "truncation"), err)
                ? -1
                : 0;
@@ -259,9 +349,12 @@ static int read_merges(Tokenizer *t, const json_t *merges, Err *err) {
 
 int tokenizer_find_bytes(Tokenizer *t, Err *err) {
     int missing;
+    const json_t *model = json_object_get(t->frame, "model"), *unk = json_object_get(model, "unk_token");
+    if (t->bpe.characters && !json_is_true(json_object_get(model, "byte_fallback")))
+        return err_set(err, ERR_DATA,
+                       "neither a byte-level pre_tokenizer nor byte_fallback: such tokenizers are not supported");
     if (bpe_find_bytes(&t->bpe, &t->vocab, &missing, err)) return -1;
     if (missing == 0) return 0; // then nothing is ever unknown
-    const json_t *model = json_object_get(t->frame, "model"), *unk = json_object_get(model, "unk_token");
     if (json_is_true(json_object_get(model, "byte_fallback")))
         return err_set(err, ERR_DATA, "model: byte_fallback is not supported where byte tokens are missing (%d are)", missing);
     if (!is_set(unk)) return 0;
@@ -308,10 +401,7 @@ static int read_added_token(Tokenizer *t, const json_t *entry, Err *err) {
     }
     if (!(flags & ADDED_NORMALIZED)) return added_put(&t->raw, id, text, len, flags, err);
     Str form = {0};
-    if (t->nfc)
-        normalize_nfc(&form, text, len);
-    else
-        str_append(&form, text, len);
+    normalize_run(&t->normalizer, &form, text, len);
     int status = added_put(&t->normalized, id, form.data, form.len, flags, err);
     str_free(&form);
     return status;

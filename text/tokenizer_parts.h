@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "text/added.h"
 #include "text/bpe.h"
+#include "text/normalize.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"
 
@@ -17,7 +18,9 @@ struct Tokenizer {
     AddedSet raw;        // added tokens looked for before normalization
     AddedSet normalized; // and those looked for behind it
     Pretokenizer pre;
-    int nfc;
+    Normalizer normalizer;
+    Normalizer blanks; // what decoding makes of a token's text, and whether it takes a blank at the beginning away
+    int strips_blank;
     size_t next_id;      // what `tokenizers` gives to the next added token that the model's vocabulary does not list
     json_t *frame;       // tokenizer.json without model.vocab and model.merges: what save writes around those
     int merges_as_pairs; // ["a", "b"], not "a b"
