@@ -19,8 +19,8 @@ static void close_opened(void *self) {
     free(opened);
 }
 
-static int32_t *sasrec_tokens(void *self, const Items *items) {
-    return sasrec_model_tokens(&((Opened *)self)->m, items);
+static int sasrec_tokens(void *self, const Items *items, int32_t **token, Err *err) {
+    return sasrec_model_tokens(&((Opened *)self)->m, items, token, err);
 }
 
 static int open_data(void *self, Dataset *d, Err *err) {

@@ -40,11 +40,21 @@ int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *er
     }
     llm_init_random(&m->llm, (uint64_t)o->seed);
     m->had_latent = 1;
-    m->items = json_array();
-    for (int i = 0; i < items->n; i++) json_array_append_new(m->items, json_string(items->row_id[i]));
+    json_t *ids = json_array();
+    for (int i = 0; i < items->n; i++) json_array_append_new(ids, json_string(items->id[i]));
+    m->items = json_pack("{s:o}", "ids", ids);
     log_info("SASRec: %d layers, width %d, %d heads, %d items, %d positions, %d thought%s, %s", c.L, c.D, c.H, c.V,
              c.max_positions, c.thoughts, c.thoughts == 1 ? "" : "s", ops_description(m->ops));
     return 0;
+}
+
+// A bare list, as it was written once, holds row ids, which the next `prepare` may give to other items.
+static int has_row_ids(const OpenModel *m) {
+    return json_is_array(m->items);
+}
+
+static const json_t *ids_of(const OpenModel *m) {
+    return has_row_ids(m) ? m->items : json_object_get(m->items, "ids");
 }
 
 static int read_items(OpenModel *m, const char *folder, int V, Err *err) {
@@ -52,10 +62,10 @@ static int read_items(OpenModel *m, const char *folder, int V, Err *err) {
     size_t i;
     json_t *id;
     int status = (m->items = json_read(path, ITEMS_BYTES, err)) ? 0 : -1;
-    if (status == 0 && (!json_is_array(m->items) || json_array_size(m->items) != (size_t)V))
+    if (status == 0 && (!json_is_array(ids_of(m)) || json_array_size(ids_of(m)) != (size_t)V))
         status = err_set(err, ERR_DATA, "%s: not a list of %d ids, as many as the model has items", path, V);
     if (status == 0)
-        json_array_foreach(m->items, i, id) if (status == 0 && !json_is_string(id)) status =
+        json_array_foreach(ids_of(m), i, id) if (status == 0 && !json_is_string(id)) status =
             err_set(err, ERR_DATA, "%s: entry %zu is no string", path, i);
     free(path);
     return status;
@@ -100,14 +110,27 @@ int sasrec_model_save(const OpenModel *m, const char *folder, TensorType type, E
     return status;
 }
 
-int32_t *sasrec_model_tokens(const OpenModel *m, const Items *items) {
-    int32_t *token = mem_alloc((size_t)items->n, sizeof *token);
-    for (int i = 0; i < items->n; i++) token[i] = -1;
+int sasrec_model_tokens(const OpenModel *m, const Items *items, int32_t **token, Err *err) {
+    const int V = m->llm.config.V, by_row_id = has_row_ids(m);
+    int found = 0;
     size_t t;
-    json_t *id;
-    json_array_foreach(m->items, t, id) {
-        const int item = items_by_row_id(items, json_string_value(id));
-        if (item >= 0) token[item] = (int32_t)t;
+    json_t *v;
+    *token = mem_alloc((size_t)items->n, sizeof **token);
+    for (int i = 0; i < items->n; i++) (*token)[i] = -1;
+    json_array_foreach(ids_of(m), t, v) {
+        const char *id = json_string_value(v);
+        const int item = by_row_id ? items_by_row_id(items, id) : items_by_id(items, id);
+        if (item < 0) continue;
+        if (by_row_id && strcmp(items->id[item], id))
+            return err_set(
+                err, ERR_DATA,
+                "%s: its items.json holds the row ids of the folder it was trained on, and here item %.60s is %.60s: "
+                "train it again",
+                m->path, id, items->id[item]);
+        (*token)[item] = (int32_t)t;
+        found++;
     }
-    return token;
+    if (found == 0) return err_set(err, ERR_DATA, "%s: none of its %d items is in the catalogue", m->path, V);
+    if (found < (V + 1) / 2) log_warn("%s: only %d of its %d items are in the catalogue", m->path, found, V);
+    return 0;
 }

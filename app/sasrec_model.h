@@ -1,4 +1,4 @@
-// A SASRec as the commands use it: a folder with config.json, model.safetensors and items.json, the row ids of its items in the
+// A SASRec as the commands use it: a folder with config.json, model.safetensors and items.json, the ids of its items in the
 // order of its tokens. An OpenModel without tokenizer.
 #ifndef APP_SASREC_MODEL_H
 #define APP_SASREC_MODEL_H
@@ -14,7 +14,8 @@ int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *er
 int sasrec_model_open(OpenModel *m, const Options *o, Err *err);
 int sasrec_model_save(const OpenModel *m, const char *folder, TensorType type, Err *err);
 
-// The model's token of each item (items->n), malloc'd; -1 for items that it does not know.
-int32_t *sasrec_model_tokens(const OpenModel *m, const Items *items);
+// The model's token of each item (items->n), malloc'd in either case; -1 for items that it does not know. ERR_DATA where it
+// knows none, or where its ids cannot be told in this catalogue.
+int sasrec_model_tokens(const OpenModel *m, const Items *items, int32_t **token, Err *err);
 
 #endif

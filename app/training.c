@@ -37,8 +37,8 @@ static int read_sequences(Training *t, int valid_rows, Err *err) {
     Examples *examples[2] = {&t->train, &t->valid};
     static const char *const split[2] = {"train", "valid"};
     Sequences s = {0};
-    int32_t *token = sasrec_model_tokens(&t->model, &t->data.items);
-    int status = 0;
+    int32_t *token;
+    int status = sasrec_model_tokens(&t->model, &t->data.items, &token, err);
     for (int i = 0; i < 2 && status == 0; i++) {
         if ((status = dataset_rows(&t->data, rows[i], split[i], i ? 0 : o->max_rows, err))) break;
         SequencePlace *place = mem_alloc((size_t)rows[i]->n + 1, sizeof *place);

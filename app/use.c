@@ -45,7 +45,7 @@ static int use_baseline(Use *u, UseBaseline *x, BaselineRanker options, Ranker *
 
 static int use_sasrec(Use *u, UseSasrec *x, OpenModel *m, int k, int users, int exclude_seen, Ranker *r, Err *err) {
     int unknown = 0;
-    x->token = sasrec_model_tokens(m, &u->data.items);
+    if (sasrec_model_tokens(m, &u->data.items, &x->token, err)) return -1;
     for (int i = 0; i < u->data.items.n; i++) unknown += x->token[i] < 0;
     if (unknown) log_warn("%d of %d items are not in %s: it never recommends them", unknown, u->data.items.n, m->path);
     if (sasrec_ranker_open(&x->ranker, &m->llm, &u->data.items, x->token, users, k, exclude_seen, err)) return -1;

@@ -120,7 +120,6 @@ static int open_baseline(Engine *e, Err *err) {
 
 static int start_sasrec(Engine *e, Err *err) {
     const Items *items = &e->shelf->data.items;
-    e->token = e->model->tokens(e->model->self, items);
     if (sasrec_ranker_open(&e->sasrec, e->model->llm, items, e->token, e->o.users, e->o.beams, 0, err)) return -1;
     e->scorer = sasrec_ranker(&e->sasrec);
     return 0;
@@ -145,7 +144,9 @@ int engine_open(Engine **engine, Model *m, Shelf *s, const EngineOptions *o, Err
     e->shelf = shelf_hold(s);
     e->o = *o;
     e->place = mem_zalloc((size_t)o->users, sizeof *e->place);
-    int status = m->tokenizer ? open_language_model(e, err) : m->baseline >= 0 ? open_baseline(e, err) : 0;
+    int status = m->tokenizer       ? open_language_model(e, err)
+                 : m->baseline >= 0 ? open_baseline(e, err)
+                                    : m->tokens(m->self, &s->data.items, &e->token, err);
     if (status) engine_close(e);
     *engine = status ? NULL : e;
     return status;

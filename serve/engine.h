@@ -16,9 +16,9 @@ typedef struct Model {
     Llm *llm;
     const Tokenizer *tokenizer;
     PromptStyle style;
-    int32_t *(*tokens)(void *self, const Items *items); // the model's token of each item, malloc'd
-    int baseline;                                       // BaselineKind, -1: none
-    uint64_t seed;                                      // of a random baseline
+    int (*tokens)(void *self, const Items *items, int32_t **token, Err *err); // the model's of each item, malloc'd
+    int baseline;                                                             // BaselineKind, -1: none
+    uint64_t seed;                                                            // of a random baseline
     void *self;
     void (*close)(void *self);
 } Model;

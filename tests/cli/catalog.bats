@@ -190,7 +190,7 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     jq -e --arg t "$title" 'any(.items[]; .title == $t)' "$TMP/json"
 }
 
-@test "a shop's own ids: in histories, lists, results and the catalogue; rows and models go by numbers" {
+@test "a shop's own ids: in histories, lists, results and the catalogue; rows go by numbers" {
     world
     shop_log "$WORLD/log" "$TMP/log"
     "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/shop" --category book >/dev/null
@@ -215,11 +215,6 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
         cmp <(jq '.item, .title' "$TMP/shop.json") <(jq '.item, .title' "$TMP/numbers.json")
         jq -r .target_id "$TMP/shop.results" | cmp - <(sed -n '2,21s/.*\(s\/[0-9]*\),"\{0,1\}\[[0-9].*/\1/p' "$TMP/shop/test.csv")
     done
-    # A SASRec knows the numbers.
-    "$LATENTR3" sasrec --data "$TMP/numbers" --out "$TMP/sasrec" --width 8 --layers 1 --epochs 1 --threads 1
-    "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/numbers" --history "${title[0]}" | sed 's/ *([^()]*)$//' >"$TMP/numbers.list"
-    "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/shop" --history-id "${id[0]}" | sed 's/ *([^()]*)$//' | cmp - "$TMP/numbers.list"
-
     DATA=$TMP/shop
     items=$(wc -l <"$DATA/info.txt")
     catalog add --id "s/new 1" --title "New One"
@@ -232,4 +227,30 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     refuses 3 '*the item id "s/new 1": a blank*TREC*' "$LATENTR3" eval --model item-knn --data "$DATA" --trec-run "$TMP/run"
     refuses 3 '*the item id "s/new 1": a blank*TREC*' "$LATENTR3" recommend --model item-knn --data "$DATA" --users "$TMP/users" --out "$TMP/run" --format trec
     [ ! -e "$TMP/run" ]
+}
+
+@test "a SASRec knows a shop's ids: prepared again, they have other numbers and get the same lists" {
+    world
+    shop_log "$WORLD/log" "$TMP/log"
+    mkdir "$TMP/later"
+    grep -v "s/1\b" "$TMP/log/shop.inter" >"$TMP/later/shop.inter"
+    grep -v "^s/1\b" "$TMP/log/shop.item" >"$TMP/later/shop.item"
+    for log in log later; do
+        "$LATENTR3" prepare --data "$TMP/$log" --out "$TMP/$log.data" --category book >/dev/null
+        grep 's/7$' "$TMP/$log.data/info.txt" >"$TMP/$log.item"
+    done
+    differ "$TMP/log.item" "$TMP/later.item"
+    "$LATENTR3" sasrec --data "$TMP/log.data" --out "$TMP/sasrec" --width 8 --layers 1 --epochs 1 --threads 1
+    list() { "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/$1.data" --history-id s/3 --history-id s/7 --json "${@:2}"; }
+    list log | jq -c '[.items[].id | select(. != "s/1")][:9]' >"$TMP/before"
+    list later | jq -c '[.items[].id][:9]' | cmp - "$TMP/before"
+    jq -r '.ids[]' "$TMP/sasrec/items.json" | cmp - <(cut -f5 "$TMP/log.data/info.txt")
+    # A folder without any of its items, and the list of row ids that was written once.
+    "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/numbers.data" --category book --item-ids number >/dev/null
+    exits 3 "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/numbers.data" --history-id 3
+    says '*none of its * items is in the catalogue*'
+    jq '[range(.ids | length) | tostring]' "$TMP/sasrec/items.json" >"$TMP/list" && mv "$TMP/list" "$TMP/sasrec/items.json"
+    exits 3 list log
+    says '*row ids*train it again*'
+    exits 0 "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/numbers.data" --history-id 3
 }

@@ -16,7 +16,7 @@ setup_file() {
     items=$(wc -l <"$WORLD/data/info.txt")
     jq -e --argjson n "$items" '.model_type == "sasrec" and .hidden_size == 16 and .vocab_size == $n and .latentr3.thoughts == 0' \
         "$WORLD/sasrec/config.json"
-    jq -r '.[]' "$WORLD/sasrec/items.json" | cmp - <(cut -f2 "$WORLD/data/info.txt")
+    jq -r '.ids[]' "$WORLD/sasrec/items.json" | cmp - <(cut -f2 "$WORLD/data/info.txt")
     jq -e '.stage == "sasrec" and .steps > 0 and .validation_loss_kept < .validation_loss_before' "$WORLD/sasrec/metrics.json"
     jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss and all(.[]; .refused == false)' "$WORLD/sasrec/log.jsonl"
 }
@@ -169,7 +169,7 @@ PY
     cp -r "$WORLD/sasrec" "$TMP/bad"
     echo '["1"]' >"$TMP/bad/items.json"
     refuses 3 '*items.json: not a list of * ids*' "$LATENTR3" recommend --model "$TMP/bad" --data "$WORLD/data" --history-id 1
-    jq '.[3] = 7' "$WORLD/sasrec/items.json" >"$TMP/bad/items.json"
+    jq '.ids[3] = 7' "$WORLD/sasrec/items.json" >"$TMP/bad/items.json"
     refuses 3 '*items.json: entry 3 is no string*' "$LATENTR3" recommend --model "$TMP/bad" --data "$WORLD/data" --history-id 1
     rm "$TMP/bad/items.json"
     refuses 4 '*items.json*' "$LATENTR3" recommend --model "$TMP/bad" --data "$WORLD/data" --history-id 1
