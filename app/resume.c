@@ -94,11 +94,10 @@ int resume_best(const Checkpoints *c, const char *path, Err *err) {
     char hash[33];
     const char *wanted = json_string_value(json_object_get(json_object_get(c->found.state, "run"), "best"));
     if (file_hash(hash, path, NULL) == 0 && wanted && !strcmp(hash, wanted)) return 0;
-    Str temporary = {0};
-    str_printf(&temporary, "%s.tmp-0", path);
-    int status = file_link(c->found_best, temporary.data, err);
-    if (status == 0) status = file_rename(temporary.data, path, err);
-    str_free(&temporary);
+    char *temporary = file_temporary(path);
+    int status = file_link(c->found_best, temporary, err);
+    if (status == 0) status = file_rename(temporary, path, err);
+    free(temporary);
     return status;
 }
 

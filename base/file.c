@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,30 @@ void mapfile_forget(const void *data, size_t bytes) {
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+// ---- temporary names ----
+
+static const char TEMPORARY[] = ".tmp-";
+
+char *file_temporary(const char *path) {
+    static atomic_uint calls; // threads may write one path at the same time
+    const size_t n = strlen(path) + sizeof TEMPORARY + 32;
+    char *name = mem_alloc(n, 1);
+    snprintf(name, n, "%s%s%ld-%u", path, TEMPORARY, (long)getpid(), atomic_fetch_add(&calls, 1));
+    return name;
+}
+
+int file_is_temporary(const char *name) {
+    static const char digits[] = "0123456789";
+    const char *end = NULL;
+    for (const char *at = name; (at = strstr(at, TEMPORARY));) end = at += sizeof TEMPORARY - 1;
+    size_t n = end ? strspn(end, digits) : 0;
+    if (n && end[n] == '-') { // the first versions wrote no second number
+        const size_t m = strspn(end + n + 1, digits);
+        n = m ? n + 1 + m : 0;
+    }
+    return n && end[n] == 0;
+}
+
 // A rename would put a file in the place of a device or a pipe.
 int outfile_check(const char *path, Err *err) {
     struct stat st;
@@ -69,10 +94,8 @@ int outfile_check(const char *path, Err *err) {
 int outfile_open(OutFile *f, const char *path, Err *err) {
     *f = (OutFile){.fd = -1};
     if (outfile_check(path, err)) return -1;
-    size_t n = strlen(path);
-    f->path = mem_strndup(path, n);
-    f->temporary = mem_alloc(n + 32, 1);
-    snprintf(f->temporary, n + 32, "%s.tmp-%ld", path, (long)getpid());
+    f->path = mem_strndup(path, strlen(path));
+    f->temporary = file_temporary(path);
     f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (f->fd < 0) {
         err_errno(err, "%s", f->temporary);
@@ -296,17 +319,12 @@ int file_remove_folder(const char *path, Err *err) {
     return failed || rmdir(path) ? err_errno(err, "%s: removing it", path) : 0;
 }
 
-static int is_temporary(const char *name) {
-    const char *end = strstr(name, ".tmp-");
-    return end && end[5] && strspn(end + 5, "0123456789") == strlen(end + 5);
-}
-
 int file_remove_temporaries(const char *folder, Err *err) {
     DIR *d = opendir(folder);
     int status = 0;
     if (!d) return err_errno(err, "%s", folder);
     for (struct dirent *e; status == 0 && (e = readdir(d));) {
-        if (!is_temporary(e->d_name)) continue;
+        if (!file_is_temporary(e->d_name)) continue;
         char *path = file_join(folder, e->d_name);
         struct stat st;
         if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))

@@ -70,7 +70,10 @@ int file_lock(const char *folder, Err *err);
 int file_link(const char *from, const char *to, Err *err);
 // Removes a folder of ours with the files in it; one that is not there is fine.
 int file_remove_folder(const char *path, Err *err);
-// Removes what programs that were ended have left in a folder: "*.tmp-PID", files and folders of files.
+// A name beside `path` that no other call gets, malloc'd: "path.tmp-PID-N"; and whether a name is such a one.
+char *file_temporary(const char *path);
+int file_is_temporary(const char *name);
+// Removes what programs that were ended have left in a folder under temporary names: files, and folders of files.
 int file_remove_temporaries(const char *folder, Err *err);
 
 int file_exists(const char *path);

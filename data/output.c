@@ -9,18 +9,13 @@
 
 const char *const output_name[OUTPUTS] = {"train.csv", "valid.csv", "test.csv", "info.txt"};
 
-static int is_leftover(const char *name) {
-    const char *temporary = strstr(name, ".tmp-");
-    return temporary && temporary[5 + strspn(temporary + 5, "0123456789")] == 0;
-}
-
 int output_check(const char *folder, Err *err) {
     if (!file_exists(folder)) return 0;
     DIR *dir = opendir(folder);
     if (!dir) return err_errno(err, "%s", folder);
     int files = 0;
     for (struct dirent *e; (e = readdir(dir));)
-        files += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_leftover(e->d_name);
+        files += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !file_is_temporary(e->d_name);
     closedir(dir);
     json_t *json = NULL;
     int ours = files > 0 && dataset_json(&json, folder, NULL) == 1;

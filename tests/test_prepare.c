@@ -635,6 +635,13 @@ static void test_leftovers(void **state) {
     folder_put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
     folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
+    static const char *const no[] = {"a.tmp-1x", "a.tmp-", "a.tmp-1-", "a.tmp-1-2x", "a.tmp-1.csv", "tmp-1"},
+                             *const yes[] = {"a.tmp-1", "a.tmp-1-2", "a.tmp-1.tmp-2-3"};
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) assert_false(file_is_temporary(no[i]));
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) assert_true(file_is_temporary(yes[i]));
+    char *name = file_temporary("a"), *other = file_temporary("a");
+    assert_true(file_is_temporary(name) && file_is_temporary(other) && strcmp(name, other) != 0);
+    free(name), free(other);
     folder_put(out, "a.tmp-1x", "x", 1);
     refuses_run(o, ERR_USAGE, "the folder is not empty");
     folder_remove(out);

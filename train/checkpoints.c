@@ -1,7 +1,6 @@
 #include "train/checkpoints.h"
 #include "base/arena.h"
 #include "base/log.h"
-#include "base/vec.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -168,33 +167,27 @@ static int prune(const Checkpoints *c, int64_t now, Err *err) {
     return status;
 }
 
-static int publish(Checkpoints *c, const char *temporary, const char *final, Err *err) {
+static int publish(Checkpoints *c, const char *final, Err *err) {
     char *latest = file_join(c->folder, LATEST), line[NAME_BYTES + 1];
     name_of(line, c->job.step);
     strcat(line, "\n");
     int status = file_is_folder(final) ? remove_step(c, c->job.step, err) : 0; // an older one of this step, not announced
-    if (status == 0) status = file_rename(temporary, final, err);
+    if (status == 0) status = file_rename(c->job.temporary, final, err);
     if (status == 0) status = file_write(latest, line, strlen(line), err);
     free(latest);
     return status ? -1 : prune(c, c->job.step, err);
 }
 
-static char *temporary_of(const char *path) {
-    Str s = {0};
-    str_printf(&s, "%s.tmp-%ld", path, (long)getpid());
-    return s.data;
-}
-
 static void *write_job(void *argument) {
     Checkpoints *c = argument;
     CheckpointJob *job = &c->job;
-    char *final = path_of(c, job->step), *temporary = temporary_of(final), *state = file_join(temporary, STATE);
+    char *final = path_of(c, job->step), *state = file_join(job->temporary, STATE);
     job->status = checkpoint_file_write(state, job->state, job->data, job->bytes, &job->err);
     if (job->status == 0) job->status = same_bytes(job, state, &job->err);
     if (job->status == 0 && c->log_fd >= 0 && fdatasync(c->log_fd)) job->status = err_errno(&job->err, "the run's log");
-    if (job->status == 0) job->status = publish(c, temporary, final, &job->err);
-    if (job->status) file_remove_folder(temporary, NULL);
-    free(final), free(temporary), free(state);
+    if (job->status == 0) job->status = publish(c, final, &job->err);
+    if (job->status) file_remove_folder(job->temporary, NULL);
+    free(final), free(state);
     return NULL;
 }
 
@@ -202,7 +195,7 @@ int checkpoints_wait(Checkpoints *c, Err *err) {
     if (!c->running) return 0;
     pthread_join(c->thread, NULL);
     c->running = 0;
-    free(c->job.state);
+    free(c->job.state), free(c->job.temporary);
     if (c->job.status && err) *err = c->job.err;
     return c->job.status;
 }
@@ -219,12 +212,12 @@ static int start_thread(Checkpoints *c, Err *err) {
 
 // Makes the folder under its temporary name, with the best model of this very moment in it; the thread does the rest.
 static int start_job(Checkpoints *c, int64_t step, Err *err) {
-    char *final = path_of(c, step), *temporary = temporary_of(final), *best = file_join(temporary, BEST);
+    char *final = path_of(c, step), *temporary = c->job.temporary = file_temporary(final), *best = file_join(temporary, BEST);
     int status = file_make_folder(temporary, err);
     if (status == 0 && c->best) status = file_link(c->best, best, err);
     if (status == 0) status = start_thread(c, err);
     if (status) file_remove_folder(temporary, NULL);
-    free(final), free(temporary), free(best);
+    free(final), free(best);
     return status;
 }
 
@@ -248,7 +241,7 @@ int checkpoints_save(Checkpoints *c, Optimizer *o, int64_t step, json_t *state, 
     if (!note) return -1;
     c->last = step;
     if (start_job(c, step, err) == 0) return 0;
-    free(job->state);
+    free(job->state), free(job->temporary);
     return -1;
 }
 

@@ -17,7 +17,8 @@
 typedef struct CheckpointJob { // one save: what was copied, and what became of it
     char *data;                // (bytes) of the optimizer
     size_t bytes;
-    char *state; // JSON
+    char *state;     // JSON
+    char *temporary; // the folder while it is written
     int64_t step;
     int status;
     Err err;

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -130,6 +131,22 @@ class TestRecommender(unittest.TestCase):
             if name in want:
                 self.assertAlmostEqual(value, want[name], delta=1e-6)
         self.assertTrue({"HR@10", "NDCG@10"} <= set(want))
+
+    def test_one_index(self):
+        """Handles that are opened at the same time, all of which find no index yet."""
+        with tempfile.TemporaryDirectory() as folder:
+            for attempt in range(5):
+                opened, path = [], f"{folder}/{attempt}.idx"
+                threads = [threading.Thread(target=lambda: opened.append(Recommender.load(MODEL, DATA, index=path)))
+                           for _ in range(4)]
+                for t in threads:
+                    t.start()
+                for t in threads:
+                    t.join()
+                self.assertEqual([len(r) for r in opened], [len(self.r)] * 4)
+                for r in opened:
+                    r.close()
+            self.assertEqual(sorted(os.listdir(folder)), [f"{attempt}.idx" for attempt in range(5)])
 
     def test_errors(self):
         with self.assertRaisesRegex(latentr3.UsageError, "beans"):
