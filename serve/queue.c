@@ -38,11 +38,11 @@ static void unlink_job(Queue *q, Job *job) {
     if (q->last == job) q->last = before;
 }
 
-int queue_take(Queue *q, QueueUser *user, int most, int wait) {
+int queue_take(Queue *q, QueueUser *user, int most, QueueTake how) {
     pthread_mutex_lock(&q->lock);
-    while (wait && !q->first && !q->closed && !q->nudged) pthread_cond_wait(&q->changed, &q->lock);
+    while (how == QUEUE_WAIT && !q->first && !q->closed && !q->nudged) pthread_cond_wait(&q->changed, &q->lock);
     int n = 0;
-    while (q->first && n < most) {
+    while (q->first && n < most && (how != QUEUE_REST || q->first->taken)) {
         Job *job = q->first;
         for (; job->taken < job->request.n && n < most; job->open++) user[n++] = (QueueUser){job, job->taken++};
         if (job->taken == job->request.n) unlink_job(q, job);

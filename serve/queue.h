@@ -44,9 +44,10 @@ void queue_free(Queue *q); // no job may be in it
 
 // The queue borrows the job until it is taken to the end, or cancelled. 0; -1 where there is no room for all of its users.
 int queue_put(Queue *q, Job *job);
-// Takes at most `most` users; returns how many, -1 where the queue is closed and empty. Where `wait`, it waits until there are
-// some, or queue_nudge or queue_close is called.
-int queue_take(Queue *q, QueueUser *user, int most, int wait);
+// Takes at most `most` users; returns how many, -1 where the queue is closed and empty. QUEUE_WAIT: until there are some, or
+// queue_nudge or queue_close is called. QUEUE_REST: none but those of a job of which some were taken before.
+typedef enum QueueTake { QUEUE_NOW, QUEUE_WAIT, QUEUE_REST } QueueTake;
+int queue_take(Queue *q, QueueUser *user, int most, QueueTake how);
 // A taken user is answered (err NULL) or has failed. Returns 1 where that was the last one of its job, which is the caller's
 // now.
 int queue_give(Queue *q, QueueUser user, const Err *err);

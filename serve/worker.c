@@ -80,35 +80,35 @@ static int has_next(Worker *w) {
 
 static void adopt_next(Worker *w) {
     pthread_mutex_lock(&w->lock);
-    if (w->next) {
-        Engine *refused = NULL;
-        w->refused.code = 0;
-        if (engine_start(w->next, &w->refused)) {
-            refused = w->next;
-        } else {
-            engine_inherit(w->next, w->engine);
-            metrics_engine_closes(w->metrics, w->engine);
-            engine_close(w->engine);
-            w->engine = w->next;
-        }
-        engine_close(refused);
-        w->next = NULL;
-        pthread_cond_broadcast(&w->adopted);
+    w->refused.code = 0;
+    if (engine_start(w->next, &w->refused)) {
+        engine_close(w->next);
+    } else {
+        engine_inherit(w->next, w->engine);
+        metrics_engine_closes(w->metrics, w->engine);
+        engine_close(w->engine);
+        w->engine = w->next;
     }
+    w->next = NULL;
+    pthread_cond_broadcast(&w->adopted);
     pthread_mutex_unlock(&w->lock);
 }
 
 // Between two steps users come and go. A new engine is adopted when the last user of the old one has left, and until then
-// nobody comes.
+// only those come whose request is begun: one engine answers all users of a request.
 static void *worker_main(void *self) {
     Worker *w = self;
     QueueUser *user = mem_alloc((size_t)w->engine->o.users, sizeof *user);
     double since = 0; // the last user who was done, or the first who came
     for (;;) {
-        if (w->lives == 0) adopt_next(w);
-        const int places = has_next(w) ? 0 : engine_free_places(w->engine);
-        const int n = places || w->lives == 0 ? queue_take(w->queue, user, places, w->lives == 0) : 0;
+        const int next = has_next(w);
+        const QueueTake how = next ? QUEUE_REST : w->lives == 0 ? QUEUE_WAIT : QUEUE_NOW;
+        const int n = queue_take(w->queue, user, engine_free_places(w->engine), how);
         Err err = {0};
+        if (w->lives == 0 && n <= 0 && next) {
+            adopt_next(w);
+            continue;
+        }
         if (n < 0 && w->lives == 0) break;
         if (w->lives == 0) since = log_seconds();
         if (n > 0) join(w, user, n, &err);

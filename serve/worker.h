@@ -28,8 +28,9 @@ typedef struct Worker {
 
 // Takes the engine over, which is started.
 int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err);
-// Returns when the thread works with this engine, which it has started and is its own now; the one before is closed. Users who
-// are under way are answered by the old one; all who are taken later by the new one. -1: it could not be started and is closed.
+// Returns when the thread works with this engine, which it has started and is its own now; the one before is closed. Requests
+// that are under way are answered by the old one; all that are begun later by the new one. -1: it could not be started and is
+// closed.
 int worker_adopt(Worker *w, Engine *e, Err *err);
 // Waits for the end of the thread, which comes when the queue is closed and empty.
 void worker_join(Worker *w);

@@ -81,7 +81,7 @@ static void test_queue(void **state) {
     assert_int_equal(queue_put(&q, a), 0);
     assert_int_equal(queue_put(&q, b), 0);
     assert_int_equal(queue_put(&q, c), -1); // 5 wait, 2 more would be 7
-    assert_int_equal(queue_take(&q, user, 3, 1), 3);
+    assert_int_equal(queue_take(&q, user, 3, QUEUE_WAIT), 3);
     assert_true(user[0].job == a && user[0].user == 0 && user[1].user == 1 && user[2].job == b);
     assert_int_equal(queue_put(&q, c), 0);
     assert_int_equal(queue_waiting(&q), 4);
@@ -95,13 +95,31 @@ static void test_queue(void **state) {
     assert_int_equal(queue_give(&q, user[2], NULL), 1);
     assert_int_equal(queue_cancel(&q, c), 1); // nobody has a part of it
     assert_int_equal(queue_waiting(&q), 0);
-    assert_int_equal(queue_take(&q, user, 8, 0), 0);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_NOW), 0);
     queue_nudge(&q);
-    assert_int_equal(queue_take(&q, user, 8, 1), 0);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_WAIT), 0);
     queue_close(&q);
-    assert_int_equal(queue_take(&q, user, 8, 1), -1);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_WAIT), -1);
     queue_free(&q);
     free(a), free(b), free(c);
+}
+
+// QUEUE_REST goes on with a job and begins none.
+static void test_queue_rest(void **state) {
+    (void)state;
+    Queue q;
+    QueueUser user[8];
+    queue_open(&q, 8);
+    Job *a = new_job(3), *b = new_job(2);
+    assert_true(queue_put(&q, a) == 0 && queue_put(&q, b) == 0);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_REST), 0);
+    assert_int_equal(queue_take(&q, user, 1, QUEUE_NOW), 1);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_REST), 2);
+    assert_true(user[1].job == a && user[1].user == 2);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_REST), 0);
+    assert_int_equal(queue_take(&q, user, 8, QUEUE_NOW), 2);
+    queue_free(&q);
+    free(a), free(b);
 }
 
 // Threads that put, take and cancel at random: every job ends exactly once, with whoever was told so.
@@ -116,7 +134,7 @@ typedef struct Ends {
 static void *taker(void *self) {
     Ends *e = self;
     QueueUser user[5];
-    for (int n; (n = queue_take(&e->q, user, 5, 1)) >= 0;)
+    for (int n; (n = queue_take(&e->q, user, 5, QUEUE_WAIT)) >= 0;)
         for (int i = 0; i < n; i++) {
             const int number = (int)(intptr_t)user[i].job->reply.owner;
             if (queue_give(&e->q, user[i], NULL)) atomic_fetch_add(&e->ended[number], 1);
@@ -215,8 +233,9 @@ static void test_metrics(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request), cmocka_unit_test(test_infer),
-                                       cmocka_unit_test(test_queue),   cmocka_unit_test(test_queue_threads),
-                                       cmocka_unit_test(test_search),  cmocka_unit_test(test_metrics)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request),    cmocka_unit_test(test_infer),
+                                       cmocka_unit_test(test_queue),      cmocka_unit_test(test_queue_threads),
+                                       cmocka_unit_test(test_queue_rest), cmocka_unit_test(test_search),
+                                       cmocka_unit_test(test_metrics)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

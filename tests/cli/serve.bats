@@ -416,9 +416,26 @@ answer() {
     is 200 GET "${URL}health" && cmp "$TMP/body" "$TMP/before"
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
     "$LATENTR3" synth --items 60 --rows 900 --seed 7 --out "$TMP/other" 2>/dev/null
-    mv "$TMP/other/model/model.safetensors" "$TMP/model/model.safetensors"
-    is 200 POST "${URL}v1/reload" && jq -e --slurpfile b "$TMP/before" '.model_version != $b[0].model_version' "$TMP/body"
+    cp "$TMP/other/model"/* "$TMP/model"
+    is 200 POST "${URL}v1/reload"
+    jq -e --slurpfile b "$TMP/before" '.model_version != $b[0].model_version' "$TMP/body"
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
+}
+
+@test "reload in the middle of a request of many users: one model answers all of them, and is named" {
+    cp -r "$WORLD/model" "$TMP/model"
+    MODEL=$TMP/model serve --batch 1 --queue 64 --max-beams 60
+    "$LATENTR3" synth --items 60 --rows 900 --seed 7 --out "$TMP/other" 2>/dev/null
+    version() { is 200 GET "${URL}health" && jq -r .model_version "$TMP/body"; }
+    before=$(version)
+    jq -n '{beams: 60, users: [range(64) | {history_ids: ["2", "3", "5", "7", "11"]}]}' >"$TMP/request"
+    curl -s -o "$TMP/answer" --json "@$TMP/request" "${URL}v1/recommend" &
+    client=$!
+    cp "$TMP/other/model"/* "$TMP/model"
+    is 200 POST "${URL}v1/reload"
+    wait "$client"
+    [ "$(version)" != "$before" ]
+    jq -e --arg v "$before" '.model_version == $v and (.users | length == 64 and (map(.items) | unique | length) == 1)' "$TMP/answer"
 }
 
 @test "API keys" {
