@@ -5,6 +5,7 @@
 #include "data/records.h"
 #include "model/config.h"
 #include "rec/baseline.h"
+#include "serve/engine.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -128,8 +129,8 @@ static const OptionRow table[] = {
     {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
     {"batch", CMD_SASREC, KIND_INT, AT(batch), "64", "N", 1, 1 << 20, "sequences an update"},
     {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
-    {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, 256, "most users who are in the search together"},
-    {"batch", CMD_LIBRARY, KIND_INT, AT(batch), "1", "N", 1, 256, "most users of a call who are in the search together"},
+    {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, ENGINE_USERS, "most users who are in the search together"},
+    {"batch", CMD_LIBRARY, KIND_INT, AT(batch), "1", "N", 1, ENGINE_USERS, "most users of a call who are in the search together"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
     {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},

@@ -63,28 +63,27 @@ static Ask ask_of(const latentr3_query *q, const latentr3_history *h) {
 
 typedef struct Search { // of one call
     Engine *engine;
-    Ask *ask;   // (users)
-    int *place; // (users) in the engine, -1: not there
-    int users, joined, left;
+    const Ask *ask;    // (users)
+    int users, joined; // all, and those of them who have joined
     int k;
     int32_t *item; // (users, k), as what follows the call's own
     float *score;
-    int *found; // (users)
+    int *found;                                         // (users)
+    int lives, live[ENGINE_USERS], place[ENGINE_USERS]; // who is in the engine, and where
 } Search;
 
 static int search_join(Search *s, Err *err) {
-    const Ask *ask[256]; // the option batch is no more
+    const Ask *ask[ENGINE_USERS];
     int n = 0;
-    while (n < engine_free_places(s->engine) && s->joined + n < s->users) {
+    for (; n < engine_free_places(s->engine) && s->joined + n < s->users; n++) {
         ask[n] = &s->ask[s->joined + n];
-        n++;
+        s->live[s->lives + n] = s->joined + n;
     }
     if (n == 0) return 0;
-    if (engine_join(s->engine, ask, n, s->place + s->joined, err)) {
-        for (int i = 0; i < n; i++) s->place[s->joined + i] = -1;
+    if (engine_join(s->engine, ask, n, s->place + s->lives, err))
         return n == 1 ? err_prefix(err, "user %d", s->joined) : err_prefix(err, "users %d to %d", s->joined, s->joined + n - 1);
-    }
     s->joined += n;
+    s->lives += n;
     return 0;
 }
 
@@ -98,12 +97,17 @@ static void search_put(Search *s, int u, const Answer *a) {
 }
 
 static int search_leave(Search *s, Err *err) {
-    for (int u = 0; u < s->joined; u++) {
+    for (int i = 0; i < s->lives;) {
+        const int u = s->live[i];
         Answer answer = {0};
-        const int status = s->place[u] < 0 ? 0 : engine_take(s->engine, s->place[u], &answer, err);
-        if (status == 0) continue;
-        s->place[u] = -1;
-        s->left++;
+        const int status = engine_take(s->engine, s->place[i], &answer, err);
+        if (status == 0) {
+            i++;
+            continue;
+        }
+        s->lives--;
+        s->live[i] = s->live[s->lives];
+        s->place[i] = s->place[s->lives];
         if (status < 0) return err_prefix(err, "user %d", u);
         search_put(s, u, &answer);
         answer_free(&answer);
@@ -113,13 +117,12 @@ static int search_leave(Search *s, Err *err) {
 
 static int search_run(Search *s, Err *err) {
     int status = 0;
-    while (status == 0 && s->left < s->users) {
+    while (status == 0 && (s->joined < s->users || s->lives > 0)) {
         status = search_join(s, err);
         if (status == 0) engine_step(s->engine);
         if (status == 0) status = search_leave(s, err);
     }
-    for (int u = 0; u < s->joined; u++)
-        if (s->place[u] >= 0) engine_drop(s->engine, s->place[u]);
+    for (int i = 0; i < s->lives; i++) engine_drop(s->engine, s->place[i]);
     return status;
 }
 
@@ -128,13 +131,12 @@ int latentr3_recommend(latentr3 *r, const latentr3_history *history, int users, 
     Err err = {0};
     latentr3_query q;
     if (handle_query(r, &q, query, &err) || handle_histories(r, history, users, &q, &err)) return handle_fail(error, &err);
-    Search s = {.engine = r->engine, .users = users, .k = q.k, .item = item, .score = score, .found = found};
-    s.ask = mem_alloc((size_t)users, sizeof *s.ask);
-    s.place = mem_alloc((size_t)users, sizeof *s.place);
-    for (int u = 0; u < users; u++) s.ask[u] = ask_of(&q, &history[u]);
+    Ask *ask = mem_alloc((size_t)users, sizeof *ask);
+    for (int u = 0; u < users; u++) ask[u] = ask_of(&q, &history[u]);
+    Search s = {.engine = r->engine, .ask = ask, .users = users, .k = q.k, .item = item, .score = score, .found = found};
     pthread_mutex_lock(&r->lock);
     const int status = search_run(&s, &err);
     pthread_mutex_unlock(&r->lock);
-    free(s.ask), free(s.place);
+    free(ask);
     return status ? handle_fail(error, &err) : 0;
 }

@@ -139,6 +139,7 @@ int engine_start(Engine *e, Err *err) {
 }
 
 int engine_open(Engine **engine, Model *m, Shelf *s, const EngineOptions *o, Err *err) {
+    CHECK(o->users > 0 && o->users <= ENGINE_USERS);
     Engine *e = mem_zalloc(1, sizeof *e);
     e->model = model_hold(m);
     e->shelf = shelf_hold(s);

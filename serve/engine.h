@@ -25,8 +25,10 @@ typedef struct Model {
 Model *model_hold(Model *m);
 void model_drop(Model *m); // the last holder closes it
 
+enum { ENGINE_USERS = 256 };
+
 typedef struct EngineOptions {
-    int users; // at a time
+    int users; // at a time, at most ENGINE_USERS
     int beams; // most
     float length_penalty;
     int skip_ghosts;
