@@ -102,7 +102,7 @@ typedef struct latentr3_history {
  * means what was before there was the member. */
 typedef struct latentr3_query {
     size_t size;              /* sizeof(latentr3_query) */
-    int k;                    /* items of a list; 0: 10 */
+    int k;                    /* items of a list; 0: 10, or as many as there are beams where these are fewer */
     int beams;                /* at least k; 0: the option "beams", or k where that is more */
     int by_id;                /* 1: histories are ids, each of which must exist; 0: titles */
     int exclude_seen;         /* 1: without the items of the history */

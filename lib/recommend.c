@@ -22,8 +22,9 @@ static int copy_query(latentr3_query *q, const latentr3_query *given, Err *err) 
 int handle_query(const latentr3 *r, latentr3_query *q, const latentr3_query *given, Err *err) {
     const int most = r->o.max_beams;
     if (copy_query(q, given, err)) return -1;
-    if (q->k == 0) q->k = REQUEST_K;
-    if (q->beams == 0) q->beams = q->k > r->o.beams ? q->k : r->o.beams;
+    const int beams = q->beams ? q->beams : r->o.beams;
+    if (q->k == 0) q->k = REQUEST_K < beams ? REQUEST_K : beams;
+    if (q->beams == 0) q->beams = q->k > beams ? q->k : beams;
     if (q->k < 1 || q->k > q->beams || q->beams > most)
         return err_set(err, ERR_USAGE, "query: k %d and beams %d, where 1 <= k <= beams <= max-beams %d", q->k, q->beams, most);
     if (q->allows < 0 || q->denies < 0 || (q->allows && !q->allow) || (q->denies && !q->deny))

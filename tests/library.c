@@ -172,6 +172,22 @@ static void check_query(latentr3 *r) {
     HOLDS(!memcmp(all.item, other.item, sizeof all.item) && !memcmp(all.score, other.score, sizeof all.score));
 }
 
+// Options that allow fewer than ten beams: as many items are what a query without k asks for.
+static void check_few_beams(const char *model, const char *data) {
+    const char *const option[] = {"thoughts", "1", "beams", "5", "max-beams", "6", NULL};
+    latentr3 *r = open_with(model, data, option);
+    const latentr3_query narrow = {.size = sizeof narrow, .beams = 3}, more = {.size = sizeof more, .k = 6};
+    int32_t item[2 * K];
+    float score[2 * K];
+    int found[2];
+    double logprob;
+    HOLDS(latentr3_recommend(r, histories, 2, NULL, item, score, found, NULL) == 0 && found[0] == 5 && found[1] == 5);
+    HOLDS(latentr3_recommend(r, histories, 1, &narrow, item, score, found, NULL) == 0 && found[0] == 3);
+    HOLDS(latentr3_recommend(r, histories, 1, &more, item, score, found, NULL) == 0 && found[0] == 6);
+    HOLDS(latentr3_score(r, histories, 1, NULL, item, 1, &logprob, NULL, NULL) == 0);
+    latentr3_close(r);
+}
+
 // The search's scores are the scorer's, over the length of the answer.
 static void check_scores(const char *model, const char *data) {
     const char *const option[] = {"thoughts", "1", "dtype", "f32", NULL};
@@ -236,6 +252,7 @@ int main(int argc, char **argv) {
     check_items(r);
     check_users(r, argv[2], argv[3]);
     check_query(r);
+    check_few_beams(argv[2], argv[3]);
     check_scores(argv[2], argv[3]);
     check_threads(r, argv[2], argv[3]);
     latentr3_close(r);
