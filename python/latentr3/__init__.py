@@ -41,8 +41,8 @@ class Recommendation(NamedTuple):
 class Recommender:
     """An opened model over the items of a data folder. Made by Recommender.load."""
 
-    def __init__(self, handle):
-        self._handle = handle
+    def __init__(self, handle, beams):
+        self._handle, self._beams = handle, beams
 
     @classmethod
     def load(cls, model, data, **options):
@@ -52,7 +52,7 @@ class Recommender:
         options: those of `latentr3 serve` but for HTTP's, dashes written as underscores: threads=4, dtype="f32",
         max_beams=100, batch=16 (users of a call who are searched for together, 1 where not given).
         """
-        return cls(_library.open_handle(model, data, options))
+        return cls(_library.open_handle(model, data, options), int(options.get("beams", 10)))
 
     def close(self):
         """Give back model and memory. No other thread may be in a call."""
@@ -122,35 +122,36 @@ class Recommender:
 
     # ---- recommending ----
 
-    def recommend(self, history, *, k=10, beams=0, exclude_seen=False, by_id=False, allow=None, deny=()):
+    def recommend(self, history, *, k=None, beams=0, exclude_seen=False, by_id=False, allow=None, deny=()):
         """The next items for a history, best first: a list of Recommendation; or for several, a list of such lists.
 
         history: what the user enjoyed, oldest first: titles, or ids where by_id is true, or item numbers (int); or a list,
         or NumPy array, of such histories. Of numbers, negative ones are passed over, so that rows of an array can be filled
-        up with -1. beams: 0 takes the option's, or k where that is more. allow: the ids that may be recommended. deny: ids
-        that may not.
+        up with -1. k: items of a list; 10, or as many as there are beams where these are fewer, if not given. beams: 0 takes
+        the option's, or k where that is more. allow: the ids that may be recommended. deny: ids that may not.
         """
         one = not _is_nested(history)
         histories = [history] if one else history
-        users = self._rank(histories, k, beams, exclude_seen, by_id, allow, deny)
+        users = self._rank(histories, self._length(k, beams), beams, exclude_seen, by_id, allow, deny)
         lists = [[Recommendation(self.id(i), self.title(i), s, i) for i, s in zip(items[:n], scores[:n])]
                  for items, scores, n in users]
         return lists[0] if one else lists
 
-    def recommend_arrays(self, histories, **query):
+    def recommend_arrays(self, histories, *, k=None, beams=0, **query):
         """As recommend, for several histories, as NumPy arrays: item numbers (users, k) int32, behind the end of a list -1;
         scores (users, k) float32, there 0; lengths of the lists (users,) int32."""
         import numpy
 
-        item, score, found = self._rank_flat(histories, **query)
+        k = self._length(k, beams)
+        item, score, found = self._rank_flat(histories, k, beams, **query)
         users = len(found)
-        return (numpy.array(item, numpy.int32).reshape(users, -1), numpy.array(score, numpy.float32).reshape(users, -1),
+        return (numpy.array(item, numpy.int32).reshape(users, k), numpy.array(score, numpy.float32).reshape(users, k),
                 numpy.array(found, numpy.int32))
 
     def score(self, history, items, *, by_id=False):
         """How likely items (numbers) come next: [(score, tokens)]. Of a language model the natural logarithm of the
         title's probability, and its number of tokens; of other models their score, and 0. Each item costs a prompt."""
-        items = [int(i) for i in items]
+        items = [int(i) for i in _library.listed(items)]
         for number in items:
             self._check_number(number)
         with_ids, entries = self._entries([history], by_id)
@@ -165,7 +166,7 @@ class Recommender:
     def evaluate(self, histories, targets, *, at=(1, 5, 10), **query):
         """{"HR@1": ..., "NDCG@1": ...} over users whose next item is known. targets: its id, for each history. Ranks are
         within the list of max(at) items, as `latentr3 eval` counts them by item."""
-        histories, targets = list(histories), list(targets)
+        histories, targets = _library.listed(histories), _library.listed(targets)
         if len(histories) != len(targets) or not targets:
             raise ValueError(f"{len(histories)} histories, {len(targets)} targets")
         lists = self.recommend(histories, k=max(at), **query)
@@ -183,8 +184,7 @@ class Recommender:
         """Histories of one kind of texts: whether they are ids, and the texts. Numbers become ids."""
         texts, numbers = [], 0
         for history in histories:
-            if hasattr(history, "tolist"):
-                history = history.tolist()
+            history = _library.listed(history.tolist() if hasattr(history, "tolist") else history)
             if any(isinstance(x, Integral) for x in history):
                 numbers += 1
                 history = [self.id(x) for x in history if x >= 0]
@@ -193,12 +193,18 @@ class Recommender:
             raise TypeError("some histories are numbers, others titles")
         return bool(by_id or numbers), texts
 
-    def _rank_flat(self, histories, k=10, beams=0, exclude_seen=False, by_id=False, allow=None, deny=()):
+    def _length(self, k, beams):
+        """Of the lists: k, or what the library takes where none is given."""
+        if k is None:
+            return min(10, beams or self._beams)
+        if k < 1:
+            raise ValueError(f"k is {k}")
+        return k
+
+    def _rank_flat(self, histories, k, beams=0, exclude_seen=False, by_id=False, allow=None, deny=()):
         with_ids, entries = self._entries(histories, by_id)
         users = len(entries)
         query = _library.query(k, beams, with_ids, exclude_seen, allow, deny)
-        if k < 1:
-            raise ValueError(f"k is {k}")
         item = (_library.c_int32 * max(users * k, 1))()
         score = (_library.c_float * max(users * k, 1))()
         found = (_library.c_int * max(users, 1))()
@@ -213,8 +219,6 @@ class Recommender:
 
 def _is_nested(history):
     """Whether it is several histories. An empty one is one."""
-    if isinstance(history, str):
-        raise TypeError("a history is a list of titles, not one text")
     if hasattr(history, "ndim"):
         return history.ndim > 1
     return len(history) > 0 and not isinstance(history[0], (str, bytes, Integral)) and hasattr(history[0], "__len__")

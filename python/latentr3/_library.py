@@ -117,6 +117,13 @@ def encode(text):
     return text.encode()
 
 
+def listed(values):
+    """A list of them; one text is none, though Python would take it for its letters."""
+    if isinstance(values, (str, bytes)):
+        raise TypeError("a list is expected, not one text")
+    return list(values)
+
+
 def texts(values):
     """A C array of C strings, which it keeps alive."""
     return (c_char_p * len(values))(*[encode(v) for v in values])
@@ -133,9 +140,9 @@ def histories(entries):
 def query(k=0, beams=0, by_id=False, exclude_seen=False, allow=None, deny=()):
     q = _CQuery(size=ctypes.sizeof(_CQuery), k=k, beams=beams, by_id=bool(by_id), exclude_seen=bool(exclude_seen))
     if allow is not None:
-        allow = list(allow)
+        allow = listed(allow)
         q.allow, q.allows = texts(allow or [""]), len(allow)
-    deny = list(deny)
+    deny = listed(deny)
     if deny:
         q.deny, q.denies = texts(deny), len(deny)
     return q

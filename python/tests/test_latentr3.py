@@ -68,6 +68,9 @@ class TestRecommender(unittest.TestCase):
         self.assertEqual((item.shape, item.dtype, score.shape, score.dtype), ((4, 5), numpy.int32, (4, 5), numpy.float32))
         self.assertEqual(found.tolist(), [3] * 4)
         self.assertEqual(sorted(item[0].tolist()), [-1, -1, 0, 1, 2])
+        for nobody in ([], numpy.zeros((0, 5), int)):
+            item, score, found = self.r.recommend_arrays(nobody, k=5)
+            self.assertEqual((item.shape, score.shape, found.shape), ((0, 5), (0, 5), (0,)))
         item, score, found = self.r.recommend_arrays(histories, k=5)
         self.assertEqual(item.tolist(), [[x.number for x in one] for one in lists])
         self.assertEqual(score.tolist(), [[x.score for x in one] for one in lists])
@@ -132,6 +135,11 @@ class TestRecommender(unittest.TestCase):
                 self.assertAlmostEqual(value, want[name], delta=1e-6)
         self.assertTrue({"HR@10", "NDCG@10"} <= set(want))
 
+    def test_few_beams(self):
+        with Recommender.load(MODEL, DATA, thoughts=1, beams=4, max_beams=6) as r:
+            self.assertEqual([len(x) for x in r.recommend(self.titles)], [4] * 4)
+            self.assertEqual([len(r.recommend(self.titles[0], **q)) for q in ({"beams": 3}, {"beams": 6}, {"k": 5})], [3, 6, 5])
+
     def test_one_index(self):
         """Handles that are opened at the same time, all of which find no index yet."""
         with tempfile.TemporaryDirectory() as folder:
@@ -161,8 +169,14 @@ class TestRecommender(unittest.TestCase):
             self.r.recommend([self.titles[0], []])
         with self.assertRaisesRegex(latentr3.UsageError, "no item"):
             self.r.recommend(["no such id"], by_id=True)
-        for wrong in (lambda: self.r.recommend("a title"), lambda: self.r.recommend([["a"], [1]]),
-                      lambda: self.r.recommend([b"a"])):
+        title, score, arrays = self.titles[0][0], self.r.score, self.r.recommend_arrays
+        for wrong in (lambda: self.r.recommend([["a"], [1]]), lambda: self.r.recommend([b"a"]),
+                      # One text is no list, neither of its letters nor of numbers that are its bytes.
+                      lambda: self.r.recommend(title), lambda: self.r.recommend(b"ab"),
+                      lambda: self.r.recommend([[title], title]), lambda: self.r.recommend([title], allow="53"),
+                      lambda: self.r.recommend([title], deny="53"), lambda: score(title, [1]), lambda: score(b"ab", [1]),
+                      lambda: score([title], "53"), lambda: self.r.evaluate([[title]], "5"),
+                      lambda: arrays([title]), lambda: arrays(title)):
             self.assertRaises(TypeError, wrong)
         self.assertRaises(ValueError, lambda: self.r.recommend(["a\0b"]))
         self.assertRaises(ValueError, lambda: self.r.recommend(["a"], k=0))
