@@ -134,6 +134,14 @@ static int remove_item(Items *items, const Task *t, int *changed, Err *err) {
     return items_remove(items, (const char *const *)&t->id, 1, changed, err) ? 409 : 200;
 }
 
+// A folder that was replaced has other items under the numbers, whose interactions are counted anew.
+static void count_as(Shelf *s, const Shelf *old) {
+    const Items *now = &s->data.items, *then = &old->data.items;
+    int same = then->n <= now->n;
+    for (int i = 0; i < then->n && same; i++) same = !strcmp(then->id[i], now->id[i]);
+    shelf_count(s, same ? old->count : NULL, then->n);
+}
+
 // The data folder is changed as `latentr3 catalog` does, so what others changed there is seen too. The engine is made before
 // the change is written: an item that the model cannot answer with is refused and leaves nothing behind.
 static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, int *changed, Err *err) {
@@ -144,7 +152,7 @@ static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, i
         status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
         if (status < 300) {
             *s = shelf_open(d);
-            shelf_count(*s, k->shelf->count, k->shelf->data.items.n);
+            count_as(*s, k->shelf);
             if (engine_open(e, k->model, *s, &k->o, err))
                 status = 422;
             else if (*changed && dataset_save_items(&(*s)->data, err))

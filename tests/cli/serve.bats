@@ -397,6 +397,24 @@ answer() {
     tail -1 "$TMP/data/info.txt" | cmp - <(printf 'Brand New\t%d\t\t\ts/new é\n' "$(($(wc -l <"$TMP/data/info.txt") - 1))")
 }
 
+@test "a change after the folder was replaced: each item has its own interactions" {
+    shop_log "$WORLD/log" "$TMP/log"
+    mkdir "$TMP/later"
+    grep -v "s/1\b" "$TMP/log/shop.inter" >"$TMP/later/shop.inter"
+    grep -v "^s/1\b" "$TMP/log/shop.item" >"$TMP/later/shop.item"
+    for log in log later; do "$LATENTR3" prepare --data "$TMP/$log" --out "$TMP/$log.data" --category book >/dev/null 2>&1; done
+    cp -r "$TMP/log.data" "$TMP/data"
+    counts() { is 200 GET "${URL}v1/items?limit=30" && jq -c '[.items[] | {id, interactions}] | sort_by(.id)' "$TMP/body"; }
+    MODEL=popularity DATA=$TMP/data serve
+    rm -r "$TMP/data"
+    cp -r "$TMP/later.data" "$TMP/data"
+    is 201 PUT "${URL}v1/items/s%2Fnew" --json '{"title": "Brand New"}'
+    counts >"$TMP/counts"
+    kill "$SERVER"; ends 143
+    MODEL=popularity DATA=$TMP/data serve
+    counts | cmp - "$TMP/counts"
+}
+
 @test "reload: new weights and items are served, a broken model is not" {
     cp -r "$WORLD/data" "$TMP/data"
     cp -r "$WORLD/model" "$TMP/model"
