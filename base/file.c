@@ -284,12 +284,13 @@ int file_lock(const char *folder, Err *err) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_errno(err, "%s", folder);
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    if (errno == EWOULDBLOCK)
+    const int busy = errno == EWOULDBLOCK;
+    if (busy)
         err_set(err, ERR_IO, "%s: another command is changing this folder", folder);
     else
         err_errno(err, "%s", folder);
     close(fd);
-    return -1;
+    return busy ? FILE_BUSY : -1;
 }
 
 int file_link(const char *from, const char *to, Err *err) {

@@ -63,7 +63,9 @@ int file_write(const char *path, const void *data, size_t bytes, Err *err);
 
 // Rename within a folder, and flush the folder.
 int file_rename(const char *from, const char *to, Err *err);
-// Hold a folder against others who call this: a descriptor that gives it free when it is closed. ERR_IO where another has it.
+// Hold a folder against others who call this: a descriptor that gives it free when it is closed; FILE_BUSY, with ERR_IO, where
+// another has it; -1 after another error.
+enum { FILE_BUSY = -2 };
 int file_lock(const char *folder, Err *err);
 
 // A second name for a file that is whole; a copy where the file system has no such names.

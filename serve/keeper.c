@@ -146,7 +146,7 @@ static void count_as(Shelf *s, const Shelf *old) {
 // the change is written: an item that the model cannot answer with is refused and leaves nothing behind.
 static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, int *changed, Err *err) {
     const int lock = file_lock(k->shelf->data.folder, err);
-    if (lock < 0) return 503;
+    if (lock < 0) return lock == FILE_BUSY ? 503 : 500;
     int status = 500;
     if (k->opener->data(k->opener->self, d, err) == 0) {
         status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
@@ -154,7 +154,7 @@ static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, i
             *s = shelf_open(d);
             count_as(*s, k->shelf);
             if (engine_open(e, k->model, *s, &k->o, err))
-                status = 422;
+                status = err->code == ERR_IO || err->code == ERR_MEMORY ? 500 : 422;
             else if (*changed && dataset_save_items(&(*s)->data, err))
                 status = 500;
         }

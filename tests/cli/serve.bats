@@ -397,6 +397,23 @@ answer() {
     tail -1 "$TMP/data/info.txt" | cmp - <(printf 'Brand New\t%d\t\t\ts/new é\n' "$(($(wc -l <"$TMP/data/info.txt") - 1))")
 }
 
+@test "a change that the machine does not let happen is no fault of the client's" {
+    cp -r "$WORLD/data" "$TMP/data"
+    mkdir "$TMP/index"
+    DATA=$TMP/data serve --index "$TMP/index/file"
+    exec 9<"$TMP/data"
+    flock -n 9
+    is 503 PUT "${URL}v1/items/new" --json '{"title": "Brand New"}'
+    exec 9<&-
+    rm -r "$TMP/index"
+    is 500 PUT "${URL}v1/items/new" --json '{"title": "Brand New"}'
+    mv "$TMP/data" "$TMP/elsewhere"
+    is 500 DELETE "${URL}v1/items/3"
+    mv "$TMP/elsewhere" "$TMP/data"
+    mkdir "$TMP/index"
+    is 201 PUT "${URL}v1/items/new" --json '{"title": "Brand New"}'
+}
+
 @test "a change after the folder was replaced: each item has its own interactions" {
     shop_log "$WORLD/log" "$TMP/log"
     mkdir "$TMP/later"
