@@ -84,18 +84,22 @@ static int known_members(const json_t *json, const char *const *names, const Pla
 
 // ---- /v1/recommend ----------------------------------------------------------------------------------------------------
 
-// What stands beside "users" holds for each of them that does not say otherwise.
+// What stands beside "users" holds for each of them that does not say otherwise. k and beams stay 0 where nothing is said.
 static int read_wish(Request *r, const json_t *json, Ask *ask, const RequestLimits *limits, const Place *at, Err *err) {
-    const int beams_given = json_object_get(json, "beams") != NULL, k_given = json_object_get(json, "k") != NULL;
-    if (read_int(json, "k", 1, limits->max_beams, &ask->k, at, err) ||
-        read_int(json, "beams", 1, limits->max_beams, &ask->beams, at, err) ||
-        read_flag(json, "exclude_seen", &ask->exclude_seen, at, err) || read_flag(json, "explain", &ask->explain, at, err) ||
-        read_list(r, json, "allow", REQUEST_LIST, &ask->allow, &ask->allows, at, err) ||
-        read_list(r, json, "deny", REQUEST_LIST, &ask->deny, &ask->denies, at, err))
-        return -1;
-    if (ask->k > ask->beams && beams_given && !k_given) ask->k = ask->beams;
+    return read_int(json, "k", 1, limits->max_beams, &ask->k, at, err) ||
+                   read_int(json, "beams", 1, limits->max_beams, &ask->beams, at, err) ||
+                   read_flag(json, "exclude_seen", &ask->exclude_seen, at, err) ||
+                   read_flag(json, "explain", &ask->explain, at, err) ||
+                   read_list(r, json, "allow", REQUEST_LIST, &ask->allow, &ask->allows, at, err) ||
+                   read_list(r, json, "deny", REQUEST_LIST, &ask->deny, &ask->denies, at, err)
+               ? -1
+               : 0;
+}
+
+static void settle(Ask *ask, const RequestLimits *limits) {
+    if (!ask->beams) ask->beams = limits->beams;
+    if (!ask->k) ask->k = REQUEST_K < ask->beams ? REQUEST_K : ask->beams;
     if (ask->k > ask->beams) ask->beams = ask->k;
-    return 0;
 }
 
 static int read_history(Request *r, const json_t *json, Ask *ask, const Place *at, Err *err) {
@@ -131,20 +135,17 @@ static int read_users(Request *r, const json_t *users, const Ask *common, const 
         if (known_members(user, members, &at, err) || read_history(r, user, &r->ask[i], &at, err) ||
             read_wish(r, user, &r->ask[i], limits, &at, err))
             return -1;
+        settle(&r->ask[i], limits);
         r->n++;
     }
     return 0;
-}
-
-static Ask new_ask(const RequestLimits *limits) {
-    return (Ask){.k = REQUEST_K < limits->beams ? REQUEST_K : limits->beams, .beams = limits->beams, .allows = -1};
 }
 
 int request_parse(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err) {
     static const char *const members[] = {"users",        "history", "history_ids", "k",    "beams",
                                           "exclude_seen", "explain", "allow",       "deny", NULL};
     const Place top = {""};
-    Ask ask = new_ask(limits);
+    Ask ask = {.allows = -1};
     if (parse_object(r, body, bytes, err) || known_members(r->json, members, &top, err) ||
         read_wish(r, r->json, &ask, limits, &top, err))
         return -1;
@@ -153,6 +154,7 @@ int request_parse(Request *r, const char *body, size_t bytes, const RequestLimit
         return refuse(&top, "history", "stands beside users; it belongs to each of them", err);
     if (users) return read_users(r, users, &ask, limits, err);
     if (read_history(r, r->json, &ask, &top, err)) return -1;
+    settle(&ask, limits);
     r->ask = mem_alloc(1, sizeof *r->ask);
     r->ask[r->n++] = ask;
     return 0;
@@ -220,7 +222,7 @@ static int read_tensor(Request *r, const json_t *input, const Ask *common, const
 int request_infer(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err) {
     static const char *const wishes[] = {"k", "beams", "exclude_seen", NULL};
     const Place at = {"parameters."};
-    Ask ask = new_ask(limits);
+    Ask ask = {.allows = -1};
     if (parse_object(r, body, bytes, err)) return -1;
     r->form = REQUEST_INFER;
     const json_t *id = json_object_get(r->json, "id"), *parameters = json_object_get(r->json, "parameters"),
@@ -232,6 +234,7 @@ int request_infer(Request *r, const char *body, size_t bytes, const RequestLimit
         return -1;
     if (json_array_size(inputs) != 1 || !json_is_object(json_array_get(inputs, 0)))
         return err_set(err, ERR_USAGE, "inputs: not a list of one tensor");
+    settle(&ask, limits);
     return read_tensor(r, json_array_get(inputs, 0), &ask, limits, err);
 }
 

@@ -42,6 +42,14 @@ static void test_request(void **state) {
     assert_true(r.form == REQUEST_SEVERAL && r.n == 2 && r.ask[0].k == 2 && r.ask[1].k == 1);
     assert_true(r.ask[0].denies == 2 && r.ask[1].denies == 1);
     request_free(&r);
+    // Of k and beams, as of all, what is said beside users holds for those who do not say otherwise.
+    takes(&r, "{\"beams\": 5, \"users\": [{\"history\": [], \"beams\": 20}, {\"history\": []}, {\"history\": [], \"k\": 7}]}");
+    assert_true(r.ask[0].k == 10 && r.ask[0].beams == 20 && r.ask[1].k == 5 && r.ask[1].beams == 5);
+    assert_true(r.ask[2].k == 7 && r.ask[2].beams == 7);
+    request_free(&r);
+    takes(&r, "{\"k\": 20, \"users\": [{\"history\": [], \"beams\": 5}, {\"history\": [], \"k\": 2}]}");
+    assert_true(r.ask[0].k == 20 && r.ask[0].beams == 20 && r.ask[1].k == 2 && r.ask[1].beams == 10);
+    request_free(&r);
     refuses("", ERR_DATA, "body");
     refuses("{\"history\": []} x", ERR_DATA, "body");
     refuses("3", ERR_USAGE, "object");
