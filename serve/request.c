@@ -162,19 +162,33 @@ int request_parse(Request *r, const char *body, size_t bytes, const RequestLimit
 
 // ---- Open Inference Protocol --------------------------------------------------------------------------------------------
 
-// Data of a tensor may be flat or nested by its shape.
-static int flatten(const json_t *data, const char **out, size_t *n, size_t most, Err *err) {
+// One entry after the other; `what` they are a part of.
+static int read_entries(const json_t *list, const char *what, size_t width, const char **out, Err *err) {
     const json_t *v;
     size_t i;
-    json_array_foreach(data, i, v) {
-        if (json_is_array(v)) {
-            if (flatten(v, out, n, most, err)) return -1;
-            continue;
-        }
+    if (json_array_size(list) != width)
+        return err_set(err, ERR_USAGE, "inputs[0].%s: %zu entries, the shape has %zu", what, json_array_size(list), width);
+    json_array_foreach(list, i, v) {
         const char *fault = json_is_string(v) && json_string_length(v) == 0 ? NULL : text_fault(v);
-        if (fault) return err_set(err, ERR_USAGE, "inputs[0].data: entry %zu: %s", *n, fault);
-        if (*n == most) return err_set(err, ERR_USAGE, "inputs[0].data: more entries than the shape has");
-        out[(*n)++] = json_string_value(v);
+        if (fault) return err_set(err, ERR_USAGE, "inputs[0].%s: entry %zu: %s", what, i, fault);
+        out[i] = json_string_value(v);
+    }
+    return 0;
+}
+
+// Data of a tensor are flat, or a list for each user.
+static int read_data(const json_t *data, size_t users, size_t width, const char **out, Err *err) {
+    const json_t *row;
+    size_t u;
+    if (!json_is_array(data)) return err_set(err, ERR_USAGE, "inputs[0].data: no list");
+    if (!json_is_array(json_array_get(data, 0))) return read_entries(data, "data", users * width, out, err);
+    if (json_array_size(data) != users)
+        return err_set(err, ERR_USAGE, "inputs[0].data: %zu lists, the shape has %zu", json_array_size(data), users);
+    json_array_foreach(data, u, row) {
+        char what[32];
+        snprintf(what, sizeof what, "data[%zu]", u);
+        if (!json_is_array(row)) return err_set(err, ERR_USAGE, "inputs[0].%s: no list, as the first one is", what);
+        if (read_entries(row, what, width, out + u * width, err)) return -1;
     }
     return 0;
 }
@@ -196,17 +210,14 @@ static int read_shape(const json_t *input, const RequestLimits *limits, size_t *
 static int read_tensor(Request *r, const json_t *input, const Ask *common, const RequestLimits *limits, Err *err) {
     const char *name = json_string_value(json_object_get(input, "name")),
                *type = json_string_value(json_object_get(input, "datatype"));
-    const json_t *data = json_object_get(input, "data");
-    size_t users = 0, width = 0, n = 0;
+    size_t users = 0, width = 0;
     const int by_id = name && !strcmp(name, "history_ids");
     if (!name || (!by_id && strcmp(name, "history")))
         return err_set(err, ERR_USAGE, "inputs[0].name: neither history nor history_ids");
     if (!type || strcmp(type, "BYTES")) return err_set(err, ERR_USAGE, "inputs[0].datatype: not BYTES");
-    if (!json_is_array(data)) return err_set(err, ERR_USAGE, "inputs[0].data: no list");
     if (read_shape(input, limits, &users, &width, err)) return -1;
     const char **all = new_list(r, users * width);
-    if (flatten(data, all, &n, users * width, err)) return -1;
-    if (n != users * width) return err_set(err, ERR_USAGE, "inputs[0].data: %zu entries, the shape has %zu", n, users * width);
+    if (read_data(json_object_get(input, "data"), users, width, all, err)) return -1;
     r->ask = mem_zalloc(users, sizeof *r->ask);
     for (size_t u = 0; u < users; u++) {
         Ask *ask = &r->ask[r->n++];

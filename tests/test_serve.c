@@ -70,6 +70,32 @@ static void test_infer(void **state) {
     assert_true(r.form == REQUEST_INFER && r.n == 2 && r.ask[0].n == 2 && r.ask[1].n == 1 && r.ask[1].k == 3);
     assert_string_equal(r.ask[1].history[0], "c");
     request_free(&r);
+    static const struct {
+        const char *shape, *data, *fault; // fault NULL: it is taken
+    } cases[] = {
+        {"[2, 2]", "[\"a\", \"b\", \"\", \"c\"]", NULL},
+        {"[1, 2]", "[[\"a\", \"b\"]]", NULL},
+        {"[2, 0]", "[]", NULL},
+        {"[2, 0]", "[[], []]", NULL},
+        {"[2, 2]", "[[\"a\"], [\"b\", \"c\", \"d\"]]", "data[0]: 1 entries, the shape has 2"},
+        {"[2, 2]", "[[\"a\", \"b\", \"c\", \"d\"]]", "data: 1 lists, the shape has 2"},
+        {"[2, 2]", "[[\"a\", \"b\"], \"c\", \"d\"]", "data: 3 lists"},
+        {"[2, 2]", "[[\"a\", \"b\"], \"c\"]", "data[1]: no list"},
+        {"[2, 1]", "[\"a\", [\"b\"]]", "data: entry 1: no text"},
+        {"[2, 1]", "[[[\"a\"]], [\"b\"]]", "data[0]: entry 0: no text"},
+        {"[2, 1]", "\"a\"", "data: no list"},
+        {"[1, 2]", "[\"a\"]", "data: 1 entries, the shape has 2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Str text = {0};
+        str_printf(&text, "{\"inputs\": [{\"name\": \"history\", \"datatype\": \"BYTES\", \"shape\": %s, \"data\": %s}]}",
+                   cases[i].shape, cases[i].data);
+        const int status = request_infer(&r, text.data, text.len, &limits, &err);
+        if (status != (cases[i].fault ? -1 : 0) || (status && !strstr(err.message, cases[i].fault)))
+            fail_msg("%s of %s: %d %s", cases[i].data, cases[i].shape, status, err.message);
+        request_free(&r);
+        str_free(&text);
+    }
 }
 
 // ---- the queue --------------------------------------------------------------------------------------------------------
