@@ -21,6 +21,7 @@ struct Client { // an open connection
     int fd;
     double deadline; // when its present phase must be over; 0: none, the server itself is at work
     Exchange *exchange;
+    int answered; // once, at least
     Client *before, *after;
 };
 
@@ -93,12 +94,14 @@ static void clients_sweep(Http *h) {
     for (Client *c = h->clients, *after; c; c = after) {
         Exchange *x = c->exchange;
         after = c->after;
-        if (x && x->suspended && x->waits_for && client_gone(c) && h->calls->abandon(h->calls->self, x)) {
+        if (x && x->suspended && x->waits_for && client_gone(c)) {
+            x->gone = 1;
+            if (!h->calls->abandon(h->calls->self, x)) continue;
             x->waits_for = NULL;
             http_error(x, 503, "the client has gone");
             exchange_resume(x);
         } else if (c->deadline > 0 && now > c->deadline) {
-            h->calls->timed_out(h->calls->self);
+            if (x || !c->answered) h->calls->timed_out(h->calls->self);
             shut(c);
         } else if (look && c->deadline > 0 && !(x && x->dispatched) && client_gone(c)) {
             shut(c);
@@ -154,6 +157,7 @@ static void exchange_completed(void *self, struct MHD_Connection *connection, vo
     if (!x) return;
     CHECK(!x->waits_for);
     x->client->exchange = NULL;
+    x->client->answered = 1;
     x->client->deadline = log_seconds() + HTTP_IDLE_SECONDS;
     h->exchanges--;
     str_free(&x->body), str_free(&x->reply);
@@ -186,7 +190,7 @@ static enum MHD_Result exchange_reply(Exchange *x) {
     }
     if (x->http->draining) add_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
     x->client->deadline = log_seconds() + HTTP_REPLY_SECONDS;
-    x->http->calls->replied(x->http->calls->self, x);
+    if (!x->gone) x->http->calls->replied(x->http->calls->self, x);
     const enum MHD_Result result = MHD_queue_response(x->connection, (unsigned)x->status, r);
     MHD_destroy_response(r);
     return result;

@@ -38,6 +38,7 @@ typedef struct Exchange { // a request and its reply
     Reply *waits_for;  // what a thread will post; NULL: nobody works on it
     Job *job;          // where it is one for the worker's queue
     int suspended, dispatched;
+    int gone; // the client has left while it waited
     double begun;
 } Exchange;
 
@@ -51,8 +52,8 @@ typedef struct HttpCalls { // to whom requests go
     void (*finish)(void *self, Exchange *x, Reply *r);
     // The client has gone while the exchange waits. 1: the reply is no longer expected, and was freed.
     int (*abandon)(void *self, Exchange *x);
-    void (*replied)(void *self, const Exchange *x);
-    void (*timed_out)(void *self);
+    void (*replied)(void *self, const Exchange *x); // to a client who is there
+    void (*timed_out)(void *self);                  // a client was too slow; one who asks nothing more is none
 } HttpCalls;
 
 // Binds; the address must be an address or a name of this machine. *loopback: only this machine can reach it.

@@ -39,10 +39,8 @@ void metrics_step(Metrics *m, int users, int done, double seconds, const Engine 
     m->sizes[i]++;
     m->step_users += users;
     m->users += done;
-    if (done) {
-        m->busy_seconds += seconds;
-        m->user_seconds = m->user_seconds > 0 ? 0.8 * m->user_seconds + 0.2 * seconds / done : seconds / done;
-    }
+    m->busy_seconds += seconds;
+    if (done) m->user_seconds = m->user_seconds > 0 ? 0.8 * m->user_seconds + 0.2 * seconds / done : seconds / done;
     m->now = engine_work(e);
     pthread_mutex_unlock(&m->lock);
 }

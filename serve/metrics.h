@@ -32,7 +32,7 @@ void metrics_open(Metrics *m);
 void metrics_free(Metrics *m);
 void metrics_reply(Metrics *m, int status);
 void metrics_recommended(Metrics *m, double seconds);
-// A step of `users`, of whom `done` were done by it; seconds since users were done before.
+// A step of `users`, of whom `done` have their answer by it; seconds since users left before, 0 where none left now.
 void metrics_step(Metrics *m, int users, int done, double seconds, const Engine *e);
 void metrics_engine_closes(Metrics *m, const Engine *e);
 // Add to one of the counters above.

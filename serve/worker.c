@@ -49,14 +49,17 @@ static void join(Worker *w, const QueueUser *user, int n, Err *err) {
     free(ask), free(place);
 }
 
-// Those who are done leave with their answer, those whose client has gone without.
-static int part(Worker *w) {
-    int done = 0;
+// Those who are done leave with their answer, those whose client has gone without. Returns how many left, *done: with an
+// answer.
+static int part(Worker *w, int *done) {
+    const int users = w->lives;
+    *done = 0;
     for (int i = 0; i < w->lives;) {
         const WorkerUser u = w->live[i];
         Err err = {0};
-        int status = 1;
-        if (queue_cancelled(w->queue, u.user.job))
+        const int cancelled = queue_cancelled(w->queue, u.user.job);
+        int status = -1;
+        if (cancelled)
             engine_drop(w->engine, u.place);
         else
             status = engine_take(w->engine, u.place, &u.user.job->answer[u.user.user], &err);
@@ -65,10 +68,10 @@ static int part(Worker *w) {
             continue;
         }
         w->live[i] = w->live[--w->lives];
-        give(w, u.user, status < 0 ? &err : NULL);
-        done++;
+        *done += status > 0;
+        give(w, u.user, err.code ? &err : NULL);
     }
-    return done;
+    return users - w->lives;
 }
 
 static int has_next(Worker *w) {
@@ -99,7 +102,7 @@ static void adopt_next(Worker *w) {
 static void *worker_main(void *self) {
     Worker *w = self;
     QueueUser *user = mem_alloc((size_t)w->engine->o.users, sizeof *user);
-    double since = 0; // the last user who was done, or the first who came
+    double since = 0; // the last user who left, or the first who came
     for (;;) {
         const int next = has_next(w);
         const QueueTake how = next ? QUEUE_REST : w->lives == 0 ? QUEUE_WAIT : QUEUE_NOW;
@@ -114,11 +117,12 @@ static void *worker_main(void *self) {
         if (n > 0) join(w, user, n, &err);
         if (w->lives == 0) continue;
         const int users = w->lives;
+        int done;
         engine_step(w->engine);
-        const int done = part(w);
+        const int left = part(w, &done);
         const double now = log_seconds();
-        metrics_step(w->metrics, users, done, now - since, w->engine);
-        if (done) since = now;
+        metrics_step(w->metrics, users, done, left ? now - since : 0, w->engine);
+        if (left) since = now;
     }
     pthread_mutex_lock(&w->lock);
     w->ended = 1;

@@ -307,6 +307,14 @@ answer() {
     [ "$(metric thoughts_total)" -ge 2 ]
     [ "$(metric tokens_total)" -gt 50 ]
     [ "$(metric queue_users)" = 0 ]
+    # Who leaves gets no reply that could be counted.
+    jq -n '{users: [range(64) | {history_ids: ["2", "3", "5", "7", "11"], k: 50}]}' >"$TMP/request"
+    exits 28 curl -s --max-time 0.1 --json "@$TMP/request" "${URL}v1/recommend"
+    for _ in {1..100}; do [ "$(metric cancelled_total)" = 0 ] || break; done
+    [ "$(metric cancelled_total)" = 1 ]
+    sleep 0.3
+    [ -z "$(metric 'http_replies_total{status="503"}')" ]
+    [ "$(metric recommend_seconds_count)" = 1 ]
     ! curl -s "${URL}metrics" | grep -vqE '^(# (HELP|TYPE) [a-z0-9_]+ |[a-z0-9_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+$)'
 }
 
