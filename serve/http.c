@@ -134,13 +134,26 @@ const char *http_query(const Exchange *x, const char *name, size_t *len) {
     return value ? value : "";
 }
 
-static Exchange *exchange_new(Http *h, struct MHD_Connection *connection, const char *path, const char *method) {
+// "http://host/path" in the place of a path is what proxies are asked, and servers must understand; it overrules the header.
+static void set_target(Exchange *x, const char *target) {
+    const char *host = http_header(x, MHD_HTTP_HEADER_HOST), *path = target;
+    size_t n = host ? strlen(host) : 0;
+    if (!strncasecmp(target, "http://", 7)) {
+        host = target + 7;
+        n = strcspn(host, "/");
+        path = host[n] ? host + n : "/";
+    }
+    x->host = host ? mem_strndup(host, n) : NULL;
+    x->path = mem_strndup(path, strlen(path));
+}
+
+static Exchange *exchange_new(Http *h, struct MHD_Connection *connection, const char *target, const char *method) {
     Exchange *x = mem_zalloc(1, sizeof *x);
     x->http = h;
     x->connection = connection;
     x->client = client_of(connection);
     x->method = method;
-    x->path = mem_strndup(path, strlen(path));
+    set_target(x, target);
     x->begun = log_seconds();
     x->client->exchange = x;
     x->client->deadline = x->begun + HTTP_BODY_SECONDS;
@@ -161,7 +174,7 @@ static void exchange_completed(void *self, struct MHD_Connection *connection, vo
     x->client->deadline = log_seconds() + HTTP_IDLE_SECONDS;
     h->exchanges--;
     str_free(&x->body), str_free(&x->reply);
-    free(x->path);
+    free(x->path), free(x->host);
     free(x);
     *context = NULL;
 }
@@ -250,16 +263,17 @@ static void exchange_body(Exchange *x, const char *data, size_t n) {
 }
 
 // Called with the headers, then with each piece of the body, then without; and again when a suspended connection goes on.
-static enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connection, const char *path, const char *method,
+static enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connection, const char *target, const char *method,
                                        const char *version, const char *data, size_t *bytes, void **context) {
     Http *h = self;
     Exchange *x = *context;
     (void)version;
     if (!x) {
-        *context = x = exchange_new(h, connection, path, method);
+        *context = x = exchange_new(h, connection, target, method);
         const int clear = is_clear(x);
         if (clear) exchange_begin(x);
-        if (!clear || x->body_bytes > HTTP_SWALLOW_BYTES) return exchange_reply(x); // and the connection ends
+        const int asks = x->status && http_header(x, MHD_HTTP_HEADER_EXPECT);               // whether to send a body: no
+        if (!clear || asks || x->body_bytes > HTTP_SWALLOW_BYTES) return exchange_reply(x); // and the connection ends
         x->body_bytes = 0;
         return MHD_YES;
     }

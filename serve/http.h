@@ -26,6 +26,7 @@ typedef struct Exchange { // a request and its reply
     struct MHD_Connection *connection;
     const char *method;
     char *path; // decoded
+    char *host; // whom the request is for ("localhost:8080"), or NULL
     Str body;
     uint64_t body_bytes; // that came, kept or not
     // The reply. status 0: there is none yet.

@@ -63,23 +63,23 @@ static int has_key(const Keys *keys, const Exchange *x) {
 
 // Without a key only programs of this machine may ask, and not what a page from elsewhere makes a browser ask: such a request
 // names another origin, or (DNS rebinding) another host.
-static int is_local_name(const char *host) {
-    static const char *const names[] = {"localhost", "127.", "[::1]"};
-    for (int i = 0; i < 3; i++)
+static int is_local_name(const Routes *r, const char *host) {
+    const char *const names[] = {"localhost", "127.", "[::1]", r->host};
+    for (int i = 0; i < 4; i++)
         if (!strncasecmp(host, names[i], strlen(names[i]))) {
             const char *rest = host + strlen(names[i]);
             if (i == 1) rest += strspn(rest, "0123456789.");
-            return *rest == 0 || *rest == ':';
+            if (*rest == 0 || *rest == ':') return 1;
         }
     return 0;
 }
 
 static int is_foreign(const Routes *r, const Exchange *x) {
-    const char *host = http_header(x, "Host"), *origin = http_header(x, "Origin");
-    if (host && r->keys.n == 0 && !is_local_name(host)) return 1;
+    const char *origin = http_header(x, "Origin");
+    if (x->host && r->keys.n == 0 && !is_local_name(r, x->host)) return 1;
     if (!origin) return 0;
     const char *authority = strstr(origin, "://");
-    return !authority || !host || strcmp(authority + 3, host) != 0;
+    return !authority || !x->host || strcmp(authority + 3, x->host) != 0;
 }
 
 // ---- replies at once --------------------------------------------------------------------------------------------------

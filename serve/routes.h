@@ -16,7 +16,8 @@ typedef struct Routes {
     Keeper *keeper;
     Metrics *metrics;
     RequestLimits limits;
-    Keys keys; // none: whoever reaches the address may ask
+    const char *host; // by which name the server was told to listen
+    Keys keys;        // none: whoever reaches the address may ask
     double started;
 } Routes;
 

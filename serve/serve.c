@@ -56,6 +56,7 @@ int serve_run(const ServeOptions *o, const Opener *opener, const atomic_int *sto
                         .keeper = &v.keeper,
                         .metrics = &v.metrics,
                         .limits = {.beams = o->beams, .max_beams = o->engine.beams, .users = o->queue < 64 ? o->queue : 64},
+                        .host = o->host,
                         .keys = v.routes.keys,
                         .started = log_seconds()};
     v.calls = routes_calls(&v.routes);

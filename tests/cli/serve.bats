@@ -234,6 +234,9 @@ answer() {
     is 403 GET "${SHARED}health" -H 'Host: localhost.evil.example'
     is 200 GET "${SHARED}health" -H 'Host: localhost:8080'
     is 200 GET "${SHARED}health" -H "Origin: ${SHARED%/}"
+    serve --host 2130706433 # a name of this machine's that is on no list
+    is 200 GET "http://127.0.0.1:${URL##*:}health" -H "Host: 2130706433:8080"
+    is 403 GET "http://127.0.0.1:${URL##*:}health" -H "Host: 2130706433.evil.example"
     curl -s "$SHARED" | grep -q '<title>latentr3</title>'
     ! curl -s "$SHARED" | grep -qE '(src|href)="?(https?:)?//'
 }
