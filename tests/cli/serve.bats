@@ -203,6 +203,9 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     raw 400 'Host: localhost' 'Transfer-Encoding: gzip'
     raw 400 'Host: localhost' 'Transfer-Encoding: chunked' 'Transfer-Encoding: identity'
     raw 400 'Host: localhost' 'Content-Length: -1'
+    # Who asks before the body is sent hears at once that it is not wanted.
+    raw 403 'Host: evil.example' 'Content-Length: 5' 'Expect: 100-continue'
+    raw 413 'Host: localhost' 'Content-Length: 1048577' 'Expect: 100-continue'
     is 200 GET "${SHARED}health"
 }
 
