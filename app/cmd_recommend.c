@@ -25,18 +25,17 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
     json_decref(json);
 }
 
-// The history by titles or by ids. titles and texts (its length) receive what the catalogue has.
-static int read_history(const Use *u, const Options *o, History *h, const char **titles, const char **texts, Err *err) {
-    const Items *items = &u->data.items;
-    const TextList *given = o->history_id.n ? &o->history_id : &o->history;
-    *h = (History){.title = titles, .text = texts, .item_id = o->history_id.n ? given->text : NULL, .n = given->n};
+// The history by titles or by ids. titles, ids and texts (its length) receive what the catalogue has.
+static int read_history(const Use *u, const Options *o, History *h, const char **titles, const char **ids, const char **texts,
+                        Err *err) {
+    const int by_id = o->history_id.n > 0;
+    const TextList *given = by_id ? &o->history_id : &o->history;
+    *h = (History){.title = titles, .text = texts, .item_id = by_id ? ids : NULL, .n = given->n};
     for (int i = 0; i < given->n; i++) {
-        const int item = h->item_id ? items_by_id(items, given->text[i]) : items_by_title(items, given->text[i]);
-        if (item < 0 && h->item_id)
-            return err_set(err, ERR_USAGE, "--history-id %.60s: no item of the catalogue", given->text[i]);
-        if (item < 0) log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", given->text[i]);
-        titles[i] = h->item_id ? items->title[item] : given->text[i];
-        texts[i] = item < 0 ? NULL : items->text[item];
+        const char *entry = given->text[i];
+        if (items_entry(&u->data.items, entry, by_id, &titles[i], &ids[i], &texts[i]) >= 0) continue;
+        if (by_id) return err_set(err, ERR_USAGE, "--history-id %.60s: no item of the catalogue", entry);
+        log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", entry);
     }
     if (h->n > PROMPT_HISTORY && !u->model.items)
         log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, h->n);
@@ -48,9 +47,9 @@ static int recommend(Use *u, const Options *o, Err *err) {
     History history;
     if (use_ranker(u, o, o->k, 1, &ranker, err)) return -1;
     const size_t n = (size_t)(o->history.n + o->history_id.n);
-    const char **titles = mem_alloc(2 * n, sizeof *titles);
+    const char **titles = mem_alloc(3 * n, sizeof *titles);
     Recommendation *item = mem_alloc((size_t)o->k, sizeof *item);
-    int found, status = read_history(u, o, &history, titles, titles + n, err);
+    int found, status = read_history(u, o, &history, titles, titles + n, titles + 2 * n, err);
     if (status == 0) {
         status = ranker.rank(ranker.self, &history, 1, item, &found, err);
         if (status) err_prefix(err, "%s", o->model);

@@ -42,6 +42,11 @@ int items_by_row_id(const Items *items, const char *row_id);                    
 // has the title.
 int items_by_title(const Items *items, const char *title);
 int items_title_group(const Items *items, int item);
+// The item that an entry of a history names, by its id or by its title.
+int items_find(const Items *items, const char *entry, int by_id);
+// The same; *title, *id and *text receive what stands in a prompt. Of a title that no item has that is the title alone, of an
+// id nothing: NULL.
+int items_entry(const Items *items, const char *entry, int by_id, const char **title, const char **id, const char **text);
 int items_offer(const Items *items, const char *title); // 1 where an item with the title may be recommended
 
 // Changes in memory. What is already so is no change and no error. Adding takes items back that were removed (with the new

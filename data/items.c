@@ -209,6 +209,18 @@ int items_by_title(const Items *items, const char *title) {
     return number < 0 ? -1 : items->index->first_of_title[number];
 }
 
+int items_find(const Items *items, const char *entry, int by_id) {
+    return by_id ? items_by_id(items, entry) : items_by_title(items, entry);
+}
+
+int items_entry(const Items *items, const char *entry, int by_id, const char **title, const char **id, const char **text) {
+    const int item = items_find(items, entry, by_id);
+    *title = item >= 0 ? items->title[item] : by_id ? NULL : entry;
+    *id = item >= 0 ? items->id[item] : NULL;
+    *text = item >= 0 ? items->text[item] : NULL;
+    return item;
+}
+
 int items_title_group(const Items *items, int item) {
     CHECK(item >= 0 && item < items->n);
     return items->index->first_of_title[items->index->title[item]];

@@ -24,12 +24,7 @@ static Told tell(const Pairs *p, const latentr3_history *h) {
     const size_t n = (size_t)h->n;
     Told t = {.title = mem_alloc(3 * n, sizeof *t.title)};
     t.id = t.title + n, t.text = t.id + n;
-    for (int i = 0; i < h->n; i++) {
-        const int item = p->by_id ? items_by_id(items, h->entry[i]) : items_by_title(items, h->entry[i]);
-        t.title[i] = p->by_id ? items->title[item] : h->entry[i];
-        t.id[i] = item < 0 ? NULL : items->id[item];
-        t.text[i] = item < 0 ? NULL : items->text[item];
-    }
+    for (int i = 0; i < h->n; i++) items_entry(items, h->entry[i], p->by_id, &t.title[i], &t.id[i], &t.text[i]);
     return t;
 }
 

@@ -18,7 +18,7 @@ void sasrec_ranker_close(SasrecRanker *r) {
 }
 
 static int item_of(const SasrecRanker *r, const History *h, int i) {
-    return h->item_id ? items_by_id(r->items, h->item_id[i]) : items_by_title(r->items, h->title[i]);
+    return items_find(r->items, h->item_id ? h->item_id[i] : h->title[i], h->item_id != NULL);
 }
 
 // The last items that the model knows, as its tokens.
@@ -92,7 +92,7 @@ static int rank_score(void *self, const History *h, int users, float *score, Err
     return sasrec_ranker_scores(self, h, users, score, err);
 }
 
-static int knows_any(const SasrecRanker *r, const History *h) {
+int sasrec_ranker_knows(const SasrecRanker *r, const History *h) {
     for (int i = 0; i < h->n; i++) {
         const int item = item_of(r, h, i);
         if (item >= 0 && r->token[item] >= 0) return 1;
@@ -112,7 +112,8 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
             if (item >= 0) mine[item] = -INFINITY;
         }
         found[u] = 0;
-        if (knows_any(r, &h[u])) status = ranker_best(mine, (int)n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err);
+        if (sasrec_ranker_knows(r, &h[u]))
+            status = ranker_best(mine, (int)n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err);
     }
     free(score);
     return status;
@@ -135,7 +136,7 @@ int sasrec_losses(void *losses, double *loss, double *tokens, Err *err) {
         status = sasrec_ranker_scores(r, history, users, score, err);
         for (int u = 0; u < users && status == 0; u++) {
             const int item = items_by_id(r->items, x->rows->row[first + u].target_id), known = item >= 0 && r->token[item] >= 0;
-            tokens[first + u] = known && !r->items->removed[item] && knows_any(r, &history[u]);
+            tokens[first + u] = known && !r->items->removed[item] && sasrec_ranker_knows(r, &history[u]);
             loss[first + u] = tokens[first + u] > 0 ? -(double)score[(size_t)u * n + (size_t)item] : 0;
         }
     }

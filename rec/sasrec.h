@@ -23,6 +23,9 @@ void sasrec_ranker_close(SasrecRanker *r);
 // without any all items it knows score 0. ERR_DATA where a score is no number. users: at most r->users.
 int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *score, Err *err);
 
+// Whether the model knows an item of the history.
+int sasrec_ranker_knows(const SasrecRanker *r, const History *h);
+
 // The same as a Ranker. Lists are by score, the lower item number first where it is equal; a history that the model knows
 // nothing of has an empty one.
 Ranker sasrec_ranker(SasrecRanker *r);

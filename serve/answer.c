@@ -45,7 +45,7 @@ static void unknown(Str *out, const Items *items, const Ask *ask) {
     str_puts(out, "[");
     for (int i = 0; i < ask->n; i++) {
         const char *given = ask->history[i];
-        if ((ask->by_id ? items_by_id(items, given) : items_by_title(items, given)) >= 0) continue;
+        if (items_find(items, given, ask->by_id) >= 0) continue;
         if (n++) str_puts(out, ", ");
         text(out, given);
     }

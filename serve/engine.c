@@ -54,13 +54,8 @@ static EnginePlace *enter(Engine *e, const Ask *ask) {
                        .text = mem_alloc(n, sizeof *p->text),
                        .allowed = allowed_items(ask, items)};
     int k = 0;
-    for (int i = 0; i < ask->n; i++) {
-        const int item = ask->by_id ? items_by_id(items, ask->history[i]) : items_by_title(items, ask->history[i]);
-        if (item < 0 && ask->by_id) continue;
-        p->title[k] = ask->by_id ? items->title[item] : ask->history[i];
-        p->id[k] = item < 0 ? NULL : items->id[item];
-        p->text[k++] = item < 0 ? NULL : items->text[item];
-    }
+    for (int i = 0; i < ask->n; i++)
+        if (items_entry(items, ask->history[i], ask->by_id, &p->title[k], &p->id[k], &p->text[k]) >= 0 || !ask->by_id) k++;
     p->history = (History){.title = p->title, .item_id = ask->by_id ? p->id : NULL, .text = p->text, .n = k};
     e->joined++;
     return p;
@@ -226,15 +221,6 @@ static int best(const Engine *e, EnginePlace *p, float *score) {
     return ranker_best(score, items->n, p->ask->k, p->answer.item, &p->answer.n, &p->err);
 }
 
-// A SASRec that knows nothing of a history has no list for it.
-static int knows_any(const Engine *e, const EnginePlace *p) {
-    for (int i = 0; i < p->history.n; i++) {
-        const int item = p->id[i] ? items_by_id(&e->shelf->data.items, p->id[i]) : -1;
-        if (item >= 0 && e->token[item] >= 0) return 1;
-    }
-    return 0;
-}
-
 static int score_all(Engine *e, EnginePlace *const *p, int users, Err *err) {
     const size_t n = (size_t)e->shelf->data.items.n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
@@ -242,7 +228,7 @@ static int score_all(Engine *e, EnginePlace *const *p, int users, Err *err) {
     for (int u = 0; u < users; u++) history[u] = p[u]->history;
     const int status = e->scorer.score(e->scorer.self, history, users, score, err);
     for (int u = 0; u < users && status == 0; u++)
-        if (!e->token || knows_any(e, p[u])) best(e, p[u], score + (size_t)u * n);
+        if (!e->token || sasrec_ranker_knows(&e->sasrec, &history[u])) best(e, p[u], score + (size_t)u * n);
     free(score), free(history);
     return status;
 }
