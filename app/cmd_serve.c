@@ -4,6 +4,13 @@
 #include "app/opener.h"
 #include "serve/serve.h"
 
+#include <stdio.h>
+
+static void print_address(const char *url) {
+    printf("%s\n", url);
+    fflush(stdout);
+}
+
 int cmd_serve(const Options *o, Err *err) {
     const Opener opener = opener_of(o);
     const ServeOptions options = {.host = o->host,
@@ -11,6 +18,7 @@ int cmd_serve(const Options *o, Err *err) {
                                   .key_file = o->api_key_file,
                                   .engine = opener_engine(o),
                                   .beams = o->beams,
-                                  .queue = o->queue};
+                                  .queue = o->queue,
+                                  .ready = print_address};
     return serve_run(&options, &opener, interrupt_watch(), err);
 }

@@ -31,9 +31,9 @@ static int try_out(Engine *e, Err *err) {
     return status ? err_prefix(err, "%s: tried on one user", e->model->name) : 0;
 }
 
-static int load_model(const Opener *opener, const EngineOptions *o, const Shelf *s, Model **m, Engine **e, Err *err) {
+static int load_model(const Opener *opener, const EngineOptions *o, Shelf *s, Model **m, Engine **e, Err *err) {
     if (opener->model(opener->self, &s->data, m, err)) return -1;
-    if (engine_open(e, *m, (Shelf *)s, o, err) == 0) {
+    if (engine_open(e, *m, s, o, err) == 0) {
         if (try_out(*e, err) == 0) return 0;
         engine_close(*e);
     }

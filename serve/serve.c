@@ -2,8 +2,6 @@
 #include "base/log.h"
 #include "serve/routes.h"
 
-#include <stdio.h>
-
 typedef struct Server {
     Queue queue;
     Outbox outbox;
@@ -19,12 +17,6 @@ static int check_address(const ServeOptions *o, int loopback, Err *err) {
     return err_set(err, ERR_USAGE, "--host %.80s can be reached from other machines: --api-key-file is needed", o->host);
 }
 
-static void announce(const Http *http, const Model *m, const Shelf *s) {
-    printf("%s\n", http_url(http));
-    fflush(stdout);
-    log_info("%s, version %s, %d items: ready at %s", m->name, m->version, s->data.items.live, http_url(http));
-}
-
 // Everything is there; serve until the end.
 static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *http, Model *m, Shelf *s, Engine *e,
                const atomic_int *stop, Err *err) {
@@ -32,7 +24,8 @@ static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *htt
     if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->metrics, err)) return -1;
     int status = keeper_start(&v->keeper, m, s, err);
     if (status == 0) {
-        announce(http, m, s);
+        o->ready(http_url(http));
+        log_info("%s, version %s, %d items: ready at %s", m->name, m->version, s->data.items.live, http_url(http));
         status = http_run(http, stop, err);
         keeper_join(&v->keeper);
     }

@@ -15,12 +15,12 @@ typedef struct ServeOptions {
     int port;             // 0: any that is free
     const char *key_file; // one API key a line; NULL: none is asked for, and the address must be a loopback one
     EngineOptions engine;
-    int beams; // where a request says nothing
-    int queue; // users that may wait
+    int beams;                      // where a request says nothing
+    int queue;                      // users that may wait
+    void (*ready)(const char *url); // called when requests are answered
 } ServeOptions;
 
-// Serves until *stop is set (app/interrupt.h), and returns when all that was asked is answered. Prints the address on stdout
-// when it is ready.
+// Serves until *stop is set (app/interrupt.h), and returns when all that was asked is answered.
 int serve_run(const ServeOptions *o, const Opener *opener, const atomic_int *stop, Err *err);
 
 #endif
