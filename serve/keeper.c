@@ -90,7 +90,7 @@ static void reload(Keeper *k, Task *t) {
         str_printf(body, ", \"model_version\": \"%s\", \"items\": %d", m->version, s->data.items.live);
         status = publish(k, m, s, e, &err);
     }
-    metrics_add(k->metrics, status ? &k->metrics->reload_failures : &k->metrics->reloads, 1);
+    counters_add(k->counters, status ? &k->counters->reload_failures : &k->counters->reloads, 1);
     if (status) {
         log_warn("reload: %s; the model that is served stays", err.message);
         str_clear(body);
@@ -179,7 +179,7 @@ static void change_items(Keeper *k, Task *t) {
     }
     t->reply.status = status;
     answer_item(&t->reply.body, s, items_by_id(&s->data.items, t->id));
-    metrics_add(k->metrics, &k->metrics->item_changes, changed > 0);
+    counters_add(k->counters, &k->counters->item_changes, changed > 0);
     if (publish(k, model_hold(k->model), s, e, &err)) {
         str_clear(&t->reply.body);
         fail(t, 500, &err);

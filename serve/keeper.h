@@ -27,7 +27,7 @@ typedef struct Keeper {
     EngineOptions o;
     Worker *worker;
     Outbox *outbox;
-    Metrics *metrics;
+    Counters *counters;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;

@@ -106,14 +106,14 @@ static void metrics(Routes *r, Exchange *x, const char *name) {
     Shelf *s;
     (void)name;
     keeper_now(r->keeper, &m, &s);
-    const MetricsNow now = {.waiting = queue_waiting(r->queue),
-                            .connections = http_connections(r->http),
-                            .items = s->data.items.live,
-                            .draining = http_draining(r->http),
-                            .uptime = log_seconds() - r->started};
+    const CountersNow now = {.waiting = queue_waiting(r->queue),
+                             .connections = http_connections(r->http),
+                             .items = s->data.items.live,
+                             .draining = http_draining(r->http),
+                             .uptime = log_seconds() - r->started};
     model_drop(m), shelf_drop(s);
     x->type = "text/plain; version=0.0.4; charset=utf-8";
-    metrics_print(r->metrics, &now, &x->reply);
+    counters_print(r->counters, &now, &x->reply);
 }
 
 static void server_metadata(Routes *r, Exchange *x, const char *name) {
@@ -319,10 +319,10 @@ static void enqueue(Routes *r, Exchange *x, int infer) {
             return;
         }
         const int waiting = queue_waiting(r->queue);
-        metrics_add(r->metrics, &r->metrics->rejected, 1);
+        counters_add(r->counters, &r->counters->rejected, 1);
         http_error(x, 503, "%d users wait already, %d more would be over the limit of %d", waiting, job->request.n,
                    r->queue->room);
-        x->retry_after = metrics_retry_after(r->metrics, waiting);
+        x->retry_after = counters_retry_after(r->counters, waiting);
     } else {
         http_error(x, json_status(&err), "%s", err.message);
     }
@@ -463,7 +463,7 @@ static void finish(void *self, Exchange *x, Reply *reply) {
 static int abandon(void *self, Exchange *x) {
     Routes *r = self;
     if (!x->job || x->job->cancelled) return 0; // a change is made all the same
-    metrics_add(r->metrics, &r->metrics->cancelled, 1);
+    counters_add(r->counters, &r->counters->cancelled, 1);
     if (!queue_cancel(r->queue, x->job)) return 0;
     job_free(x->job);
     x->job = NULL;
@@ -472,13 +472,13 @@ static int abandon(void *self, Exchange *x) {
 
 static void replied(void *self, const Exchange *x) {
     Routes *r = self;
-    metrics_reply(r->metrics, x->status);
-    if (x->counted) metrics_recommended(r->metrics, log_seconds() - x->begun);
+    counters_reply(r->counters, x->status);
+    if (x->counted) counters_recommended(r->counters, log_seconds() - x->begun);
 }
 
 static void timed_out(void *self) {
     Routes *r = self;
-    metrics_add(r->metrics, &r->metrics->timeouts, 1);
+    counters_add(r->counters, &r->counters->timeouts, 1);
 }
 
 HttpCalls routes_calls(Routes *r) {

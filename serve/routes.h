@@ -14,7 +14,7 @@ typedef struct Routes {
     Http *http;
     Queue *queue;
     Keeper *keeper;
-    Metrics *metrics;
+    Counters *counters;
     RequestLimits limits;
     const char *host; // by which name the server was told to listen
     Keys keys;        // none: whoever reaches the address may ask

@@ -5,7 +5,7 @@
 typedef struct Server {
     Queue queue;
     Outbox outbox;
-    Metrics metrics;
+    Counters counters;
     Worker worker;
     Keeper keeper;
     Routes routes;
@@ -20,8 +20,9 @@ static int check_address(const ServeOptions *o, int loopback, Err *err) {
 // Everything is there; serve until the end.
 static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *http, Model *m, Shelf *s, Engine *e,
                const atomic_int *stop, Err *err) {
-    v->keeper = (Keeper){.opener = opener, .o = o->engine, .worker = &v->worker, .outbox = &v->outbox, .metrics = &v->metrics};
-    if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->metrics, err)) return -1;
+    v->keeper =
+        (Keeper){.opener = opener, .o = o->engine, .worker = &v->worker, .outbox = &v->outbox, .counters = &v->counters};
+    if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->counters, err)) return -1;
     int status = keeper_start(&v->keeper, m, s, err);
     if (status == 0) {
         o->ready(http_url(http));
@@ -44,10 +45,10 @@ int serve_run(const ServeOptions *o, const Opener *opener, const atomic_int *sto
     int loopback, status = 0;
     if (o->key_file && routes_read_keys(&v.routes.keys, o->key_file, err)) return -1;
     queue_open(&v.queue, o->queue);
-    metrics_open(&v.metrics);
+    counters_open(&v.counters);
     v.routes = (Routes){.queue = &v.queue,
                         .keeper = &v.keeper,
-                        .metrics = &v.metrics,
+                        .counters = &v.counters,
                         .limits = {.beams = o->beams, .max_beams = o->engine.beams, .users = o->queue < 64 ? o->queue : 64},
                         .host = o->host,
                         .keys = v.routes.keys,
@@ -64,7 +65,7 @@ int serve_run(const ServeOptions *o, const Opener *opener, const atomic_int *sto
     }
     outbox_free(&v.outbox);
     queue_free(&v.queue);
-    metrics_free(&v.metrics);
+    counters_free(&v.counters);
     routes_free_keys(&v.routes.keys);
     return status;
 }

@@ -88,7 +88,7 @@ static void adopt_next(Worker *w) {
         engine_close(w->next);
     } else {
         engine_inherit(w->next, w->engine);
-        metrics_engine_closes(w->metrics, w->engine);
+        counters_engine_closes(w->counters, w->engine);
         engine_close(w->engine);
         w->engine = w->next;
     }
@@ -121,7 +121,7 @@ static void *worker_main(void *self) {
         engine_step(w->engine);
         const int left = part(w, &done);
         const double now = log_seconds();
-        metrics_step(w->metrics, users, done, left ? now - since : 0, w->engine);
+        counters_step(w->counters, users, done, left ? now - since : 0, w->engine);
         if (left) since = now;
     }
     pthread_mutex_lock(&w->lock);
@@ -132,8 +132,8 @@ static void *worker_main(void *self) {
     return NULL;
 }
 
-int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err) {
-    *w = (Worker){.queue = q, .outbox = o, .metrics = m, .engine = e};
+int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Counters *m, Err *err) {
+    *w = (Worker){.queue = q, .outbox = o, .counters = m, .engine = e};
     w->live = mem_alloc((size_t)e->o.users, sizeof *w->live);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->adopted, NULL);
@@ -159,7 +159,7 @@ int worker_adopt(Worker *w, Engine *e, Err *err) {
 
 void worker_join(Worker *w) {
     pthread_join(w->thread, NULL);
-    metrics_engine_closes(w->metrics, w->engine);
+    counters_engine_closes(w->counters, w->engine);
     engine_close(w->engine);
     free(w->live);
     pthread_cond_destroy(&w->adopted);

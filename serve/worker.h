@@ -3,7 +3,7 @@
 #ifndef SERVE_WORKER_H
 #define SERVE_WORKER_H
 
-#include "serve/metrics.h"
+#include "serve/counters.h"
 #include "serve/queue.h"
 
 typedef struct WorkerUser {
@@ -14,7 +14,7 @@ typedef struct WorkerUser {
 typedef struct Worker {
     Queue *queue;
     Outbox *outbox;
-    Metrics *metrics;
+    Counters *counters;
     Engine *engine;   // the thread's own, as the next two
     WorkerUser *live; // (engine->o.users)
     int lives;
@@ -27,7 +27,7 @@ typedef struct Worker {
 } Worker;
 
 // Takes the engine over, which is started.
-int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Metrics *m, Err *err);
+int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Counters *m, Err *err);
 // Returns when the thread works with this engine, which it has started and is its own now; the one before is closed. Requests
 // that are under way are answered by the old one; all that are begun later by the new one. -1: it could not be started and is
 // closed.

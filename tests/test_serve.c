@@ -3,7 +3,7 @@
 #include "base/rng.h"
 #include "fixture.h"
 #include "serve/answer.h"
-#include "serve/metrics.h"
+#include "serve/counters.h"
 #include "serve/queue.h"
 
 static const RequestLimits limits = {.beams = 10, .max_beams = 50, .users = 4};
@@ -240,19 +240,19 @@ static void test_search(void **state) {
 
 // ---- counters ---------------------------------------------------------------------------------------------------------
 
-static void test_metrics(void **state) {
+static void test_counters(void **state) {
     (void)state;
-    Metrics m;
+    Counters m;
     Str text = {0};
-    const MetricsNow now = {.waiting = 3};
-    metrics_open(&m);
-    metrics_recommended(&m, 0.05); // on a border: in the bucket that ends there
-    metrics_recommended(&m, 99);
-    metrics_reply(&m, 200);
-    metrics_reply(&m, 200);
-    metrics_reply(&m, 422);
-    metrics_add(&m, &m.cancelled, 2);
-    metrics_print(&m, &now, &text);
+    const CountersNow now = {.waiting = 3};
+    counters_open(&m);
+    counters_recommended(&m, 0.05); // on a border: in the bucket that ends there
+    counters_recommended(&m, 99);
+    counters_reply(&m, 200);
+    counters_reply(&m, 200);
+    counters_reply(&m, 422);
+    counters_add(&m, &m.cancelled, 2);
+    counters_print(&m, &now, &text);
     assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"0.025\"} 0\n"));
     assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"0.05\"} 1\n"));
     assert_non_null(strstr(text.data, "latentr3_recommend_seconds_bucket{le=\"30\"} 1\n"));
@@ -261,15 +261,15 @@ static void test_metrics(void **state) {
     assert_non_null(strstr(text.data, "latentr3_http_replies_total{status=\"422\"} 1\n"));
     assert_non_null(strstr(text.data, "latentr3_cancelled_total 2\n"));
     assert_non_null(strstr(text.data, "latentr3_queue_users 3\n"));
-    assert_int_equal(metrics_retry_after(&m, 100), 1); // nothing is known of the speed yet
+    assert_int_equal(counters_retry_after(&m, 100), 1); // nothing is known of the speed yet
     str_free(&text);
-    metrics_free(&m);
+    counters_free(&m);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_request),    cmocka_unit_test(test_infer),
                                        cmocka_unit_test(test_queue),      cmocka_unit_test(test_queue_threads),
                                        cmocka_unit_test(test_queue_rest), cmocka_unit_test(test_search),
-                                       cmocka_unit_test(test_metrics)};
+                                       cmocka_unit_test(test_counters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

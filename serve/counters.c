@@ -1,41 +1,41 @@
-#include "serve/metrics.h"
+#include "serve/counters.h"
 
 #include <math.h>
 
-static const double bucket[METRICS_BUCKETS] = {.01, .025, .05, .1, .2, .35, .5, .75, 1, 1.5, 2.5, 5, 10, 30};
-static const double size[METRICS_SIZES] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
+static const double bucket[COUNTERS_BUCKETS] = {.01, .025, .05, .1, .2, .35, .5, .75, 1, 1.5, 2.5, 5, 10, 30};
+static const double size[COUNTERS_SIZES] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
-void metrics_open(Metrics *m) {
-    *m = (Metrics){0};
+void counters_open(Counters *m) {
+    *m = (Counters){0};
     pthread_mutex_init(&m->lock, NULL);
 }
 
-void metrics_free(Metrics *m) {
+void counters_free(Counters *m) {
     pthread_mutex_destroy(&m->lock);
 }
 
-void metrics_reply(Metrics *m, int status) {
+void counters_reply(Counters *m, int status) {
     pthread_mutex_lock(&m->lock);
     int i = 0;
-    while (i < METRICS_STATUSES - 1 && m->status[i] && m->status[i] != status) i++;
+    while (i < COUNTERS_STATUSES - 1 && m->status[i] && m->status[i] != status) i++;
     m->status[i] = status;
     m->replies[i]++;
     pthread_mutex_unlock(&m->lock);
 }
 
-void metrics_recommended(Metrics *m, double seconds) {
+void counters_recommended(Counters *m, double seconds) {
     pthread_mutex_lock(&m->lock);
     int i = 0;
-    while (i < METRICS_BUCKETS && seconds > bucket[i]) i++;
+    while (i < COUNTERS_BUCKETS && seconds > bucket[i]) i++;
     m->seconds[i]++;
     m->seconds_sum += seconds;
     pthread_mutex_unlock(&m->lock);
 }
 
-void metrics_step(Metrics *m, int users, int done, double seconds, const Engine *e) {
+void counters_step(Counters *m, int users, int done, double seconds, const Engine *e) {
     pthread_mutex_lock(&m->lock);
     int i = 0;
-    while (i < METRICS_SIZES && users > size[i]) i++;
+    while (i < COUNTERS_SIZES && users > size[i]) i++;
     m->sizes[i]++;
     m->step_users += users;
     m->users += done;
@@ -45,7 +45,7 @@ void metrics_step(Metrics *m, int users, int done, double seconds, const Engine 
     pthread_mutex_unlock(&m->lock);
 }
 
-void metrics_engine_closes(Metrics *m, const Engine *e) {
+void counters_engine_closes(Counters *m, const Engine *e) {
     const EngineWork w = engine_work(e);
     pthread_mutex_lock(&m->lock);
     m->work.tokens += w.tokens;
@@ -59,13 +59,13 @@ void metrics_engine_closes(Metrics *m, const Engine *e) {
     pthread_mutex_unlock(&m->lock);
 }
 
-void metrics_add(Metrics *m, int64_t *counter, int64_t n) {
+void counters_add(Counters *m, int64_t *counter, int64_t n) {
     pthread_mutex_lock(&m->lock);
     *counter += n;
     pthread_mutex_unlock(&m->lock);
 }
 
-int metrics_retry_after(Metrics *m, int waiting) {
+int counters_retry_after(Counters *m, int waiting) {
     pthread_mutex_lock(&m->lock);
     const double seconds = ceil(m->user_seconds * waiting);
     pthread_mutex_unlock(&m->lock);
@@ -98,27 +98,27 @@ static int64_t buckets(Str *out, const char *name, const double *bound, const in
     return sum;
 }
 
-static void latency(Str *out, const Metrics *m) {
+static void latency(Str *out, const Counters *m) {
     head(out, "recommend_seconds", "histogram", "From a whole request to its reply, waiting included.");
-    const int64_t count = buckets(out, "recommend_seconds", bucket, m->seconds, METRICS_BUCKETS);
+    const int64_t count = buckets(out, "recommend_seconds", bucket, m->seconds, COUNTERS_BUCKETS);
     str_printf(out, "latentr3_recommend_seconds_sum %.9g\nlatentr3_recommend_seconds_count %lld\n", m->seconds_sum,
                (long long)count);
 }
 
-static void steps(Str *out, const Metrics *m) {
+static void steps(Str *out, const Counters *m) {
     head(out, "step_users", "histogram", "Users who were in a step of the search together.");
-    const int64_t count = buckets(out, "step_users", size, m->sizes, METRICS_SIZES);
+    const int64_t count = buckets(out, "step_users", size, m->sizes, COUNTERS_SIZES);
     str_printf(out, "latentr3_step_users_sum %lld\nlatentr3_step_users_count %lld\n", (long long)m->step_users,
                (long long)count);
 }
 
-static void replies(Str *out, const Metrics *m) {
+static void replies(Str *out, const Counters *m) {
     head(out, "http_replies_total", "counter", "Replies by status.");
-    for (int i = 0; i < METRICS_STATUSES && m->status[i]; i++)
+    for (int i = 0; i < COUNTERS_STATUSES && m->status[i]; i++)
         str_printf(out, "latentr3_http_replies_total{status=\"%d\"} %lld\n", m->status[i], (long long)m->replies[i]);
 }
 
-void metrics_print(Metrics *m, const MetricsNow *now, Str *out) {
+void counters_print(Counters *m, const CountersNow *now, Str *out) {
     pthread_mutex_lock(&m->lock);
     latency(out, m);
     steps(out, m);
