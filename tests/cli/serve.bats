@@ -139,19 +139,27 @@ recommend() { is "$1" POST "${SHARED}v1/recommend" --json "$2"; }
     recommend 400 '{"history": ["x"]'
     recommend 400 '{"history": ["x"], "history": ["y"]}'
     recommend 422 '[]'
-    recommend 422 '{}' && says_error history
+    recommend 422 '{}'
+    says_error history
     recommend 422 '{"history": ["x"], "history_ids": ["1"]}'
-    recommend 422 '{"history": "x"}' && says_error history
-    recommend 422 '{"history": ["x", 1]}' && says_error 'history[1]'
-    recommend 422 '{"history": ["x\u0000y"]}' && says_error 'control byte'
-    recommend 422 '{"history": ["x"], "k": 0}' && says_error 'k: not a whole number from 1 to 60'
+    recommend 422 '{"history": "x"}'
+    says_error history
+    recommend 422 '{"history": ["x", 1]}'
+    says_error 'history[1]'
+    recommend 422 '{"history": ["x\u0000y"]}'
+    says_error 'control byte'
+    recommend 422 '{"history": ["x"], "k": 0}'
+    says_error 'k: not a whole number from 1 to 60'
     recommend 422 '{"history": ["x"], "k": 61}'
     recommend 422 '{"history": ["x"], "k": 1.5}'
-    recommend 200 '{"history": ["x"], "k": 9, "beams": 5}' && jq -e '.items | length == 9' "$TMP/body"
+    recommend 200 '{"history": ["x"], "k": 9, "beams": 5}'
+    jq -e '.items | length == 9' "$TMP/body"
     recommend 422 '{"history": ["x"], "exclude_seen": 1}'
-    recommend 422 '{"history": ["x"], "exclude": true}' && says_error 'exclude: there is no such member'
+    recommend 422 '{"history": ["x"], "exclude": true}'
+    says_error 'exclude: there is no such member'
     recommend 422 '{"users": []}'
-    recommend 422 '{"users": [{"history": ["x"]}, {"k": 1}]}' && says_error 'users[1].history'
+    recommend 422 '{"users": [{"history": ["x"]}, {"k": 1}]}'
+    says_error 'users[1].history'
     recommend 422 '{"users": [{"history": ["x"], "users": []}]}'
     jq -n '{history: [range(1001) | "x"]}' >"$TMP/long"
     is 422 POST "${SHARED}v1/recommend" --json @"$TMP/long"
@@ -256,7 +264,8 @@ answer() {
     jq -e '.items | length == 3' "$TMP/body"
     for limit in 0 101 x 1x -1 ''; do is 422 GET "${SHARED}v1/items?limit=$limit"; done
     is 422 GET "${SHARED}v1/items?query=%ff"
-    is 200 GET "${SHARED}v1/items?query=a%00b" && jq -e '.items == []' "$TMP/body"
+    is 200 GET "${SHARED}v1/items?query=a%00b"
+    jq -e '.items == []' "$TMP/body"
     is 404 GET "${SHARED}v1/items/5%00x"
     is 200 GET "${SHARED}v1/items/5"
     jq -e --arg t "$title" '.title == $t and .removed == false' "$TMP/body"
@@ -272,21 +281,29 @@ answer() {
         curl -s "${URL}v1/items?limit=2" >"$TMP/items$i" &
         asks[i]=$!
     done
-    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}' && jq -e '.items | length == 10' "$TMP/body"
-    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "explain": true}' && cp "$TMP/body" "$TMP/explained"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
+    jq -e '.items | length == 10' "$TMP/body"
+    is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "explain": true}'
+    cp "$TMP/body" "$TMP/explained"
     wait "${asks[@]}"
-    is 200 GET "${SHARED}v1/items?limit=2" && cp "$TMP/body" "$TMP/once"
+    is 200 GET "${SHARED}v1/items?limit=2"
+    cp "$TMP/body" "$TMP/once"
     for i in 1 2 3; do jq -e --slurpfile o "$TMP/once" '.items | length == 2 and .[0].interactions > 50 * $o[0].items[0].interactions' "$TMP/items$i"; done
     jq -e --slurpfile i "$TMP/items1" '.explain.popular[0].id == $i[0].items[0].id' "$TMP/explained"
 }
 
 @test "Open Inference Protocol" {
-    is 200 GET "${SHARED}v2" && jq -e '.name == "latentr3"' "$TMP/body"
-    is 200 GET "${SHARED}v2/health/live" && is 200 GET "${SHARED}v2/health/ready"
-    is 200 GET "${SHARED}v2/models/model" && jq -e '.name == "model" and .inputs[0].datatype == "BYTES"' "$TMP/body"
-    is 200 GET "${SHARED}v2/models/model/ready" && jq -e .ready "$TMP/body"
+    is 200 GET "${SHARED}v2"
+    jq -e '.name == "latentr3"' "$TMP/body"
+    is 200 GET "${SHARED}v2/health/live"
+    is 200 GET "${SHARED}v2/health/ready"
+    is 200 GET "${SHARED}v2/models/model"
+    jq -e '.name == "model" and .inputs[0].datatype == "BYTES"' "$TMP/body"
+    is 200 GET "${SHARED}v2/models/model/ready"
+    jq -e .ready "$TMP/body"
     is 404 GET "${SHARED}v2/models/other"
-    recommend 200 '{"history_ids": ["2"], "k": 3}' && cp "$TMP/body" "$TMP/one"
+    recommend 200 '{"history_ids": ["2"], "k": 3}'
+    cp "$TMP/body" "$TMP/one"
     is 200 POST "${SHARED}v2/models/model/infer" --json '{"id": "a1", "parameters": {"k": 3}, "inputs": [{"name": "history_ids",
         "datatype": "BYTES", "shape": [2, 2], "data": ["2", "", "3", "4"]}]}'
     jq -e --slurpfile o "$TMP/one" '.id == "a1" and .model_name == "model" and .outputs[0].shape == [2, 3]
@@ -354,11 +371,14 @@ answer() {
     is 200 PUT "${URL}v1/items/9000" --json '{"title": "Brand New"}'
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"], "allow": ["9000"]}'
     jq -e '[.items[].title] == ["Brand New"]' "$TMP/body"
-    is 200 GET "${URL}v1/items?query=brand" && jq -e '.items[0].id == "9000"' "$TMP/body"
+    is 200 GET "${URL}v1/items?query=brand"
+    jq -e '.items[0].id == "9000"' "$TMP/body"
     is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name"}'
-    is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    is 200 GET "${URL}v1/items/9000"
+    jq -e '.title == "Another Name"' "$TMP/body"
     is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name", "text": "<a_1>"}' # the title it has
-    is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    is 200 GET "${URL}v1/items/9000"
+    jq -e '.title == "Another Name"' "$TMP/body"
     grep -q $'^Another Name\t[0-9]*\t<a_1>' "$TMP/data/info.txt"
     is 200 PUT "${URL}v1/items/9000" --json '{"title": "Another Name"}'
     # A title that leaves no room for a prompt is refused, and nothing is written.
@@ -381,7 +401,8 @@ answer() {
     "$LATENTR3" catalog list --data "$TMP/data" 2>/dev/null | tail -1 | cmp - <(printf 'Another Name\t9000\n')
     kill -9 "$SERVER"; wait "$SERVER" || true
     DATA=$TMP/data serve
-    is 200 GET "${URL}v1/items/9000" && jq -e '.title == "Another Name"' "$TMP/body"
+    is 200 GET "${URL}v1/items/9000"
+    jq -e '.title == "Another Name"' "$TMP/body"
     is 404 GET "${URL}v1/items/3"
 }
 
@@ -401,11 +422,13 @@ answer() {
     is 200 POST "${URL}v2/models/model/infer" --json "$(jq -n --arg i "$id" '{parameters: {exclude_seen: true}, inputs: [{name: "history_ids", datatype: "BYTES", shape: [1, 1], data: [$i]}]}')"
     jq -e --slurpfile l "$TMP/list" '.outputs[0].data == [$l[0].items[].id]' "$TMP/body"
     for path in "v1/items/$id" "v1/items/${id/\//%2F}"; do
-        is 200 GET "$URL$path" && jq -e --arg i "$id" --arg t "$title" '.id == $i and .title == $t' "$TMP/body"
+        is 200 GET "$URL$path"
+        jq -e --arg i "$id" --arg t "$title" '.id == $i and .title == $t' "$TMP/body"
     done
     is 404 GET "${URL}v1/items/2"
     is 201 PUT "${URL}v1/items/s%2Fnew%20%C3%A9" --json '{"title": "Brand New"}'
-    is 200 GET "${URL}v1/items?query=brand" && jq -e '.items[0].id == "s/new é"' "$TMP/body"
+    is 200 GET "${URL}v1/items?query=brand"
+    jq -e '.items[0].id == "s/new é"' "$TMP/body"
     is 200 DELETE "$URL$path"
     is 404 GET "$URL$path"
     tail -1 "$TMP/data/info.txt" | cmp - <(printf 'Brand New\t%d\t\t\ts/new é\n' "$(($(wc -l <"$TMP/data/info.txt") - 1))")
@@ -450,19 +473,24 @@ answer() {
     cp -r "$WORLD/data" "$TMP/data"
     cp -r "$WORLD/model" "$TMP/model"
     MODEL=$TMP/model DATA=$TMP/data serve
-    is 200 GET "${URL}health" && cp "$TMP/body" "$TMP/before"
+    is 200 GET "${URL}health"
+    cp "$TMP/body" "$TMP/before"
     "$LATENTR3" catalog add --data "$TMP/data" --id 9000 --title "From outside" 2>/dev/null
-    is 200 POST "${URL}v1/reload" && jq -e --slurpfile b "$TMP/before" '.items == $b[0].items + 1 and .model_version == $b[0].model_version' "$TMP/body"
-    is 200 GET "${URL}health" && cp "$TMP/body" "$TMP/before"
+    is 200 POST "${URL}v1/reload"
+    jq -e --slurpfile b "$TMP/before" '.items == $b[0].items + 1 and .model_version == $b[0].model_version' "$TMP/body"
+    is 200 GET "${URL}health"
+    cp "$TMP/body" "$TMP/before"
     mv "$TMP/model/config.json" "$TMP/kept"
-    is 422 POST "${URL}v1/reload" && grep -q config.json "$TMP/body"
+    is 422 POST "${URL}v1/reload"
+    grep -q config.json "$TMP/body"
     echo '{' >"$TMP/model/config.json"
     is 422 POST "${URL}v1/reload"
     cp "$TMP/kept" "$TMP/model/config.json"
     cp "$TMP/model/model.safetensors" "$TMP/weights"
     head -c 5000 "$TMP/weights" >"$TMP/short" && mv "$TMP/short" "$TMP/model/model.safetensors"
     is 422 POST "${URL}v1/reload"
-    is 200 GET "${URL}health" && cmp "$TMP/body" "$TMP/before"
+    is 200 GET "${URL}health"
+    cmp "$TMP/body" "$TMP/before"
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
     "$LATENTR3" synth --items 60 --rows 900 --seed 7 --out "$TMP/other" 2>/dev/null
     cp "$TMP/other/model"/* "$TMP/model"
