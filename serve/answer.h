@@ -4,7 +4,7 @@
 
 #include "serve/queue.h"
 
-// The body for a job whose users are all answered, by the engine that answered last. now: log_seconds.
+// The body for a job whose users are all answered, by this engine. now: log_seconds.
 void answer_print(Str *out, const Job *job, const Engine *e, double now);
 // {"error": {"status": N, "message": "..."}}
 void answer_error(Str *out, int status, const char *message);
