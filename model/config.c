@@ -16,10 +16,10 @@ enum {
 };
 
 static const struct FamilyName {
-    const char *model_type, *architecture;
-} family_name[] = {[FAMILY_LLAMA] = {"llama", "LlamaForCausalLM"},
-                   [FAMILY_QWEN2] = {"qwen2", "Qwen2ForCausalLM"},
-                   [FAMILY_SASREC] = {"sasrec", "SASRec"}};
+    const char *model_type, *architecture, *published; // published: what the published code calls its subclass, or NULL
+} family_name[] = {[FAMILY_LLAMA] = {"llama", "LlamaForCausalLM", NULL},
+                   [FAMILY_QWEN2] = {"qwen2", "Qwen2ForCausalLM", "LatentModel"},
+                   [FAMILY_SASREC] = {"sasrec", "SASRec", NULL}};
 
 static const ModelConfig unset = {.rms_eps = 1e-6f, .rope_base = 10000, .bos_id = -1, .eos_id = -1, .add_bos = -1};
 
@@ -135,11 +135,12 @@ static int read_family(ModelConfig *c, const json_t *json, const char *name, Err
     c->family = (ModelFamily)i;
     c->qkv_bias = c->family != FAMILY_LLAMA;
     if (list && !json_is_array(list)) return err_set(err, ERR_DATA, "%s: \"architectures\" is no list", name);
+    const struct FamilyName *family = &family_name[c->family];
     json_array_foreach((json_t *)list, i, architecture) {
         const char *text = json_string_value(architecture);
-        if (!text || strcmp(text, family_name[c->family].architecture))
+        if (!text || (strcmp(text, family->architecture) && (!family->published || strcmp(text, family->published))))
             return err_set(err, ERR_DATA, "%s: architecture \"%.64s\" is not supported (%s is)", name, text ? text : "?",
-                           family_name[c->family].architecture);
+                           family->architecture);
     }
     return 0;
 }

@@ -136,6 +136,20 @@ copy_model() {
     done
 }
 
+@test "a folder that the published code saved: its class is LatentModel" {
+    cp -r "$GOLDEN/tiny-qwen2" "$TMP/plain"
+    chmod -R u+w "$TMP/plain"
+    exits 0 "$LATENTR3" convert --model "$TMP/plain" --out "$TMP/model" --add-thought
+    "$LATENTR3" inspect --json "$TMP/model" | jq .tensors >"$TMP/wanted"
+    jq 'del(.latentr3) | .architectures = ["LatentModel"]' "$TMP/model/config.json" >"$TMP/config.json"
+    mv "$TMP/config.json" "$TMP/model/config.json"
+    "$LATENTR3" inspect --json "$TMP/model" >"$TMP/json"
+    jq -e '.latent_layer and .configuration.latentr3.thoughts == 1 and .configuration.model_type == "qwen2"' "$TMP/json"
+    jq .tensors "$TMP/json" | cmp - "$TMP/wanted"
+    jq '.architectures = ["LatentModel"]' "$GOLDEN/tiny-llama/config.json" >"$TMP/plain/config.json"
+    refuses 3 '*architecture "LatentModel" is not supported*' "$LATENTR3" inspect "$TMP/plain"
+}
+
 @test "convert: bf16, and a thought where there was none" {
     exits 0 "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/bf16" --dtype bf16 --add-thought --seed 1
     "$LATENTR3" inspect --json "$TMP/bf16" >"$TMP/json"
