@@ -13,6 +13,8 @@
 #include <time.h>
 
 enum { ID_LIMIT = 1024, RATINGS_LIMIT = 1 << 16, PROGRESS_LINES = 1 << 16 };
+enum { RETITLED_LIMIT = 10 };                           // one item of so many may come with several titles
+enum { TITLED_ONCE, TITLED_AGAIN, TITLED_DIFFERENTLY }; // Interactions.titled
 
 typedef struct Reading {
     Interactions *x;
@@ -118,7 +120,9 @@ static int put_item(Reading *r, RecordText id, int32_t title, TitleFault fault) 
         x->title = mem_realloc(x->title, x->items_cap, sizeof *x->title);
         x->text = mem_realloc(x->text, x->items_cap, sizeof *x->text);
         x->title_fault = mem_realloc(x->title_fault, x->items_cap, sizeof *x->title_fault);
+        x->titled = mem_realloc(x->titled, x->items_cap, sizeof *x->titled);
     }
+    x->titled[item] = TITLED_ONCE;
     x->title[item] = title;
     x->text[item] = -1;
     x->title_fault[item] = (int8_t)fault;
@@ -149,13 +153,45 @@ static const char *item_fault(Reading *r) {
                                     : NULL;
 }
 
+// Whether a title of the log for an item that has one is that one. Most are, byte by byte.
+static int is_title(Reading *r, RecordText text, const char *first) {
+    if (strncmp(first, text.s, text.n) == 0 && !first[text.n]) return 1;
+    const TitleFault fault = titles_clean(&r->title, text.s, text.n, r->o->published_titles, r->o->drop_years);
+    return fault != TITLE_GOOD || strcmp(first, r->title.data) == 0;
+}
+
+// The title of a review, say, is another with each line.
+static void compare_title(Reading *r, int item) {
+    Interactions *x = r->x;
+    const RecordText text = r->r->field[RECORD_TITLE];
+    if (text.n == 0 || x->title[item] < 0 || x->titled[item] == TITLED_DIFFERENTLY) return;
+    const int another = !is_title(r, text, x->titles.text[x->title[item]]);
+    x->titled_again += x->titled[item] == TITLED_ONCE;
+    x->retitled += another;
+    x->titled[item] = another ? TITLED_DIFFERENTLY : TITLED_AGAIN;
+}
+
+static int check_titles(const Interactions *x, const char *name, Err *err) {
+    if (x->retitled > x->titled_again / RETITLED_LIMIT)
+        return err_set(err, ERR_DATA,
+                       "%s: of %lld items that come more than once, %lld come with several titles, as if these were those of "
+                       "reviews; name a file of items with --items, or another --title-column",
+                       name, (long long)x->titled_again, (long long)x->retitled);
+    if (x->retitled) log_warn("%s: %lld items come with several titles; the first counts", name, (long long)x->retitled);
+    return 0;
+}
+
 // The item of an interaction, or -1. Where no file of items was read, the log names it.
 static int find_item(Reading *r, RecordText id) {
     Interactions *x = r->x;
     int item = intern_find(&x->items, id.s, id.n);
-    if (item >= 0 || x->has_titles) return item;
+    if (x->has_titles) return item;
+    const int titled = records_has(r->r, RECORD_TITLE);
+    if (item >= 0) {
+        if (titled) compare_title(r, item);
+        return item;
+    }
     TitleFault why;
-    int titled = records_has(r->r, RECORD_TITLE);
     int32_t title = put_title(r, titled ? r->r->field[RECORD_TITLE] : id, &why);
     return put_item(r, id, title, why);
 }
@@ -257,7 +293,7 @@ int interactions_read(Interactions *x, Records *items, Records *log, const Inter
     if (!items && !records_has(log, RECORD_TITLE)) log_warn("%s: no titles: the items' ids stand for them", log->lines.name);
     int status = read_records(&r, event_fault, &x->lines, &x->bad_lines, err);
     str_free(&r.title);
-    if (status) return -1;
+    if (status || check_titles(x, log->lines.name, err)) return -1;
     if (x->has_rating < 0) x->has_rating = 0;
     if (!x->ticks) x->ticks = 1;
     if (x->n) return 0;
@@ -270,6 +306,6 @@ void interactions_free(Interactions *x) {
     intern_free(&x->titles);
     intern_free(&x->ratings);
     intern_free(&x->texts);
-    free(x->text), free(x->title), free(x->title_fault), free(x->event), free(x->rating);
+    free(x->text), free(x->title), free(x->title_fault), free(x->titled), free(x->event), free(x->rating);
     *x = (Interactions){0};
 }

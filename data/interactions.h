@@ -34,6 +34,9 @@ typedef struct Interactions {
     int64_t untitled[TITLE_FAULTS]; // interactions with items whose title has that fault
     int64_t items_untitled[TITLE_FAULTS];
     int8_t *title_fault; // (items.n)
+    // Of titles that stand in the log: items that came more than once, and those of them that came with another title.
+    uint8_t *titled; // (items.n)
+    int64_t titled_again, retitled;
 } Interactions;
 
 typedef struct InteractionsOptions {
@@ -44,8 +47,8 @@ typedef struct InteractionsOptions {
     int drop_years;       // titles_drop_year
 } InteractionsOptions;
 
-// items may be NULL: then the log's titles count where it has such, else the ids stand for titles. A log that rates its first
-// interaction must rate all. interactions_free is due in either case.
+// items may be NULL: then the log's titles count where it has such, else the ids stand for titles. An item's first title counts;
+// a log in which more than a few items come with several is refused. A log that rates its first interaction must rate all. interactions_free is due in either case.
 int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err);
 void interactions_free(Interactions *x);
 

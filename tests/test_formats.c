@@ -204,6 +204,28 @@ static void test_columns(void **state) {
     refuses("tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL, "no column of the user");
 }
 
+// The title of a review is not its item's; that of an item may change now and then.
+static void test_several_titles(void **state) {
+    (void)state;
+    refuses("csv", no_columns, "user,item,title\nu,a,Nice\nv,a,Five Stars\nu,b,Bad\n", NULL,
+            "the.log: of 1 items that come more than once, 1 come with several titles");
+    for (int others = 1; others <= 2; others++) {
+        Str log = {0};
+        Err err = {0};
+        Interactions x;
+        str_puts(&log, "user,item,title\nw,once,One\nw,none,\n");
+        for (int line = 0; line < 40; line++)
+            str_printf(&log, "u,%d,%s %d \n", line % 10, line >= 10 && line % 10 < others ? "Other" : "Item", line % 10);
+        for (int user = 0; user < 2; user++) str_puts(&log, "w,0,\n"); // no title is no other title
+        int status = read_text(&x, "csv", no_columns, log.data, NULL, (InteractionsOptions){.strict = 1}, &err);
+        assert_true(x.titled_again == 10 && x.retitled == others);
+        assert_int_equal(status, others == 1 ? 0 : -1);
+        if (status == 0) assert_string_equal(x.titles.text[x.title[x.event[1].item]], "Item 0"); // the first counts
+        interactions_free(&x);
+        str_free(&log);
+    }
+}
+
 static void test_dates(void **state) {
     (void)state;
     static const struct {
@@ -561,12 +583,12 @@ static void test_published(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_amazon_2018),  cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
-        cmocka_unit_test(test_movielens),    cmocka_unit_test(test_columns),     cmocka_unit_test(test_dates),
-        cmocka_unit_test(test_index_texts),  cmocka_unit_test(test_positions),   cmocka_unit_test(test_sequences),
-        cmocka_unit_test(test_window),       cmocka_unit_test(test_min_items),   cmocka_unit_test(test_sniff),
-        cmocka_unit_test(test_choice),       cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
-        cmocka_unit_test(test_movielens_1m), cmocka_unit_test(test_published),
+        cmocka_unit_test(test_amazon_2018), cmocka_unit_test(test_amazon_2023),  cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_movielens),   cmocka_unit_test(test_columns),      cmocka_unit_test(test_several_titles),
+        cmocka_unit_test(test_dates),       cmocka_unit_test(test_index_texts),  cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_sequences),   cmocka_unit_test(test_window),       cmocka_unit_test(test_min_items),
+        cmocka_unit_test(test_sniff),       cmocka_unit_test(test_choice),       cmocka_unit_test(test_options),
+        cmocka_unit_test(test_games),       cmocka_unit_test(test_movielens_1m), cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
