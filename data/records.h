@@ -33,7 +33,7 @@ typedef enum RecordsKind {
     RECORDS_CELLS,     // fields between a delimiter, no header
     RECORDS_COLONS,    // fields between "::", no header; a title may hold "::"
     RECORDS_TYPED,     // tabs, a header of name:type
-    RECORDS_HEADED,    // tabs, a header
+    RECORDS_HEADED,    // tabs, a header; fields may stand in quotes
     RECORDS_CSV,       // RFC 4180 with a header
     RECORDS_JSON,      // one object a line
     RECORDS_SEQUENCES, // a user and its items between blanks
@@ -74,7 +74,7 @@ typedef struct Records {
     char *member[RECORD_FIELDS];   // JSON: names
     Jsonl json;
     Csv csv;
-    Str joined;           // CSV: a record of several lines
+    Str joined;           // CSV: a record of several lines; tabs: a line without its quotes
     Str whole, converted; // a small file as it was, and in UTF-8
     const char *rest;     // of a sequence
 } Records;

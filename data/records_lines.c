@@ -3,6 +3,38 @@
 
 #include <string.h>
 
+// ---- quotes ----
+
+// Whether pandas or Python's csv module put quotes around the field: each one inside is doubled.
+static int is_quoted(const char *s, size_t n) {
+    if (n < 2 || s[0] != '"' || s[n - 1] != '"') return 0;
+    for (const char *end = s + n - 1, *at = s + 1; (at = memchr(at, '"', (size_t)(end - at))); at += 2)
+        if (at + 1 >= end || at[1] != '"') return 0;
+    return 1;
+}
+
+// Fields of the present line that stand in quotes lose these; other quotes are letters.
+static void unquote(Records *r) {
+    Lines *l = &r->lines;
+    if (!memchr(l->text, '"', l->len)) return;
+    str_clear(&r->joined);
+    str_append(&r->joined, l->text, l->len); // no field becomes longer: it stays where it is
+    char *to = r->joined.data;
+    for (int i = 0; i < l->n; i++) {
+        if (!is_quoted(l->field[i], l->field_len[i])) continue;
+        const char *from = l->field[i] + 1, *end = l->field[i] + l->field_len[i] - 1;
+        l->field[i] = to;
+        for (; from < end; from += 1 + (*from == '"')) *to++ = *from;
+        l->field_len[i] = (size_t)(to - l->field[i]);
+    }
+}
+
+static int next_line(Records *r, char delimiter, Err *err) {
+    const int status = lines_next(&r->lines, delimiter, err);
+    if (status == 1 && r->shape->kind == RECORDS_HEADED) unquote(r);
+    return status;
+}
+
 // ---- headers ----
 
 // Of a header of name:type only the name counts.
@@ -54,7 +86,7 @@ int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], Err 
     if (!headed) return 0;
     int status = records_order(r, column, err);
     if (status) return status < 0 ? -1 : 0;
-    status = lines_next(&r->lines, '\t', err);
+    status = next_line(r, '\t', err);
     if (status < 0) return -1;
     if (status == 0) return err_set(err, ERR_DATA, "%s: no header", r->lines.name);
     if (check_names(r, err)) return -1;
@@ -126,7 +158,7 @@ static int next_of_sequence(Records *r, Err *err) {
 int records_lines_next(Records *r, Err *err) {
     if (r->shape->kind == RECORDS_SEQUENCES) return next_of_sequence(r, err);
     char delimiter = r->shape->kind == RECORDS_CELLS ? r->shape->delimiter : r->shape->kind == RECORDS_COLONS ? 0 : '\t';
-    int status = lines_next(&r->lines, delimiter, err);
+    int status = next_line(r, delimiter, err);
     if (status <= 0) return status;
     if (r->shape->kind == RECORDS_COLONS) cut_colons(r);
     const char *fault = count_fault(r);

@@ -204,6 +204,15 @@ static void test_columns(void **state) {
     refuses("tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL, "no column of the user");
 }
 
+static void test_quoted_fields(void **state) {
+    (void)state;
+    takes("tsv", "\"user\"\titem\ttime\n\"u\"\ta\t\"100\"\nu\t\"b \"\"1\"\"\"\t90\n\"\t\"b\"1\"\t80\nu\tc\t70\n",
+          "item\tname\na\t\"7\"\" single\"\n\"b \"\"1\"\"\"\t\"24\"\", \"\"black\"\" one\"\n\"b\"1\"\t5\"\" disk\nc\t\"A\" and "
+          "\"B\"\n",
+          "u a 100 7\" single\nu b \"1\" 90 24\", \"black\" one\n\" \"b\"1\" 80 5\"\" disk\nu c 70 A\" and \"B\n");
+    bad_line("tsv", "user\titem\nu\ta\n", NULL, "\"\"\ta", "an empty id");
+}
+
 // The title of a review is not its item's; that of an item may change now and then.
 static void test_several_titles(void **state) {
     (void)state;
@@ -583,12 +592,13 @@ static void test_published(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_amazon_2018), cmocka_unit_test(test_amazon_2023),  cmocka_unit_test(test_titles),
-        cmocka_unit_test(test_movielens),   cmocka_unit_test(test_columns),      cmocka_unit_test(test_several_titles),
-        cmocka_unit_test(test_dates),       cmocka_unit_test(test_index_texts),  cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_sequences),   cmocka_unit_test(test_window),       cmocka_unit_test(test_min_items),
-        cmocka_unit_test(test_sniff),       cmocka_unit_test(test_choice),       cmocka_unit_test(test_options),
-        cmocka_unit_test(test_games),       cmocka_unit_test(test_movielens_1m), cmocka_unit_test(test_published),
+        cmocka_unit_test(test_amazon_2018),    cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_movielens),      cmocka_unit_test(test_columns),     cmocka_unit_test(test_quoted_fields),
+        cmocka_unit_test(test_several_titles), cmocka_unit_test(test_dates),       cmocka_unit_test(test_index_texts),
+        cmocka_unit_test(test_positions),      cmocka_unit_test(test_sequences),   cmocka_unit_test(test_window),
+        cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),       cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_options),        cmocka_unit_test(test_games),       cmocka_unit_test(test_movielens_1m),
+        cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
