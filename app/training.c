@@ -61,7 +61,7 @@ static int check_splits(const Dataset *d, Err *err) {
     char hash[2][33];
     static const char *const name[] = {"train.csv", "valid.csv"};
     for (int i = 0; i < 2; i++) {
-        char *path = file_join(d->folder, name[i]);
+        char *path = dataset_path(d->folder, name[i]);
         int status = file_hash(hash[i], path, err);
         free(path);
         if (status) return -1;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
+#include <dirent.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,44 @@
 enum { JSON_BYTES_LIMIT = 16 << 20, CATEGORY_LIMIT = 128 };
 
 static const char INFO[] = "info.txt", NEXT[] = "info.txt.next"; // see dataset_save_items
+
+// ---- where the files lie ----
+
+static int is_text(const struct dirent *e) {
+    const char *dot = strrchr(e->d_name, '.');
+    return e->d_name[0] != '.' && dot && strcmp(dot, ".txt") == 0;
+}
+
+// What the files of the folder's one category are called in the layout of folders, without the ".txt" or ".csv"; NULL: it has
+// none, or several.
+static char *category_name(const char *folder) {
+    struct dirent **entry;
+    char *info = file_join(folder, "info"), *name = NULL;
+    const int n = scandir(info, &entry, is_text, alphasort);
+    if (n == 1) name = mem_strndup(entry[0]->d_name, strlen(entry[0]->d_name) - strlen(".txt"));
+    for (int i = 0; i < n; i++) free(entry[i]);
+    if (n >= 0) free(entry);
+    free(info);
+    return name;
+}
+
+char *dataset_path(const char *folder, const char *name) {
+    char *path = file_join(folder, name);
+    char *category = file_exists(path) ? NULL : category_name(folder);
+    if (!category) return path;
+    const char *end = strrchr(name, '.');
+    Str nested = {0};
+    str_printf(&nested, "%s/%.*s/%s%s", folder, (int)(end - name), name, category, end);
+    free(category);
+    if (!file_exists(nested.data)) {
+        str_free(&nested);
+        return path;
+    }
+    free(path);
+    return nested.data;
+}
+
+// ---- the folder as a whole ----
 
 int dataset_json(json_t **json, const char *folder, Err *err) {
     char *path = file_join(folder, "dataset.json");
@@ -90,7 +129,7 @@ static int open_items(Dataset *d, const char *path, Err *err) {
 
 // info.txt; or what was to take its place when a change was cut short; or info.txt, where that happened just now.
 static int find_items(Dataset *d, Err *err) {
-    char *info = file_join(d->folder, INFO), *next = file_join(d->folder, NEXT);
+    char *info = dataset_path(d->folder, INFO), *next = file_join(d->folder, NEXT);
     int status = open_items(d, info, err);
     if (status == 0 && open_items(d, next, NULL) == 1) status = d->items_waiting = 1;
     if (status == 0) status = open_items(d, info, err);
@@ -159,7 +198,7 @@ int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, 
     if (strcmp(split, "train") != 0 && strcmp(split, "valid") != 0 && strcmp(split, "test") != 0)
         return err_set(err, ERR_USAGE, "split \"%.32s\": it is train, valid or test", split);
     snprintf(name, sizeof name, "%s.csv", split);
-    char *path = file_join(d->folder, name);
+    char *path = dataset_path(d->folder, name);
     *rows = (Rows){0};
     int status = check_hash(d, name, path, err);
     if (status == 0) status = rows_open(rows, path, split, max_rows, d->strict, err);
@@ -183,7 +222,7 @@ json_t *dataset_hashes(const Dataset *d, int with_test, Err *err) {
     free(copy);
     json_object_set_new(hashes, INFO, json_string(d->items_hash));
     for (size_t i = 0; i < sizeof names / sizeof *names - !with_test; i++) {
-        char *path = file_join(d->folder, names[i]);
+        char *path = dataset_path(d->folder, names[i]);
         int there = file_exists(path), status = there ? file_hash(hex, path, err) : 0;
         free(path);
         if (status) {

@@ -124,11 +124,11 @@ static int copy_text(Republish *p, Output *out, int split, const char *data, siz
 
 static int copy_split(Republish *p, Output *out, int split, Err *err) {
     MapFile file;
-    char hex[33], *path = file_join(p->source->log.path, output_name[split]);
+    char hex[33], *path = dataset_path(p->source->log.path, output_name[split]);
     int status = mapfile_open(&file, path, 0, err);
     if (status == 0) {
         file_hash_bytes(hex, file.data, file.bytes);
-        report_put_hash(p->hashes, path, hex);
+        report_put_hash(p->hashes, output_name[split], hex);
         status = dataset_check_hash(&p->data, output_name[split], hex, err);
         if (status == 0) status = copy_text(p, out, split, file.data, file.bytes, path, err);
     }
@@ -139,9 +139,9 @@ static int copy_split(Republish *p, Output *out, int split, Err *err) {
 
 static int make_train(Republish *p, Output *out, Err *err) {
     Str text = {0};
-    char *train = file_join(p->source->log.path, output_name[SPLIT_TRAIN]);
-    char *valid = file_join(p->source->log.path, output_name[SPLIT_VALID]);
-    char *test = file_join(p->source->log.path, output_name[SPLIT_TEST]);
+    char *train = dataset_path(p->source->log.path, output_name[SPLIT_TRAIN]);
+    char *valid = dataset_path(p->source->log.path, output_name[SPLIT_VALID]);
+    char *test = dataset_path(p->source->log.path, output_name[SPLIT_TEST]);
     int status = histories_train(&text, valid, p->present & 1u << SPLIT_TEST ? test : NULL, p->o->history, err);
     if (status == 0) status = copy_text(p, out, SPLIT_TRAIN, text.data, text.len, train, err);
     if (status == 0)
@@ -220,7 +220,7 @@ static int copy_files(Republish *p, json_t **report, Err *err) {
 
 static int find_splits(Republish *p, Err *err) {
     for (int split = 0; split < SPLITS; split++) {
-        char *path = file_join(p->source->log.path, output_name[split]);
+        char *path = dataset_path(p->source->log.path, output_name[split]);
         const int there = file_exists(path), made = split == SPLIT_TRAIN && p->o->train_from_histories;
         int status = 0;
         if (there && made) status = err_set(err, ERR_USAGE, "%s is there: it need not be made of histories", path);

@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "data/dataset.h"
 
 #include <dirent.h>
 #include <fnmatch.h>
@@ -132,6 +133,14 @@ static int take_one(SourceFile *out, const Folder *f, const char *what, const ch
 
 // ---- the log ----
 
+// The published layout, in a folder for each of its files.
+static int is_nested(const char *folder) {
+    char *beside = file_join(folder, "info.txt"), *info = dataset_path(folder, "info.txt");
+    const int nested = !file_exists(beside) && file_exists(info);
+    free(beside), free(info);
+    return nested;
+}
+
 static int log_in_folder(Source *s, const char *folder, const RecordsFormat *format, const char *const column[RECORDS_NAMES],
                          Err *err) {
     static const RecordsRole role = RECORDS_LOG;
@@ -141,7 +150,7 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
     narrow(&f, has_role, &role, 1);
     if (format) narrow(&f, has_format, format, 1);
     narrow(&f, is_known, NULL, 0);
-    int all_published = f.n > 0;
+    int all_published = f.n > 0 || ((!format || format == published) && is_nested(folder));
     for (int i = 0; i < f.n; i++) all_published &= f.file[i].format == published;
     int status = 0;
     if (all_published)
@@ -149,8 +158,10 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
     else
         status = take_one(&s->log, &f, "logs", "--data", err);
     if (status == 0 && !s->log.path)
-        status = err_set(err, ERR_DATA, "%s: no interaction log%s%s was found; name the file, and its --format", folder,
-                         format ? " of the format " : "", format ? format->name : "");
+        status = err_set(err, ERR_DATA,
+                         "%s: no interaction log%s%s was found (nor one info/NAME.txt with train/NAME.csv beside it); name the "
+                         "file, and its --format",
+                         folder, format ? " of the format " : "", format ? format->name : "");
     folder_close(&f);
     return status;
 }

@@ -127,7 +127,7 @@ int users_open_folder(Users *u, const Dataset *d, Err *err) {
         Rows rows;
         char name[16];
         snprintf(name, sizeof name, "%s.csv", splits[i]);
-        char *path = file_join(d->folder, name);
+        char *path = dataset_path(d->folder, name);
         const int there = file_exists(path);
         free(path);
         if (!there) continue;

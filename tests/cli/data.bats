@@ -142,6 +142,27 @@ make_logs() {
     refuses 3 '*a/test.csv: not the file that dataset.json describes*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/no"
 }
 
+@test "the published layout in folders: train/NAME.csv, valid/NAME.csv, test/NAME.csv, info/NAME.txt" {
+    make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/flat" --item-ids number
+    mkdir -p "$TMP/d3"/{train,valid,test,info}
+    for split in train valid test; do cp "$TMP/flat/$split.csv" "$TMP/d3/$split/Films_5_2016-10-2018-11.csv"; done
+    cp "$TMP/flat/info.txt" "$TMP/d3/info/Films_5_2016-10-2018-11.txt"
+    exits 0 "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/out" --item-ids number
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/flat/$file" "$TMP/out/$file"; done
+    diff <(jq -S .files "$TMP/flat/dataset.json") <(jq -S .source.files "$TMP/out/dataset.json")
+    for folder in flat d3; do "$LATENTR3" inspect --json "$TMP/$folder" 2>/dev/null | jq '[.items, .rows, (.hashes | del(.folder))]' >"$TMP/$folder.json"; done
+    cmp "$TMP/flat.json" "$TMP/d3.json"
+    exits 0 "$LATENTR3" sasrec --data "$TMP/d3" --out "$TMP/model" --loss bce --width 8 --layers 1 --epochs 1
+    # A split may be lost, an info.txt goes before, and several categories are none.
+    rm -r "$TMP/d3/train"
+    exits 0 "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/made" --train-from-histories
+    [ -s "$TMP/made/train.csv" ]
+    cp "$TMP/d3/info/Films_5_2016-10-2018-11.txt" "$TMP/d3/info/Books.txt"
+    refuses 3 '*no interaction log was found (nor one info/NAME.txt*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/none"
+    refuses 4 '*d3/info.txt*' env LATENTR3_LOG=error "$LATENTR3" recommend --model popularity --data "$TMP/d3" --history "Film 1"
+}
+
 @test "prepare: folders whose name is no phrase, milliseconds of 1970, JSON lines that begin badly, a member for two fields" {
     make_logs
     long=$(head -c 150 /dev/zero | tr '\0' x)
