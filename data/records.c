@@ -89,6 +89,12 @@ int records_find(const char *alternatives, RecordsIsThere is_there, void *contex
     return -1;
 }
 
+int records_find_field(const Records *r, const char *const column[RECORDS_NAMES], int field, RecordsIsThere is_there,
+                       void *context) {
+    const int found = records_find(records_names(r, column, field), is_there, context);
+    return found >= 0 ? found : records_find(records_other_names(r, field), is_there, context);
+}
+
 int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err) {
     static const char *const name[RECORD_TEXT] = {"user", "item", "time", "rating", "title"};
     if (!r->format->any_names || r->role != RECORDS_LOG || !column || !column[RECORDS_ORDER]) return 0;

@@ -57,7 +57,7 @@ int records_csv_open(Records *r, const char *const column[RECORDS_NAMES], Err *e
         const char *s = csv_field(&r->csv, i, &n);
         if (header_field(&r->csv, s, n, 0) < i) return records_refuse(r, "a field of the header stands twice", err);
     }
-    for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = records_find(records_names(r, column, f), header_field, &r->csv);
+    for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = records_find_field(r, column, f, header_field, &r->csv);
     return records_check_header(r, column, err);
 }
 

@@ -42,6 +42,9 @@ int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const
     for (int f = 0; f < RECORD_FIELDS; f++) {
         const char *names = records_names(r, column, f);
         const char *name = names && strchr(names, '|') ? found_name(names, &first) : names;
+        const char *others = records_other_names(r, f), *other = NULL;
+        if (others != names && name && !is_member(&first, name, strlen(name))) other = found_name(others, &first);
+        if (other) name = other;
         if (name) r->member[f] = mem_strndup(name, strcspn(name, "|"));
         r->at[f] = name ? 0 : -1;
     }

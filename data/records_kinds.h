@@ -13,9 +13,16 @@ static inline const char *records_names(const Records *r, const char *const colu
     return named ? column[field] : r->shape->name[field];
 }
 
+// The names to try where those are not there, or NULL: the item's id may have the user's name in the log alone.
+static inline const char *records_other_names(const Records *r, int field) {
+    return r->role == RECORDS_ITEMS && field == RECORD_ITEM ? r->shape->name[field] : NULL;
+}
+
 // What is_there says (not -1) of the first name of "a|b|*c" that it knows, or -1; suffix: the name only ends in it.
 typedef int (*RecordsIsThere)(void *context, const char *name, size_t n, int suffix);
 int records_find(const char *alternatives, RecordsIsThere is_there, void *context);
+int records_find_field(const Records *r, const char *const column[RECORDS_NAMES], int field, RecordsIsThere is_there,
+                       void *context);
 
 // The places of the fields in a log without a header, where the user gave them (RECORDS_ORDER): 1; 0: he did not.
 int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err);

@@ -91,7 +91,7 @@ int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], Err 
     if (status == 0) return err_set(err, ERR_DATA, "%s: no header", r->lines.name);
     if (check_names(r, err)) return -1;
     r->fields = r->lines.n;
-    for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = records_find(records_names(r, column, f), header_field, r);
+    for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = records_find_field(r, column, f, header_field, r);
     return records_check_header(r, column, err);
 }
 

@@ -199,6 +199,17 @@ static void test_columns(void **state) {
            "{\"what\": \"a\", \"label\": \"One\"}\n", strict, "u a 100 2 One\n");
     refuses("tsv", named, "user\twho\twhat\tstars\nx\tu\ta\t2\n", "what\tlabel\na\tOne\n", "the.log: line 1: no column when");
     refuses("csv", named, "who,what,when,stars\nu,a,5,2\n", "what,title\na,One\n", "the.item: line 1: no column label");
+    // The name of the log's column need not be that of the items'.
+    static const char *const log_only[RECORDS_NAMES] = {[RECORD_ITEM] = "product_code"};
+    expect("csv", log_only, "user,product_code\nu,a\n", "item_id,title\na,One\n", strict, "u a 1 One\n");
+    expect("csv", log_only, "user,product_code\nu,a\n", "item_id,product_code,title\nb,a,One\n", strict, "u a 1 One\n");
+    expect("tsv", log_only, "user\tproduct_code\nu\ta\n", "title\titem\nOne\ta\n", strict, "u a 1 One\n");
+    expect("jsonl", log_only, "{\"user\": \"u\", \"product_code\": \"a\"}\n", "{\"asin\": \"a\", \"title\": \"One\"}\n", strict,
+           "u a 1 One\n");
+    expect("jsonl", log_only, "{\"user\": \"u\", \"product_code\": \"a\"}\n",
+           "{\"asin\": \"b\", \"product_code\": \"a\", \"title\": \"One\"}\n", strict, "u a 1 One\n");
+    refuses("csv", log_only, "user,product_code\nu,a\n", "code,title\na,One\n", "the.item: line 1: no column product_code");
+    refuses("csv", log_only, "user,item\nu,a\n", "item,title\na,One\n", "the.log: line 1: no column product_code");
     refuses("tsv", no_columns, "user\tuser\titem\nu\tv\ta\n", NULL, "a field of the header stands twice");
     refuses("csv", no_columns, "user,item,item\nu,v,a\n", NULL, "a field of the header stands twice");
     refuses("tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL, "no column of the user");
@@ -422,6 +433,8 @@ static void test_sniff(void **state) {
     static const char head[] = "who,what\nu,a\n";
     assert_true(records_sniff(&f, &r, named, head, sizeof head - 1) && !strcmp(f->name, "csv") && r == RECORDS_LOG);
     sniffs(head, NULL, RECORDS_LOG);
+    static const char items[] = "item_id,title\na,One\n"; // beside a log that calls the item so
+    assert_true(records_sniff(&f, &r, named, items, sizeof items - 1) && !strcmp(f->name, "csv") && r == RECORDS_ITEMS);
 }
 
 // ---- folders ----
