@@ -1,5 +1,6 @@
 #include "data/dates.h"
 
+#include <string.h>
 #include <time.h>
 
 typedef struct Rest { // what has not been read yet
@@ -43,10 +44,19 @@ static int take_time(Rest *r, struct tm *d) {
     return 1;
 }
 
+static int take_word(Rest *r, const char *word) {
+    const size_t n = strlen(word);
+    if ((size_t)(r->end - r->s) < n || memcmp(r->s, word, n) != 0) return 0;
+    r->s += n;
+    return 1;
+}
+
 // Seconds that the zone is ahead of UTC.
 static int take_zone(Rest *r, int *ahead) {
     *ahead = 0;
-    if (r->s == r->end || take(r, 'Z')) return 1;
+    if (r->s == r->end) return 1;
+    take(r, ' ');
+    if (take_word(r, "Z") || take_word(r, "UTC") || take_word(r, "GMT")) return 1;
     const int sign = take(r, '+') ? 1 : take(r, '-') ? -1 : 0, hours = sign ? number(r, 2, 23) : -1;
     take(r, ':');
     const int minutes = hours < 0 ? -1 : number(r, 2, 59);

@@ -103,7 +103,7 @@ static void test_amazon_2018(void **state) {
         {"{\"reviewerID\": \"U\", \"asin\": null, \"unixReviewTime\": 1}", "\"asin\" is missing"},
         {"{\"reviewerID\": [\"U\"], \"asin\": \"B1\", \"unixReviewTime\": 1}", "\"reviewerID\" is no text"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"unixReviewTime\": \"5\"}", "\"unixReviewTime\" is no number"},
-        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1.5}", "a timestamp with a fraction"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 0.5}", "a timestamp before 1970"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1e400}", "not a plain number"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1419897600000}", "seconds since 1970"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"unixReviewTime\": 5}", "no rating, where others have one"},
@@ -258,6 +258,11 @@ static void test_dates(void **state) {
                 {"2018-10-01 12:34:56.789", 1538397296},
                 {"2018-10-01T12:34:56+02:00", 1538390096},
                 {"2018-10-01T00:00:00-0130", 1538357400},
+                {"2018-10-01 12:34:56 UTC", 1538397296},
+                {"2018-10-01 12:34:56.5 GMT", 1538397296},
+                {"2018-10-01 12:34 +0200", 1538390040},
+                {"2018-10-01 12:34:56 Z", 1538397296},
+                {"2018-10-01T12:34:56UTC", 1538397296},
                 {"2016-02-29", 1456704000},
                 {"2016-12-31T23:59:60Z", 1483228800},
                 {"2018-02-29", 0},
@@ -272,6 +277,11 @@ static void test_dates(void **state) {
                 {"2018-10-01T12:34:56x", 0},
                 {"2018-10-01T12:34+2", 0},
                 {"2018-10-01Z", 0},
+                {"2018-10-01 12:34:56 ", 0},
+                {"2018-10-01 12:34:56  UTC", 0},
+                {"2018-10-01 12:34:56 UT", 0},
+                {"2018-10-01 12:34:56 UTC+1", 0},
+                {"2018-10-01 12:34:56 CET", 0},
                 {"20181001", 0},
                 {"", 0}};
     for (size_t i = 0; i < sizeof date / sizeof *date; i++) {
@@ -283,6 +293,9 @@ static void test_dates(void **state) {
           "u a 1538352000 a\nu b 1538352007 b\nu c 1538352009 c\n");
     takes("jsonl", "{\"user_id\": 7, \"item_id\": 5, \"time\": \"2018-10-01\"}\n", "{\"item_id\": 5, \"title\": \"One\"}\n",
           "7 5 1538352000 One\n");
+    takes("csv", "user,item,time\nu,a,1593878903.438\nu,b,1593878904\n", NULL, "u a 1593878903 a\nu b 1593878904 b\n");
+    takes("recbole", "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1588687728923\nu\ta\t1588687729000.0\n",
+          "item_id:token\ttitle:token\na\tOne\n", "u a 1588687728 One\nu a 1588687729 One\n");
     bad_line("csv", "user,item,time\nu,a,2018-10-01\n", NULL, "u,b,2018-02-30", "neither a plain number nor a date");
     bad_line("csv", "user,item,time\nu,a,1538352000000\n", NULL, "u,b,2018-10-01", "a date, where others are milliseconds");
     bad_line("csv", "user,item,time\nu,a,100\n", NULL, "u,b,2918-10-01", "later than tomorrow");
