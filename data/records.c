@@ -152,7 +152,7 @@ static int open_kind(Records *r, const char *const column[RECORDS_NAMES], const 
     switch (r->shape->kind) {
     case RECORDS_JSON: return records_json_open(r, column, head, bytes, err);
     case RECORDS_CSV: return records_csv_open(r, column, err);
-    default: return records_lines_open(r, column, err);
+    default: return records_lines_open(r, column, head, bytes, err);
     }
 }
 

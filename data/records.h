@@ -71,6 +71,7 @@ typedef struct Records {
     Lines lines;
     // Inside.
     int fields, at[RECORD_FIELDS]; // places in a line
+    char delimiter;                // of a line
     char *member[RECORD_FIELDS];   // JSON: names
     Jsonl json;
     Csv csv;

@@ -31,7 +31,7 @@ int records_refuse(const Records *r, const char *why, Err *err); // names file a
 int records_check_header(const Records *r, const char *const column[RECORDS_NAMES], Err *err);
 
 // open: behind lines_open; head: the first bytes of the file, for kinds that look ahead. next: as records_next.
-int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], Err *err);
+int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err);
 int records_lines_next(Records *r, Err *err);
 int records_csv_open(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_csv_next(Records *r, Err *err);

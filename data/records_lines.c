@@ -29,8 +29,8 @@ static void unquote(Records *r) {
     }
 }
 
-static int next_line(Records *r, char delimiter, Err *err) {
-    const int status = lines_next(&r->lines, delimiter, err);
+static int next_line(Records *r, Err *err) {
+    const int status = lines_next(&r->lines, r->delimiter, err);
     if (status == 1 && r->shape->kind == RECORDS_HEADED) unquote(r);
     return status;
 }
@@ -78,15 +78,23 @@ static int check_names(const Records *r, Err *err) {
     return 0;
 }
 
-int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], Err *err) {
+// Without a header the columns may stand between blanks, too.
+static char delimiter_of(const char *head, size_t bytes) {
+    const char *end = memchr(head, '\n', bytes);
+    return memchr(head, '\t', end ? (size_t)(end - head) : bytes) ? '\t' : ' ';
+}
+
+int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err) {
+    r->delimiter = r->shape->kind == RECORDS_CELLS ? r->shape->delimiter : r->shape->kind == RECORDS_COLONS ? 0 : '\t';
     const int headed = r->shape->kind == RECORDS_TYPED || r->shape->kind == RECORDS_HEADED;
     if (!headed && r->role == RECORDS_ITEMS && column && column[RECORD_TEXT])
         return err_set(err, ERR_DATA, "%s: no column %.64s: fields of %s have no names", r->lines.name, column[RECORD_TEXT],
                        r->format->name);
     if (!headed) return 0;
     int status = records_order(r, column, err);
+    if (status == 1) r->delimiter = delimiter_of(head, bytes);
     if (status) return status < 0 ? -1 : 0;
-    status = next_line(r, '\t', err);
+    status = next_line(r, err);
     if (status < 0) return -1;
     if (status == 0) return err_set(err, ERR_DATA, "%s: no header", r->lines.name);
     if (check_names(r, err)) return -1;
@@ -157,8 +165,7 @@ static int next_of_sequence(Records *r, Err *err) {
 
 int records_lines_next(Records *r, Err *err) {
     if (r->shape->kind == RECORDS_SEQUENCES) return next_of_sequence(r, err);
-    char delimiter = r->shape->kind == RECORDS_CELLS ? r->shape->delimiter : r->shape->kind == RECORDS_COLONS ? 0 : '\t';
-    int status = next_line(r, delimiter, err);
+    int status = next_line(r, err);
     if (status <= 0) return status;
     if (r->shape->kind == RECORDS_COLONS) cut_colons(r);
     const char *fault = count_fault(r);

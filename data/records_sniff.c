@@ -14,8 +14,22 @@ static int is_number(const RecordText *t) {
     return t->n > 0 && csv_number(&v, t->s, t->n) == t->n;
 }
 
+// Whether every line holds a user, an item, and a rating, a time or both, between blanks: these are no sequences of items.
+static int is_rated(const char *head, size_t bytes) {
+    Lines l;
+    CsvValue last = {0};
+    int status = lines_open(&l, head, bytes, "head", NULL), rated = 1;
+    while (rated && status >= 0 && (status = lines_next(&l, ' ', NULL)) == 1) {
+        const size_t n = l.field_len[l.n - 1];
+        rated = (l.n == 3 || l.n == 4) && csv_number(&last, l.field[l.n - 1], n) == n &&
+                (last.number > 1e8 || (l.n == 3 && last.number <= 5));
+    }
+    lines_close(&l);
+    return rated;
+}
+
 // The formats without names or a header are known by what their fields hold.
-static int plausible(const Records *r) {
+static int plausible(const Records *r, const char *head, size_t bytes) {
     const RecordText *f = r->field;
     CsvValue time;
     switch (r->shape->kind) {
@@ -27,7 +41,8 @@ static int plausible(const Records *r) {
         return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_RATING]) && f[RECORD_RATING].n <= 3 &&
                is_number(&f[RECORD_TIME]) && csv_number(&time, f[RECORD_TIME].s, f[RECORD_TIME].n) && time.number > 1e8;
     case RECORDS_SEQUENCES: // numbers between blanks; between tabs they may be anything
-        return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_ITEM]) && !memchr(r->lines.text, '\t', r->lines.len);
+        return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_ITEM]) && !memchr(r->lines.text, '\t', r->lines.len) &&
+               !is_rated(head, bytes);
     case RECORDS_JSON:
         for (int k = 0; k < RECORD_FIELDS; k++) // a review has a title too; only a file of items has no user
             if (r->role == RECORDS_LOG && k <= RECORD_ITEM && !f[k].n) return 0;
@@ -47,7 +62,7 @@ static int is_of(const char *format, RecordsRole role, const char *const column[
     if (status == 0) do // bad lines may come first
             status = records_next(&r, NULL);
         while (status == RECORDS_BAD);
-    int found = status == 1 && plausible(&r);
+    int found = status == 1 && plausible(&r, head, bytes);
     records_close(&r);
     return found;
 }

@@ -182,7 +182,11 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
     if (!s->log.stream) return -1;
     int known = format ? 1 : sniff_stream(&c, s->log.stream, column, err);
     if (known < 0) return -1;
-    if (!known) return err_set(err, ERR_DATA, "%s: no format that is known; --format says which (" RECORDS_FORMATS ")", path);
+    if (!known)
+        return err_set(err, ERR_DATA,
+                       "%s: no format that is known; --format says which (" RECORDS_FORMATS
+                       "), and --columns what a log without names holds",
+                       path);
     if (c.role == RECORDS_ITEMS) return err_set(err, ERR_DATA, "%s: a file of items (%s), not a log", path, c.format->name);
     s->log.format = c.format;
     if (c.format != records_format("latentr3")) return 0;

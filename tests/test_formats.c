@@ -340,6 +340,7 @@ static void test_positions(void **state) {
            "u a 100 4.5 a\nv b, c 1538352000 2 b, c\n");
     expect("tsv", named, "u\ta\t4.5\t100\nv\tb\t2\t90\n", "item\ttitle\na\tOne\nb\tTwo\n", strict,
            "u a 100 4.5 One\nv b 90 2 Two\n");
+    expect("tsv", named, "u a 4.5 100\nv b 2 90\n", "item\ttitle\na\tOne\nb\tTwo\n", strict, "u a 100 4.5 One\nv b 90 2 Two\n");
     expect("csv", passed, "x,a,u,,One\n,b,v,9,Two\n", NULL, strict, "u a 1 One\nv b 2 Two\n");
     static const char *const wrong[][2] = {{"user,item,user", "\"user\" stands twice"},
                                            {"user,items", "\"items\" is none of"},
@@ -437,6 +438,11 @@ static void test_sniff(void **state) {
     sniffs("item,title\na,One\n", "csv", RECORDS_ITEMS);
     sniffs("1 2 3\n4 5\n", "sequences", RECORDS_LOG);
     sniffs("user_id,item_asins,history_item_title,item_title\n", "latentr3", RECORDS_LOG);
+    sniffs("1 2 3 4\n5 6 7 8\n", "sequences", RECORDS_LOG);
+    sniffs("1 881250949 881250950\n5 6\n", "sequences", RECORDS_LOG);
+    sniffs("196 242 3 881250949\n186 302 3 891717742\n", NULL, RECORDS_LOG); // a user, an item, its rating and the time
+    sniffs("196 242 881250949\n186 302 891717742\n", NULL, RECORDS_LOG);
+    sniffs("196 242 3.5\n186 302 5\n", NULL, RECORDS_LOG);
     sniffs("", NULL, RECORDS_LOG);
     sniffs("This is a text.\n", NULL, RECORDS_LOG);
     sniffs("1\t2\t3\n", NULL, RECORDS_LOG); // numbers between tabs may be anything
