@@ -88,7 +88,7 @@ static const OptionRow table[] = {
     {"columns", CMD_PREPARE, KIND_TEXT, AT(columns), NULL, "LIST", 0, 0, "of a log without a header, tsv or csv: its columns in order, as user,item,-,time"},
     {"item-text", CMD_PREPARE, KIND_TEXT, AT(item_text_column), NULL, "NAME", 0, 0, "column or member of the file of items that holds their index texts (semantic ids)"},
     {"item-ids", CMD_PREPARE, KIND_CHOICE, AT(item_ids), "log", "log|number", 0, 0, "log: items bear the log's ids, in info.txt too; number: 0, 1, 2, ..., as published"},
-    {"title-rules", CMD_PREPARE, KIND_CHOICE, AT(title_rules), "auto", "auto|published|none", 0, 0, "drop items with <span id, one letter or over 20 words as title; auto: for Amazon"},
+    {"title-rules", CMD_PREPARE, KIND_CHOICE, AT(title_rules), "auto", "auto|published|none", 0, 0, "drop items with <span id, one letter or over 20 words as title; auto: where log or items are Amazon's"},
     {"from", CMD_PREPARE, KIND_TEXT, AT(from), NULL, "DATE", 0, 0, "drop what is earlier (YYYY-MM-DD, UTC)"},
     {"until", CMD_PREPARE, KIND_TEXT, AT(until), NULL, "DATE", 0, 0, "drop what is of that day or later"},
     {"min-items", CMD_PREPARE, KIND_INT, AT(min_items), "0", "N", 0, 1e9, "move --from back by three months until N items are left; 0: off"},

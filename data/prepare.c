@@ -31,9 +31,9 @@ static int parse_date(int64_t *seconds, const char *text, const char *option, Er
     return err_set(err, ERR_USAGE, "%s \"%.32s\": a date of the form 2017-10-01, from 1970 to 2099, is expected", option, text);
 }
 
-int prepare_published_titles(const PrepareOptions *o, const RecordsFormat *format) {
-    int automatic = !o->title_rules || strcmp(o->title_rules, "auto") == 0;
-    return automatic ? format->published_titles : strcmp(o->title_rules, "published") == 0;
+int prepare_published_titles(const PrepareOptions *o, const Source *s) {
+    if (o->title_rules && strcmp(o->title_rules, "auto") != 0) return strcmp(o->title_rules, "published") == 0;
+    return s->log.format->published_titles || (s->items.format && s->items.format->published_titles);
 }
 
 static const RecordsFormat *forced_format(const PrepareOptions *o) {
@@ -76,7 +76,7 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
     Records log = {0}, items = {0};
     const RecordsFormat *f = s->log.format;
     // A beginning that may move back drops nothing yet.
-    InteractionsOptions how = {o->strict,    prepare_published_titles(o, f), o->min_rating, o->min_items ? 0 : from, until,
+    InteractionsOptions how = {o->strict,    prepare_published_titles(o, s), o->min_rating, o->min_items ? 0 : from, until,
                                o->drop_years};
     int status = s->items.path ? records_open_stream(&items, s->items.format, RECORDS_ITEMS, o->column, s->items.stream,
                                                      s->items.path, err)

@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
-#include "data/records.h"
+#include "data/source.h"
 
 typedef struct PrepareOptions {
     const char *input;                 // a log, or a folder with one
@@ -13,7 +13,7 @@ typedef struct PrepareOptions {
     const char *format;                // one of RECORDS_FORMATS; NULL or "auto": what the files look like
     const char *column[RECORDS_NAMES]; // names of columns or members in tsv, csv and jsonl; NULL: found by themselves
     const char *category;              // phrase for the prompt; NULL: "movie" for MovieLens, else the folder's name
-    const char *title_rules;           // "published", "none"; NULL or "auto": published for Amazon
+    const char *title_rules;           // "published", "none"; NULL or "auto": published where log or items are Amazon's
     const char *from, *until;          // YYYY-MM-DD (UTC), [from, until); NULL: off
     int min_items;                     // `from` moves back by three months until so many items are left; 0: off
     int k_core;                        // 5: iterated to a fixed point; 0: off
@@ -31,6 +31,6 @@ typedef struct PrepareOptions {
 // repeated titles) goes to the log and into dataset.json. *report (caller owns) may be NULL.
 int prepare_run(const PrepareOptions *o, json_t **report, Err *err);
 
-int prepare_published_titles(const PrepareOptions *o, const RecordsFormat *format);
+int prepare_published_titles(const PrepareOptions *o, const Source *source); // whether titles_clean's rules hold
 
 #endif

@@ -45,7 +45,7 @@ json_t *report_new(const PrepareOptions *o, const Source *source) {
                                o->min_rating, "split", o->split, "strict", o->strict != 0);
     CHECK(report);
     json_t *options = json_object_get(report, "options"), *from = json_object_get(report, "source");
-    json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source->log.format)));
+    json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source)));
     if (o->train_from_histories) json_object_set_new(options, "train_from_histories", json_true());
     report_put(options, "min_items", o->min_items);
     report_put(options, "tie_order", (int64_t)o->tie_order);

@@ -511,6 +511,29 @@ static void test_choice(void **state) {
     folder_remove(in), folder_remove(out), folder_remove(elsewhere);
 }
 
+// The title rules of Amazon's metadata, whatever the format of the log beside it.
+static void test_title_rules(void **state) {
+    (void)state;
+    static const char log[] = "user_id,parent_asin,rating,timestamp\nu,a,5,100000000000\nu,b,5,100000001000\nu,c,5,"
+                              "100000002000\nu,a,5,100000003000\n",
+                      meta[] = "{\"parent_asin\": \"a\", \"title\": \"One\"}\n{\"parent_asin\": \"b\", \"title\": \"Two\"}\n"
+                               "{\"parent_asin\": \"c\", \"title\": \"3\"}\n";
+    char *in = folder_new(), *out = folder_new();
+    folder_put(in, "Games.csv", log, sizeof log - 1);
+    folder_put(in, "meta_Games.jsonl", meta, sizeof meta - 1);
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1};
+    for (int rules = 0; rules < 2; rules++) {
+        json_t *report;
+        o.title_rules = rules ? "auto" : "none";
+        run(&o, &report);
+        assert_string_equal(source_format(report), "csv");
+        assert_int_equal(count(report, "dropped", "interactions", "title_rules"), rules);
+        assert_true(json_is_true(json_object_get(json_object_get(report, "options"), "published_titles")) == rules);
+        json_decref(report);
+    }
+    folder_remove(in), folder_remove(out);
+}
+
 static void refuses_run(PrepareOptions o, int code, const char *part) {
     Err err = {0};
     assert_int_equal(prepare_run(&o, NULL, &err), -1);
@@ -628,9 +651,9 @@ int main(void) {
         cmocka_unit_test(test_movielens),      cmocka_unit_test(test_columns),     cmocka_unit_test(test_quoted_fields),
         cmocka_unit_test(test_several_titles), cmocka_unit_test(test_dates),       cmocka_unit_test(test_index_texts),
         cmocka_unit_test(test_positions),      cmocka_unit_test(test_sequences),   cmocka_unit_test(test_window),
-        cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),       cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_options),        cmocka_unit_test(test_games),       cmocka_unit_test(test_movielens_1m),
-        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),       cmocka_unit_test(test_title_rules),
+        cmocka_unit_test(test_choice),         cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
+        cmocka_unit_test(test_movielens_1m),   cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
