@@ -436,8 +436,17 @@ static void test_shards(void **state) {
                  "\"cccc\" is not in shard \"two.safetensors\"", ERR_DATA);
     refuse_index("{\"weight_map\":{\"bbbb\":\"two.safetensors\",\"x\":\"three.safetensors\"}}", "duplicate tensor \"bbbb\"",
                  ERR_DATA);
+    // As in the cache of huggingface_hub, whose files are links to others elsewhere.
+    const char *linked = "{\"weight_map\":{\"aaaa\":\"link.safetensors\",\"cccc\":\"link.safetensors\"}}";
     assert_int_equal(symlink("one.safetensors", link), 0);
-    refuse_index("{\"weight_map\":{\"aaaa\":\"link.safetensors\",\"cccc\":\"link.safetensors\"}}", "symbolic link", ERR_DATA);
+    assert_int_equal(file_write(path, linked, strlen(linked), NULL), 0);
+    s = open_file(path);
+    assert_int_equal(s.n, 2);
+    safetensors_close(&s);
+    assert_int_equal(unlink(link) || symlink(folder, link), 0);
+    refuse_index(linked, "not a regular file", ERR_IO);
+    assert_int_equal(unlink(link) || symlink("nowhere", link), 0);
+    refuse_index(linked, "link.safetensors", ERR_IO);
     free(path), free(link);
 }
 
