@@ -401,6 +401,16 @@ static int gguf_id(const Gguf *g, const char *key, int *out, Err *err) {
     return 0;
 }
 
+// Where the file does not say it, the pre-tokenizer of Llama 3 does, as in llama.cpp.
+static int gguf_add_bos(ModelConfig *c, const Gguf *g, Err *err) {
+    GgufString pre;
+    if (gguf_find(g, "tokenizer.ggml.add_bos_token")) return gguf_bool(g, "tokenizer.ggml.add_bos_token", &c->add_bos, err);
+    if (c->bos_id < 0 || !gguf_find(g, "tokenizer.ggml.pre")) return 0;
+    if (gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return -1;
+    if (string_is(pre, "llama-bpe")) c->add_bos = 1;
+    return 0;
+}
+
 static int gguf_family(ModelConfig *c, const Gguf *g, Err *err) {
     GgufString architecture;
     if (gguf_string(g, "general.architecture", &architecture, err)) return -1;
@@ -552,8 +562,7 @@ int config_from_gguf(ModelConfig *c, const Gguf *g, Err *err) {
         gguf_refuse_options(g, c, err) || gguf_id(g, "tokenizer.ggml.bos_token_id", &c->bos_id, err) ||
         gguf_id(g, "tokenizer.ggml.eos_token_id", &c->eos_id, err))
         return -1;
-    if (gguf_find(g, "tokenizer.ggml.add_bos_token") && gguf_bool(g, "tokenizer.ggml.add_bos_token", &c->add_bos, err))
-        return -1;
+    if (gguf_add_bos(c, g, err)) return -1;
     c->tied = !gguf_tensor(g, "output.weight");
     return config_check(c, g->file.path, err) || gguf_rope_freqs(c, g, err) ? -1 : 0;
 }

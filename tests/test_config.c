@@ -298,6 +298,20 @@ static void test_gguf(void **state) {
     gb_string(&b, "llama.rope.scaling.type", "none");
     if (from_builder(&c, b, &err)) fail_msg("%s", err.message);
     assert_true(c.G == 4 && c.tied == 0 && c.add_bos == -1);
+    // Llama 3's prompts begin with BOS unless the file says otherwise.
+    static const char *const pre[] = {"llama-bpe", "qwen2"};
+    for (int i = 0; i < 4; i++) {
+        b = tiny("-");
+        gb_string(&b, "tokenizer.ggml.pre", pre[i % 2]);
+        gb_u32(&b, "tokenizer.ggml.bos_token_id", 1);
+        if (i >= 2) gb_bool(&b, "tokenizer.ggml.add_bos_token", i % 2);
+        if (from_builder(&c, b, &err)) fail_msg("%s", err.message);
+        assert_int_equal(c.add_bos, i == 0 ? 1 : i == 1 ? -1 : i % 2);
+    }
+    b = tiny("-");
+    gb_string(&b, "tokenizer.ggml.pre", "llama-bpe");
+    if (from_builder(&c, b, &err)) fail_msg("%s", err.message);
+    assert_true(c.add_bos == -1 && c.bos_id == -1);
 }
 
 static void test_gguf_refused(void **state) {
