@@ -401,11 +401,13 @@ static int gguf_id(const Gguf *g, const char *key, int *out, Err *err) {
     return 0;
 }
 
-// Where the file does not say it, the pre-tokenizer of Llama 3 does, as in llama.cpp.
+// Where the file does not say it, the tokenizers of Llama 2 and 3 do, as in llama.cpp.
 static int gguf_add_bos(ModelConfig *c, const Gguf *g, Err *err) {
-    GgufString pre;
+    GgufString pre, tokenizer;
     if (gguf_find(g, "tokenizer.ggml.add_bos_token")) return gguf_bool(g, "tokenizer.ggml.add_bos_token", &c->add_bos, err);
-    if (c->bos_id < 0 || !gguf_find(g, "tokenizer.ggml.pre")) return 0;
+    if (c->bos_id < 0) return 0;
+    if (gguf_string(g, "tokenizer.ggml.model", &tokenizer, NULL) == 0 && string_is(tokenizer, "llama")) c->add_bos = 1;
+    if (!gguf_find(g, "tokenizer.ggml.pre")) return 0;
     if (gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return -1;
     if (string_is(pre, "llama-bpe")) c->add_bos = 1;
     return 0;

@@ -312,6 +312,11 @@ static void test_gguf(void **state) {
     gb_string(&b, "tokenizer.ggml.pre", "llama-bpe");
     if (from_builder(&c, b, &err)) fail_msg("%s", err.message);
     assert_true(c.add_bos == -1 && c.bos_id == -1);
+    b = tiny("-"); // and Llama 2's
+    gb_string(&b, "tokenizer.ggml.model", "llama");
+    gb_u32(&b, "tokenizer.ggml.bos_token_id", 1);
+    if (from_builder(&c, b, &err)) fail_msg("%s", err.message);
+    assert_int_equal(c.add_bos, 1);
 }
 
 static void test_gguf_refused(void **state) {
