@@ -6,12 +6,12 @@
 // Rotary tables and caches of the session's layers come from arenas that are only touched as they are used.
 int session_init(Session *s, Llm *m, int slots, Err *err) {
     const ModelConfig *c = &m->config;
-    size_t machine = arena_machine_bytes(), act_bytes = dtype_bytes(ops_dtype(m->ops));
-    *s = (Session){.llm = m, .ops = m->ops, .slots = slots, .nodes_cap = slots};
+    const size_t machine = arena_machine_bytes(), least = (size_t)4 << 30, act_bytes = dtype_bytes(ops_dtype(m->ops));
+    *s = (Session){.llm = m, .ops = m->ops, .slots = slots, .nodes_cap = slots, .forward_rows = 4096};
     void *range = ops_reserve(m->ops, machine, err);
     if (!range) return -1;
     arena_init(&s->device, range, machine, "the step arena");
-    if (arena_reserve(&s->host, (size_t)4 << 30, "the host arena", err)) {
+    if (arena_reserve(&s->host, machine > least ? machine : least, "the host arena", err)) {
         session_free(s);
         return -1;
     }

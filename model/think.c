@@ -12,19 +12,24 @@ static int any_shared(const ThinkPrompt *prompt, int B) {
     return 0;
 }
 
+static int rows_of(const ThinkPrompt *prompt, const ThinkPrompt *extra, int b) {
+    return prompt[b].len + (extra ? extra[b].len : 0);
+}
+
+// The prompts [first, end).
 static void prompts_segment(Session *s, Think *t, const Ints *instruction, const ThinkPrompt *prompt, const ThinkPrompt *extra,
-                            int *extra_node, int record) {
+                            int *extra_node, int first, int end, int record) {
     int rows = (int)instruction->len;
-    for (int b = 0; b < t->B; b++) rows += prompt[b].len + (extra ? extra[b].len : 0);
-    segment_begin(s, &t->prompts, 2 * t->B + 1, rows);
-    if (t->root < 0 && any_shared(prompt, t->B))
+    for (int b = first; b < end; b++) rows += rows_of(prompt, extra, b);
+    segment_begin(s, &t->prompts, 2 * (end - first) + 1, rows);
+    if (t->root < 0 && any_shared(prompt + first, end - first))
         t->root = segment_add(s, &t->prompts, -1, instruction->data, (int)instruction->len);
-    for (int b = 0; b < t->B; b++) {
+    for (int b = first; b < end; b++) {
         const int parent = prompt[b].prefix ? prompt[b].prefix : prompt[b].shared ? t->root : -1;
         t->prompt[b] =
             prompt[b].len || !prompt[b].prefix ? segment_add(s, &t->prompts, parent, prompt[b].ids, prompt[b].len) : parent;
     }
-    for (int b = 0; extra && b < t->B; b++) // of one token, which comes behind the last thought: nothing is left
+    for (int b = first; extra && b < end; b++) // of one token, which comes behind the last thought: nothing is left
         extra_node[b] = extra[b].len ? segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len) : t->prompt[b];
     if (t->prompts.N > 0) segment_forward(s, &t->prompts, NULL, record);
 }
@@ -36,7 +41,13 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
     t->prompt = ARENA_NEW(&s->host, int, B);
     t->node = ARENA_NEW(&s->host, int, B);
     if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
-    prompts_segment(s, t, instruction, prompt, extra, extra_node, record == THINK_RECORD_ALL);
+    for (int first = 0, end = 0; first < B; first = end) {
+        for (int rows = 0; end < B; end++) {
+            rows += rows_of(prompt, extra, end);
+            if (record != THINK_RECORD_ALL && rows > s->forward_rows && end > first) break;
+        }
+        prompts_segment(s, t, instruction, prompt, extra, extra_node, first, end, record == THINK_RECORD_ALL);
+    }
 }
 
 void think_chains(Session *s, Think *t, const ThinkChain *chain, int n, ThinkRecord record, int gradient_slots) {

@@ -53,6 +53,38 @@ static void gradients_match(void **state) {
             }
 }
 
+// Frozen prompts run in segments of as many rows as are wanted, to the same bits.
+static void prompts_in_parts(void **state) {
+    (void)state;
+    Err err = {0};
+    Golden g;
+    enum { K = 4 };
+    golden_open(&g, folders[0], DTYPE_F32, 1, 1);
+    const int n = g.examples.n;
+    const RlMethod m = {.rollout = {.samples = K, .sigma = 1}, .scope = ADVANTAGE_GROUP};
+    const size_t latent = g.llm.params.begin[PARAMS_LATENT], count = g.llm.params.total - latent,
+                 noises = (size_t)(n * K * g.llm.config.D);
+    float *noise = malloc(noises * sizeof *noise), *gradient[2];
+    double *reward[2];
+    rng_normal(noise, noises, 7, RNG_NOISE, 0);
+    OK(llm_train(&g.llm, TRAIN_LATENT, &err));
+    for (int i = 0; i < 2; i++) {
+        Session s;
+        OK(session_init(&s, &g.llm, 8192, &err));
+        if (i) s.forward_rows = 1;
+        gradient[i] = malloc(count * sizeof(float)), reward[i] = malloc(sizeof(double) * (size_t)(n * K));
+        ops_zero(g.ops, g.llm.dw + latent, count * sizeof(float));
+        rl_examples(&s, &g.examples, g.index, n, &m, noise, NULL, 1, reward[i], NULL);
+        ops_download(g.ops, gradient[i], g.llm.dw + latent, count * sizeof(float));
+        session_free(&s);
+    }
+    assert_memory_equal(reward[0], reward[1], sizeof(double) * (size_t)(n * K));
+    assert_memory_equal(gradient[0], gradient[1], count * sizeof(float));
+    for (int i = 0; i < 2; i++) free(gradient[i]), free(reward[i]);
+    free(noise);
+    golden_close_all(&g);
+}
+
 // Relative sigma counts in the present thought's size for the policy before RL as well: the noise is the same.
 static void relative_noise_is_shared(void **state) {
     (void)state;
@@ -136,7 +168,7 @@ static void figures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_match), cmocka_unit_test(relative_noise_is_shared),
-                                       cmocka_unit_test(figures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_match), cmocka_unit_test(prompts_in_parts),
+                                       cmocka_unit_test(relative_noise_is_shared), cmocka_unit_test(figures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
