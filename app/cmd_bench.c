@@ -79,7 +79,7 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
     if (rl && c->thoughts == 0) return err_set(err, ERR_USAGE, "bench rl needs a model with a thought: --thoughts 1");
     if (open_examples(b, rl, err) || llm_train(m, bench_groups(m, rl), err)) return -1;
     Optimizer optimizer;
-    OptimizerOptions adamw = {.lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .schedule = SCHEDULE_CONSTANT};
+    OptimizerOptions adamw = {.lr = 1e-6, .clip = 1, .schedule = SCHEDULE_CONSTANT};
     if (optimizer_init(&optimizer, m, &adamw, err)) return -1;
     const RlMethod method = {.rollout = {.samples = K, .sigma = o->sigma}};
     float *noise = mem_alloc(rl ? (size_t)o->batch * (size_t)K * (size_t)c->D : 1, sizeof *noise);

@@ -139,9 +139,6 @@ OptimizerOptions training_optimizer(const Options *o) {
                                                                   : SCHEDULE_CONSTANT;
     return (OptimizerOptions){.lr = o->lr,
                               .latent_lr = o->latent_lr,
-                              .beta1 = 0.9,
-                              .beta2 = 0.999,
-                              .eps = 1e-8,
                               .clip = o->clip,
                               .spike = o->spike,
                               .schedule = schedule,

@@ -26,25 +26,19 @@ void arena_free(Arena *a) {
     *a = (Arena){0};
 }
 
-void *arena_try(Arena *a, size_t count, size_t size) {
-    size_t bytes, end;
-    if (checked_mul(&bytes, count, size) || checked_align_up(&bytes, bytes, 64) || checked_add(&end, a->used_bytes, bytes) ||
-        end > a->capacity_bytes)
-        return NULL;
-    void *block = a->base + a->used_bytes;
-    a->used_bytes = end;
-    if (end > a->peak_bytes) a->peak_bytes = end;
-    return block;
-}
-
 static _Noreturn void out_of_memory(const char *what, size_t bytes) {
     fprintf(stderr, "latentr3: out of memory: %s wants %zu bytes more\n", what, bytes);
     _exit(ERR_MEMORY); // nothing that exit() would do may want memory, or wait for a thread that does
 }
 
 void *arena_get(Arena *a, size_t count, size_t size) {
-    void *block = arena_try(a, count, size);
-    if (!block) out_of_memory(a->name, count * size);
+    size_t bytes, end;
+    if (checked_mul(&bytes, count, size) || checked_align_up(&bytes, bytes, 64) || checked_add(&end, a->used_bytes, bytes) ||
+        end > a->capacity_bytes)
+        out_of_memory(a->name, count * size);
+    void *block = a->base + a->used_bytes;
+    a->used_bytes = end;
+    if (end > a->peak_bytes) a->peak_bytes = end;
     return block;
 }
 

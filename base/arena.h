@@ -20,10 +20,8 @@ void arena_init(Arena *a, void *base, size_t capacity_bytes, const char *name);
 int arena_reserve(Arena *a, size_t capacity_bytes, const char *name, Err *err);
 void arena_free(Arena *a);
 
-// A block aligned to 64 bytes, contents undefined. Returns NULL where the range is spent.
-void *arena_try(Arena *a, size_t count, size_t size);
-
-// The same; a range that is spent stops the program with exit code 5 and one line that names the arena.
+// A block aligned to 64 bytes, contents undefined. A range that is spent stops the program with exit code 5 and one line that
+// names the arena.
 void *arena_get(Arena *a, size_t count, size_t size);
 #define ARENA_NEW(arena, type, count) ((type *)arena_get((arena), (size_t)(count), sizeof(type)))
 

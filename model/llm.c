@@ -129,7 +129,7 @@ static float scaled_frequency(const ModelConfig *c, float frequency) {
 }
 
 // Tables (positions, K/2) in f32 as PyTorch makes them: the angle is rounded to f32 before its cosine is taken.
-static int rope_init(Rope *rope, Llm *m, int K, float base, int positions, int scaled) {
+static void rope_init(Rope *rope, Llm *m, int K, float base, int positions, int scaled) {
     int half = K / 2;
     size_t n = (size_t)positions * (size_t)half;
     float *cos_host = mem_alloc(n, sizeof(float)), *sin_host = mem_alloc(n, sizeof(float));
@@ -147,7 +147,6 @@ static int rope_init(Rope *rope, Llm *m, int K, float base, int positions, int s
     ops_upload(m->ops, sin_device, sin_host, n * sizeof(float));
     free(cos_host), free(sin_host);
     *rope = (Rope){cos_device, sin_device, positions, K};
-    return 0;
 }
 
 static const float *constant_row(Llm *m, float value, int D) {

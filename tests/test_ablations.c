@@ -58,9 +58,6 @@ static void bench_open(Bench *b, const char *folder, unsigned groups) {
     OK(session_init(&b->s, &b->g.llm, 2048, &err));
     OK(llm_train(&b->g.llm, groups, &err));
     const OptimizerOptions o = {.lr = number(b, "lr"),
-                                .beta1 = 0.9,
-                                .beta2 = 0.999,
-                                .eps = 1e-8,
                                 .clip = number(b, "clip"),
                                 .schedule = SCHEDULE_COSINE,
                                 .warmup = (int64_t)number(b, "warmup"),

@@ -56,8 +56,7 @@ static void injected(void **state) {
                      : kind == TRAINEE_RL ? TRAIN_LATENT
                                           : TRAIN_BACKBONE,
                      &err));
-        OK(optimizer_init(&o, m, &(OptimizerOptions){.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .spike = 50},
-                          &err));
+        OK(optimizer_init(&o, m, &(OptimizerOptions){.lr = 1e-3, .spike = 50}, &err));
         for (int i = 0; i < GUARD_LEAST; i++) {
             for (size_t j = 0; j < o.count; j++) m->dw[o.begin + j] = (float)rng_uniform(3, (uint64_t)i + 1, j);
             assert_false(optimizer_update_for(&o, 2 + 0.01 * (i % 7)).refused);

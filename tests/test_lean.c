@@ -109,8 +109,7 @@ static double learn(int lean, double *first) {
     }
     OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     OK(session_init(&s, &g.llm, sft_slots(&g.examples, 1, 1 << 12), &err));
-    OK(optimizer_init(&o, &g.llm,
-                      &(OptimizerOptions){.lr = 2e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .seed = 3}, &err));
+    OK(optimizer_init(&o, &g.llm, &(OptimizerOptions){.lr = 2e-5, .clip = 1, .seed = 3}, &err));
     double loss = 0;
     for (int step = 0; step <= STEPS; step++) {
         loss = sft_update(&s, &g.examples, g.index, g.examples.n, 1 << 12, step < STEPS, &tokens) / (double)tokens;

@@ -85,8 +85,7 @@ static LoopOptions loop_of(Run *r, int batch, int epochs) {
 }
 
 static OptimizerOptions adam(double lr, Schedule schedule) {
-    return (OptimizerOptions){
-        .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .schedule = schedule, .warmup = 2};
+    return (OptimizerOptions){.lr = lr, .clip = 1, .schedule = schedule, .warmup = 2};
 }
 
 static RlMethod rl_method(double sigma) {
@@ -223,7 +222,7 @@ static void no_noise(void **state) {
             Optimizer o;
             run_open(&r, scope ? llama : qwen, 2);
             OK(llm_train(&r.g.llm, TRAIN_LATENT, &err));
-            const OptimizerOptions options = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .steps = 9};
+            const OptimizerOptions options = {.lr = 1e-2, .clip = 1, .steps = 9};
             OK(optimizer_init(&o, &r.g.llm, &options, &err));
             RlMethod m = rl_method(0);
             m.scope = scope ? ADVANTAGE_GROUP : ADVANTAGE_BATCH, m.window = 1;

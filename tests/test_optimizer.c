@@ -100,14 +100,8 @@ static void two_rates(void **state) {
         Err err = {0};
         Golden g;
         Optimizer o;
-        const OptimizerOptions options = {.lr = rate[way][0],
-                                          .latent_lr = rate[way][1],
-                                          .beta1 = 0.9,
-                                          .beta2 = 0.999,
-                                          .eps = 1e-8,
-                                          .schedule = SCHEDULE_LINEAR,
-                                          .warmup = 1,
-                                          .steps = 9};
+        const OptimizerOptions options = {
+            .lr = rate[way][0], .latent_lr = rate[way][1], .schedule = SCHEDULE_LINEAR, .warmup = 1, .steps = 9};
         golden_open(&g, folder, DTYPE_F32, 1, 0);
         OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
         OK(optimizer_init(&o, &g.llm, &options, &err));
@@ -133,7 +127,7 @@ static void refused_updates(void **state) {
     Err err = {0};
     Golden g, clean;
     Optimizer o, other;
-    const OptimizerOptions options = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1, .steps = 10};
+    const OptimizerOptions options = {.lr = 1e-2, .clip = 1, .steps = 10};
     golden_open(&g, folder, DTYPE_F32, 1, 0), golden_open(&clean, folder, DTYPE_F32, 1, 0);
     OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     OK(llm_train(&clean.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
@@ -172,7 +166,7 @@ static void groups_and_clipping(void **state) {
         Err err = {0};
         Golden g;
         Optimizer o;
-        const OptimizerOptions options = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 0.5, .steps = 10};
+        const OptimizerOptions options = {.lr = 1e-2, .clip = 0.5, .steps = 10};
         golden_open(&g, folder, DTYPE_F32, 1, 0);
         OK(llm_train(&g.llm, (unsigned)which, &err));
         OK(optimizer_init(&o, &g.llm, &options, &err));

@@ -242,7 +242,7 @@ static void background_sees_no_later_weights(void **state) {
     Trainee t;
     Err err = {0};
     Optimizer o;
-    const OptimizerOptions options = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .steps = 1000};
+    const OptimizerOptions options = {.lr = 1e-3, .steps = 1000};
     char *folder = folder_new();
     trainee_open(&t, TRAINEE_SASREC, folder, 1);
     OK(llm_train(&t.g.llm, TRAIN_BACKBONE, &err));
@@ -290,7 +290,7 @@ static void other_models(void **state) {
     Trainee a, b;
     Err err = {0};
     Optimizer x, y;
-    const OptimizerOptions options = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .steps = 1000};
+    const OptimizerOptions options = {.lr = 1e-3, .steps = 1000};
     char *folder = folder_new(), *other = folder_new();
     trainee_open(&a, TRAINEE_SFT, folder, 1);
     trainee_open(&b, TRAINEE_SFT, other, 1);

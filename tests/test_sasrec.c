@@ -213,9 +213,6 @@ static void steps_match(void **state) {
     tiny_open(&t, 0, 1, ACTIVATION_RELU, 2);
     json_t *steps = json_object_get(t.g.json, "steps"), *losses = json_object_get(steps, "losses");
     const OptimizerOptions options = {.lr = json_number_value(json_object_get(steps, "lr")),
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.999,
-                                      .eps = 1e-8,
                                       .clip = json_number_value(json_object_get(steps, "clip")),
                                       .schedule = SCHEDULE_LINEAR,
                                       .warmup = json_integer_value(json_object_get(steps, "warmup")),

@@ -83,9 +83,6 @@ static void check_tensor(const Steps *t, const char *stage, const Param *p) {
 static void optimizer_open(Steps *t, Optimizer *o, const char *stage, Schedule schedule) {
     Err err = {0};
     const OptimizerOptions options = {.lr = json_number_value(json_object_get(json_object_get(t->json, stage), "lr")),
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.999,
-                                      .eps = 1e-8,
                                       .clip = number(t, "clip"),
                                       .schedule = schedule,
                                       .warmup = (int64_t)number(t, "warmup"),

@@ -148,14 +148,8 @@ static inline int trainee_run(Trainee *t, int save_every, Err *err) {
                               .context = t,
                               .checkpoints = ranks_rank(t->ranks) ? NULL : &t->checkpoints,
                               .save_every = save_every};
-    const OptimizerOptions adam = {.lr = 3e-3,
-                                   .beta1 = 0.9,
-                                   .beta2 = 0.999,
-                                   .eps = 1e-8,
-                                   .clip = 1,
-                                   .spike = t->kind == TRAINEE_RL ? 0 : 50,
-                                   .schedule = SCHEDULE_COSINE,
-                                   .warmup = 5};
+    const OptimizerOptions adam = {
+        .lr = 3e-3, .clip = 1, .spike = t->kind == TRAINEE_RL ? 0 : 50, .schedule = SCHEDULE_COSINE, .warmup = 5};
     if (t->kind == TRAINEE_SASREC) {
         const SasrecExamples rows = {TRAINEE_ROWS, 6, t->sequence};
         const SasrecOptions o = {loop, adam, {.loss = SASREC_BINARY, .negatives = 2, .dropout = 0.2f, .seed = 3}};

@@ -34,18 +34,20 @@ typedef struct Update {
     float rate, latent_rate, scale;
 } Update;
 
+// As published, and as PyTorch has them by default but for the decay, which transformers sets to none.
+static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f, DECAY = 0;
+
 static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, void *context) {
     const OptimizerOptions *p = &o->options;
     const Update *u = context;
     const Llm *m = o->llm;
     const size_t at = begin - o->begin, n = end - begin, *group = m->params.begin;
     const float rate = begin >= group[PARAMS_LATENT] && begin < group[PARAMS_LATENT + 1] ? u->latent_rate : u->rate;
-    const float beta1 = (float)p->beta1, beta2 = (float)p->beta2, eps = (float)p->eps, decay = (float)p->decay;
     if (half)
-        op_adamw_half(m->ops, m->half + begin, o->half_m + at, o->half_v + at, m->dw + begin, n, rate, beta1, beta2, eps, decay,
-                      o->step, u->scale, p->seed, RNG_ROUND | (uint64_t)o->step << 16, begin);
+        op_adamw_half(m->ops, m->half + begin, o->half_m + at, o->half_v + at, m->dw + begin, n, rate, BETA1, BETA2, EPSILON,
+                      DECAY, o->step, u->scale, p->seed, RNG_ROUND | (uint64_t)o->step << 16, begin);
     else
-        op_adamw(m->ops, m->w + begin, o->m + at, o->v + at, m->dw + begin, n, rate, beta1, beta2, eps, decay, o->step,
+        op_adamw(m->ops, m->w + begin, o->m + at, o->v + at, m->dw + begin, n, rate, BETA1, BETA2, EPSILON, DECAY, o->step,
                  u->scale);
 }
 

@@ -9,11 +9,10 @@
 typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } Schedule;
 
 typedef struct OptimizerOptions {
-    double lr;                       // at the top of the warm-up
-    double latent_lr;                // LatentRATT's; 0: lr
-    double beta1, beta2, eps, decay; // 0.9, 0.999, 1e-8, 0
-    double clip;                     // global gradient norm; 0: no clipping
-    double spike;                    // guard_refuses' limit
+    double lr;        // at the top of the warm-up
+    double latent_lr; // LatentRATT's; 0: lr
+    double clip;      // global gradient norm; 0: no clipping
+    double spike;     // guard_refuses' limit
     Schedule schedule;
     int64_t warmup, steps; // updates; the rate falls to 0 at `steps`
     uint64_t seed;         // of the rounding of what is kept in bf16
