@@ -48,7 +48,8 @@ static void progress_draw(Progress *p, int final) {
     double now = log_seconds(), passed = now - p->started;
     if (!final && now - p->drawn < (terminal ? 0.1 : quiet_seconds)) return;
     p->drawn = now;
-    double share = p->total ? (double)p->done / (double)p->total : 1, rate = passed > 0 ? (double)p->done / passed : 0;
+    double share = p->total ? (double)p->done / (double)p->total : 1,
+           rate = passed > 0 ? (double)(p->done - p->begun) / passed : 0;
     char spent[16], left[16], bar[25];
     duration(spent, passed);
     duration(left, rate > 0 ? (double)(p->total - p->done) / rate : 0);

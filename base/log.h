@@ -19,7 +19,7 @@ double log_seconds(void);
 // each `quiet_seconds`. Log lines do not tear it.
 typedef struct Progress {
     const char *label, *unit;
-    uint64_t done, total;
+    uint64_t done, total, begun; // begun: done before; the rate counts what came since
     double started, drawn;
     char note[96]; // shown behind the bar, e.g. "loss 2.31"
 } Progress;

@@ -259,7 +259,7 @@ static void by_heart(void **state) {
     OK(sft_train(&r.s, &four, &four, &o, &report, &err));
     assert_int_equal(report.steps, 100);
     if (!(report.first_loss > 5 && report.best_loss < 0.05)) fail_msg("from %g to %g", report.first_loss, report.best_loss);
-    golden_close(sft_measure(&r.s, &four, 100, NULL), r.validation[r.validations - 1], 1e-5, "loss", 0);
+    golden_close(sft_measure(&r.s, &four, 100, NULL, NULL), r.validation[r.validations - 1], 1e-5, "loss", 0);
     run_close(&r);
 }
 
@@ -330,7 +330,7 @@ static void keeps_the_best(void **state) {
     golden_close(report.best_loss, r.validation[best], 1e-12, "best loss", best);
     ops_upload(r.g.ops, r.g.llm.w, r.kept, r.g.llm.params.total * sizeof(float));
     llm_changed(&r.g.llm, PARAMS_BACKBONE), llm_changed(&r.g.llm, PARAMS_LATENT);
-    golden_close(sft_measure(&r.s, &valid, 100, NULL), report.best_loss, 1e-6, "loss of the model kept", best);
+    golden_close(sft_measure(&r.s, &valid, 100, NULL, NULL), report.best_loss, 1e-6, "loss of the model kept", best);
     run_close(&r);
 
     run_open(&r, llama, 2);

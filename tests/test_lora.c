@@ -21,7 +21,7 @@ static double loss_of(Golden *g) {
     Err err = {0};
     Session s;
     OK(session_init(&s, &g->llm, 8192, &err));
-    double loss = sft_measure(&s, &g->examples, 1 << 20, NULL);
+    double loss = sft_measure(&s, &g->examples, 1 << 20, NULL, NULL);
     session_free(&s);
     return loss;
 }

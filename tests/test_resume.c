@@ -63,6 +63,15 @@ static void stopped_after_every_step(TraineeKind kind) {
     for (int64_t step = 1; step <= TRAINEE_STEPS + 1; step++) {
         Trainee t;
         Err err = {0};
+        if (step % 2) { // a validation comes first, and is stopped at its beginning: nothing has happened
+            trainee_open(&t, kind, folder, 2);
+            t.interrupt = 1;
+            OK(trainee_run(&t, 0, &err));
+            assert_int_equal(t.report.interrupted, 1);
+            assert_int_equal(t.report.steps, step - 1);
+            assert_int_equal(t.events.len, 0);
+            trainee_close(&t);
+        }
         trainee_open(&t, kind, folder, 2);
         t.interrupt_at = step;
         OK(trainee_run(&t, 0, &err));

@@ -344,11 +344,11 @@ static void ndcg_of_ties(void **state) {
     const size_t D = (size_t)t.g.llm.config.D;
     float zero[8] = {0};
     assert_true(D == 8);
-    const double before = sasrec_ndcg(&t.s, &t.examples, 1 << 20, NULL);
-    golden_close(sasrec_ndcg(&t.s, &t.examples, 1, NULL), before, 1e-12, "micro-batches", 0);
+    const double before = sasrec_ndcg(&t.s, &t.examples, 1 << 20, NULL, NULL);
+    golden_close(sasrec_ndcg(&t.s, &t.examples, 1, NULL, NULL), before, 1e-12, "micro-batches", 0);
     ops_upload(t.g.ops, (float *)t.g.llm.norm.weight, zero, sizeof zero);
     ops_upload(t.g.ops, (float *)t.g.llm.norm.bias, zero, sizeof zero);
-    golden_close(sasrec_ndcg(&t.s, &t.examples, 1 << 20, NULL), 0, 0, "ties", 0);
+    golden_close(sasrec_ndcg(&t.s, &t.examples, 1 << 20, NULL, NULL), 0, 0, "ties", 0);
     // The bias alone decides now: the item whose embedding it is has the highest score, where no other is longer that way.
     const int target = t.example[0].item[t.example[0].n - 1];
     float row[8];
@@ -358,10 +358,10 @@ static void ndcg_of_ties(void **state) {
     llm_changed(&t.g.llm, PARAMS_BACKBONE);
     ops_upload(t.g.ops, (float *)t.g.llm.norm.bias, row, sizeof row);
     const SasrecExamples first = {1, t.examples.longest, t.example};
-    golden_close(sasrec_ndcg(&t.s, &first, 1 << 20, NULL), 1, 0, "first", 0);
+    golden_close(sasrec_ndcg(&t.s, &first, 1 << 20, NULL, NULL), 1, 0, "first", 0);
     row[3] = NAN;
     ops_upload(t.g.ops, (float *)t.g.llm.norm.bias, row, sizeof row);
-    golden_close(sasrec_ndcg(&t.s, &first, 1 << 20, NULL), 0, 0, "NaN", 0);
+    golden_close(sasrec_ndcg(&t.s, &first, 1 << 20, NULL, NULL), 0, 0, "NaN", 0);
     tiny_close(&t);
 }
 

@@ -183,19 +183,39 @@ static int keep(Loop *l, double loss, int64_t step, Err *err) {
     return is_first(l) ? l->o->save(l->o->context, err) : 0;
 }
 
-// Measure, and keep the model where it is the best so far. A loss that is no number never is.
+// All ranks stop where one of them is asked to.
+static int stop_asked(const LoopOptions *o) {
+    const int size = ranks_size(o->ranks), mine = o->interrupt ? *o->interrupt : 0;
+    int asked = 0, *all = mem_alloc((size_t)size, sizeof *all);
+    ranks_gather(o->ranks, &mine, all, sizeof mine);
+    for (int i = 0; i < size && !asked; i++) asked = all[i];
+    free(all);
+    return asked;
+}
+
+int loop_validation_stops(LoopValidation *v, int done, int n) {
+    if (!v) return 0;
+    if (done == 0) progress_start(&v->bar, "validation", "rows", (uint64_t)n);
+    progress_update(&v->bar, (uint64_t)done, "%s", "");
+    return v->interrupt && *v->interrupt;
+}
+
+// Measure, and keep the model where it is the best so far. A loss that is no number never is. An interrupted measurement
+// leaves no trace: it is still owed.
 static int validate(Loop *l, Err *err) {
     const int64_t step = l->report->steps;
     const Work before = work_of(l->s);
-    double loss = l->stage->validate(l->context);
+    LoopValidation v = {.interrupt = l->o->interrupt};
+    double loss = l->stage->validate(l->context, &v);
+    if ((l->report->interrupted = stop_asked(l->o))) return 0;
     count(l, before);
     int best = isfinite(loss) && (!l->saved || !(l->report->best_loss <= loss)); // anything is better than no number
     l->owed = 0;
     if (step == 0) l->report->first_loss = loss;
     emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss", json_finite(loss),
                       "best", step == 0 ? l->stage->keep_first : best));
-    log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step,
-             l->stage->figure ? l->stage->figure : "loss", loss, best && step ? " (best)" : "");
+    log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step, l->report->figure, loss,
+             best && step ? " (best)" : "");
     if (step == 0) return l->stage->keep_first ? keep(l, loss, 0, err) : 0;
     if (best) return keep(l, loss, step, err);
     l->waited++;
@@ -251,14 +271,9 @@ static void update(Loop *l) {
     emit(l, event);
 }
 
-// All ranks stop where one of them is asked to.
-static int stop_asked(const LoopOptions *o) {
-    const int size = ranks_size(o->ranks), mine = o->interrupt ? *o->interrupt : 0;
-    int asked = 0, *all = mem_alloc((size_t)size, sizeof *all);
-    ranks_gather(o->ranks, &mine, all, sizeof mine);
-    for (int i = 0; i < size && !asked; i++) asked = all[i];
-    free(all);
-    return asked;
+// Where the run goes on from.
+static int interrupted(Loop *l, Err *err) {
+    return l->o->checkpoints ? checkpoint(l, err) : 0;
 }
 
 // What comes after an update: the validation that is owed, and a checkpoint where it is time for one.
@@ -266,6 +281,7 @@ static int after_update(Loop *l, Err *err) {
     const LoopOptions *o = l->o;
     const int64_t step = l->report->steps;
     if (l->owed && validate(l, err)) return -1;
+    if (l->report->interrupted) return interrupted(l, err);
     l->finished = step == l->total || (o->early_stop && l->waited >= o->patience);
     if (!o->checkpoints) return 0;
     const int due = o->save_every && step % o->save_every == 0, has_others = o->save_every || o->checkpoints->last >= 0;
@@ -277,7 +293,7 @@ static int loop_step(Loop *l, Err *err) {
     update(l);
     const int64_t step = l->report->steps, in_epoch = (step - 1) % l->per_epoch + 1;
     l->owed = step == l->total || in_epoch == l->per_epoch || in_epoch % l->every == 0;
-    if ((l->report->interrupted = stop_asked(o))) return o->checkpoints ? checkpoint(l, err) : 0;
+    if ((l->report->interrupted = stop_asked(o))) return interrupted(l, err);
     if (l->refused >= 3)
         return err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates in a row were refused", l->stage->name,
                        (long long)step);
@@ -298,11 +314,12 @@ int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimi
               .every = every > 0 ? every : 1,
               .examples = examples,
               .began = log_seconds()};
-    *report = (LoopReport){0};
+    *report = (LoopReport){.figure = stage->figure ? stage->figure : "loss"};
     int status = begin(&l, err);
     if (status == 0 && !l.resumed) status = validate(&l, err);
     progress_start(&l.bar, stage->name, "rows",
                    (uint64_t)examples * (uint64_t)(l.total / per_epoch) + (uint64_t)(l.total % per_epoch) * (uint64_t)o->batch);
+    l.bar.begun = l.bar.done = (uint64_t)report->examples;
     if (status == 0 && l.resumed && l.owed) status = after_update(&l, err);
     while (status == 0 && !l.finished && !report->interrupted) status = loop_step(&l, err);
     progress_finish(&l.bar);
@@ -310,8 +327,8 @@ int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimi
         Err *first = status ? NULL : err; // of two errors the first is told
         if (checkpoints_wait(o->checkpoints, first)) status = -1;
     }
-    // An interrupted run that has kept nothing yet leaves the model as it is now.
-    if (status == 0 && !l.saved) status = keep(&l, NAN, report->steps, err);
+    // An interrupted run that has kept nothing yet leaves the model as it is now, unless that is the one that came.
+    if (status == 0 && !l.saved && report->steps) status = keep(&l, NAN, report->steps, err);
     count_seconds(&l);
     free(l.order);
     return status;

@@ -41,10 +41,21 @@ typedef struct LoopReport {
     int64_t best_step;                     // 0: the model as it came
     int interrupted;                       // what *interrupt was, of any rank
     int refused;                           // updates refused (guard.h); three in a row end the run
+    const char *figure;                    // what the losses are
 } LoopReport;
 
 // Updates in all: epochs times the updates of an epoch (the last may be short), or max_steps.
 int64_t loop_steps(const LoopOptions *o, int examples);
+
+// A validation under way: how far it is, and whether it is to stop.
+typedef struct LoopValidation {
+    const atomic_int *interrupt;
+    Progress bar;
+} LoopValidation;
+
+// Before each micro-batch, with `done` of n examples measured. 1: what is to be measured is not wanted any more; whatever
+// `validate` returns does not count, and a run that goes on makes the validation again. v NULL: nobody watches.
+int loop_validation_stops(LoopValidation *v, int done, int n);
 
 // The method of one stage, called by loop_run.
 typedef struct LoopStage {
@@ -52,9 +63,9 @@ typedef struct LoopStage {
     // One update on examples index[0..n); fills `event` with its figures (loss, norm, ...). Returns 1 where refused.
     // What is random in it depends on the optimizer's step alone: nothing else would be there after a resume.
     int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
-    double (*validate)(void *stage); // validation loss (lower is better)
-    const char *figure;              // what `validate` gives where that is no loss, or NULL
-    int keep_first;                  // the model as it came competes too (RL), and is saved before the first step
+    double (*validate)(void *stage, LoopValidation *v); // validation loss (lower is better)
+    const char *figure;                                 // what `validate` gives where that is no loss, or NULL
+    int keep_first; // the model as it came competes too (RL), and is saved before the first step
 } LoopStage;
 // optimizer: the one that `update` uses; with the session's weights it is what a checkpoint holds.
 int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimizer *optimizer, const Session *s, int examples,

@@ -243,9 +243,9 @@ static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
     return step.refused;
 }
 
-static double rl_validate(void *stage) {
+static double rl_validate(void *stage, LoopValidation *v) {
     Rl *t = stage;
-    return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks);
+    return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks, v);
 }
 
 int rl_check(const Llm *m, const RlOptions *o, Err *err) {

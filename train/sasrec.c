@@ -178,12 +178,12 @@ static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *in
     return sum;
 }
 
-double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks) {
+double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks, LoopValidation *v) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
     double *part = mem_zalloc((size_t)e->n, sizeof *part);
     int parts = 0;
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    for (int first = 0, size; first < e->n; first += size, parts++) {
+    for (int first = 0, size; first < e->n && !loop_validation_stops(v, first, e->n); first += size, parts++) {
         size = micro_size(e, all + first, e->n - first, micro_rows);
         if (ranks_mine(ranks, parts)) part[parts] = ndcg_micro(s, e, all + first, size);
     }
@@ -223,9 +223,9 @@ static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event)
     return refused;
 }
 
-static double sasrec_validate(void *stage) {
+static double sasrec_validate(void *stage, LoopValidation *v) {
     Sasrec *t = stage;
-    return 1 - sasrec_ndcg(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks);
+    return 1 - sasrec_ndcg(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks, v);
 }
 
 int sasrec_train(Session *s, const SasrecExamples *train, const SasrecExamples *valid, const SasrecOptions *o,

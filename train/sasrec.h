@@ -37,8 +37,8 @@ double sasrec_update(Session *s, const SasrecExamples *e, const uint32_t *index,
                      int micro_rows, int64_t *predictions);
 
 // Mean NDCG@10 of the last item of each example, ranked among all items, by all ranks together (NULL: alone). Ties count as
-// half.
-double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks);
+// half. v: see loop.h.
+double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks, LoopValidation *v);
 
 typedef struct SasrecOptions {
     LoopOptions loop;

@@ -175,12 +175,12 @@ static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
 }
 
 // The micro-batches are dealt out to the ranks; their losses are added in the order of one process.
-double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks) {
+double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks, LoopValidation *v) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
     double *part = mem_zalloc((size_t)e->n, sizeof *part);
     int parts = 0;
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    for (int first = 0, end; first < e->n; first = end, parts++) {
+    for (int first = 0, end; first < e->n && !loop_validation_stops(v, first, e->n); first = end, parts++) {
         end = micro_end(e, all, first, e->n, s->llm->config.thoughts, micro_rows);
         if (ranks_mine(ranks, parts)) part[parts] = sft_examples(s, e, all + first, end - first, 0, 0);
     }
@@ -190,9 +190,9 @@ double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *r
     return loss / (double)tokens;
 }
 
-static double sft_validate(void *stage) {
+static double sft_validate(void *stage, LoopValidation *v) {
     Sft *t = stage;
-    return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks);
+    return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks, v);
 }
 
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {

@@ -18,8 +18,8 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
 double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, int micro_rows, int train,
                   int64_t *answer_tokens);
 
-// Mean cross-entropy over the answer tokens of all examples, computed by all ranks together (NULL: alone).
-double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks);
+// Mean cross-entropy over the answer tokens of all examples, computed by all ranks together (NULL: alone). v: see loop.h.
+double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks, LoopValidation *v);
 
 typedef struct SftOptions {
     LoopOptions loop;
