@@ -89,6 +89,7 @@ static int rl_run(Training *t, Lists *lists, Err *err) {
     if (reward_of_lists(options.method.rollout.reward) && lists_open(lists, t, err)) return -1;
     options.method.rollout.ranking = &lists->ranking;
     if (rl_session(t, lists, err)) return -1;
+    if (t->run.done) return 0;
     LoopReport report;
     if (rl_train(&t->session, &t->train, &t->valid, &options, &report, err)) return -1;
     return training_finish(t, "rl", &report, err);

@@ -67,6 +67,7 @@ static int sasrec_run(Work *w, Err *err) {
     const int thoughts = t->model.llm.config.thoughts, train = sasrec_slots(&w->train, thoughts, o->micro_rows),
               valid = sasrec_slots(&w->valid, thoughts, o->micro_rows);
     if (training_session(t, train > valid ? train : valid, err)) return -1;
+    if (t->run.done) return 0;
     const SasrecOptions options = {.loop = training_loop(t),
                                    .optimizer = training_optimizer(o),
                                    .method = {.loss = strcmp(o->loss, "bce") ? SASREC_CROSS_ENTROPY : SASREC_BINARY,

@@ -24,6 +24,7 @@ static int sft_run(Training *t, Err *err) {
     int slots = sft_slots(&t->train, t->model.llm.config.thoughts, o->micro_rows),
         valid_slots = sft_slots(&t->valid, t->model.llm.config.thoughts, o->micro_rows);
     if (training_session(t, slots > valid_slots ? slots : valid_slots, err)) return -1;
+    if (t->run.done) return 0;
     const unsigned network = o->lora_rank > 0 ? TRAIN_LORA : strcmp(o->train, "latent") ? TRAIN_BACKBONE : 0u;
     SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = TRAIN_LATENT | network};
     if (o->max_tokens) bound_tokens(t, &options);

@@ -7,6 +7,8 @@
 
 // Installs the handlers; the flag becomes the signal's number. To be handed to the training loop.
 const atomic_int *interrupt_watch(void);
+// What the first signal says on stderr: "\nstopping ...\n", a literal; the first line end is for terminals alone.
+void interrupt_tell(const char *line);
 // The signal that came, or 0.
 int interrupt_signal(void);
 // One came to another rank.

@@ -779,6 +779,8 @@ int options_check_out(const Options *o, const char *input, Err *err) {
     if (empty < 0) return -1;
     if (!empty && o->resume && !holds_run(o->out))
         return err_set(err, ERR_USAGE, "--out %s is not empty, and holds no training run that could --resume", o->out);
+    if (!empty && !o->force && !o->resume && (o->command->bit & LEARN) && holds_run(o->out))
+        return err_set(err, ERR_USAGE, "--out %s holds a training run: --resume goes on with it, --force begins anew", o->out);
     if (!empty && !o->force && !o->resume)
         return err_set(err, ERR_USAGE, "--out %s is not empty; --force writes into it", o->out);
     return 0;

@@ -183,6 +183,7 @@ static int next_group(Shop *x, const Ranker *r, int *n, Err *err) {
 
 static int rank_all(Shop *x, const Ranker *r, Err *err) {
     const atomic_int *stop = interrupt_watch();
+    interrupt_tell("\nstopping after these users; once more stops at once\n");
     double saved = log_seconds();
     int n = 1, status = 0;
     Progress progress;

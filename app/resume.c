@@ -101,13 +101,18 @@ int resume_best(const Checkpoints *c, const char *path, Err *err) {
     return status;
 }
 
-int resume_from_start(const char *out, Err *err) {
+int resume_from_start(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err) {
     char *path = file_join(out, "metrics.json");
     json_t *metrics = file_exists(path) ? json_read(path, METRICS_BYTES, NULL) : NULL;
-    const int done = json_object_get(metrics, "steps") != NULL;
+    int done = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted"));
+    if (done) {
+        json_t *then = resume_identity(metrics, m, d);
+        if (resume_same(then, identity, out, err)) done = -1;
+        json_decref(then);
+    }
     json_decref(metrics);
     free(path);
-    if (done) return err_set(err, ERR_USAGE, "%s holds a finished run without checkpoints; --force alone makes it again", out);
-    log_info("%s: no checkpoint yet, so the run begins at its first step", out);
-    return 0;
+    if (done == 1) log_info("%s: done already", out);
+    if (done == 0) log_info("%s: no checkpoint yet, so the run begins at its first step", out);
+    return done;
 }

@@ -29,7 +29,7 @@ int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *poin
 // Makes `path` the best model of the checkpoint again.
 int resume_best(const Checkpoints *c, const char *path, Err *err);
 
-// Where there is no checkpoint the run begins at its first step; but a finished one is not made again (ERR_USAGE).
-int resume_from_start(const char *out, Err *err);
+// Where there is no checkpoint the run begins at its first step: 0. 1: it has been finished, and was the same.
+int resume_from_start(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err);
 
 #endif

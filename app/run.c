@@ -91,7 +91,7 @@ static json_t *run_note(void *context, Err *err) {
 }
 
 // The checkpoint to go on from, where --resume asks for one and there is one: then *log_bytes of the log stay.
-static int find_checkpoint(Run *r, const Options *o, size_t *log_bytes, Err *err) {
+static int find_checkpoint(Run *r, const Options *o, const OpenModel *m, const Dataset *d, size_t *log_bytes, Err *err) {
     Checkpoints *c = &r->checkpoints;
     ResumePoint point;
     if (checkpoints_open(c, o->out, o->keep, err)) return -1;
@@ -99,7 +99,7 @@ static int find_checkpoint(Run *r, const Options *o, size_t *log_bytes, Err *err
     c->context = r;
     if (!o->resume) return checkpoints_clear(c, err);
     if (checkpoints_find(c, err)) return -1;
-    if (!c->found.state) return resume_from_start(o->out, err);
+    if (!c->found.state) return (r->done = resume_from_start(o->out, r->identity, m, d, err)) < 0 ? -1 : 0;
     if (resume_check(c, r->identity, &point, err)) return -1;
     r->started -= point.seconds;
     *log_bytes = point.log_bytes;
@@ -112,11 +112,12 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
     r->best = file_join(o->out, "model.safetensors");
     r->metrics = run_describe(o, m, d, 0, err);
     if (r->metrics) r->identity = resume_identity(r->metrics, m, d);
+    const int first = ranks_rank(o->ranks) == 0;
     int status = resume_agree(o->ranks, r->identity, err);
-    if (status == 0 && ranks_rank(o->ranks) == 0)
-        status = file_make_folder(o->out, err) || find_checkpoint(r, o, &log_bytes, err) || open_log(r, log_bytes, err) ||
-                 open_curves(r, err) || save_metrics(r, err);
+    if (status == 0 && first) status = file_make_folder(o->out, err) || find_checkpoint(r, o, m, d, &log_bytes, err);
+    if (status == 0 && first && !r->done) status = open_log(r, log_bytes, err) || open_curves(r, err) || save_metrics(r, err);
     status = ranks_agree(o->ranks, status, err);
+    if (status == 0) ranks_broadcast(o->ranks, &r->done, sizeof r->done);
     if (status) run_close(r);
     r->checkpoints.log_fd = r->log_fd;
     return status ? -1 : 0;

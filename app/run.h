@@ -13,6 +13,7 @@ typedef struct Run {
     int log_fd;
     int failed_errno; // of the first log line that could not be written; reported by run_finish
     double started;
+    int done;                   // --resume: an earlier run has finished it, and nothing was opened
     json_t *metrics, *identity; // identity: resume.h
     Curves curves;
     Checkpoints checkpoints;
@@ -28,7 +29,7 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
 // versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.
 // Of several ranks, which must agree (resume_agree), rank 0's alone is a folder; the others have metrics.
 // With --resume, where there is a checkpoint (resume.h), the log goes on from its step, and the best model is again that of
-// the checkpoint.
+// the checkpoint; where there is none and the run is finished, all stays as it is (done).
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err);
 
 // One line of log.jsonl: the event's own fields (borrowed) and "seconds" since run_open.

@@ -115,6 +115,7 @@ static int training_save(void *context, Err *err) {
 LoopOptions training_loop(Training *t) {
     const Options *o = t->o;
     const int writes = ranks_rank(o->ranks) == 0;
+    interrupt_tell("\nstopping after this step; once more stops at once\n");
     return (LoopOptions){.batch = o->batch,
                          .micro_rows = o->micro_rows,
                          .epochs = o->epochs,
@@ -149,13 +150,20 @@ OptimizerOptions training_optimizer(const Options *o) {
 int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {
     interrupt_elsewhere(r->interrupted);
     if (ranks_rank(t->o->ranks) > 0) return 0;
+    if (r->interrupted && r->steps == 0) { // the folder says, as after a kill, that nothing was done
+        log_info("%s: stopped by a signal before the first step; the same command with --resume begins again", stage);
+        return 0;
+    }
     const double mib = 1.0 / (1 << 20);
     char kept[64] = "nothing kept yet"; // stopped before a validation
     if (isfinite(r->best_loss)) snprintf(kept, sizeof kept, "%.4f kept (step %lld)", r->best_loss, (long long)r->best_step);
-    log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation loss %.4f before, %s%s", stage,
+    log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation %s %.4f before, %s%s", stage,
              (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->seconds / (double)r->examples : 0,
-             (double)r->tokens / r->seconds, r->first_loss, kept, r->interrupted ? "; stopped by a signal" : "");
-    if (r->best_step == 0 && r->steps) log_warn("%s did not lower the validation loss: the model as it came was kept", stage);
+             (double)r->tokens / r->seconds, r->figure, r->first_loss, kept, r->interrupted ? "; stopped by a signal" : "");
+    if (r->interrupted)
+        log_info("%s: checkpoint at step %lld; the same command with --resume goes on", stage, (long long)r->steps);
+    if (r->best_step == 0 && r->steps)
+        log_warn("%s did not lower the validation %s: the model as it came was kept", stage, r->figure);
     log_info("memory: weights and gradients %.0f MiB, steps %.0f MiB", (double)t->model.llm.arena.peak_bytes * mib,
              (double)t->session.device.peak_bytes * mib);
     run_metric(&t->run, "stage", json_string(stage));

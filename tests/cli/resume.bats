@@ -63,11 +63,13 @@ when_at() {
         train "$kind" "$TMP/$kind-whole"
         [ ! -e "$TMP/$kind-whole/checkpoints" ]
         for at in 3 9; do
-            (EXEC=exec train "$kind" "$TMP/$kind" --resume) &
+            (EXEC=exec train "$kind" "$TMP/$kind" --resume 2>"$TMP/said") &
             when_at "$at" "$TMP/$kind" $! TERM
             status=0
             wait $! || status=$?
             [ "$status" -eq 143 ]
+            grep -q '^stopping after this step; once more stops at once$' "$TMP/said"
+            grep -q "checkpoint at step $(steps_of "$TMP/$kind"); the same command with --resume goes on\$" "$TMP/said"
             [ "$(steps_of "$TMP/$kind")" -ge "$at" ]
             [ -s "$TMP/$kind/checkpoints/latest" ]
         done
@@ -117,7 +119,12 @@ when_at() {
     mkdir "$TMP/run"
     exits 0 train sasrec "$TMP/run" --resume --max-steps 2
     says '*no checkpoint yet*'
-    LATENTR3_LOG=error refuses 2 '*finished run without checkpoints*' train sasrec "$TMP/run" --resume --max-steps 2
+    cp -r "$TMP/run" "$TMP/same"
+    exits 0 train sasrec "$TMP/run" --resume --max-steps 2 # nothing is left to do
+    says '*done already*'
+    diff -r "$TMP/run" "$TMP/same"
+    LATENTR3_LOG=error refuses 2 '*its run was another one, so it cannot go on: max-steps (2, now 3)' train sasrec "$TMP/run" --resume --max-steps 3
+    LATENTR3_LOG=error refuses 2 '*holds a training run: --resume goes on with it, --force begins anew' train sasrec "$TMP/run" --max-steps 2
     exits 0 train sasrec "$TMP/run" --force --max-steps 2 --save-every 1
     exits 0 train sasrec "$TMP/run" --force --max-steps 4
     [ -z "$(ls "$TMP/run/checkpoints")" ] # those of the run before it went
