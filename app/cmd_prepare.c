@@ -1,12 +1,13 @@
 // latentr3 prepare: an interaction log into a data folder (data/prepare.h).
 #include "app/commands.h"
+#include "app/out.h"
 #include "data/prepare.h"
 
 #include <stdio.h>
 #include <string.h>
 
 int cmd_prepare(const Options *o, Err *err) {
-    if (options_check_out(o, o->data, err)) return -1;
+    if (out_check_folder(o, o->data, err)) return -1;
     PrepareOptions p = {.input = o->data,
                         .items = o->item_file,
                         .out = o->out,

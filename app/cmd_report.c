@@ -1,5 +1,6 @@
 // latentr3 report: runs as one HTML file.
 #include "app/commands.h"
+#include "app/out.h"
 #include "base/file.h"
 #include "report/page.h"
 
@@ -9,13 +10,14 @@ int cmd_report(const Options *o, Err *err) {
     Record record[PAGE_RUNS] = {{0}};
     Str page = {0};
     int opened = 0, status = 0;
-    if (outfile_check(o->out, err)) return -1;
+    if (out_check_file(o->out, err)) return -1;
     if (o->operands.n > PAGE_RUNS) return err_set(err, ERR_USAGE, "report: at most %d runs stand side by side", PAGE_RUNS);
     while (opened < o->operands.n && status == 0) {
         status = record_open(&record[opened], o->operands.text[opened], o->split, err);
         opened += status == 0;
     }
     if (status == 0) status = page_write(&page, record, opened, o->split, REPORT_RESAMPLES, (uint64_t)o->seed, err);
+    if (status == 0) status = out_make_parent(o->out, err);
     if (status == 0) status = file_write(o->out, page.data, page.len, err);
     while (opened > 0) record_close(&record[--opened]);
     str_free(&page);

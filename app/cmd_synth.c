@@ -6,6 +6,7 @@
 // history says more about the next item than popularity does.
 // With --data there is a catalogue already: OUT is the model alone, for its titles.
 #include "app/commands.h"
+#include "app/out.h"
 #include "app/run.h"
 #include "app/synth_model.h"
 #include "base/arena.h"
@@ -143,7 +144,7 @@ static int synth_write(World *w, const Options *o, Err *err) {
 int cmd_synth(const Options *o, Err *err) {
     if (o->width % (2 * SYNTH_HEADS))
         return err_set(err, ERR_USAGE, "--width: %d is not a multiple of %d", o->width, 2 * SYNTH_HEADS);
-    if (options_check_out(o, NULL, err)) return -1;
+    if (out_check_folder(o, NULL, err)) return -1;
     if (o->data) return write_model(o, o->out, o->data, err);
     World w;
     world_init(&w, o);

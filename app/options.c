@@ -7,14 +7,11 @@
 #include "rec/baseline.h"
 #include "serve/engine.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <yaml.h>
 
 typedef enum OptionKind { KIND_FLAG, KIND_INT, KIND_LONG, KIND_REAL, KIND_CHOICE, KIND_TEXT, KIND_LIST } OptionKind;
@@ -729,59 +726,4 @@ void options_help(FILE *f, const Command *command) {
     fputs(" [--option value ...]\n\n", f);
     for (int i = 0; i < ROWS; i++)
         if (table[i].commands & command->bit) help_row(f, &table[i]);
-}
-
-// ---- folders ----------------------------------------------------------------------------------------------------------------
-
-static int folder_is_empty(const char *path, Err *err) {
-    DIR *d = opendir(path);
-    if (!d) return err_errno(err, "%s: cannot be listed", path);
-    int empty = 1;
-    for (struct dirent *e; empty && (e = readdir(d));) empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
-    closedir(d);
-    return empty;
-}
-
-// What is not there is made when it is time; the folder in which that begins must be one.
-static int check_parent(const char *path, Err *err) {
-    char *parent = mem_strndup(path, strlen(path));
-    size_t n = strlen(parent);
-    do {
-        while (n > 1 && parent[n - 1] == '/') n--;
-        while (n > 0 && parent[n - 1] != '/') n--;
-        while (n > 1 && parent[n - 1] == '/') n--;
-        parent[n] = 0;
-    } while (n > 1 && !file_exists(parent));
-    const char *nearest = n ? parent : ".";
-    const int ok = file_is_folder(nearest) && access(nearest, W_OK) == 0;
-    if (!ok) err_set(err, ERR_IO, "%s: cannot be made: %s is no folder that can be written", path, nearest);
-    free(parent);
-    return ok ? 0 : -1;
-}
-
-static int holds_run(const char *folder) {
-    char *log = file_join(folder, "log.jsonl");
-    int holds = file_exists(log);
-    free(log);
-    return holds;
-}
-
-int options_check_out(const Options *o, const char *input, Err *err) {
-    struct stat out, in;
-    if (stat(o->out, &out)) {
-        if (errno != ENOENT && errno != ENOTDIR) return err_errno(err, "%s", o->out);
-        return check_parent(o->out, err);
-    }
-    if (input && !stat(input, &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-        return err_set(err, ERR_USAGE, "--out %s is the input itself", o->out);
-    if (!S_ISDIR(out.st_mode)) return err_set(err, ERR_IO, "%s: a folder is needed here, and this is none", o->out);
-    int empty = folder_is_empty(o->out, err);
-    if (empty < 0) return -1;
-    if (!empty && o->resume && !holds_run(o->out))
-        return err_set(err, ERR_USAGE, "--out %s is not empty, and holds no training run that could --resume", o->out);
-    if (!empty && !o->force && !o->resume && (o->command->bit & LEARN) && holds_run(o->out))
-        return err_set(err, ERR_USAGE, "--out %s holds a training run: --resume goes on with it, --force begins anew", o->out);
-    if (!empty && !o->force && !o->resume)
-        return err_set(err, ERR_USAGE, "--out %s is not empty; --force writes into it", o->out);
-    return 0;
 }

@@ -175,8 +175,4 @@ json_t *options_text(const char *s);
 
 void options_help(FILE *f, const Command *command);
 
-// Refuses (ERR_USAGE) a non-empty --out without --force, but for a training run with --resume, and one that is the folder
-// `input` itself (or NULL). ERR_IO where it is a file or its parent is missing. Makes nothing.
-int options_check_out(const Options *o, const char *input, Err *err);
-
 #endif

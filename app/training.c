@@ -1,6 +1,7 @@
 #include "app/training.h"
 #include "app/eval_save.h"
 #include "app/interrupt.h"
+#include "app/out.h"
 #include "app/sasrec_model.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -72,7 +73,7 @@ static int check_splits(const Dataset *d, Err *err) {
 int training_data(Training *t, const Options *o, Err *err) {
     *t = (Training){.o = o};
     if (shares_check(o->ranks, o->deterministic, err)) return -1;
-    if ((ranks_rank(o->ranks) == 0 && options_check_out(o, o->model, err)) || dataset_open(&t->data, o->data, o->category, err))
+    if ((ranks_rank(o->ranks) == 0 && out_check_folder(o, o->model, err)) || dataset_open(&t->data, o->data, o->category, err))
         return -1;
     t->data.strict = o->strict;
     return check_splits(&t->data, err);

@@ -145,6 +145,9 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     refuses 4 "*file/out: cannot be made: */file is no folder *" "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/file/out"
     exits 0 "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/none/nor/this/out"
     [ -s "$TMP/none/nor/this/out/model.safetensors" ]
+    model=$PWD/$GOLDEN/tiny-llama
+    (cd "$TMP" && exits 0 "$LATENTR3" convert --model "$model" --out o/a && [ -s o/a/model.safetensors ])
+    (cd "$TMP" && refuses 4 "*file/r.html: cannot be made: file is no folder *" "$LATENTR3" report "$TMP" --out file/r.html)
     long=$(printf 'x%.0s' {1..5000})
     refuses 4 '*File name too long' "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/$long"
     [ "$(ls -A "$TMP/full")" = file ]
