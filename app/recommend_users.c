@@ -1,8 +1,10 @@
 // Users are ranked in groups of --batch, in their order, and the lists appended to OUT.part. Every second the file is
 // flushed, and OUT.part.json, which appears whole or not at all, says how many users and bytes that are: going on cuts the file
-// there. The groups of a run that went on are those of one that never stopped, and so are its bits.
+// there. The groups of a run that went on are those of one that never stopped, and so are its bits. Of a finished run
+// OUT.run.json says the same, so that --resume can tell whether OUT is what it would write.
 #include "app/recommend_users.h"
 #include "app/interrupt.h"
+#include "app/out.h"
 #include "app/resume.h"
 #include "app/run.h"
 #include "base/arena.h"
@@ -27,7 +29,7 @@ typedef struct Shop {
     char input_hash[33];                    // of --users
     json_t *identity;                       // resume.h
     PartFile out;
-    char *state; // path
+    char *state, *made; // paths: OUT.part.json, OUT.run.json
     ListForm form;
     int64_t done, begun; // users whose lists are in the file; of them, by earlier runs
     Str text;            // of one group
@@ -101,11 +103,11 @@ static int describe(Shop *x, Err *err) {
     return 0;
 }
 
-static int save(Shop *x, Err *err) {
+static int save(Shop *x, const char *path, Err *err) {
     if (partfile_flush(&x->out, err)) return -1;
     json_t *state =
         json_pack("{s:I, s:I, s:O}", "users", (json_int_t)x->done, "bytes", (json_int_t)x->out.bytes, "identity", x->identity);
-    const int status = json_save(x->state, state, err);
+    const int status = json_save(path, state, err);
     json_decref(state);
     return status;
 }
@@ -132,14 +134,11 @@ static int begin(Shop *x, Err *err) {
     return partfile_cut(&x->out, 0, err) || partfile_write(&x->out, head, strlen(head), err) ? -1 : 0;
 }
 
-// 1: there is something to do; 0: the lists are there.
+// 1: there is something to do; 0: lists are there, and --resume asks whether they are those of this run.
 static int check_out(const Options *o, const char *part, Err *err) {
-    if (outfile_check(o->out, err)) return -1;
+    if (out_check_file(o->out, err)) return -1;
     const int whole = file_exists(o->out), cut_off = file_exists(part);
-    if (whole && o->resume && !o->force && !cut_off) {
-        log_info("%s is there: nothing to do", o->out);
-        return 0;
-    }
+    if (whole && o->resume && !o->force && !cut_off) return 0;
     if (whole && !o->force) return err_set(err, ERR_USAGE, "--out %s is there; --force writes over it", o->out);
     if (cut_off && !o->force && !o->resume)
         return err_set(err, ERR_USAGE, "%s is there, of a run that was cut off: --resume goes on with it, --force begins anew",
@@ -187,19 +186,20 @@ static int rank_all(Shop *x, const Ranker *r, Err *err) {
     double saved = log_seconds();
     int n = 1, status = 0;
     Progress progress;
-    progress_start(&progress, "recommend", "users", (uint64_t)(x->n - x->begun));
+    progress_start(&progress, "recommend", "users", (uint64_t)x->n);
+    progress.begun = progress.done = (uint64_t)x->begun;
     while (status == 0 && x->done < x->n && !*stop) {
         status = next_group(x, r, &n, err);
         if (status == 0 && n == 0) status = err_set(err, ERR_DATA, "%s: the users became fewer meanwhile", x->o->users);
-        progress_update(&progress, (uint64_t)(x->done - x->begun), "%s", "");
+        progress_update(&progress, (uint64_t)x->done, "%s", "");
         if (status == 0 && log_seconds() - saved > seconds_between_saves) {
-            status = save(x, err);
+            status = save(x, x->state, err);
             saved = log_seconds();
         }
     }
     progress_finish(&progress);
-    if (status || x->done < x->n) return status ? status : save(x, err);
-    if (partfile_commit(&x->out, err)) return -1;
+    if (status || x->done < x->n) return status ? status : save(x, x->state, err);
+    if (save(x, x->made, err) || partfile_commit(&x->out, err)) return -1;
     unlink(x->state);
     return 0;
 }
@@ -220,11 +220,23 @@ static void report(const Shop *x, double seconds) {
     }
 }
 
-// Of lists that an earlier run has finished.
-static int report_whole(Shop *x, Err *err) {
-    if (count_users(x, err)) return -1;
+// Lists that an earlier run has finished: of the same model, users, data and options, or they are not what is asked for.
+static int check_whole(Shop *x, Err *err) {
+    const char *out = x->o->out;
+    struct stat st;
+    if (count_users(x, err) || describe(x, err)) return -1;
+    json_t *made = file_exists(x->made) ? json_read(x->made, STATE_BYTES, NULL) : NULL;
+    const json_t *bytes = json_object_get(made, "bytes");
+    int status = 0;
+    if (!json_is_integer(bytes) || stat(out, &st) || (json_int_t)st.st_size != json_integer_value(bytes))
+        status =
+            err_set(err, ERR_USAGE, "--out %s is there, and %s does not say of what run; --force writes over it", out, x->made);
+    if (status == 0) status = resume_same(json_object_get(made, "identity"), x->identity, out, err);
+    json_decref(made);
+    if (status) return -1;
+    log_info("%s is there, of this very run: nothing to do", out);
     x->done = x->begun = x->n;
-    report(x, 0);
+    if (x->o->json) report(x, 0);
     return 0;
 }
 
@@ -232,7 +244,7 @@ static int write_lists(Shop *x, Err *err) {
     const Options *o = x->o;
     Ranker r;
     if (count_users(x, err) || use_ranker(x->u, o, o->k, x->n < o->batch ? (int)x->n : o->batch, &r, err) || describe(x, err) ||
-        reopen_users(x, err) || partfile_open(&x->out, o->out, err))
+        reopen_users(x, err) || out_make_parent(o->out, err) || partfile_open(&x->out, o->out, err))
         return -1;
     if (o->resume && file_exists(x->state) ? go_on(x, err) : begin(x, err)) return -1;
     if (x->begun) log_info("%s: %lld of %lld users are there", x->out.part, (long long)x->begun, (long long)x->n);
@@ -247,20 +259,18 @@ static int write_lists(Shop *x, Err *err) {
 
 int recommend_users_write(Use *u, const Options *o, Err *err) {
     Shop x = {.u = u, .o = o, .out.fd = -1};
-    Str state = {0};
+    Str state = {0}, made = {0};
     char *part = partfile_name(o->out);
     while (strcmp(o->form, list_form_name[x.form])) x.form++;
     str_printf(&state, "%s.json", part);
-    x.state = state.data;
+    str_printf(&made, "%s.run.json", o->out);
+    x.state = state.data, x.made = made.data;
     int status = check_out(o, part, err);
-    if (status == 1)
-        status = write_lists(&x, err);
-    else if (status == 0 && o->json)
-        status = report_whole(&x, err);
+    if (status >= 0) status = status ? write_lists(&x, err) : check_whole(&x, err);
     partfile_close(&x.out);
     users_close(&x.users);
     json_decref(x.identity);
-    str_free(&x.text), str_free(&state);
+    str_free(&x.text), str_free(&state), str_free(&made);
     free(part);
     return status;
 }

@@ -73,7 +73,7 @@ many() {
     export USERS=$TMP/users
     for ((i = 0; i < 40; i++)); do cat "$WORLD/users"; done >"$USERS"
     many --batch 5 --out "$TMP/whole" >/dev/null
-    [ "$(find "$TMP" -name 'whole*' | wc -l)" -eq 1 ]
+    [ "$(cd "$TMP" && echo whole*)" = "whole whole.run.json" ]
     # at: users that the state names.
     at() { jq .users "$TMP/lists.part.json" 2>/dev/null || echo 0; }
     for signal in KILL TERM KILL; do
@@ -88,7 +88,7 @@ many() {
         [ "$signal" = TERM ] || printf 'half a li' >>"$TMP/lists.part" # what a kill in the middle of a write leaves
     done
     many --batch 5 --out "$TMP/lists" --resume --json | jq -e '.resumed_at > 0 and .done == .users'
-    [ "$(find "$TMP" -name 'lists*' | wc -l)" -eq 1 ]
+    [ "$(cd "$TMP" && echo lists*)" = "lists lists.run.json" ]
     cmp "$TMP/whole" "$TMP/lists"
     many --batch 5 --out "$TMP/lists" --resume # it is there
     cmp "$TMP/whole" "$TMP/lists"
@@ -148,6 +148,12 @@ many() {
 @test "what is there is not written over, and another run does not go on" {
     many --out "$TMP/lists" >/dev/null
     refuses 2 '*/lists is there; --force*' many --out "$TMP/lists"
+    # Finished, and yesterday's: with other options, other users, another file in its place.
+    refuses 2 '*/lists: its run was another one*k (10, now 3)' many --out "$TMP/lists" -k 3 --resume
+    head -2 "$WORLD/users" >"$TMP/two"
+    USERS=$TMP/two refuses 2 '*/lists: its run was another one*the users' many --out "$TMP/lists" --resume
+    cp "$TMP/two" "$TMP/lists"
+    refuses 2 '*/lists.run.json does not say of what run; --force*' many --out "$TMP/lists" --resume
     many --out "$TMP/lists" --force --format jsonl >/dev/null
     jq -e .user <"$TMP/lists" >/dev/null
     # A run that was cut off before its first user.
