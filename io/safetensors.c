@@ -287,6 +287,9 @@ static int sort_by_name(Safetensors *s, const char *name, Err *err) {
 // Append the tensors of one file's bytes.
 static int add_file(Safetensors *s, const char *data, size_t bytes, const char *name, Err *err) {
     uint64_t header;
+    static const char pointer[] = "version https://git-lfs";
+    if (bytes > sizeof pointer && !memcmp(data, pointer, sizeof pointer - 1))
+        return err_set(err, ERR_DATA, "%s: a pointer of git-lfs, not the file itself: git lfs pull fetches it", name);
     if (bytes < 8) return err_set(err, ERR_DATA, "%s: %zu bytes, a safetensors file has at least 8", name, bytes);
     memcpy(&header, data, 8);
     if (header == 0 || header > MAX_HEADER)
