@@ -1,5 +1,6 @@
 #include "train/optimizer.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/vec.h"
 
@@ -52,6 +53,9 @@ static void run_adamw(Optimizer *o, size_t begin, size_t end, int half, void *co
 }
 
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err) {
+    if (options->steps > 0 && options->steps <= options->warmup)
+        log_warn("%lld steps, all within the warm-up of %lld, hardly teach: --warmup N", (long long)options->steps,
+                 (long long)options->warmup);
     *o = (Optimizer){.options = *options, .llm = m};
     o->begin = llm_train_range(m, &o->count);
     size_t bytes = 2 * (o->count * (sizeof(float) + sizeof(uint16_t)) + 128);
