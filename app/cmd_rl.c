@@ -78,28 +78,29 @@ static int rl_session(Training *t, const Lists *l, Err *err) {
     return training_session(t, (int)(slots > valid ? slots : valid), err);
 }
 
-static int rl_run(Training *t, Lists *lists, Err *err) {
+static int rl_run(Training *t, RlOptions *options, Lists *lists, Err *err) {
     const Options *o = t->o;
-    if (!t->model.had_latent && !t->model.llm.config.thought_hidden && t->model.llm.config.thoughts > 0)
+    if (!t->model.had_latent && !t->model.llm.config.thought_hidden)
         log_warn("%s holds no LatentRATT: rl starts from a random one (run sft first)", o->model);
-    RlOptions options = {
-        .loop = training_loop(t), .optimizer = training_optimizer(o), .method = method_of(o), .groups = groups_of(o->train)};
-    options.loop.early_stop = 0;
-    if (rl_check(&t->model.llm, &options, err)) return -1;
-    if (reward_of_lists(options.method.rollout.reward) && lists_open(lists, t, err)) return -1;
-    options.method.rollout.ranking = &lists->ranking;
+    options->loop = training_loop(t);
+    options->loop.early_stop = 0;
+    if (reward_of_lists(options->method.rollout.reward) && lists_open(lists, t, err)) return -1;
+    options->method.rollout.ranking = &lists->ranking;
     if (rl_session(t, lists, err)) return -1;
     if (t->run.done) return 0;
     LoopReport report;
-    if (rl_train(&t->session, &t->train, &t->valid, &options, &report, err)) return -1;
+    if (rl_train(&t->session, &t->train, &t->valid, options, &report, err)) return -1;
     return training_finish(t, "rl", &report, err);
 }
 
 int cmd_rl(const Options *o, Err *err) {
     Training t;
     Lists lists = {0};
-    int status = training_open(&t, o, o->eval_rows, err);
-    if (status == 0) status = rl_run(&t, &lists, err);
+    RlOptions options = {.optimizer = training_optimizer(o), .method = method_of(o), .groups = groups_of(o->train)};
+    int status = training_open(&t, o, err);
+    if (status == 0) status = rl_check(&t.model.llm, &options, err);
+    if (status == 0) status = training_examples(&t, o->eval_rows, err);
+    if (status == 0) status = rl_run(&t, &options, &lists, err);
     catalogue_free(&lists.catalogue);
     training_close(&t);
     return status;

@@ -19,14 +19,17 @@ static void bound_tokens(const Training *t, SftOptions *s) {
     log_info("%d updates of about %lld tokens forward and back", loop->max_steps, (long long)(epoch / updates));
 }
 
+static unsigned groups_of(const Options *o) {
+    return TRAIN_LATENT | (o->lora_rank > 0 ? TRAIN_LORA : strcmp(o->train, "latent") ? TRAIN_BACKBONE : 0u);
+}
+
 static int sft_run(Training *t, Err *err) {
     const Options *o = t->o;
     int slots = sft_slots(&t->train, t->model.llm.config.thoughts, o->micro_rows),
         valid_slots = sft_slots(&t->valid, t->model.llm.config.thoughts, o->micro_rows);
     if (training_session(t, slots > valid_slots ? slots : valid_slots, err)) return -1;
     if (t->run.done) return 0;
-    const unsigned network = o->lora_rank > 0 ? TRAIN_LORA : strcmp(o->train, "latent") ? TRAIN_BACKBONE : 0u;
-    SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = TRAIN_LATENT | network};
+    SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = groups_of(o)};
     if (o->max_tokens) bound_tokens(t, &options);
     LoopReport report;
     if (sft_train(&t->session, &t->train, &t->valid, &options, &report, err)) return -1;
@@ -35,7 +38,9 @@ static int sft_run(Training *t, Err *err) {
 
 int cmd_sft(const Options *o, Err *err) {
     Training t;
-    int status = training_open(&t, o, o->valid_rows, err);
+    int status = training_open(&t, o, err);
+    if (status == 0) status = sft_check(&t.model.llm, groups_of(o), err);
+    if (status == 0) status = training_examples(&t, o->valid_rows, err);
     if (status == 0) status = sft_run(&t, err);
     training_close(&t);
     return status;

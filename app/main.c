@@ -76,6 +76,7 @@ static int run_command(const Command *command, int argc, char **argv, Err *err) 
     Options o;
     int status = options_parse(&o, command, argc, argv, err);
     o.ranks = &ranks;
+    if (status == 0) status = options_check_model(&o, err);
     if (status == 0) status = command->run(&o, err);
     options_free(&o);
     return ranks_close(&ranks, status, err);

@@ -647,6 +647,22 @@ int options_check(const Options *o, Err *err) {
     return check_required(o, err) ? -1 : check_together(o, err);
 }
 
+int options_check_model(const Options *o, Err *err) {
+    const char *name = o->model, *slash = name ? strchr(name, '/') : NULL;
+    const int takes_baselines = (o->command->bit & (CMD_EVAL | CMD_RECOMMEND | CMD_SERVE | CMD_LIBRARY)) != 0;
+    if (!name || baseline_kind(name) >= 0 || file_exists(name)) return 0;
+    for (int kind = 0; kind < BASELINES && takes_baselines; kind++)
+        if (3 * distance(name, baseline_name[kind]) <= (int)strlen(name) + 1)
+            return err_set(err, ERR_USAGE, "--model %s: no such file or folder; did you mean %s?", name, baseline_name[kind]);
+    if (!slash || slash == name || *name == '.' || !slash[1] || strchr(slash + 1, '/')) return 0;
+    char *owner = mem_strndup(name, (size_t)(slash - name));
+    const int of_hub = !file_exists(owner);
+    free(owner);
+    if (!of_hub) return 0;
+    return err_set(err, ERR_IO, "--model %s: no such file or folder; from the Hugging Face hub: hf download %s --local-dir %s",
+                   name, name, slash + 1);
+}
+
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
     options_init(o, command);
     const char *config = config_path(argc, argv);

@@ -151,6 +151,9 @@ struct Options {
 // and its range; a --config file is read first and loses against the command line. Also checks what options say together.
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err);
 void options_free(Options *o);
+// Where --model names nothing that is there: what may have been meant, a baseline or a model of the Hugging Face hub. To be
+// asked when the command is to run, not when it is planned.
+int options_check_model(const Options *o, Err *err);
 
 // For lib/, in place of options_parse: the defaults, then one option at a time as --config would set it (a second value takes
 // the place of the first), then what must be given and what options say together.

@@ -79,8 +79,12 @@ int training_data(Training *t, const Options *o, Err *err) {
     return check_splits(&t->data, err);
 }
 
-int training_open(Training *t, const Options *o, int valid_rows, Err *err) {
-    if (training_data(t, o, err) || model_io_open(&t->model, o, &t->data, err)) return -1;
+int training_open(Training *t, const Options *o, Err *err) {
+    return training_data(t, o, err) || model_io_open(&t->model, o, &t->data, err) ? -1 : 0;
+}
+
+int training_examples(Training *t, int valid_rows, Err *err) {
+    const Options *o = t->o;
     if (t->model.items) return read_sequences(t, valid_rows, err);
     if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, (uint64_t)o->seed, err)) return -1;
     return read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, ROWS_SAMPLE_SEED, err);

@@ -20,9 +20,10 @@ typedef struct Training {
 // The data folder alone; refuses an --out that may not be written, and a validation that is the training data.
 int training_data(Training *t, const Options *o, Err *err);
 
-// The data, the model and the examples. valid_rows: of the validation loss, 0 for all. slots: positions the session must hold,
-// from the examples.
-int training_open(Training *t, const Options *o, int valid_rows, Err *err);
+// The data and the model; then, when it can be trained as is asked, the examples. valid_rows: of the validation loss, 0 for
+// all. slots: positions the session must hold, from the examples.
+int training_open(Training *t, const Options *o, Err *err);
+int training_examples(Training *t, int valid_rows, Err *err);
 int training_session(Training *t, int slots, Err *err);
 // Closes all that is open; what is zeroed is not.
 void training_close(Training *t);

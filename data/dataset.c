@@ -138,9 +138,25 @@ static int find_items(Dataset *d, Err *err) {
     return status == 1 ? 0 : -1;
 }
 
+static int holds(const char *folder, const char *name) {
+    char *path = file_join(folder, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
+// Folders are easily taken for one another.
+static int check_folder(const char *folder, Err *err) {
+    if (holds(folder, INFO)) return 0;
+    if (!file_is_folder(folder)) return err_set(err, ERR_IO, "%s: no such data folder", folder);
+    if (holds(folder, "config.json")) return err_set(err, ERR_IO, "%s: a model folder, not a data folder", folder);
+    return err_set(err, ERR_IO, "%s: holds no info.txt; `latentr3 prepare` makes a data folder of a raw log", folder);
+}
+
 int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err) {
     *d = (Dataset){.folder = mem_strndup(folder, strlen(folder))};
-    int status = dataset_json(&d->json, folder, err);
+    int status = check_folder(folder, err);
+    if (status == 0) status = dataset_json(&d->json, folder, err);
     if (status >= 0) status = set_category(d, category_override, err);
     if (status == 0) status = find_items(d, err);
     if (status) dataset_close(d);

@@ -60,7 +60,7 @@ static void bind_weights(Llm *m) {
     m->position_embed = optional(m, c->learned_positions, "model.embed_positions.weight");
     m->thought_embed = optional(m, c->learned_positions && c->thoughts, "model.embed_thoughts.weight");
     m->head = matrix(m, c->tied ? embed : weight(m, "lm_head.weight"), c->V, c->D);
-    if (m->params.begin[PARAMS_LATENT] < m->params.begin[PARAMS_LATENT + 1]) {
+    if (llm_has_latent(m)) {
         m->ratt_q = matrix(m, weight(m, "attention.query.weight"), c->D, c->D);
         m->ratt_k = matrix(m, weight(m, "attention.key.weight"), c->D, c->D);
         m->ratt_v = matrix(m, weight(m, "attention.value.weight"), c->D, c->D);

@@ -72,6 +72,10 @@ int llm_train(Llm *m, unsigned groups, Err *err);
 static inline int llm_network_trains(const Llm *m) {
     return m->train[PARAMS_BACKBONE] || m->train[PARAMS_LORA];
 }
+// Whether there is a LatentRATT among the weights.
+static inline int llm_has_latent(const Llm *m) {
+    return m->params.begin[PARAMS_LATENT] < m->params.begin[PARAMS_LATENT + 1];
+}
 // The groups that train stand side by side: one range of the block, from what this returns. CHECKs that.
 size_t llm_train_range(const Llm *m, size_t *count);
 void llm_zero_gradients(Llm *m);

@@ -113,7 +113,28 @@ static int check_tensors(const WeightsSource *s, Err *err) {
     return status;
 }
 
+static int holds(const WeightsSource *s, const char *name) {
+    char *path = file_join(s->path, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
+static int check_folder(const WeightsSource *s, Err *err) {
+    if (!holds(s, "config.json"))
+        return err_set(err, ERR_IO, "%s: holds no config.json%s", s->path,
+                       holds(s, "info.txt") ? ": it is a data folder, not a model" : "");
+    if (holds(s, "model.safetensors") || holds(s, "model.safetensors.index.json")) return 0;
+    if (holds(s, "pytorch_model.bin") || holds(s, "pytorch_model.bin.index.json"))
+        return err_set(err, ERR_IO,
+                       "%s: pytorch_model.bin is not read; load the folder with transformers and save_pretrained() it, which "
+                       "writes model.safetensors",
+                       s->path);
+    return err_set(err, ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there", s->path);
+}
+
 static int open_folder(WeightsSource *s, Err *err) {
+    if (check_folder(s, err)) return -1;
     char *config = file_join(s->path, "config.json"), *generation = file_join(s->path, "generation_config.json");
     char *single = file_join(s->path, "model.safetensors"), *index = file_join(s->path, "model.safetensors.index.json");
     int status = -1;
@@ -125,8 +146,6 @@ static int open_folder(WeightsSource *s, Err *err) {
         else if (!json_is_object(s->generation))
             status = err_set(err, ERR_DATA, "%s: no object", generation);
     }
-    if (status == 0 && !file_exists(single) && !file_exists(index))
-        status = err_set(err, ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there", s->path);
     if (status == 0) status = safetensors_open(&s->tensors, file_exists(single) ? single : index, err);
     s->has_latent = status == 0 && safetensors_find(&s->tensors, "attention.query.weight");
     if (status == 0 && !json_object_get(json_object_get(s->config_json, "latentr3"), "thoughts"))

@@ -252,7 +252,7 @@ int rl_check(const Llm *m, const RlOptions *o, Err *err) {
     const RlMethod *method = &o->method;
     if (m->config.thoughts == 0)
         return err_set(err, ERR_USAGE, "rl needs a model with a thought: sft makes one, and convert --add-thought");
-    if (o->groups == TRAIN_LATENT && m->params.begin[PARAMS_LATENT] == m->params.begin[PARAMS_LATENT + 1])
+    if (o->groups == TRAIN_LATENT && !llm_has_latent(m))
         return err_set(err, ERR_USAGE, "rl --train latent trains LatentRATT, and this model has none (--thought hidden)");
     if ((method->scope != ADVANTAGE_BATCH || method->objective.kind == OBJECTIVE_LATENT) && method->rollout.samples < 2)
         return err_set(err, ERR_USAGE, "--advantage group and --objective latent need --samples of at least 2");

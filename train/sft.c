@@ -195,16 +195,20 @@ static double sft_validate(void *stage, LoopValidation *v) {
     return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks, v);
 }
 
+int sft_check(const Llm *m, unsigned groups, Err *err) {
+    if (groups != TRAIN_LATENT || llm_has_latent(m)) return 0;
+    return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
+}
+
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {
     const LoopStage stage = {
         .name = "sft", .update = sft_step, .validate = sft_validate, .keep_first = o->groups == TRAIN_LATENT};
     Sft t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n);
-    const Params *p = &s->llm->params;
-    if (o->groups == TRAIN_LATENT && p->begin[PARAMS_LATENT] == p->begin[PARAMS_LATENT + 1])
-        return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
-    if (llm_train(s->llm, o->groups, err) || optimizer_init(&t.optimizer, s->llm, &optimizer, err)) return -1;
+    if (sft_check(s->llm, o->groups, err) || llm_train(s->llm, o->groups, err) ||
+        optimizer_init(&t.optimizer, s->llm, &optimizer, err))
+        return -1;
     shares_init(&t.shares, o->loop.ranks, s->llm, o->loop.deterministic, o->loop.bucket);
     int status = loop_run(&o->loop, &stage, &t, &t.optimizer, s, train->n, report, err);
     shares_free(&t.shares);

@@ -27,6 +27,8 @@ typedef struct SftOptions {
     unsigned groups;            // TRAIN_*: which weights train
 } SftOptions;
 
+// Whether the model can be trained so: ERR_USAGE before anything is written.
+int sft_check(const Llm *m, unsigned groups, Err *err);
 // See LoopOptions for stopping and saving. Where LatentRATT alone trains the model as it came competes too, as in RL.
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err);
 

@@ -162,7 +162,7 @@ same() {
 
 @test "a bad option, a missing file, other options, other data, other threads: one line, one exit code, nothing written" {
     refuses 2 "latentr3: sft: unknown option 'dat'; did you mean --data?" ranks 2 "$LATENTR3" sft --model "$WORLD/start" --dat x --out "$TMP/out"
-    refuses 4 '*nowhere/info.txt: No such file*' ranks 3 "$LATENTR3" eval --model "$WORLD/start" --data "$TMP/nowhere"
+    refuses 4 '*nowhere: no such data folder*' ranks 3 "$LATENTR3" eval --model "$WORLD/start" --data "$TMP/nowhere"
     refuses 2 '*8 shares: at most so many ranks' train sasrec "$TMP/out" 9 --deterministic
     mkdir "$TMP/data"
     cp "$WORLD/world/data"/{train.csv,valid.csv,info.txt,dataset.json} "$TMP/data"

@@ -201,6 +201,22 @@ END
         --out "$TMP/other" --train latent --lora-rank 2
     exits 2 "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/other" --train latent --thought hidden
     says '*this model has none*'
+    [ ! -e "$TMP/other" ]
+}
+
+@test "swapped, wrong and missing folders and models are named for what they are" {
+    refuses 4 '*world/model: a model folder, not a data folder' "$LATENTR3" sft --model "$WORLD/world/data" --data "$WORLD/world/model" --out "$TMP/o"
+    refuses 4 '*world/log: holds no info.txt; `latentr3 prepare`*' "$LATENTR3" eval --model popularity --data "$WORLD/world/log"
+    refuses 4 '*world/data: holds no config.json: it is a data folder*' "$LATENTR3" inspect --model "$WORLD/world/data"
+    for name in item-kNN itemknn 'item knn'; do
+        refuses 2 '*no such file or folder; did you mean item-knn?' "$LATENTR3" eval --model "$name" --data "$WORLD/world/data"
+    done
+    refuses 4 '*hf download Qwen/Qwen2.5-0.5B --local-dir Qwen2.5-0.5B' "$LATENTR3" sft --model Qwen/Qwen2.5-0.5B --data "$WORLD/world/data" --out "$TMP/o"
+    cp -r "$WORLD/world/model" "$TMP/model"
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n' >"$TMP/model/model.safetensors"
+    refuses 3 '*model.safetensors: a pointer of git-lfs*' "$LATENTR3" inspect --model "$TMP/model"
+    mv "$TMP/model/model.safetensors" "$TMP/model/pytorch_model.bin"
+    refuses 4 '*pytorch_model.bin is not read*save_pretrained*' "$LATENTR3" inspect --model "$TMP/model"
 }
 
 @test "Ctrl-C: the step is finished, the model saved, exit 130; SIGTERM 143" {
@@ -318,9 +334,17 @@ title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
     jq -e '.rows == 10' "$TMP/wide/metrics.json"
 }
 
+@test "steps that all lie within the warm-up: a warning" {
+    exits 0 train sft warm --model "$WORLD/world/model" --threads 1 --sample 8 --batch 4 --epochs 1 --valid-rows 4
+    says '*warning: 2 steps, all within the warm-up of 20, hardly teach: --warmup N*'
+    exits 0 train sft warm --model "$WORLD/world/model" --threads 1 --sample 8 --batch 4 --epochs 1 --valid-rows 4 --warmup 1 --force
+    [[ $output != *warm-up* ]]
+}
+
 @test "rl on a model without a thought is refused before anything is written" {
     train sft plain --model "$WORLD/world/model" "${quick[@]}" --max-steps 1 --thoughts 0
     exits 2 "$LATENTR3" rl --model "$TMP/plain" --data "$WORLD/world/data" --out "$TMP/none"
     says "*rl needs a model with a thought: sft makes one*"
+    [[ $output != *train:* ]] # no rows were read for it
     [ ! -e "$TMP/none" ]
 }
