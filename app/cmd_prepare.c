@@ -1,10 +1,22 @@
 // latentr3 prepare: an interaction log into a data folder (data/prepare.h).
 #include "app/commands.h"
 #include "app/out.h"
+#include "base/log.h"
 #include "data/prepare.h"
 
 #include <stdio.h>
 #include <string.h>
+
+// What the prompt will say, and what comes next.
+static void say_next(const Options *o, const json_t *report) {
+    const char *category = json_string_value(json_object_get(report, "category"));
+    if (o->category || !category)
+        log_info("wrote %s", o->out);
+    else
+        log_info("wrote %s; the prompt calls an item \"%s\" (%s): --category says another", o->out, category,
+                 strcmp(category, "movie") ? "from the folder" : "as for all MovieLens data");
+    log_info("next: latentr3 sft --model MODEL --data %s --out runs/sft", o->out);
+}
 
 int cmd_prepare(const Options *o, Err *err) {
     if (out_check_folder(o, o->data, err)) return -1;
@@ -39,6 +51,7 @@ int cmd_prepare(const Options *o, Err *err) {
         json_dumpf(report, stdout, JSON_INDENT(2));
         putchar('\n');
     }
+    say_next(o, report);
     json_decref(report);
     return 0;
 }

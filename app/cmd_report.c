@@ -2,6 +2,7 @@
 #include "app/commands.h"
 #include "app/out.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "report/page.h"
 
 enum { REPORT_RESAMPLES = 1000 };
@@ -19,6 +20,7 @@ int cmd_report(const Options *o, Err *err) {
     if (status == 0) status = page_write(&page, record, opened, o->split, REPORT_RESAMPLES, (uint64_t)o->seed, err);
     if (status == 0) status = out_make_parent(o->out, err);
     if (status == 0) status = file_write(o->out, page.data, page.len, err);
+    if (status == 0) log_info("wrote %s", o->out);
     while (opened > 0) record_close(&record[--opened]);
     str_free(&page);
     return status;

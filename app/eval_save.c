@@ -2,6 +2,7 @@
 #include "app/run.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "rec/explain.h"
 #include "report/card.h"
 
@@ -143,6 +144,7 @@ int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const in
     if (status == 0) status = add_attention(json, u, o, rows, err);
     if (status == 0) status = json_save(path, json, err);
     if (status == 0) status = card_write(o->save, NULL, err);
+    if (status == 0) log_info("wrote %s; next: latentr3 report %s --out report.html", path, o->save);
     json_decref(json);
     free(path);
     return status;

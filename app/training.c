@@ -152,6 +152,14 @@ OptimizerOptions training_optimizer(const Options *o) {
                               .seed = (uint64_t)o->seed};
 }
 
+static void say_next(const Training *t, const char *stage) {
+    const char *out = t->o->out, *data = t->o->data;
+    if (!strcmp(stage, "sft") && strcmp(t->o->train, "latent") && llm_has_latent(&t->model.llm))
+        log_info("next: latentr3 rl --model %s --data %s --out runs/rl", out, data);
+    else
+        log_info("next: latentr3 eval --model %s --data %s --save %s", out, data, out);
+}
+
 int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {
     interrupt_elsewhere(r->interrupted);
     if (ranks_rank(t->o->ranks) > 0) return 0;
@@ -184,5 +192,7 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "refused_updates", json_integer(r->refused));
     run_metric(&t->run, "interrupted", json_boolean(r->interrupted));
     run_cost(t->run.metrics);
-    return run_finish(&t->run, err) || card_write(t->o->out, NULL, err) ? -1 : 0;
+    if (run_finish(&t->run, err) || card_write(t->o->out, NULL, err)) return -1;
+    if (!r->interrupted) say_next(t, stage);
+    return 0;
 }

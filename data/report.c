@@ -149,13 +149,46 @@ void report_add(json_t *report, const Split *s, const Interactions *x, const Fil
 
 // ---- the log ----
 
+static void put_words(Str *line, const char *name) {
+    for (; *name; name++) str_printf(line, "%c", *name == '_' ? ' ' : *name);
+}
+
+// "name value, name value; inner: name value": what is not 0 and not false.
+static void put_members(Str *line, const json_t *object) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)object, name, value) {
+        if (json_is_object(value) || json_is_false(value) || (json_is_integer(value) && !json_integer_value(value))) continue;
+        if (line->len) str_puts(line, line->data[line->len - 1] == ':' ? " " : ", ");
+        put_words(line, name);
+        if (json_is_integer(value)) str_printf(line, " %lld", (long long)json_integer_value(value));
+        if (json_is_string(value)) str_printf(line, " %s", json_string_value(value));
+    }
+    json_object_foreach((json_t *)object, name, value) {
+        Str inner = {0};
+        if (json_is_object(value)) put_members(&inner, value);
+        if (inner.len) {
+            str_puts(line, line->len ? "; " : "");
+            put_words(line, name);
+            str_printf(line, ": %s", inner.data);
+        }
+        str_free(&inner);
+    }
+}
+
 void report_log(const json_t *report) {
-    static const char *const keys[] = {"read", "window", "dropped", "counts", "repeated", "ties", "cold"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const json_t *value = json_object_get(report, keys[i]);
-        char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
-        if (text) log_info("%s: %s", keys[i], text);
-        free(text);
+    static const struct {
+        const char *key, *shown;
+    } parts[] = {{"read", "read"},         {"window", "window"}, {"dropped", "dropped"}, {"counts", "kept"},
+                 {"repeated", "repeated"}, {"ties", "ties"},     {"cold", "cold"}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        Str line = {0};
+        json_t *part = json_copy(json_object_get(report, parts[i].key));
+        json_object_del(part, "rule"); // always the same
+        put_members(&line, part);
+        if (line.len) log_info("%-9s %s", parts[i].shown, line.data);
+        json_decref(part);
+        str_free(&line);
     }
     double late = json_number_value(json_object_get(json_object_get(report, "leakage"), "share"));
     const char *split = json_string_value(json_object_get(json_object_get(report, "options"), "split"));

@@ -22,6 +22,9 @@ make_logs() {
 
 @test "prepare: RecBole and MovieLens logs give the same rows" {
     make_logs
+    exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/c"
+    says '*read *interactions 480, users 40, items *kept * rows: train 352, valid *wrote *c; the prompt calls an item "recbole" (from the folder)*next: latentr3 sft *'
+    [[ $output != *[{}]* && $output != *' 0'[,\;]* ]]
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a" --category movie
     exits 0 "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/b"
     for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/b/$file"; done
@@ -213,7 +216,7 @@ make_logs() {
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
     printf '1\t2\n1\t2\tx\t880000000\n' >>"$TMP/recbole/small.inter"
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/b"
-    says '*small.inter: line 482: too few fields (line passed over)*small.inter: line 483: not a plain number*"bad_line":2*'
+    says '*small.inter: line 482: too few fields (line passed over)*small.inter: line 483: not a plain number*bad line 2*'
     cmp "$TMP/a/train.csv" "$TMP/b/train.csv"
     refuses 3 '*small.inter: line 482: too few fields' env LATENTR3_LOG=error "$LATENTR3" prepare --strict --data "$TMP/recbole" --out "$TMP/c"
     [ ! -e "$TMP/c/train.csv" ]

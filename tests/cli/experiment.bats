@@ -173,7 +173,7 @@ YAML
 @test "experiment: a run that fails ends it, with its own message and exit code" {
     mkdir "$TMP/empty"
     printf 'steps:\n  e: {run: eval, model: popularity, data: %s}\n' "$TMP/empty" >"$TMP/one.yaml"
-    LATENTR3_LOG=warn refuses 4 "*e (all it said is in $TMP/out/e-*.log): latentr3: $TMP/empty/info.txt*" experiment "$TMP/one.yaml" "$TMP/out"
+    LATENTR3_LOG=warn refuses 4 "*e (all it said is in $TMP/out/e-*.log): latentr3: $TMP/empty: holds no info.txt*" experiment "$TMP/one.yaml" "$TMP/out"
     [ ! -e "$TMP/out/table.md" ]
     # Two at once are refused.
     exec 9<"$TMP/out"
