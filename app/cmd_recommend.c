@@ -5,6 +5,7 @@
 #include "base/log.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void print_items(const Use *u, const Options *o, const Recommendation *item, int n) {
     const Items *items = &u->data.items;
@@ -25,19 +26,57 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
     json_decref(json);
 }
 
+// An item that may have been meant by a title that none has: one whose id it is, or whose title begins with it, or holds it.
+static int find_meant(const Items *items, const char *title) {
+    const int by_id = items_by_id(items, title);
+    int inside = -1;
+    for (int i = 0; i < items->n && by_id < 0; i++) {
+        if (!strncasecmp(items->title[i], title, strlen(title))) return i;
+        if (inside < 0 && strcasestr(items->title[i], title)) inside = i;
+    }
+    return by_id < 0 ? inside : by_id;
+}
+
+static void warn_unknown(const Items *items, const char *title, int prompt) {
+    const char *becomes = prompt ? "it stands in the prompt as it is" : "it is left out";
+    const int meant = find_meant(items, title);
+    if (meant < 0)
+        log_warn("\"%s\" is not in the catalogue; %s", title, becomes);
+    else if (!strcmp(items->id[meant], title))
+        log_warn("\"%s\" is not in the catalogue; %s. An item has this id: --history-id %s", title, becomes, title);
+    else
+        log_warn("\"%s\" is not in the catalogue; %s. Did you mean \"%s\" (id %s)?", title, becomes, items->title[meant],
+                 items->id[meant]);
+}
+
+// Whether the model reads titles; and where it does not, whether its lists come of the history's items at all.
+static int reads_prompt(const Use *u, const Options *o) {
+    return baseline_kind(o->model) < 0 && !u->model.items;
+}
+
+static int needs_items(const Use *u, const Options *o) {
+    const int kind = baseline_kind(o->model);
+    return kind == BASELINE_ITEM_KNN || kind == BASELINE_REPEAT_LAST || (kind < 0 && u->model.items);
+}
+
 // The history by titles or by ids. titles, ids and texts (its length) receive what the catalogue has.
 static int read_history(const Use *u, const Options *o, History *h, const char **titles, const char **ids, const char **texts,
                         Err *err) {
+    const Items *items = &u->data.items;
     const int by_id = o->history_id.n > 0;
     const TextList *given = by_id ? &o->history_id : &o->history;
+    int known = 0;
     *h = (History){.title = titles, .text = texts, .item_id = by_id ? ids : NULL, .n = given->n};
     for (int i = 0; i < given->n; i++) {
         const char *entry = given->text[i];
-        if (items_entry(&u->data.items, entry, by_id, &titles[i], &ids[i], &texts[i]) >= 0) continue;
-        if (by_id) return err_set(err, ERR_USAGE, "--history-id %.60s: no item of the catalogue", entry);
-        log_warn("\"%s\" is not in the catalogue; it stands in the prompt as it is", entry);
+        const int item = items_entry(items, entry, by_id, &titles[i], &ids[i], &texts[i]);
+        if (item < 0 && by_id) return err_set(err, ERR_USAGE, "--history-id %.60s: no item of the catalogue", entry);
+        if (item < 0) warn_unknown(items, entry, reads_prompt(u, o));
+        known += item >= 0;
     }
-    if (h->n > PROMPT_HISTORY && !u->model.items)
+    if (known == 0 && needs_items(u, o))
+        return err_set(err, ERR_DATA, "nothing of the history is in the catalogue, and %s goes by its items alone", o->model);
+    if (h->n > PROMPT_HISTORY && reads_prompt(u, o))
         log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, h->n);
     return 0;
 }

@@ -79,8 +79,8 @@ static int count_users(Shop *x, Err *err) {
     if (x->n == 0) return err_set(err, ERR_DATA, "%s: no users", x->o->users ? x->o->users : x->o->data);
     if (x->unknown_ids) log_warn("%lld ids of histories are not in the catalogue: left out", (long long)x->unknown_ids);
     if (x->unknown_titles)
-        log_warn("%lld titles of histories are not in the catalogue: they stand in the prompts as they are",
-                 (long long)x->unknown_titles);
+        log_warn("%lld titles of histories are not in the catalogue: %s", (long long)x->unknown_titles,
+                 baseline_kind(x->o->model) < 0 && !x->u->model.items ? "they stand in the prompts as they are" : "left out");
     return 0;
 }
 

@@ -334,6 +334,18 @@ title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
     jq -e '.rows == 10' "$TMP/wide/metrics.json"
 }
 
+@test "recommend: a title that the catalogue lacks: what may have been meant, and what becomes of it" {
+    read -r title id < <(awk -F'\t' 'NR == 4 {gsub(" ", "_", $1); print $1, ($5 == "" ? $2 : $5)}' "$WORLD/world/data/info.txt")
+    title=${title//_/ }
+    ask() { "$LATENTR3" recommend --data "$WORLD/world/data" -k 3 "$@"; }
+    exits 0 ask --model "$WORLD/sft" --threads 1 --history "${title,,}"
+    says "*\"${title,,}\" is not in the catalogue; it stands in the prompt as it is. Did you mean \"$title\" (id $id)?*"
+    exits 0 ask --model item-knn --history "$id" --history "$title"
+    says "*\"$id\" is not in the catalogue; it is left out. An item has this id: --history-id $id*"
+    LATENTR3_LOG=error refuses 3 '*nothing of the history is in the catalogue, and item-knn goes by its items alone' ask --model item-knn --history 'no such title'
+    exits 0 ask --model popularity --history 'no such title'
+}
+
 @test "steps that all lie within the warm-up: a warning" {
     exits 0 train sft warm --model "$WORLD/world/model" --threads 1 --sample 8 --batch 4 --epochs 1 --valid-rows 4
     says '*warning: 2 steps, all within the warm-up of 20, hardly teach: --warmup N*'
