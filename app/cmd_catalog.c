@@ -70,9 +70,24 @@ static int arguments_as_items(Items *items, const Options *o, Err *err) {
     return status;
 }
 
+// Items with one title are one answer of a language model, which is rarely meant.
+static void warn_known_titles(const Items *items, const Items *more) {
+    int known = 0, first = -1;
+    for (int i = 0; i < more->n; i++) {
+        const int item = items_by_title(items, more->title[i]);
+        if (item < 0 || items->removed[item] || !strcmp(items->id[item], more->id[i])) continue;
+        if (known++ == 0) first = item;
+    }
+    if (known)
+        log_warn("%d of the titles %s there already under another id, as \"%s\" (id %s): items with one title are recommended "
+                 "as one",
+                 known, known == 1 ? "is" : "are", items->title[first], items->id[first]);
+}
+
 static int add(Items *items, const Options *o, int *changed, Err *err) {
     Items more;
     if (o->file ? items_open_added(&more, o->file, err) : arguments_as_items(&more, o, err)) return -1;
+    warn_known_titles(items, &more);
     int status = items_add(items, &more, changed, err);
     items_free(&more);
     return status;

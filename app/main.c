@@ -13,9 +13,11 @@
 
 static const Command commands[] = {
     {"prepare", "an interaction log into a data folder", CMD_PREPARE, NULL, cmd_prepare},
-    {"catalog", "add, remove or list the items of a data folder, or set their index texts", CMD_CATALOG, "ACTION", cmd_catalog},
+    {"catalog", "add, remove or list the items of a data folder, or set their index texts", CMD_CATALOG,
+     "ACTION: add, remove, text or list", cmd_catalog},
     {"convert", "a GGUF file or model folder into a Hugging Face folder", CMD_CONVERT, NULL, cmd_convert},
-    {"inspect", "describe a model, a checkpoint, a data folder or a training run", CMD_INSPECT, "PATH", cmd_inspect},
+    {"inspect", "describe a model, a checkpoint, a data folder or a training run", CMD_INSPECT, "[PATH]: whatever it is",
+     cmd_inspect},
     {"tokenize", "lines of text in, JSON lists of token ids out", CMD_TOKENIZE, NULL, cmd_tokenize},
     {"sft", "supervised fine-tuning: language model and latent layer", CMD_SFT, NULL, cmd_sft},
     {"rl", "reinforcement learning of the latent layer (LR-GRPO)", CMD_RL, NULL, cmd_rl},
@@ -23,11 +25,13 @@ static const Command commands[] = {
     {"eval", "hit rate and NDCG over the whole catalogue, with baselines", CMD_EVAL, NULL, cmd_eval},
     {"recommend", "the next items for a history", CMD_RECOMMEND, NULL, cmd_recommend},
     {"serve", "recommendations over HTTP, with a page to try them on", CMD_SERVE, NULL, cmd_serve},
-    {"report", "runs side by side as one HTML file", CMD_REPORT, "RUN...", cmd_report},
-    {"experiment", "the runs that a file names, and their table", CMD_EXPERIMENT, "FILE", cmd_experiment},
+    {"report", "runs side by side as one HTML file", CMD_REPORT,
+     "RUN...: folders of a training or of eval --save, side by side", cmd_report},
+    {"experiment", "the runs that a file names, and their table", CMD_EXPERIMENT, "FILE: YAML with the runs", cmd_experiment},
     {"score", "log-probability and perplexity of each row's true answer", CMD_SCORE, NULL, cmd_score},
     {"synth", "make a small catalogue, log and random model to try things on", CMD_SYNTH, NULL, cmd_synth},
-    {"bench", "time one part: sft, rl, beam, write, gemm, trie or load", CMD_BENCH, "WHAT", cmd_bench},
+    {"bench", "time one part: sft, rl, beam, write, gemm, trie or load", CMD_BENCH,
+     "WHAT: sft, rl, beam, write, gemm, trie or load", cmd_bench},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -604,8 +604,8 @@ static int check_together(const Options *o, Err *err) {
     if (o->decode && check_decode(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && check_recommend(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams && !scores_all(o->model))
-        return err_set(err, ERR_USAGE, "-k %d is more than --beams %d: a search of %d beams gives at most %d items", o->k,
-                       o->beams, o->beams, o->beams);
+        return err_set(err, ERR_USAGE, "-k %d is more than --beams %d, which give at most so many items: add --beams %d", o->k,
+                       o->beams, o->k);
     if (o->save && o->results) return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
     if ((o->command->bit & (CMD_SERVE | CMD_LIBRARY)) && o->beams > o->max_beams)
         return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
@@ -735,11 +735,14 @@ static void help_row(FILE *f, const OptionRow *row) {
 
 void options_help(FILE *f, const Command *command) {
     fprintf(f, "latentr3 %s: %s\n\nusage: latentr3 %s", command->name, command->summary, command->name);
-    if (command->operand) fprintf(f, " [%s]", command->operand);
+    const char *operand = command->operand;
+    const int name = operand ? (int)strcspn(operand, ":") : 0;
+    if (operand) fprintf(f, " %.*s", name, operand);
     for (int i = 0; i < ROWS; i++)
         if ((table[i].commands & command->bit) && table[i].initial == REQUIRED)
             fprintf(f, " %s%s %s", dashes(&table[i]), table[i].name, table[i].value);
     fputs(" [--option value ...]\n\n", f);
+    if (operand) fprintf(f, "  %.*s%*s  %s\n", name, operand, 35 - name, "", operand + name + 2);
     for (int i = 0; i < ROWS; i++)
         if (table[i].commands & command->bit) help_row(f, &table[i]);
 }

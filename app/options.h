@@ -34,7 +34,8 @@ typedef struct Options Options;
 typedef struct Command {
     const char *name, *summary;
     int bit;                                // one of CMD_*
-    const char *operand;                    // what may stand without an option name ("RUN...": once or more), or NULL
+    const char *operand;                    // what stands without an option name, or NULL: "NAME: help"; "NAME...: " once or
+                                            // more; "[NAME]: " it may be left out
     int (*run)(const Options *o, Err *err); // cmd_NAME
 } Command;
 

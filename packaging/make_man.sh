@@ -12,7 +12,7 @@ section() {
     "$program" "$1" --help | plain | awk -v name="$1" '
         NR == 1 { sub(/^[^:]*: /, ""); print ".SH \"" toupper(name) "\""; print; next }
         /^usage: / { sub(/^usage: /, ""); print ".PP\n.nh\n" $0 "\n.hy"; next }
-        /^  / { # the name and its value end before the second blank in a row
+        /^  [^ ]/ { # the name and its value end before the second blank in a row
             sub(/^ +/, "")
             at = match($0, /  +/)
             print ".TP\n.B \"" substr($0, 1, at - 1) "\""
@@ -36,6 +36,9 @@ section() {
     echo '.TP'
     echo '.B LATENTR3_LOG'
     echo 'error, warn, info or debug: how much is said on standard error.'
+    echo '.TP'
+    echo '.B LATENTR3_DEVICE'
+    echo 'cpu or cuda: what the model runs on where \-\-device says nothing.'
     echo '.SH "EXIT STATUS"'
     echo '0 done, 2 wrong use, 3 bad data, 4 a file that cannot be read or written, 5 out of memory, 6 a bug, 130 or 143 stopped by a signal.'
     echo '.SH "SEE ALSO"'

@@ -28,6 +28,12 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     [ "$(jq .counts.items "$DATA/dataset.json")" -eq $((items + 2)) ]
     "$LATENTR3" inspect "$DATA" --json | jq -e --argjson n "$items" '.items == $n + 2 and .removed_items == 0'
 
+    LATENTR3_LOG=warn catalog add --id 900 --title "New One" 2>"$TMP/said"
+    [ ! -s "$TMP/said" ]
+    cp -r "$DATA" "$TMP/twice"
+    LATENTR3_LOG=warn exits 0 "$LATENTR3" catalog add --data "$TMP/twice" --id 902 --title "New One"
+    says '*warning: 1 of the titles is there already under another id, as "New One" (id 900)*'
+
     catalog remove --id 900 --id 3 --json | jq -e '.changed == 2 and .removed_items == 2'
     [ "$(sed -n 4p "$DATA/info.txt")" = "$(sed -n 4p "$WORLD/data/info.txt")"$'\t\tremoved' ]
     "$LATENTR3" inspect "$DATA" --json | jq -e --argjson n "$items" '.items == $n and .removed_items == 2 and .distinct_titles == $n'

@@ -26,6 +26,10 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
         says "latentr3 $command: *usage: latentr3 $command *"
         [ -z "$(printf '%s\n' "${lines[@]}" | sed -nE 's/^  (-[^ ]*) .*/\1/p' | sort | uniq -d)" ]
     done
+    exits 0 "$LATENTR3" catalog --help
+    says '*usage: latentr3 catalog ACTION --data DIR *  ACTION *add, remove, text or list*'
+    exits 0 "$LATENTR3" inspect --help
+    says '*usage: latentr3 inspect \[PATH\] *'
     exits 0 "$LATENTR3" sft --help
     says '*--lr X *learning rate (default 3e-4) \[1e-09 .. 1\]*'
     says '*--batch N *[(]default 128[)] *'
