@@ -36,11 +36,15 @@ static int sft_run(Training *t, Err *err) {
     return training_finish(t, "sft", &report, err);
 }
 
+enum { MANY_ROWS = 2000 }; // whose validation takes long enough to be told
+
 int cmd_sft(const Options *o, Err *err) {
     Training t;
     int status = training_open(&t, o, err);
     if (status == 0) status = sft_check(&t.model.llm, groups_of(o), err);
     if (status == 0) status = training_examples(&t, o->valid_rows, err);
+    if (status == 0 && !o->valid_rows && t.valid.n > MANY_ROWS)
+        log_info("every validation, the first one too, runs all %d rows of valid.csv; --valid-rows N: N of them", t.valid.n);
     if (status == 0) status = sft_run(&t, err);
     training_close(&t);
     return status;

@@ -33,6 +33,7 @@ setup_file() {
 
 @test "sasrec: the binary loss, and what does not go together" {
     exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/bce" "${tiny[@]}" --loss bce --negatives 3
+    says '*sasrec: *; validation 1 - NDCG@10 * before, * kept*'
     jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss' "$TMP/bce/log.jsonl"
     refuses 2 '*--width 16 does not divide by --heads 3*' "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/x" --width 16 --heads 3
     refuses 2 '*SASRec*score works on language models*' "$LATENTR3" score --model "$WORLD/sasrec" --data "$WORLD/data"
