@@ -322,7 +322,7 @@ int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimi
     l.bar.begun = l.bar.done = (uint64_t)report->examples;
     if (status == 0 && l.resumed && l.owed) status = after_update(&l, err);
     while (status == 0 && !l.finished && !report->interrupted) status = loop_step(&l, err);
-    progress_finish(&l.bar);
+    if (report->steps) progress_finish(&l.bar);
     if (o->checkpoints) {
         Err *first = status ? NULL : err; // of two errors the first is told
         if (checkpoints_wait(o->checkpoints, first)) status = -1;
