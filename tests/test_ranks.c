@@ -284,6 +284,7 @@ typedef struct Outcome { // what a rank was left with
     int deterministic, save_every, other_weights, everything;
     size_t bucket;
     int64_t interrupt_at; // by this rank alone
+    int interrupted;      // and from the beginning: in the first validation
     char *folder;         // NULL: one of its own
     int status;
     Err err;
@@ -303,6 +304,7 @@ static void train(const Ranks *r, void *context) {
     t.bucket = x->bucket;
     t.everything = x->everything;
     t.interrupt_at = x->interrupt_at;
+    t.interrupt = x->interrupted;
     if (x->other_weights) {
         const Param *p = &t.g.llm.params.param[t.g.llm.params.n / 2];
         float w;
@@ -394,7 +396,7 @@ static void again(void **state) {
     }
 }
 
-// Rank 2 of 3 is asked to stop; the run goes on with 4 ranks, then with one.
+// Rank 2 of 3 is asked to stop, in the first validation and after a step; the run goes on with 4 ranks, then with one.
 static void stops_and_goes_on(void **state) {
     (void)state;
     for (int kind = TRAINEE_SFT; kind < TRAINEE_KINDS; kind++) {
@@ -402,16 +404,21 @@ static void stops_and_goes_on(void **state) {
         Team alone = {.size = 1}, team = {.size = 3};
         Outcome *want = run_all(&alone, (TraineeKind)kind, 1, (Outcome){0});
         char *folder = folder_new();
-        Outcome *got = calloc((size_t)team.size, sizeof *got);
-        for (int i = 0; i < team.size; i++) got[i] = (Outcome){.kind = (TraineeKind)kind, .deterministic = 1, .folder = folder};
-        got[2].interrupt_at = 17;
-        run_team(&team, train, got, sizeof *got);
-        for (int i = 0; i < team.size; i++) {
-            assert_int_equal(got[i].status, 0);
-            assert_int_equal(got[i].report.steps, 17);
-            assert_int_equal(got[i].report.interrupted, 1);
+        Outcome *got;
+        for (int64_t step = 0; step <= 17; step += 17) {
+            got = calloc((size_t)team.size, sizeof *got);
+            for (int i = 0; i < team.size; i++)
+                got[i] = (Outcome){.kind = (TraineeKind)kind, .deterministic = 1, .folder = folder};
+            got[2].interrupt_at = step;
+            got[2].interrupted = step == 0;
+            run_team(&team, train, got, sizeof *got);
+            for (int i = 0; i < team.size; i++) {
+                assert_int_equal(got[i].status, 0);
+                assert_int_equal(got[i].report.steps, step);
+                assert_int_equal(got[i].report.interrupted, 1);
+            }
+            outcomes_free(got, team.size);
         }
-        outcomes_free(got, team.size);
         team.size = 4;
         got = run_all(&team, (TraineeKind)kind, 1, (Outcome){.folder = folder, .save_every = 25});
         for (int i = 0; i < team.size; i++) {

@@ -181,11 +181,12 @@ static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *in
 double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks, LoopValidation *v) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
     double *part = mem_zalloc((size_t)e->n, sizeof *part);
-    int parts = 0;
+    int parts = 0, stopped = 0; // then there are as many parts all the same: the other ranks may not have stopped
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    for (int first = 0, size; first < e->n && !loop_validation_stops(v, first, e->n); first += size, parts++) {
+    for (int first = 0, size; first < e->n; first += size, parts++) {
+        stopped = stopped || loop_validation_stops(v, first, e->n);
         size = micro_size(e, all + first, e->n - first, micro_rows);
-        if (ranks_mine(ranks, parts)) part[parts] = ndcg_micro(s, e, all + first, size);
+        if (!stopped && ranks_mine(ranks, parts)) part[parts] = ndcg_micro(s, e, all + first, size);
     }
     const double sum = ranks_sum(ranks, part, parts);
     free(all), free(part);

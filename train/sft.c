@@ -178,11 +178,12 @@ static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
 double sft_measure(Session *s, const Examples *e, int micro_rows, const Ranks *ranks, LoopValidation *v) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
     double *part = mem_zalloc((size_t)e->n, sizeof *part);
-    int parts = 0;
+    int parts = 0, stopped = 0; // then there are as many parts all the same: the other ranks may not have stopped
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    for (int first = 0, end; first < e->n && !loop_validation_stops(v, first, e->n); first = end, parts++) {
+    for (int first = 0, end; first < e->n; first = end, parts++) {
+        stopped = stopped || loop_validation_stops(v, first, e->n);
         end = micro_end(e, all, first, e->n, s->llm->config.thoughts, micro_rows);
-        if (ranks_mine(ranks, parts)) part[parts] = sft_examples(s, e, all + first, end - first, 0, 0);
+        if (!stopped && ranks_mine(ranks, parts)) part[parts] = sft_examples(s, e, all + first, end - first, 0, 0);
     }
     const double loss = ranks_sum(ranks, part, parts);
     const int64_t tokens = answer_tokens_of(e, all, e->n);
