@@ -30,7 +30,7 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
 static int find_meant(const Items *items, const char *title) {
     const int by_id = items_by_id(items, title);
     int inside = -1;
-    for (int i = 0; i < items->n && by_id < 0; i++) {
+    for (int i = 0; i < items->n && by_id < 0 && *title; i++) {
         if (!strncasecmp(items->title[i], title, strlen(title))) return i;
         if (inside < 0 && strcasestr(items->title[i], title)) inside = i;
     }
