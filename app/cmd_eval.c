@@ -292,9 +292,8 @@ static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
     if (o->save && !(x.results = eval_save_results(o, err))) return -1;
     if (o->save) x.slices = mem_zalloc((size_t)rows->n, sizeof *x.slices);
     if (o->results) x.results = mem_strndup(o->results, strlen(o->results));
-    int status = use_train(u, err) || use_histories(u, rows, o->split, err);
-    if (status == 0 && o->shuffle_history) rows_shuffle_histories(rows, (uint64_t)o->seed);
-    if (status == 0) status = open_ranker(&x, err) || measure(&x, err);
+    if (o->shuffle_history) rows_shuffle_histories(rows, (uint64_t)o->seed);
+    int status = open_ranker(&x, err) || measure(&x, err);
     if (status == 0) x.beams = stats_of_all(o->ranks, use_stats(u, o));
     free(x.results), free(x.shared.owner);
     if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, x.slices, err);
@@ -308,10 +307,12 @@ static int eval_split(Use *u, const Options *o, Err *err) {
     if (o->thought_test && refuse_thought_test(u, o, err)) return -1;
     if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
     if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
-    rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED);
-    int status = rows.n ? eval_rows(u, o, &rows, err) : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
+    int status = use_train(u, err) || use_histories(u, &rows, o->split, err);
+    rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED); // after that: a row's history goes on from those of all rows before it
+    if (status == 0 && rows.n == 0) status = err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
+    if (status == 0) status = eval_rows(u, o, &rows, err);
     rows_free(&rows);
-    return status;
+    return status ? -1 : 0;
 }
 
 // Before all that is to be written there is measured.

@@ -27,6 +27,18 @@ static void add_example(SasrecExamples *e, SasrecExample *to, SasrecExample x) {
     if (x.n > e->longest) e->longest = x.n;
 }
 
+// The last items of the sequences of --valid-rows of the rows. All rows must have a place: each goes on from the one before it.
+static void add_valid(Work *w, const SequencePlace *place, int rows, int wanted, int most) {
+    const int n = wanted > 0 && wanted < rows ? wanted : rows;
+    uint32_t *row = rows_draw(rows, n, ROWS_SAMPLE_SEED);
+    w->valid.example = w->example[1] = mem_alloc((size_t)n + 1, sizeof(SasrecExample));
+    for (int i = 0; i < n; i++) {
+        const SequencePlace *p = &place[row[i]];
+        add_example(&w->valid, w->example[1], example_of(&w->sequences.item[p->sequence], p->n + 1, most));
+    }
+    free(row);
+}
+
 // The sequences of train.csv; and those of the validation rows, whose targets are the last items. Pointers are taken when
 // all sequences are there.
 static int make_examples(Work *w, Err *err) {
@@ -39,15 +51,13 @@ static int make_examples(Work *w, Err *err) {
     SequencePlace *place = mem_alloc((size_t)t->valid_rows.n + 1, sizeof *place);
     sequences_add(&w->sequences, &t->data.items, &t->valid_rows, place);
     w->train.example = w->example[0] = mem_alloc((size_t)n + 1, sizeof(SasrecExample));
-    w->valid.example = w->example[1] = mem_alloc((size_t)t->valid_rows.n + 1, sizeof(SasrecExample));
     int64_t predictions = 0;
     for (int i = 0; i < n; i++) {
         const SasrecExample x = example_of(&w->sequences.item[i], len[i], most);
         add_example(&w->train, w->example[0], x);
         predictions += x.n - 1;
     }
-    for (int r = 0; r < t->valid_rows.n; r++)
-        add_example(&w->valid, w->example[1], example_of(&w->sequences.item[place[r].sequence], place[r].n + 1, most));
+    add_valid(w, place, t->valid_rows.n, t->o->valid_rows, most);
     free(len), free(place);
     log_info("train: %d sequences of %d users, %lld predictions, longest %d; valid: %d rows; %lld rows do not go on with "
              "their user's sequence",
@@ -62,7 +72,6 @@ static int sasrec_run(Work *w, Err *err) {
     if (dataset_rows(&t->data, &t->train_rows, "train", o->max_rows, err) ||
         dataset_rows(&t->data, &t->valid_rows, "valid", 0, err))
         return -1;
-    rows_sample(&t->valid_rows, o->valid_rows, ROWS_SAMPLE_SEED);
     if (sasrec_model_new(&t->model, o, &t->data.items, err) || make_examples(w, err)) return -1;
     const int thoughts = t->model.llm.config.thoughts, train = sasrec_slots(&w->train, thoughts, o->micro_rows),
               valid = sasrec_slots(&w->valid, thoughts, o->micro_rows);

@@ -47,7 +47,8 @@ int use_open(Use *u, const Options *o, Err *err);
 // u->train: the train rows, read once; none, and a warning, where the folder has no train.csv.
 int use_train(Use *u, Err *err);
 // For a SASRec the histories of a split's rows become users' whole ones, from the rows of the splits before it: train.csv
-// and, for test, valid.csv. Everything else reads the rows as they are.
+// and, for test, valid.csv. Everything else reads the rows as they are. The rows must be there without a gap (rows_sample
+// comes afterwards), for each goes on from the one before it.
 int use_histories(Use *u, Rows *rows, const char *split, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);

@@ -22,8 +22,9 @@ typedef struct SequencePlace {
 } SequencePlace;
 
 // Append the rows of a split, in their order, to the sequences of the splits before it. A row whose own history is not the
-// end of what is there begins a new sequence with its own history: so after rows_sample nothing is wrong, only shorter.
-// place (rows->n) may be NULL. All items of the rows must be in `items`. A zeroed Sequences is an empty one.
+// end of what is there begins a new sequence with its own history, so rows_sample comes afterwards: a gap would cut off all
+// that is known of a user. place (rows->n) may be NULL. All items of the rows must be in `items`. A zeroed Sequences is an
+// empty one.
 void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequencePlace *place);
 void sequences_free(Sequences *s);
 

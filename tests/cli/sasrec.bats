@@ -142,6 +142,18 @@ assert long > 0  # histories longer than a row holds
 PY
 }
 
+@test "eval of a SASRec: sampled rows keep their whole histories, and so do validation rows" {
+    for n in 0 60; do
+        "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --sample $n --results "$TMP/$n" >/dev/null 2>&1
+        jq -c 'del(.row)' "$TMP/$n" >"$TMP/$n-rows"
+    done
+    [ "$(wc -l <"$TMP/60-rows")" -eq 60 ]
+    run grep -Fxvf "$TMP/0-rows" "$TMP/60-rows"
+    [ -z "$output" ]
+    exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/few" "${tiny[@]}" --max-steps 1
+    says '*valid: 40 rows; 0 rows do not go on*'
+}
+
 @test "eval of a SASRec among sampled items" {
     "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --protocol uniform-100 2>/dev/null >"$TMP/json"
     jq -e '.protocol == "uniform-100" and .title."HR@10" > 0 and .baselines == {}' "$TMP/json"
