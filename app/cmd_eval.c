@@ -213,7 +213,8 @@ static void add_beams(json_t *json, const Options *o, const BeamStats *beams) {
 typedef struct Eval {
     Use *u;
     const Options *o;
-    const Rows *rows;
+    Rows own, whole;  // with the histories of the file; with whole ones, for a SASRec
+    const Rows *rows; // which of them the model reads
     Ranker ranker;
     ProtocolRanker among; // behind it, where candidates are drawn
     Shared shared;        // behind that, of several ranks
@@ -248,6 +249,7 @@ static int measure(Eval *x, Err *err) {
                                .seed = (uint64_t)o->seed,
                                .results = {x->results, o->trec_run, o->trec_qrels},
                                .against = o->against,
+                               .own = &x->own,
                                .alone = strcmp(o->protocol, protocol_name[PROTOCOL_FULL]) != 0,
                                .exclude_seen = o->exclude_seen,
                                .slices = x->slices};
@@ -287,31 +289,43 @@ static void report(const Eval *x) {
     json_decref(json);
 }
 
-static int eval_rows(Use *u, const Options *o, Rows *rows, Err *err) {
-    Eval x = {.u = u, .o = o, .rows = rows};
-    if (o->save && !(x.results = eval_save_results(o, err))) return -1;
-    if (o->save) x.slices = mem_zalloc((size_t)rows->n, sizeof *x.slices);
-    if (o->results) x.results = mem_strndup(o->results, strlen(o->results));
-    if (o->shuffle_history) rows_shuffle_histories(rows, (uint64_t)o->seed);
-    int status = open_ranker(&x, err) || measure(&x, err);
-    if (status == 0) x.beams = stats_of_all(o->ranks, use_stats(u, o));
-    free(x.results), free(x.shared.owner);
-    if (status == 0 && o->save) status = eval_save(eval_to_json(&x), u, o, rows, x.slices, err);
-    free(x.slices);
-    if (status == 0) report(&x);
+static int eval_rows(Eval *x, Err *err) {
+    const Options *o = x->o;
+    Use *u = x->u;
+    if (o->save && !(x->results = eval_save_results(o, err))) return -1;
+    if (o->save) x->slices = mem_zalloc((size_t)x->rows->n, sizeof *x->slices);
+    if (o->results) x->results = mem_strndup(o->results, strlen(o->results));
+    int status = open_ranker(x, err) || measure(x, err);
+    if (status == 0) x->beams = stats_of_all(o->ranks, use_stats(u, o));
+    free(x->results), free(x->shared.owner);
+    if (status == 0 && o->save) status = eval_save(eval_to_json(x), u, o, x->rows, x->slices, err);
+    free(x->slices);
+    if (status == 0) report(x);
     return status ? -1 : 0;
 }
 
+// Rows are drawn when whole histories are there: each goes on from the rows before it.
+static int read_rows(Eval *x, Err *err) {
+    const Options *o = x->o;
+    Use *u = x->u;
+    if (dataset_rows(&u->data, &x->own, o->split, o->max_rows, err) || use_train(u, err)) return -1;
+    if (x->own.n == 0) return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
+    if (u->model.items && use_histories(u, &x->own, o->split, &x->whole, err)) return -1;
+    x->rows = u->model.items ? &x->whole : &x->own;
+    Rows *all[] = {&x->own, &x->whole};
+    for (int i = 0; i < 2; i++) {
+        rows_sample(all[i], o->sample, ROWS_SAMPLE_SEED);
+        if (o->shuffle_history) rows_shuffle_histories(all[i], (uint64_t)o->seed);
+    }
+    return 0;
+}
+
 static int eval_split(Use *u, const Options *o, Err *err) {
-    Rows rows;
+    Eval x = {.u = u, .o = o};
     if (o->thought_test && refuse_thought_test(u, o, err)) return -1;
-    if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
     if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
-    int status = use_train(u, err) || use_histories(u, &rows, o->split, err);
-    rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED); // after that: a row's history goes on from those of all rows before it
-    if (status == 0 && rows.n == 0) status = err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
-    if (status == 0) status = eval_rows(u, o, &rows, err);
-    rows_free(&rows);
+    int status = read_rows(&x, err) || eval_rows(&x, err);
+    rows_free(&x.whole), rows_free(&x.own);
     return status ? -1 : 0;
 }
 

@@ -129,17 +129,17 @@ const BeamStats *use_stats(const Use *u, const Options *o) {
     return grounds(o) ? &u->ground.stats : &u->recommender.stats;
 }
 
-int use_histories(Use *u, Rows *rows, const char *split, Err *err) {
-    Sequences *s = &u->sasrec.sequences;
+int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err) {
+    Sequences *s = &u->histories;
     Rows valid = {0};
-    if (!u->model.items) return 0;
     if (use_train(u, err) || (!strcmp(split, "test") && dataset_rows(&u->data, &valid, "valid", 0, err))) return -1;
     if (strcmp(split, "train")) sequences_add(s, &u->data.items, &u->train, NULL);
     sequences_add(s, &u->data.items, &valid, NULL);
     s->broken = 0;
     SequencePlace *place = mem_alloc((size_t)rows->n + 1, sizeof *place);
     sequences_add(s, &u->data.items, rows, place);
-    sequences_into_rows(s, &u->data.items, rows, place);
+    rows_copy(whole, rows);
+    sequences_into_rows(s, &u->data.items, whole, place);
     if (s->broken)
         log_info("%lld rows do not go on with what is known of their user: they keep their own history", (long long)s->broken);
     free(place);
@@ -184,7 +184,7 @@ void use_close(Use *u) {
     baseline_close(&u->baseline.counted);
     rows_free(&u->train);
     sasrec_ranker_close(&u->sasrec.ranker);
-    sequences_free(&u->sasrec.sequences);
+    sequences_free(&u->histories);
     free(u->sasrec.token);
     use_guide_close(&u->guide);
     if (u->ground.o.users) ground_close(&u->ground);

@@ -17,7 +17,6 @@ typedef struct UseBaseline {
 typedef struct UseSasrec {
     int32_t *token; // (items): sasrec_model_tokens
     SasrecRanker ranker;
-    Sequences sequences; // what use_histories made
 } UseSasrec;
 
 typedef struct UseGuide { // --guidance: a baseline, or a SASRec beside the model
@@ -36,7 +35,8 @@ typedef struct Use {
     Ground ground; // in its place with --decode ground
     int opened;    // how many of the above are open, in this order
     UseSasrec sasrec;
-    Rows train; // use_train; and whether it was asked for
+    Sequences histories; // use_histories
+    Rows train;          // use_train; and whether it was asked for
     int train_opened;
     UseBaseline baseline; // what stands in for the model
     UseGuide guide;
@@ -46,10 +46,9 @@ typedef struct Use {
 int use_open(Use *u, const Options *o, Err *err);
 // u->train: the train rows, read once; none, and a warning, where the folder has no train.csv.
 int use_train(Use *u, Err *err);
-// For a SASRec the histories of a split's rows become users' whole ones, from the rows of the splits before it: train.csv
-// and, for test, valid.csv. Everything else reads the rows as they are. The rows must be there without a gap (rows_sample
-// comes afterwards), for each goes on from the one before it.
-int use_histories(Use *u, Rows *rows, const char *split, Err *err);
+// The rows of a split again, with users' whole histories: from the rows of the splits before it (train.csv and, for test,
+// valid.csv) and from one another, so they must be there without a gap: rows_sample comes afterwards. Free `whole` before both.
+int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
 // What reads the histories of a language model's ranker, and what its beams did.

@@ -97,6 +97,8 @@ int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, 
 int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
                Err *err);
 void rows_free(Rows *rows);
+// A Rows of its own over the same strings, for other histories, draws or orders: free it before `rows`.
+void rows_copy(Rows *copy, const Rows *rows);
 // Ids in the place of row ids, which must be known; the items outlive the rows.
 void rows_name_items(Rows *rows, const Items *items);
 // Keep n rows drawn without replacement, in their order; n 0 or as many as there are: all.

@@ -148,6 +148,12 @@ void rows_free(Rows *rows) {
     *rows = (Rows){0};
 }
 
+void rows_copy(Rows *copy, const Rows *rows) {
+    *copy = (Rows){.n = rows->n, .name = mem_strndup(rows->name, strlen(rows->name))};
+    copy->row = mem_alloc((size_t)rows->n + 1, sizeof *copy->row);
+    if (rows->n) memcpy(copy->row, rows->row, (size_t)rows->n * sizeof *copy->row);
+}
+
 static const char *name_of(const Items *items, const char *row_id) {
     const int item = items_by_row_id(items, row_id);
     CHECK(item >= 0);

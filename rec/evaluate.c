@@ -94,7 +94,7 @@ static int measure_baselines(Evaluation *e, const Baseline *b, const Measure *mo
         if (kind == BASELINE_RANDOM || (kind != BASELINE_REPEAT_LAST && b->events == 0)) continue;
         BaselineRanker self = {.b = b, .kind = kind, .users = 1, .k = e->list, .exclude_seen = o->exclude_seen};
         const Ranker r = baseline_ranker(&self);
-        Measure m = {.r = &r, .rows = model->rows, .title_of = model->title_of, .ranks = ranks};
+        Measure m = {.r = &r, .rows = o->own ? o->own : model->rows, .title_of = model->title_of, .ranks = ranks};
         int failed = measure_rows(&m, err);
         baseline_ranker_free(&self);
         if (failed) return -1;

@@ -11,6 +11,7 @@ typedef struct EvaluateOptions {
     ResultsPaths results; // files to write
     const char *against;  // lines that another evaluation of the same rows wrote; or NULL
     int alone;            // no baselines and slices: they rank among all items
+    const Rows *own;      // the same rows as the file has them, for the baselines; NULL: `rows`
     int exclude_seen;     // what the ranker was told: the baselines do the same
     int *rank;            // (rows) receives the targets' ranks by title, 0 for a miss; or NULL
     int *slices;          // (rows) receives slices_of each, unless `alone`; or NULL

@@ -154,6 +154,16 @@ PY
     says '*valid: 40 rows; 0 rows do not go on*'
 }
 
+@test "eval of a SASRec: the baselines beside it are those of any model" {
+    for more in "" "--exclude-seen --sample 60"; do
+        # shellcheck disable=SC2086
+        "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json $more 2>/dev/null >"$TMP/sasrec"
+        # shellcheck disable=SC2086
+        "$LATENTR3" eval --model item-knn --data "$WORLD/data" --json $more 2>/dev/null >"$TMP/knn"
+        jq -e --slurpfile knn "$TMP/knn" '.baselines == $knn[0].baselines and .baselines.item_knn.MRR == $knn[0].title.MRR' "$TMP/sasrec"
+    done
+}
+
 @test "eval of a SASRec among sampled items" {
     "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --protocol uniform-100 2>/dev/null >"$TMP/json"
     jq -e '.protocol == "uniform-100" and .title."HR@10" > 0 and .baselines == {}' "$TMP/json"
