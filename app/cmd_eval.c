@@ -213,7 +213,8 @@ static void add_beams(json_t *json, const Options *o, const BeamStats *beams) {
 typedef struct Eval {
     Use *u;
     const Options *o;
-    Rows own, whole;  // with the histories of the file; with whole ones, for a SASRec
+    Protocol protocol;
+    Rows own, whole;  // with the histories of the file; with whole ones, where a SASRec or the protocol asks for them
     const Rows *rows; // which of them the model reads
     Ranker ranker;
     ProtocolRanker among; // behind it, where candidates are drawn
@@ -227,12 +228,10 @@ typedef struct Eval {
 
 static int open_ranker(Eval *x, Err *err) {
     const Options *o = x->o;
-    Protocol protocol = PROTOCOL_FULL;
     const int list = strcmp(o->decode, "ground") ? o->beams : metric_k[METRIC_KS - 1]; // grounding ranks all items
     if (use_ranker(x->u, o, list, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
-    while (strcmp(o->protocol, protocol_name[protocol])) protocol++;
     const Ranker all = x->ranker;
-    if (protocol != PROTOCOL_FULL && protocol_ranker(&x->among, protocol, &all, x->rows, &x->u->train, &x->ranker, err))
+    if (x->protocol != PROTOCOL_FULL && protocol_ranker(&x->among, x->protocol, &all, &x->whole, &x->u->train, &x->ranker, err))
         return -1;
     if (ranks_size(o->ranks) == 1) return 0;
     x->shared = (Shared){o->ranks, x->ranker, mem_zalloc((size_t)x->rows->n, sizeof(int))};
@@ -250,7 +249,7 @@ static int measure(Eval *x, Err *err) {
                                .results = {x->results, o->trec_run, o->trec_qrels},
                                .against = o->against,
                                .own = &x->own,
-                               .alone = strcmp(o->protocol, protocol_name[PROTOCOL_FULL]) != 0,
+                               .alone = x->protocol != PROTOCOL_FULL,
                                .exclude_seen = o->exclude_seen,
                                .slices = x->slices};
     if (!o->thought_test) return evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
@@ -310,7 +309,8 @@ static int read_rows(Eval *x, Err *err) {
     Use *u = x->u;
     if (dataset_rows(&u->data, &x->own, o->split, o->max_rows, err) || use_train(u, err)) return -1;
     if (x->own.n == 0) return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
-    if (u->model.items && use_histories(u, &x->own, o->split, &x->whole, err)) return -1;
+    const int whole = u->model.items || x->protocol != PROTOCOL_FULL;
+    if (whole && use_histories(u, &x->own, o->split, &x->whole, err)) return -1;
     x->rows = u->model.items ? &x->whole : &x->own;
     Rows *all[] = {&x->own, &x->whole};
     for (int i = 0; i < 2; i++) {
@@ -322,6 +322,7 @@ static int read_rows(Eval *x, Err *err) {
 
 static int eval_split(Use *u, const Options *o, Err *err) {
     Eval x = {.u = u, .o = o};
+    while (strcmp(o->protocol, protocol_name[x.protocol])) x.protocol++;
     if (o->thought_test && refuse_thought_test(u, o, err)) return -1;
     if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
     int status = read_rows(&x, err) || eval_rows(&x, err);

@@ -68,6 +68,7 @@ const char *items_id_fault(const char *id, size_t len); // and for an id
 typedef struct Row {
     const char *user, *target_title, *target_id; // borrowed from the Rows
     int64_t timestamp;
+    int number;                 // among the good rows of its file, whatever rows_sample has kept
     int n;                      // history
     const char *const *title;   // (n)
     const char *const *item_id; // (n): as target_id, row ids of info.txt; out of dataset_rows, the items' ids

@@ -46,11 +46,13 @@ static void add_row(Rows *rows, const ColumnsRow *c, const Csv *csv) {
         m->item_id = mem_realloc(m->item_id, m->cap, sizeof *m->item_id);
     }
     m->hash[rows->n] = XXH3_64bits(csv->data + csv->record_at, csv->record_bytes);
-    rows->row[rows->n++] = (Row){.user = keep(m, c->user),
-                                 .target_title = keep(m, c->title),
-                                 .target_id = keep_number(m, c->item),
-                                 .timestamp = c->timestamp,
-                                 .n = c->n};
+    rows->row[rows->n] = (Row){.user = keep(m, c->user),
+                               .target_title = keep(m, c->title),
+                               .target_id = keep_number(m, c->item),
+                               .timestamp = c->timestamp,
+                               .number = rows->n,
+                               .n = c->n};
+    rows->n++;
     for (int i = 0; i < c->n; i++, m->used++) {
         m->title[m->used] = keep(m, c->history_title[i]);
         m->item_id[m->used] = keep_number(m, c->history_item[i]);

@@ -27,7 +27,7 @@ static void mark_candidates(const ProtocolRanker *p, int number, unsigned char *
     const int target = items_by_id(items, row->target_id);
     if (target >= 0) keep[target] = 1;
     for (uint64_t i = 0, found = 0; i < DRAWS && found < PROTOCOL_CANDIDATES; i++) {
-        const int item = draw(p, (uint64_t)number * DRAWS + i);
+        const int item = draw(p, (uint64_t)row->number * DRAWS + i);
         if (item >= 0 && !keep[item]) keep[item] = 1, found++;
     }
 }

@@ -12,12 +12,13 @@ extern const char *const protocol_name[3]; // "full", "uniform-100", "popularity
 typedef struct ProtocolRanker {
     Protocol protocol;
     Ranker inner;             // scores all items
-    const Rows *rows, *train; // borrowed: a history's number is its row; train is what popularity counts
+    const Rows *rows, *train; // borrowed: a history's number is its row, train is what popularity counts
 } ProtocolRanker;
 
 // A Ranker that lists of each row the best of the target and the drawn items: distinct, in the catalogue, neither the target
-// nor in the history; uniformly, or by their interactions in the train rows. The same ones for every model. ERR_USAGE where
-// `inner` only writes lists; ERR_DATA where popularity has no train rows. `p` must stay where it is.
+// nor in the row's history; uniformly, or by their interactions in the train rows. The same ones for every model, if `rows`
+// hold the whole histories for each, and whatever rows are left out. ERR_USAGE where `inner` only writes lists; ERR_DATA where
+// popularity has no train rows. `p` must stay where it is.
 int protocol_ranker(ProtocolRanker *p, Protocol protocol, const Ranker *inner, const Rows *rows, const Rows *train, Ranker *r,
                     Err *err);
 

@@ -32,7 +32,7 @@ static void fake_open(Fake *f) {
     for (int u = 0; u < USERS; u++) {
         for (int i = 0; i < SEEN; i++) f->id[u][i] = f->items.id[(u * 7 + i * 31) % ITEMS];
         const int target = (u * 7 + SEEN * 31) % ITEMS;
-        f->row[u] = (Row){.target_id = f->items.id[target], .n = SEEN, .item_id = f->id[u], .title = f->id[u]};
+        f->row[u] = (Row){.target_id = f->items.id[target], .number = u, .n = SEEN, .item_id = f->id[u], .title = f->id[u]};
         f->train_row[u] = (Row){.target_id = f->items.id[u % 150], .n = 0}; // 150 items have interactions
     }
     f->rows = (Rows){.n = USERS, .row = f->row};

@@ -167,6 +167,16 @@ PY
 @test "eval of a SASRec among sampled items" {
     "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --protocol uniform-100 2>/dev/null >"$TMP/json"
     jq -e '.protocol == "uniform-100" and .title."HR@10" > 0 and .baselines == {}' "$TMP/json"
+    # The same items of a row for every model, whatever history it reads and whatever rows are drawn.
+    "$LATENTR3" synth --items 600 --rows 4000 --out "$TMP/world" 2>/dev/null
+    "$LATENTR3" sasrec --data "$TMP/world/data" --out "$TMP/sasrec" "${tiny[@]}" --max-steps 1 2>/dev/null
+    among() {
+        "$LATENTR3" eval --model "$1" --data "$TMP/world/data" --beams 101 --protocol uniform-100 --sample "$2" --results "$TMP/among" >/dev/null 2>&1
+        jq -c '[.user, .target_id, ([.items[].id] | sort)]' "$TMP/among"
+    }
+    among "$TMP/sasrec" 0 >"$TMP/all"
+    among random 0 | cmp - "$TMP/all"
+    [ -z "$(among popularity 50 | grep -Fxvf "$TMP/all")" ]
 }
 
 @test "recommend with a SASRec: by title and by id the same, none of the history with --exclude-seen" {
