@@ -16,10 +16,11 @@ typedef struct Work {
     SasrecExamples train, valid;
 } Work;
 
-// The last items of a sequence whose first n items count: at most `most` of them to predict from, and what is predicted.
+// The last items of a sequence whose first n items count: at most `most` of them to predict from, and what is predicted. What
+// stands behind them, a user's validation items, is not known to be met: it may be drawn as a negative like any other.
 static SasrecExample example_of(const Ints *sequence, int n, int most) {
     const int skip = n > most + 1 ? n - most - 1 : 0;
-    return (SasrecExample){sequence->data + skip, n - skip, sequence->data, (int)sequence->len};
+    return (SasrecExample){sequence->data + skip, n - skip, sequence->data, n};
 }
 
 static void add_example(SasrecExamples *e, SasrecExample *to, SasrecExample x) {

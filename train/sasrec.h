@@ -12,7 +12,7 @@
 typedef struct SasrecExample {
     const int32_t *item; // (n) oldest first: item[i] is predicted from item[0 .. i)
     int n;               // at least 2
-    const int32_t *seen; // (seen_n) what the user ever met: no negatives
+    const int32_t *seen; // (seen_n) what the user met up to there: no negatives
     int seen_n;
 } SasrecExample;
 

@@ -42,6 +42,18 @@ setup_file() {
     [ ! -e "$TMP/x" ]
 }
 
+@test "sasrec: nothing of a training step depends on validation rows, negatives neither" {
+    for rows in 500 2; do
+        mkdir "$TMP/$rows"
+        cp "$WORLD/data/info.txt" "$WORLD/data/train.csv" "$TMP/$rows"
+        head -$rows "$WORLD/data/valid.csv" >"$TMP/$rows/valid.csv"
+        "$LATENTR3" sasrec --data "$TMP/$rows" --out "$TMP/$rows/sasrec" "${tiny[@]}" --loss bce --negatives 20 --max-steps 3 2>/dev/null
+        jq -c 'select(.predictions) | [.step, .loss, .gradient_norm]' "$TMP/$rows/sasrec/log.jsonl" >"$TMP/$rows/steps"
+    done
+    [ "$(wc -l <"$TMP/2/steps")" -gt 0 ]
+    cmp "$TMP/500/steps" "$TMP/2/steps"
+}
+
 @test "sft of a SASRec without thoughts: histories of one item, many to a micro-batch" {
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/one" "${tiny[@]}" --max-length 1 2>/dev/null
     for rows in 64 2048; do
