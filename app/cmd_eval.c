@@ -244,14 +244,15 @@ static int measure(Eval *x, Err *err) {
     const Options *o = x->o;
     const ModelConfig *c = &x->u->model.llm.config;
     const size_t n = (size_t)x->rows->n;
-    EvaluateOptions options = {.resamples = EVAL_RESAMPLES,
-                               .seed = (uint64_t)o->seed,
-                               .results = {x->results, o->trec_run, o->trec_qrels},
-                               .against = o->against,
-                               .own = &x->own,
-                               .alone = x->protocol != PROTOCOL_FULL,
-                               .exclude_seen = o->exclude_seen,
-                               .slices = x->slices};
+    EvaluateOptions options = {
+        .resamples = EVAL_RESAMPLES,
+        .seed = (uint64_t)o->seed,
+        .results = {x->results, o->trec_run, o->trec_qrels, x->protocol == PROTOCOL_FULL ? NULL : o->protocol},
+        .against = o->against,
+        .own = &x->own,
+        .alone = x->protocol != PROTOCOL_FULL,
+        .exclude_seen = o->exclude_seen,
+        .slices = x->slices};
     if (!o->thought_test) return evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
     float *own = mem_zalloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own); // zero for a history without known items
     Thoughts *thoughts = use_thoughts(x->u, o);

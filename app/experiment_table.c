@@ -2,6 +2,7 @@
 #include "app/use.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "report/table.h"
 
 #include <math.h>
@@ -155,22 +156,35 @@ static TableRow *new_row(const Tabling *t, Table *table, const ExperimentStep *s
     return row;
 }
 
-static int metrics_row(Tabling *t, const ExperimentStep *s, const ExperimentStep *base, const int *at, Err *err) {
+// Numbers among drawn candidates say so wherever they stand.
+static void name_protocol(TableRow *row, const Record *r) {
+    Str label = {0};
+    if (!strcmp(record_protocol(r->evaluation), "full")) return;
+    str_printf(&label, "%s (%s)", row->label, record_protocol(r->evaluation));
+    free(row->label);
+    row->label = label.data;
+}
+
+// A row that cannot be held against the baseline stands without gains.
+static void metrics_row(Tabling *t, const ExperimentStep *s, const ExperimentStep *base, const int *at) {
     Table *table = &t->table[TABLE_METRICS];
     const Record *run[EXPERIMENT_VALUES];
     const int n = runs_at(t, s, at, run);
-    int status = 0;
     SpreadPair *pair = mem_alloc(PLAN_RUNS, sizeof *pair);
-    const int pairs = base && base != s ? pair_up(t, s, base, at, pair) : 0;
+    int pairs = base && base != s ? pair_up(t, s, base, at, pair) : 0;
     TableRow *row = new_row(t, table, s, at);
-    for (int j = 0; j < table->metrics && status == 0; j++) {
+    name_protocol(row, run[0]);
+    for (int j = 0; j < table->metrics; j++) {
         double x[EXPERIMENT_VALUES];
+        Err why;
         for (int i = 0; i < n; i++) x[i] = record_number(run[i]->evaluation, "title", table->metric[j], NULL);
         spread_mean(&row->value[j], x, n);
-        status = spread_gain(&row->value[j], pair, pairs, table->metric[j], EXPERIMENT_RESAMPLES, EXPERIMENT_SEED, err);
+        if (spread_gain(&row->value[j], pair, pairs, table->metric[j], EXPERIMENT_RESAMPLES, EXPERIMENT_SEED, &why) == 0)
+            continue;
+        log_warn("%s: no gain over %s: %s", row->label, base->row, why.message);
+        pairs = 0;
     }
     free(pair);
-    return status;
 }
 
 // NAN where the run has none.
@@ -204,15 +218,14 @@ static void columns_row(Tabling *t, int which, const Column *column, const Exper
     if (known) memcpy(new_row(t, table, s, at)->value, value, (size_t)table->metrics * sizeof *value);
 }
 
-static int add_rows(Tabling *t, const ExperimentStep *s, const ExperimentStep *base, Err *err) {
+static void add_rows(Tabling *t, const ExperimentStep *s, const ExperimentStep *base) {
     const unsigned moves = uses_of(t->p, s) & ~seed_bit(t->p);
     int at[EXPERIMENT_VARIABLES] = {0};
     do {
-        if (s->row && metrics_row(t, s, base, at, err)) return -1;
+        if (s->row) metrics_row(t, s, base, at);
         if (s->row) columns_row(t, TABLE_THOUGHTS, thought_column, s, at);
         if (is_training(s)) columns_row(t, TABLE_TRAININGS, training_column, s, at);
     } while (next_chosen(t->p, moves, at));
-    return 0;
 }
 
 static Table table_of_columns(const char *title, const Column *column, int n, const char *name[]) {
@@ -220,14 +233,12 @@ static Table table_of_columns(const char *title, const Column *column, int n, co
     return (Table){.title = title, .metric = name, .metrics = n};
 }
 
-static int fill_tables(Tabling *t, Err *err) {
+static void fill_tables(Tabling *t) {
     const Experiment *e = t->p->e;
     const ExperimentStep *base = NULL;
     for (int i = 0; i < e->steps; i++)
         if (e->baseline && e->step[i].row && !strcmp(e->step[i].row, e->baseline)) base = &e->step[i];
-    for (int i = 0; i < e->steps; i++)
-        if (add_rows(t, &e->step[i], base, err)) return -1;
-    return 0;
+    for (int i = 0; i < e->steps; i++) add_rows(t, &e->step[i], base);
 }
 
 // ---- results -------------------------------------------------------------------------------------------------------------
@@ -289,7 +300,7 @@ int experiment_table_make(const Plan *p, const Options *o, Err *err) {
     t.table[TABLE_THOUGHTS] = table_of_columns("thought test: own, and less own", thought_column, THOUGHT_COLUMNS, thoughts);
     t.table[TABLE_TRAININGS] = table_of_columns("training", training_column, TRAINING_COLUMNS, trainings);
     int status = open_records(&t, err);
-    if (status == 0) status = fill_tables(&t, err);
+    if (status == 0) fill_tables(&t);
     if (status == 0) status = write_tables(&t, o, err);
     for (int i = 0; i < p->runs; i++) record_close(&t.record[i]);
     for (int i = 0; i < TABLES; i++) {

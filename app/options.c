@@ -606,6 +606,9 @@ static int check_together(const Options *o, Err *err) {
     if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams && !scores_all(o->model))
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d, which give at most so many items: add --beams %d", o->k,
                        o->beams, o->k);
+    if (o->against && strcmp(o->protocol, "full"))
+        return err_set(err, ERR_USAGE, "--against compares rankings among all items: --protocol %s does not go with it",
+                       o->protocol);
     if (o->save && o->results) return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
     if ((o->command->bit & (CMD_SERVE | CMD_LIBRARY)) && o->beams > o->max_beams)
         return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);

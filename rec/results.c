@@ -10,7 +10,7 @@ enum { LINES, RUN, QRELS };
 
 int results_open(Results *r, const Items *items, const ResultsPaths *paths, Err *err) {
     const char *const path[RESULTS_FILES] = {paths->lines, paths->trec_run, paths->trec_qrels};
-    *r = (Results){.items = items};
+    *r = (Results){.items = items, .sampled = paths->sampled};
     if ((paths->trec_run || paths->trec_qrels) && lists_check_trec(items, err)) return -1;
     for (int i = 0; i < RESULTS_FILES; i++) {
         if (path[i] && outfile_open(&r->file[i], path[i], err)) {
@@ -50,6 +50,7 @@ static void put_line(Results *r, const Row *row, int number, const int rank[MATC
     Str *line = &r->line;
     str_clear(line);
     str_printf(line, "{\"row\": %d", number);
+    if (r->sampled) lists_put_text(line, ", \"protocol\": ", r->sampled);
     lists_put_text(line, ", \"user\": ", row->user);
     lists_put_text(line, ", \"target\": ", row->target_title);
     lists_put_text(line, ", \"target_id\": ", row->target_id);
@@ -114,8 +115,10 @@ int results_parse(const char *data, size_t bytes, const char *name, const Rows *
         if (i == rows->n) return err_set(err, ERR_DATA, "%s: more than the %d rows of this evaluation", name, rows->n);
         json_t *line = json_parse(data + at, len, name, err);
         if (!line) return err_prefix(err, "line %d", i + 1);
-        int failed = read_line(line, &rows->row[i], i, &rank[i], list);
+        int failed = read_line(line, &rows->row[i], i, &rank[i], list), sampled = json_object_get(line, "protocol") != NULL;
         json_decref(line);
+        if (sampled)
+            return err_set(err, ERR_DATA, "%s: line %d: ranked among drawn candidates, not among all items", name, i + 1);
         if (failed)
             return err_set(err, ERR_DATA,
                            "%s: line %d: not a result of the same row (row %d of user %.64s, target \"%.200s\"); --against "

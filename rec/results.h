@@ -10,6 +10,7 @@ typedef struct ResultsPaths { // each may be NULL
     const char *lines; // {"row", "user", "target", "target_id", "rank", "rank_item", "items": [{"id", "title", "score"}, ...]}
     const char *trec_run;   // lists_put_trec, the row's number for a topic
     const char *trec_qrels; // "row 0 id 1". Ids in both: of the first item with the title, so the metrics are those by title
+    const char *sampled;    // no path: the protocol that drew the candidates, which the lines then name; NULL: among all items
 } ResultsPaths;
 
 enum { RESULTS_FILES = 3 };
@@ -17,6 +18,7 @@ typedef struct Results {
     const Items *items;
     OutFile file[RESULTS_FILES];
     int open[RESULTS_FILES];
+    const char *sampled; // borrowed
     Str line;
 } Results;
 
@@ -27,7 +29,7 @@ int results_commit(Results *r, Err *err); // closes in either case: all files ap
 void results_abandon(Results *r);         // closes and removes; harmless after a commit
 
 // The ranks by title of another evaluation's lines: rank (rows->n), 0 for a miss; *list: items of its longest list.
-// ERR_DATA naming the line where they are not of the same rows.
+// ERR_DATA naming the line where they are not of the same rows, or not ranked among all items.
 int results_read(const char *path, const Rows *rows, int *rank, int *list, Err *err);
 int results_parse(const char *data, size_t bytes, const char *name, const Rows *rows, int *rank, int *list, Err *err);
 

@@ -66,7 +66,7 @@ static void put_argument(Str *s, const char *text) {
 
 static void header_results(Card *c, int i) {
     const json_t *e = c->evaluation[i], *title = json_object_get(e, "title");
-    const char *name, *data = last_part(record_text(e, "configuration", "data", NULL));
+    const char *name, *protocol = record_protocol(e), *data = last_part(record_text(e, "configuration", "data", NULL));
     json_t *value;
     if (!data) data = "data";
     put_quoted(&c->text, "  - task:\n      type: sequential-recommendation\n    dataset:\n      name: ", data);
@@ -74,7 +74,10 @@ static void header_results(Card *c, int i) {
     str_printf(&c->text, "      split: %s\n    metrics:\n", split_name[i]);
     json_object_foreach((json_t *)title, name, value) {
         if (!json_is_number(value) || !isfinite(json_number_value(value))) continue;
-        put_quoted(&c->text, "    - type: ", name);
+        Str type = {0};
+        str_printf(&type, strcmp(protocol, "full") ? "%s (%s)" : "%s", name, protocol);
+        put_quoted(&c->text, "    - type: ", type.data);
+        str_free(&type);
         str_printf(&c->text, "      value: %.6g\n", json_number_value(value));
     }
 }
@@ -208,10 +211,12 @@ static void metrics_row(Str *s, const char *label, const json_t *metrics, int in
 static void evaluation(Card *c, int i) {
     Str *s = &c->text;
     const json_t *e = c->evaluation[i];
-    const char *protocol = record_text(e, "protocol", NULL);
-    str_printf(s, "%.0f rows of %s.csv, ranked among %s; hits by title, with 95 %% intervals.\n\n",
-               record_number(e, "rows", NULL), split_name[i],
-               protocol && strcmp(protocol, "full") ? "drawn candidates" : "all items");
+    str_printf(s, "%.0f rows of %s.csv, ranked among ", record_number(e, "rows", NULL), split_name[i]);
+    if (strcmp(record_protocol(e), "full"))
+        str_printf(s, "drawn candidates (%s), which gives higher numbers than among all items", record_protocol(e));
+    else
+        str_puts(s, "all items");
+    str_puts(s, "; hits by title, with 95 % intervals.\n\n");
     str_puts(s, "| | HR@1 | HR@5 | HR@10 | NDCG@5 | NDCG@10 |\n| --- | --- | --- | --- | --- | --- |\n");
     metrics_row(s, "this model", json_object_get(e, "title"), 1);
     const json_t *baselines = json_object_get(e, "baselines");

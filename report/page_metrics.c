@@ -76,14 +76,16 @@ void page_metrics(Page *p) {
     const char *name[NAMES];
     const int n = names_of(p, name);
     const Record *r = page_first(p, NULL);
-    char note[320];
+    char note[400], among[64];
     if (!r) return;
-    const char *protocol = record_text(r->evaluation, "protocol", NULL);
+    snprintf(among, sizeof among,
+             strcmp(record_protocol(r->evaluation), "full") ? "ranked among drawn candidates (%.20s)"
+                                                            : "ranked among all items",
+             record_protocol(r->evaluation));
     snprintf(note, sizeof note,
              "%d %s rows of %.0f users, %s. By title: any item with the target's title is a hit; by item: the id itself. 95 %% "
              "intervals by bootstrap over users. The baselines in grey are counted from the train rows.",
-             r->n, p->split, record_number(r->evaluation, "users", NULL),
-             protocol && !strcmp(protocol, "full") ? "ranked among all items" : "ranked among drawn candidates");
+             r->n, p->split, record_number(r->evaluation, "users", NULL), among);
     page_section(p, "Metrics", note);
     metrics_table(p, "title", name, n, 1);
     metrics_plot(p, name, n);
@@ -197,7 +199,7 @@ int page_gains(Page *p, Err *err) {
         const int list = r->list < first->list ? r->list : first->list;
         Metrics gain, of_first;
         if (!r->n || r == first) continue;
-        status = record_same_rows(first, r, err);
+        status = record_comparable(first, r, err);
         if (status) break;
         metrics_from_ranks(&of_first, first->rank, user, first->n, list, 0, p->seed);
         metrics_of_gain(&gain, r->rank, first->rank, user, first->n, list, p->resamples, p->seed);

@@ -1,6 +1,7 @@
 #include "report/record.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "rec/protocol.h"
 
 #include <limits.h>
 #include <math.h>
@@ -222,7 +223,24 @@ void record_close(Record *r) {
     *r = (Record){0};
 }
 
-int record_same_rows(const Record *a, const Record *b, Err *err) {
+const char *record_protocol(const json_t *evaluation) {
+    const char *name = record_text(evaluation, "protocol", NULL);
+    for (size_t i = 0; i < sizeof protocol_name / sizeof *protocol_name; i++)
+        if (!name || !strcmp(name, protocol_name[i])) return protocol_name[i];
+    return "unknown";
+}
+
+static int without_seen(const Record *r) {
+    return json_is_true(json_object_get(json_object_get(r->evaluation, "configuration"), "exclude-seen"));
+}
+
+int record_comparable(const Record *a, const Record *b, Err *err) {
+    if (strcmp(record_protocol(a->evaluation), record_protocol(b->evaluation)))
+        return err_set(err, ERR_DATA, "%s was measured with --protocol %s, %s with %s", b->name, record_protocol(b->evaluation),
+                       a->name, record_protocol(a->evaluation));
+    if (without_seen(a) != without_seen(b))
+        return err_set(err, ERR_DATA, "%s was measured with --exclude-seen, %s without", without_seen(b) ? b->name : a->name,
+                       without_seen(b) ? a->name : b->name);
     if (a->n != b->n) return err_set(err, ERR_DATA, "%s has %d rows, %s %d", b->name, b->n, a->name, a->n);
     for (int i = 0; i < a->n; i++)
         if (strcmp(a->row[i].user, b->row[i].user) || strcmp(a->row[i].target_title, b->row[i].target_title) ||

@@ -34,7 +34,10 @@ const char *record_text(const json_t *value, ...) __attribute__((sentinel));
 // The values of one curve, e.g. "step", "loss": x, y (returned number) malloc'd. None: 0, and NULL.
 int record_curve(const Record *r, const char *event, const char *name, double **x, double **y);
 
-// Whether both are evaluations of the same rows. ERR_DATA naming the first row that differs where they are not.
-int record_same_rows(const Record *a, const Record *b, Err *err);
+// What an evaluation ranked among: a name of rec/protocol.h, or "unknown".
+const char *record_protocol(const json_t *evaluation);
+// Whether both are evaluations of the same rows, ranked among the same items: by one protocol, with or without what was seen.
+// ERR_DATA naming what differs where they are not.
+int record_comparable(const Record *a, const Record *b, Err *err);
 
 #endif

@@ -28,9 +28,9 @@ typedef struct Worth {
     int k;
 } Worth;
 
-static Worth worth_of(const char *metric) {
+static Worth worth_of(const char *metric, int list) {
     const char *at = strchr(metric, '@');
-    return !at ? (Worth){RECIPROCAL, INT_MAX} : (Worth){*metric == 'N' ? NDCG : HIT, atoi(at + 1)};
+    return !at ? (Worth){RECIPROCAL, list} : (Worth){*metric == 'N' ? NDCG : HIT, atoi(at + 1)};
 }
 
 static double worth(Worth w, int rank) {
@@ -91,20 +91,30 @@ static void bootstrap(SpreadValue *v, const Draws *d, int resamples, uint64_t se
     free(value);
 }
 
-static int check_pairs(const SpreadPair *pair, int pairs, int k, Err *err) {
+// MRR counts the places of a list: all are cut to the shortest.
+static int shortest_list(const SpreadPair *pair, int pairs) {
+    int list = INT_MAX;
     for (int s = 0; s < pairs; s++) {
-        if (k > pair[s].mine->list || k > pair[s].other->list) return 1;
-        if (record_same_rows(pair[0].mine, pair[s].mine, err) || record_same_rows(pair[0].mine, pair[s].other, err)) return -1;
+        if (pair[s].mine->list < list) list = pair[s].mine->list;
+        if (pair[s].other->list < list) list = pair[s].other->list;
     }
+    return list;
+}
+
+static int check_pairs(const SpreadPair *pair, int pairs, Err *err) {
+    for (int s = 0; s < pairs; s++)
+        if (record_comparable(pair[0].mine, pair[s].mine, err) || record_comparable(pair[0].mine, pair[s].other, err))
+            return -1;
     return 0;
 }
 
 int spread_gain(SpreadValue *v, const SpreadPair *pair, int pairs, const char *metric, int resamples, uint64_t seed, Err *err) {
-    const Worth w = worth_of(metric);
-    const Record *first = pairs ? pair[0].mine : NULL;
-    const int refused = pairs ? check_pairs(pair, pairs, w.kind == RECIPROCAL ? 0 : w.k, err) : 1;
+    const int list = shortest_list(pair, pairs);
+    const Worth w = worth_of(metric, list);
     v->pairs = 0;
-    if (refused) return refused < 0 ? -1 : 0;
+    if (!pairs || w.k > list) return 0;
+    if (check_pairs(pair, pairs, err)) return -1;
+    const Record *first = pair[0].mine;
     int *user = mem_alloc((size_t)first->n, sizeof *user);
     const int users = baseline_number_users(&(Rows){.n = first->n, .row = first->row}, user);
     int *rows = mem_zalloc((size_t)users, sizeof *rows);

@@ -127,7 +127,7 @@ static void test_results(void **state) {
     char folder[] = "/tmp/latentr3-results-XXXXXX";
     assert_non_null(mkdtemp(folder));
     char *path[3] = {file_join(folder, "lines"), file_join(folder, "run"), file_join(folder, "qrels")};
-    const ResultsPaths paths = {path[0], path[1], path[2]};
+    const ResultsPaths paths = {path[0], path[1], path[2], NULL};
     const int rank[ROWS][MATCHES] = {{1, 1}, {0, 0}, {2, 0}, {3, 3}};
     const Recommendation list[3] = {{0, 3}, {2, 2.5f}, {3, -1}};
     OK(results_open(&r, &c.items, &paths, &err));

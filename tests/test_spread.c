@@ -116,10 +116,34 @@ static void test_edges(void **state) {
     other.n--;
     assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "HR@10", DRAWS, 1, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
+    // Lists of different lengths: MRR counts the places that both have.
+    int late[ROWS];
+    for (int i = 0; i < ROWS; i++) late[i] = 15;
+    other.n++, mine.rank = late, mine.list = 20;
+    assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "MRR", DRAWS, 1, &err), 0);
+    assert_true(v.pairs == 1 && v.gain == 0);
+}
+
+// What was ranked among other items is another measure.
+static void test_ways(void **state) {
+    (void)state;
+    static const char *const way[] = {"{\"protocol\": \"full\"}", "{\"protocol\": \"uniform-100\"}",
+                                      "{\"protocol\": \"full\", \"configuration\": {\"exclude-seen\": true}}"};
+    Record r[3];
+    SpreadValue v;
+    Err err;
+    for (int i = 0; i < 3; i++) {
+        r[i] = record_with(0);
+        r[i].evaluation = json_loads(way[i], 0, NULL);
+    }
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            assert_int_equal(spread_gain(&v, &(SpreadPair){&r[i], &r[j]}, 1, "HR@10", DRAWS, 1, &err), i == j ? 0 : -1);
+    for (int i = 0; i < 3; i++) json_decref(r[i].evaluation);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_mean), cmocka_unit_test(test_one_pair),
-                                       cmocka_unit_test(test_pairs), cmocka_unit_test(test_edges)};
+                                       cmocka_unit_test(test_pairs), cmocka_unit_test(test_edges), cmocka_unit_test(test_ways)};
     return cmocka_run_group_tests(tests, setup, NULL);
 }

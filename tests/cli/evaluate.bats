@@ -147,6 +147,10 @@ use() {
     jq -e '.protocol == "full" and .baselines.random != null' "$TMP/full"
     jq -e --slurpfile f "$TMP/full" '.protocol == "uniform-100" and (.baselines | length) == 0 and .title["HR@10"] >= $f[0].title["HR@10"]' "$TMP/sampled"
     "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 2>/dev/null | head -1 | grep -q 'uniform-100 ranking'
+    "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 --results "$TMP/drawn" >/dev/null 2>&1
+    export LATENTR3_LOG=error
+    refuses 3 '*drawn: line 1: ranked among drawn candidates*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --against "$TMP/drawn"
+    refuses 2 '*--protocol uniform-100 does not go with it' "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 --against "$TMP/drawn"
 }
 
 # The world's next item follows from the last one of its theme, so a model that learnt it needs the order.

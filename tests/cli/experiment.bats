@@ -138,6 +138,25 @@ YAML
     grep -q '^item-kNN | <\\&\\_, penalty=0, list=10 &' "$TMP/out/table.tex"
 }
 
+@test "experiment: what cannot be held against the baseline has no gain, and the table is there" {
+    cat >"$TMP/other.yaml" <<'YAML'
+baseline: popularity
+metrics: [HR@10]
+steps:
+  world: {run: synth, items: 60, rows: 400}
+  p: {run: eval, row: popularity, model: popularity, data: "${world}/data"}
+  k: {run: eval, row: item-kNN, model: item-knn, data: "${world}/data"}
+  few: {run: eval, row: few rows, model: item-knn, data: "${world}/data", max-rows: 20}
+  drawn: {run: eval, row: drawn, model: item-knn, data: "${world}/data", protocol: uniform-100}
+YAML
+    experiment "$TMP/other.yaml" "$TMP/out" --json 2>"$TMP/log" >"$TMP/json"
+    jq -e '[.rows[] | [.row, (.metrics["HR@10"] | has("gain"))]]
+        == [["popularity", false], ["item-kNN", true], ["few rows", false], ["drawn (uniform-100)", false]]' "$TMP/json"
+    grep -q 'few rows: no gain over popularity: p-.* rows' "$TMP/log"
+    grep -q 'drawn (uniform-100): no gain over popularity: .*--protocol' "$TMP/log"
+    [ -s "$TMP/out/table.md" ]
+}
+
 @test "experiment: what is wrong in a file is named with its line, before anything runs" {
     refuse() { # PATTERN, the file on stdin
         cat >"$TMP/bad.yaml"

@@ -186,6 +186,10 @@ same_numbers() {
     refuse '*not a regular file*' 4
     "$LATENTR3" eval --model popularity --data "$WORLD/world/data" --max-rows 20 --save "$TMP/bad" --json >"$TMP/json"
     refuses 3 '*bad has 20 rows, good 40*' report "$TMP/page" "$TMP/good" "$TMP/bad"
+    evaluate popularity "$TMP/drawn" --protocol uniform-100 >"$TMP/json"
+    refuses 3 '*drawn was measured with --protocol uniform-100, good with full*' report "$TMP/page" "$TMP/good" "$TMP/drawn"
+    evaluate popularity "$TMP/unseen" --exclude-seen >"$TMP/json"
+    refuses 3 '*unseen was measured with --exclude-seen, good without*' report "$TMP/page" "$TMP/good" "$TMP/unseen"
     refuses 2 '*a RUN is missing*' report "$TMP/page"
     refuses 2 '*at most 8 runs*' report "$TMP/page" 1 2 3 4 5 6 7 8 9
     [ ! -e "$TMP/page" ]
@@ -225,6 +229,14 @@ PY
     card "$TMP/a: #b/README.md" >"$TMP/card"
     jq -e --slurpfile e "$TMP/json" '.base_model == "model" and .library_name == "transformers" and .["model-index"][0].name == "a: #b"
         and (.tags | index("recommendation")) and (.results["test HR@10"] - $e[0].title["HR@10"] | fabs) < 1e-5' "$TMP/card"
+}
+
+@test "model card: numbers among drawn candidates are called so" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    evaluate popularity "$TMP/run" --protocol popularity-100 >"$TMP/json"
+    grep -qF 'type: "HR@10 (popularity-100)"' "$TMP/run/README.md"
+    grep -qF 'ranked among drawn candidates (popularity-100)' "$TMP/run/README.md"
+    ! grep -qF 'type: "HR@10"' "$TMP/run/README.md"
 }
 
 @test "model card: one that somebody wrote stays; metrics of an earlier model do not" {
