@@ -11,10 +11,10 @@ typedef struct Planner {
     Plan *p;
     const Experiment *e;
     const char *out;
-    unsigned *uses;  // (steps) bits of the variables
-    char *state;     // (steps) 0: not looked at, 1: being looked at, 2: done
-    int *order, n;   // (steps) each behind those it needs
-    json_t *hash_of; // of inputs, by path
+    unsigned *uses;     // (steps) bits of the variables
+    char *state;        // (steps) 0: not looked at, 1: being looked at, 2: done
+    int *order, n;      // (steps) each behind those it needs
+    json_t *hash_of[2]; // of inputs, by path; [1]: of models
     Err *err;
 } Planner;
 
@@ -82,25 +82,27 @@ static int visit(Planner *q, int step) {
 
 // ---- inputs --------------------------------------------------------------------------------------------------------------
 
-// What runs leave beside a model and what people read: no part of what a folder is as an input.
+// What runs leave beside a model: no part of what it is as an input.
 static int is_aside(const char *name) {
-    static const char *const begin[] = {".",          "README",     "log.jsonl", "metrics.json",
-                                        "curves.csv", "events.out", "eval-",     "results-"};
-    for (size_t i = 0; i < sizeof begin / sizeof *begin; i++)
-        if (!strncmp(name, begin[i], strlen(begin[i]))) return 1;
-    return 0;
+    static const char *const aside[] = {"README.md",           "log.jsonl",          "metrics.json",    "curves.csv",
+                                        "eval-test.json",      "eval-valid.json",    "eval-train.json", "results-test.jsonl",
+                                        "results-valid.jsonl", "results-train.jsonl"};
+    for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
+        if (!strcmp(name, aside[i])) return 1;
+    return !strncmp(name, "events.out.tfevents.", strlen("events.out.tfevents."));
 }
 
-static int hash_folder(char hex[33], const char *path, Err *err) {
+static int hash_folder(char hex[33], const char *path, int of_model, Err *err) {
     struct dirent **entry;
     Str all = {0};
     const int n = scandir(path, &entry, NULL, alphasort);
     int status = n < 0 ? err_errno(err, "%s", path) : 0;
     for (int i = 0; i < n; i++) {
         char *file = file_join(path, entry[i]->d_name), one[33];
-        if (status == 0 && !is_aside(entry[i]->d_name) && !file_is_folder(file)) {
+        const char *name = entry[i]->d_name;
+        if (status == 0 && *name != '.' && !(of_model && is_aside(name)) && !file_is_folder(file)) {
             status = file_hash(one, file, err);
-            if (status == 0) str_printf(&all, "%s %s\n", one, entry[i]->d_name);
+            if (status == 0) str_printf(&all, "%s %s\n", one, name);
         }
         free(file), free(entry[i]);
     }
@@ -118,13 +120,14 @@ static int is_input(const char *name) {
     return 0;
 }
 
-static int put_hash(Planner *q, Str *key, const char *path) {
+static int put_hash(Planner *q, Str *key, const char *option, const char *path) {
+    const int of_model = !strcmp(option, "model") || !strcmp(option, "guidance");
     char hex[33];
-    const char *known = json_string_value(json_object_get(q->hash_of, path));
+    const char *known = json_string_value(json_object_get(q->hash_of[of_model], path));
     if (!known) {
         if (!file_exists(path)) return 0;
-        if (file_is_folder(path) ? hash_folder(hex, path, q->err) : file_hash(hex, path, q->err)) return -1;
-        json_object_set_new(q->hash_of, path, json_string(hex));
+        if (file_is_folder(path) ? hash_folder(hex, path, of_model, q->err) : file_hash(hex, path, q->err)) return -1;
+        json_object_set_new(q->hash_of[of_model], path, json_string(hex));
         known = hex;
     }
     str_printf(key, " = %s", known);
@@ -158,7 +161,7 @@ static int expand(Planner *q, const PlanRun *r, const ExperimentOption *o, Str *
         steps += v < 0;
     }
     str_puts(value, from), str_puts(key, from);
-    if (!steps && is_input(o->name) && put_hash(q, key, value->data)) return -1;
+    if (!steps && is_input(o->name) && put_hash(q, key, o->name, value->data)) return -1;
     str_puts(key, "\n");
     return 0;
 }
@@ -250,13 +253,13 @@ static int add_runs(Planner *q, int step) {
 int experiment_plan_make(Plan *p, const Experiment *e, const char *out, Err *err) {
     const size_t n = (size_t)e->steps;
     *p = (Plan){.e = e};
-    Planner q = {.p = p, .e = e, .out = out, .err = err, .hash_of = json_object()};
+    Planner q = {.p = p, .e = e, .out = out, .err = err, .hash_of = {json_object(), json_object()}};
     q.uses = mem_zalloc(n, sizeof *q.uses), q.state = mem_zalloc(n, 1), q.order = mem_alloc(n, sizeof *q.order);
     int status = 0;
     for (int i = 0; i < e->steps && status == 0; i++) status = visit(&q, i);
     for (int i = 0; i < q.n && status == 0; i++) status = add_runs(&q, q.order[i]);
     free(q.uses), free(q.state), free(q.order);
-    json_decref(q.hash_of);
+    json_decref(q.hash_of[0]), json_decref(q.hash_of[1]);
     if (status) experiment_plan_free(p);
     return status;
 }

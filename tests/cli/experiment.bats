@@ -87,6 +87,17 @@ of() { ls -d "$WHOLE/$1"-*/; }
     experiment "$TMP/one.yaml" "$TMP/out" --plan | grep -q '^done  e'
     sed -i '$d' "$TMP/data/train.csv"
     experiment "$TMP/one.yaml" "$TMP/out" --plan | grep -q '^to do  e'
+    # What a run leaves beside its model is no part of the model; in a log, a file of the same name is the log.
+    cp -r "$(of world)log" "$TMP/log"
+    cp -r "$(of world)model" "$TMP/model"
+    printf 'steps:\n  p: {run: prepare, data: %s}\n  e: {run: eval, model: %s, data: %s, max-rows: 5}\n' "$TMP/log" "$TMP/model" "$TMP/data" >"$TMP/two.yaml"
+    key() { experiment "$TMP/two.yaml" "$TMP/out" --plan | grep -A 1 " $1\$" | grep -oE "$TMP/out/$1-[0-9a-f]+"; }
+    prepared=$(key p) evaluated=$(key e)
+    touch "$TMP/log/log.jsonl" "$TMP/model/log.jsonl" "$TMP/log/.hidden"
+    [ "$(key e)" = "$evaluated" ]
+    [ "$(key p)" != "$prepared" ]
+    touch "$TMP/model/eval-mine.txt"
+    [ "$(key e)" != "$evaluated" ]
 }
 
 @test "experiment: stopped by Ctrl-C and by kill -9, it goes on and comes to the same table" {
