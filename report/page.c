@@ -66,11 +66,14 @@ void page_value_cell(Page *p, PageValue v, int is_signed) {
     str_puts(p->out, "</td>");
 }
 
-PageValue page_value(const json_t *metrics, const char *name) {
-    const json_t *pair = json_object_get(json_object_get(metrics, "interval"), name), *low = json_array_get(pair, 0),
-                 *high = json_array_get(pair, 1);
-    return (PageValue){record_number(metrics, name, NULL), json_is_number(low) ? json_number_value(low) : NAN,
+PageValue page_interval(double value, const json_t *pair) {
+    const json_t *low = json_array_get(pair, 0), *high = json_array_get(pair, 1);
+    return (PageValue){value, json_is_number(low) ? json_number_value(low) : NAN,
                        json_is_number(high) ? json_number_value(high) : NAN};
+}
+
+PageValue page_value(const json_t *metrics, const char *name) {
+    return page_interval(record_number(metrics, name, NULL), json_object_get(json_object_get(metrics, "interval"), name));
 }
 
 const Record *page_first(const Page *p, const char *member) {

@@ -29,6 +29,7 @@ typedef struct PageValue {
     double value, low, high;
 } PageValue;
 void page_value_cell(Page *p, PageValue v, int is_signed);
+PageValue page_interval(double value, const json_t *pair);     // [low, high]; NULL: none
 PageValue page_value(const json_t *metrics, const char *name); // of METRICS
 // The first run with an evaluation that holds `member` (NULL: any evaluation), or NULL.
 const Record *page_first(const Page *p, const char *member);

@@ -8,10 +8,8 @@
 // ---- the thought test ----------------------------------------------------------------------------------------------------
 
 static PageValue gain_of(const json_t *thought, const char *name) {
-    const json_t *one = json_object_get(json_object_get(thought, "against_own"), name),
-                 *pair = json_object_get(one, "interval");
-    return (PageValue){record_number(one, "gain", NULL), json_number_value(json_array_get(pair, 0)),
-                       json_number_value(json_array_get(pair, 1))};
+    const json_t *one = json_object_get(json_object_get(thought, "against_own"), name);
+    return page_interval(record_number(one, "gain", NULL), json_object_get(one, "interval"));
 }
 
 void page_thought_test(Page *p) {

@@ -122,6 +122,14 @@ same_numbers() {
     cmp "$TMP/page" "$TMP/again"
 }
 
+@test "report: a gain that is not given has no interval either" {
+    evaluate "$WORLD/sft" "$TMP/short" --beams 5 --thought-test >"$TMP/json"
+    report "$TMP/page" "$TMP/short"
+    cells() { xmllint --xpath "count(//section[h2 = 'Does the thought think?']//td[$1]//span)" "$TMP/page"; }
+    [ "$(cells 3)" -eq 3 ] # the loss of the other thoughts
+    [ "$(cells 5)" -eq 0 ] # HR@10
+}
+
 @test "report: a training alone, an evaluation alone, an interrupted log" {
     cp -r "$WORLD/sft" "$TMP/cut"
     printf '{"event":"step","step":7,"lo' >>"$TMP/cut/log.jsonl"
