@@ -5,19 +5,22 @@
 #include "app/interrupt.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/vec.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 static void print_plan(const Plan *p) {
+    Str line = {0};
     for (int i = 0; i < p->runs; i++) {
         const PlanRun *r = &p->run[i];
         double seconds;
         printf("%s  %s\n    latentr3", experiment_run_done(r, &seconds) ? "done" : "to do", r->label);
-        for (int k = 0; k < r->argc; k++) printf(strpbrk(r->argv[k], " '\"$&;()<>|*?") ? " '%s'" : " %s", r->argv[k]);
-        putchar('\n');
+        str_clear(&line);
+        for (int k = 0; k < r->argc; k++) str_puts(&line, " "), str_shell(&line, r->argv[k]);
+        printf("%s\n", line.data);
     }
+    str_free(&line);
 }
 
 static int run_plan(const Plan *p, const Options *o, Err *err) {

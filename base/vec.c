@@ -96,3 +96,17 @@ void str_json(Str *s, const char *text, size_t n) {
     }
     str_puts(s, "\"");
 }
+
+void str_shell(Str *s, const char *text) {
+    if (*text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,=:+@%") == strlen(text)) {
+        str_puts(s, text);
+        return;
+    }
+    str_puts(s, "'");
+    for (; *text; text++)
+        if (*text == '\'')
+            str_puts(s, "'\\''");
+        else
+            str_append(s, (unsigned char)*text < 0x20 ? " " : text, 1);
+    str_puts(s, "'");
+}

@@ -27,5 +27,7 @@ void str_free(Str *s);
 
 // Append `text` as a JSON string with its quotes; bytes that are no UTF-8 become U+FFFD.
 void str_json(Str *s, const char *text, size_t n);
+// Append `text` as one argument of a shell's line; control bytes become blanks.
+void str_shell(Str *s, const char *text);
 
 #endif

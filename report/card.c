@@ -47,21 +47,6 @@ static int is_sasrec(const Card *c) {
     return command && !strcmp(command, "sasrec");
 }
 
-// As a shell reads it.
-static void put_argument(Str *s, const char *text) {
-    if (*text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,=:+@%") == strlen(text)) {
-        str_puts(s, text);
-        return;
-    }
-    str_puts(s, "'");
-    for (; *text; text++)
-        if (*text == '\'')
-            str_puts(s, "'\\''");
-        else
-            str_append(s, (unsigned char)*text < 0x20 ? " " : text, 1);
-    str_puts(s, "'");
-}
-
 // ---- the header ----------------------------------------------------------------------------------------------------------
 
 static void header_results(Card *c, int i) {
@@ -133,15 +118,15 @@ static void command(Card *c) {
     const char *name;
     json_t *value;
     str_puts(s, "## How it was made\n\n    latentr3 ");
-    put_argument(s, record_text(c->origin, "command", NULL) ? record_text(c->origin, "command", NULL) : "?");
+    str_shell(s, record_text(c->origin, "command", NULL) ? record_text(c->origin, "command", NULL) : "?");
     json_object_foreach(json_object_get(c->origin, "configuration"), name, value) {
         if (json_is_null(value) || json_is_false(value) || is_aside(name) || json_is_array(value)) continue;
         str_puts(s, " --");
-        put_argument(s, name);
+        str_shell(s, name);
         if (json_is_true(value)) continue;
         str_puts(s, " ");
         char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        put_argument(s, text ? text : json_string_value(value));
+        str_shell(s, text ? text : json_string_value(value));
         free(text);
     }
     str_puts(s, "\n\n");

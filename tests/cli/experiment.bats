@@ -168,6 +168,13 @@ YAML
     [ -s "$TMP/out/table.md" ]
 }
 
+@test "experiment: a shell reads what --plan prints" {
+    printf 'steps:\n  e: {run: eval, model: popularity, data: %s}\n' "\"$TMP/it's \$a #1\"" >"$TMP/one.yaml"
+    experiment "$TMP/one.yaml" "$TMP/out" --plan >"$TMP/plan"
+    eval "words=($(tail -n 1 "$TMP/plan"))"
+    [ "${words[2]}" = "--data=$TMP/it's \$a #1" ]
+}
+
 @test "experiment: what is wrong in a file is named with its line, before anything runs" {
     refuse() { # PATTERN, the file on stdin
         cat >"$TMP/bad.yaml"
