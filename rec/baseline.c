@@ -172,6 +172,18 @@ static int stands_later(const Baseline *b, const History *h, int i, int key) {
     return 0;
 }
 
+int baseline_choices(const Baseline *b, const Row *row, int exclude_seen) {
+    const History h = ranker_history(row, 0), target = {&row->target_title, &row->target_id, NULL, 1, 0};
+    int choices = b->candidates;
+    for (int i = 0; i < h.n && exclude_seen; i++) {
+        const int key = history_key(b, &h, i);
+        if (key < 0 || stands_later(b, &h, i, key)) continue;
+        if (key == history_key(b, &target, 0)) return 0;
+        choices -= is_candidate(b, key);
+    }
+    return choices;
+}
+
 static void score_user(const BaselineRanker *r, const History *h, float *score) {
     const Baseline *b = r->b;
     const size_t n = (size_t)b->items->n;

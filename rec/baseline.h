@@ -42,6 +42,10 @@ enum { BASELINES = 4 };
 extern const char *const baseline_name[BASELINES]; // "popularity", "item-knn", "repeat-last", "random"
 int baseline_kind(const char *name);               // or -1
 
+// How many items random order chooses among for a row: the candidates; with exclude_seen less those of its history, and 0 where
+// its target is one of these.
+int baseline_choices(const Baseline *b, const Row *row, int exclude_seen);
+
 // As a recommender. Scores, of candidates alone (other items are never listed):
 //   popularity   ln(1 + interactions), so that their softmax is the share of interactions, smoothed by one
 //   item-knn     the sum over the user's items h of cosine(h, i), over the nearest of h; an item is no neighbour of its own

@@ -86,15 +86,23 @@ static void summarize(const Evaluation *e, const EvaluateOptions *o, const Ranks
 
 // ---- what has to be beaten -------------------------------------------------------------------------------------------
 
+static void measure_chance(Evaluation *e, const Baseline *b, const Rows *rows, const EvaluateOptions *o) {
+    int *choices = mem_alloc((size_t)rows->n, sizeof *choices);
+    for (int i = 0; i < rows->n; i++) choices[i] = baseline_choices(b, &rows->row[i], o->exclude_seen);
+    metrics_of_chance(&e->baseline[BASELINE_RANDOM][b->by], choices, rows->n, e->list);
+    free(choices);
+}
+
 static int measure_baselines(Evaluation *e, const Baseline *b, const Measure *model, const EvaluateOptions *o, Ranks *ranks,
                              Err *err) {
+    const Rows *rows = o->own ? o->own : model->rows;
     for (int kind = 0; kind < BASELINES; kind++) {
         Metrics *metrics = &e->baseline[kind][b->by];
-        if (kind == BASELINE_RANDOM) metrics_of_chance(metrics, b->candidates, e->rows, e->list);
+        if (kind == BASELINE_RANDOM) measure_chance(e, b, rows, o);
         if (kind == BASELINE_RANDOM || (kind != BASELINE_REPEAT_LAST && b->events == 0)) continue;
         BaselineRanker self = {.b = b, .kind = kind, .users = 1, .k = e->list, .exclude_seen = o->exclude_seen};
         const Ranker r = baseline_ranker(&self);
-        Measure m = {.r = &r, .rows = o->own ? o->own : model->rows, .title_of = model->title_of, .ranks = ranks};
+        Measure m = {.r = &r, .rows = rows, .title_of = model->title_of, .ranks = ranks};
         int failed = measure_rows(&m, err);
         baseline_ranker_free(&self);
         if (failed) return -1;

@@ -119,27 +119,36 @@ void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const 
     }
     CHECK(all[1] > 0);
     m->value = m->low = m->high = all[0] / all[1];
+    int n = 0;
     for (size_t b = 0; b < draws; b++) {
         double of[2] = {0, 0};
         for (size_t i = 0; i < users; i++) {
             const double *mine = each + 2 * drawn_user(seed, b, i, users);
             of[0] += mine[0], of[1] += mine[1];
         }
-        value[b] = of[0] / of[1];
+        if (of[1] > 0) value[n++] = of[0] / of[1];
     }
-    if (resamples > 0) set_interval(m, value, resamples);
+    if (n > 0) set_interval(m, value, n);
     free(each), free(value);
 }
 
-void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list) {
-    CHECK(candidates > 0 && rows > 0 && list > 0);
+void metrics_of_chance(Metrics *m, const int *candidates, int rows, int list) {
+    CHECK(rows > 0 && list > 0);
     *m = (Metrics){.rows = rows, .list = list};
-    Gains sum = {0};
-    for (int rank = 1; rank <= list && rank <= candidates; rank++) gains_add_rank(&sum, rank, list, 1);
+    Gains sum = {0}, *upto = mem_zalloc((size_t)list + 1, sizeof *upto); // of the first places of a list, one hit in each
+    for (int rank = 1; rank <= list; rank++) {
+        upto[rank] = upto[rank - 1];
+        gains_add_rank(&upto[rank], rank, list, 1);
+    }
+    for (int i = 0; i < rows; i++) {
+        const Gains *places = &upto[candidates[i] < list ? candidates[i] : list];
+        for (int j = 0; j < GAINS && candidates[i] > 0; j++) sum.of[j] += places->of[j] / candidates[i];
+    }
     for (int j = 0; j < GAINS; j++) {
         Metric *x = metric_at(m, j);
-        x->value = x->low = x->high = sum.of[j] / (double)candidates;
+        x->value = x->low = x->high = sum.of[j] / rows;
     }
+    free(upto);
 }
 
 // The name of metric j, or NULL where K is above the list's length.

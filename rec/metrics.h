@@ -28,11 +28,12 @@ void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, 
 void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *user, int rows, int list, int resamples,
                      uint64_t seed);
 // The mean of `sum` for each unit of `weight` over all rows (a loss a token, where rows have several), with the interval of the
-// same draws of users. The rows' weights sum to more than 0.
+// same draws of users, but for those without weight. The rows' weights sum to more than 0.
 void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const int *user, int rows, int resamples,
                       uint64_t seed);
-// What a list in random order scores on average, the target among `candidates` equally likely ones. No intervals.
-void metrics_of_chance(Metrics *m, int64_t candidates, int rows, int list);
+// What lists in random order score on average, the target of row i among candidates[i] equally likely ones; 0: never. No
+// intervals.
+void metrics_of_chance(Metrics *m, const int *candidates, int rows, int list);
 // {"HR@1": .., "NDCG@10": .., "MRR": .., "interval": {"HR@10": [low, high], ...}}, K up to the list's length.
 json_t *metrics_to_json(const Metrics *m);
 // {"HR@10": {"other": x, "gain": x, "relative": gain / other or null, "interval": of the gain}, ...}

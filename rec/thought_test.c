@@ -126,6 +126,11 @@ static int measure_all(Test *x, Err *err) {
     run->scored->keep = x->scored;
     int status = run->losses(run->scorer, x->own, x->tokens, err);
     run->scored->keep = NULL;
+    double tokens = 0;
+    for (int i = 0; i < run->rows->n && status == 0; i++) tokens += x->tokens[i];
+    if (status == 0 && !(tokens > 0))
+        status =
+            err_set(err, ERR_DATA, "%s: the model knows the target and history of no row: there is no loss", run->rows->name);
     if (status == 0) summarize(x, THOUGHT_OWN, run->rank, x->own);
     for (int source = THOUGHT_OTHER; source < THOUGHT_SOURCES && status == 0; source++)
         status = measure_source(x, (ThoughtSource)source, err);
@@ -169,7 +174,7 @@ static json_t *source_to_json(const ThoughtTest *t, ThoughtSource source) {
     if (source == THOUGHT_OWN) return json;
     json_t *against = metrics_gain_to_json(&t->gain[source], &t->metrics[THOUGHT_OWN]);
     const double own = t->loss[THOUGHT_OWN].value;
-    json_t *one = json_pack("{s:f, s:f, s:f}", "other", own, "gain", gain->value, "relative", gain->value / own);
+    json_t *one = json_pack("{s:f, s:f, s:o}", "other", own, "gain", gain->value, "relative", json_finite(gain->value / own));
     if (interval) json_object_set_new(one, "interval", json_pack("[f, f]", gain->low, gain->high));
     json_object_set_new(against, "loss", one);
     json_object_set_new(json, "against_own", against);

@@ -207,7 +207,7 @@ static void test_chance(void **state) {
     Err err = {0};
     enum { DRAWS = 20000, K = 10 };
     static World w;
-    static int rank[DRAWS];
+    static int rank[DRAWS], choices[DRAWS];
     const Rows none = {0};
     world_open(&w);
     Baseline b;
@@ -230,7 +230,8 @@ static void test_chance(void **state) {
         }
         Metrics m, want;
         metrics_from_ranks(&m, rank, NULL, DRAWS, K, 0, 1);
-        metrics_of_chance(&want, b.candidates, DRAWS, K);
+        for (int i = 0; i < DRAWS; i++) choices[i] = b.candidates;
+        metrics_of_chance(&want, choices, DRAWS, K);
         for (int k = 0; k < METRIC_KS && metric_k[k] <= K; k++) {
             double p = want.hit[k].value;
             golden_close(m.hit[k].value, p, 3 * sqrt(p * (1 - p) / DRAWS), "HR by chance", metric_k[k]);
@@ -242,8 +243,32 @@ static void test_chance(void **state) {
     world_close(&w);
 }
 
+// What the history leaves of the candidates: each once, and none where the target goes with them.
+static void test_choices(void **state) {
+    (void)state;
+    static World w;
+    const Rows none = {0};
+    world_open(&w);
+    Baseline b;
+    baseline_open(&b, &w.items, &none, MATCH_ITEM);
+    const char *const title[] = {w.items.title[1], w.items.title[2], w.items.title[1], "no such title"}, *const id[] = {
+                                                                                                             w.items.id[1],
+                                                                                                             w.items.id[2],
+                                                                                                             w.items.id[1],
+                                                                                                             "no such id"};
+    Row row = {.title = title, .item_id = id, .n = 4, .target_title = w.items.title[3], .target_id = w.items.id[3]};
+    assert_int_equal(baseline_choices(&b, &row, 0), b.candidates);
+    assert_int_equal(baseline_choices(&b, &row, 1), b.candidates - 2);
+    row.target_title = title[1], row.target_id = id[1];
+    assert_int_equal(baseline_choices(&b, &row, 0), b.candidates);
+    assert_int_equal(baseline_choices(&b, &row, 1), 0);
+    baseline_close(&b);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_best), cmocka_unit_test(test_by_hand),
-                                       cmocka_unit_test(test_item_knn), cmocka_unit_test(test_chance)};
+                                       cmocka_unit_test(test_item_knn), cmocka_unit_test(test_chance),
+                                       cmocka_unit_test(test_choices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,7 @@ static void test_chance(void **state) {
     const int n = 40000, candidates = 37;
     int *rank = mem_alloc((size_t)n, sizeof *rank);
     for (int i = 0; i < n; i++) rank[i] = 1 + (int)rng_below(3, RNG_SYNTHETIC, (uint64_t)i, (uint64_t)candidates);
-    metrics_of_chance(&m, candidates, n, 10);
+    metrics_of_chance(&m, &candidates, 1, 10);
     metrics_from_ranks(&drawn, rank, NULL, n, 10, 0, 1);
     assert_near(m.hit[3].value, 10.0 / candidates, 1e-15);
     for (int k = 0; k < METRIC_KS - 1; k++) {
@@ -88,10 +88,21 @@ static void test_chance(void **state) {
         assert_near(drawn.ndcg[k].value, m.ndcg[k].value, 0.01);
     }
     assert_near(drawn.mrr.value, m.mrr.value, 0.01);
-    metrics_of_chance(&m, 3, 1, 10); // fewer candidates than places
+    metrics_of_chance(&m, (const int[]){3}, 1, 10); // fewer candidates than places
     assert_near(m.hit[3].value, 1, 1e-15);
     assert_near(m.mrr.value, (1 + .5 + 1.0 / 3) / 3, 1e-15);
+    metrics_of_chance(&m, (const int[]){20, 0}, 2, 10); // the second target is not among them
+    assert_near(m.hit[3].value, 0.25, 1e-15);
     free(rank);
+}
+
+// Draws without any weight have no mean; the interval is of the others.
+static void test_ratio(void **state) {
+    (void)state;
+    const double sum[3] = {2, 0, 0}, weight[3] = {1, 0, 0};
+    Metric m;
+    metrics_of_ratio(&m, sum, weight, NULL, 3, 200, 1);
+    assert_true(m.value == 2 && m.low == 2 && m.high == 2);
 }
 
 static void test_interval(void **state) {
@@ -185,6 +196,7 @@ static void test_json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_oracle),
                                        cmocka_unit_test(test_chance), cmocka_unit_test(test_interval),
-                                       cmocka_unit_test(test_gain),   cmocka_unit_test(test_json)};
+                                       cmocka_unit_test(test_ratio),  cmocka_unit_test(test_gain),
+                                       cmocka_unit_test(test_json)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,6 +85,14 @@ setup_file() {
         and ([.thought_test | .other, .zero, .noise | .against_own.loss.gain] | all(. != 0))' "$TMP/json"
 }
 
+@test "the thought test of a SASRec that knows no target is refused" {
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/ratt" "${tiny[@]}" --thoughts 1 --max-steps 1 2>/dev/null
+    jq -c 'map("no-" + .)' "$TMP/ratt/items.json" >"$TMP/items.json"
+    mv "$TMP/items.json" "$TMP/ratt/items.json"
+    LATENTR3_LOG=error refuses 3 '*test: the model knows the target and history of no row*' \
+        "$LATENTR3" eval --model "$TMP/ratt" --data "$WORLD/data" --thought-test
+}
+
 @test "rl on a SASRec: LatentRATT alone moves, and what cannot be is refused" {
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/ratt" "${tiny[@]}" --thoughts 1 2>/dev/null
     rl=("$LATENTR3" rl --max-steps 4 --batch 16 --samples 4 --sigma 0.5 --warmup 0 --lr 1e-2 --eval-rows 40 --dtype f32 --threads 1)
