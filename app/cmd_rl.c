@@ -48,7 +48,9 @@ typedef struct Lists { // the searches of the rewards that ask for the list
 
 static void rank_target(void *context, Session *s, uint32_t example, const int *node, int samples, int *rank) {
     const Lists *l = context;
-    ranks_find(&l->catalogue, &l->beam, s, l->rows->row[example].target_title, node, samples, rank);
+    const Row *row = &l->rows->row[example];
+    ranks_find(&l->catalogue, &l->beam, s, catalogue_item_leaf(&l->catalogue, row->target_title, row->target_id), node, samples,
+               rank);
 }
 
 static void rank_item(void *context, Session *s, uint32_t example, const int *node, int samples, int *rank) {

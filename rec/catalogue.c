@@ -65,7 +65,7 @@ int catalogue_leaf(const Catalogue *c, const char *title) {
     return item < 0 ? -1 : c->leaf[item];
 }
 
-int catalogue_history_leaf(const Catalogue *c, const char *title, const char *id) {
+int catalogue_item_leaf(const Catalogue *c, const char *title, const char *id) {
     if (!id) return catalogue_leaf(c, title);
     const int item = items_by_id(c->items, id);
     return item < 0 ? -1 : c->leaf[item];

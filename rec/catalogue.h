@@ -25,7 +25,8 @@ void catalogue_free(Catalogue *c);
 
 // The leaf of a title, or -1 where no item that may be recommended has it.
 int catalogue_leaf(const Catalogue *c, const char *title);
-// The same of an entry of a history: by its id where there is one.
-int catalogue_history_leaf(const Catalogue *c, const char *title, const char *id);
+// The same of one item, an entry of a history or a target: by its id where there is one, for with index texts items of one
+// title have leaves of their own.
+int catalogue_item_leaf(const Catalogue *c, const char *title, const char *id);
 
 #endif

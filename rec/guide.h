@@ -17,7 +17,7 @@ typedef struct Guide {
 void guide_open(Guide *g, const Ranker *ranker, const Catalogue *catalogue, int users);
 void guide_close(Guide *g);
 
-// Where the probability (softmax over the items that may be recommended) of each user lies. With `exclude_seen` the titles of
+// Where the probability (softmax over the items that may be recommended) of each user lies. With `exclude_seen` the leaves of
 // the history have none, as an item with a score of -INFINITY has. ERR_DATA for NaN, and where no item has a score.
 int guide_users(Guide *g, const History *h, int users, int exclude_seen, Err *err);
 // Of user u, for BeamStart.mass: mass[n] is the sum over the items below node n of the branching part (in a tail it is that of

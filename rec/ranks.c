@@ -1,8 +1,7 @@
 #include "rec/ranks.h"
 
-void ranks_find(const Catalogue *c, const BeamOptions *beam, Session *s, const char *title, const int *node, int n, int *rank) {
+void ranks_find(const Catalogue *c, const BeamOptions *beam, Session *s, int leaf, const int *node, int n, int *rank) {
     const SessionMark mark = session_mark(s);
-    const int leaf = catalogue_leaf(c, title);
     BeamStats stats = {0};
     BeamStart *start = ARENA_NEW(&s->host, BeamStart, n);
     BeamHit *hit = ARENA_NEW(&s->host, BeamHit, (size_t)n * (size_t)beam->beams);

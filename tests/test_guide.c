@@ -105,6 +105,33 @@ static void test_masses(void **state) {
     fixture_close(&f);
 }
 
+// Items of one title that index texts tell apart: the one that was seen is left out, its twin is not.
+static void test_index_texts(void **state) {
+    (void)state;
+    Err err = {0};
+    static const char info[] = "Heat\t1\t<a_1>\nHeat\t2\t<a_2>\nUp\t3\t<a_3>\n";
+    static const char *const added[] = {"<a_1>", "<a_2>", "<a_3>"}, *const title[] = {"Heat"}, *const id[] = {"2"};
+    Items items;
+    Tokenizer *t;
+    Catalogue c;
+    Guide g;
+    OK(items_parse(&items, info, strlen(info), "info", &err));
+    OK(tokenizer_open(&t, "tests/golden/tiny-llama/tokenizer.json", &err));
+    OK(tokenizer_add_texts(t, added, 3, &err));
+    const PromptStyle style = {
+        .category = "item", .bos_id = -1, .eos_id = tokenizer_id(t, "<|endoftext|>"), .index_answers = 1};
+    OK(catalogue_build(&c, &items, t, &style, &err));
+    const Ranker ranker = guide_of(&items);
+    const History h = {.title = title, .item_id = id, .n = 1};
+    guide_open(&g, &ranker, &c, 1);
+    OK(guide_users(&g, &h, 1, 1, &err));
+    assert_true(g.leaf[c.leaf[0]] > 0 && g.leaf[c.leaf[1]] == 0 && g.leaf[c.leaf[2]] > 0);
+    guide_close(&g);
+    catalogue_free(&c);
+    tokenizer_close(t);
+    items_free(&items);
+}
+
 // ---- every item, token by token --------------------------------------------------------------------------------------------
 
 // Log-probabilities of item i's tokens behind `node`.
@@ -260,7 +287,8 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_masses), cmocka_unit_test(test_exhaustive),
-                                       cmocka_unit_test(test_narrow), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_masses), cmocka_unit_test(test_index_texts),
+                                       cmocka_unit_test(test_exhaustive), cmocka_unit_test(test_narrow),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, make_up, NULL);
 }

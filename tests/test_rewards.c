@@ -23,7 +23,8 @@ static int target_of(const Fixture *f, int row) {
 static void rank_target(void *context, Session *s, uint32_t example, const int *node, int samples, int *rank) {
     Search *x = context;
     assert_int_equal(samples, K);
-    ranks_find(&x->f->catalogue, &x->beam, s, x->f->items.title[target_of(x->f, (int)example)], node, samples, rank);
+    const Catalogue *c = &x->f->catalogue;
+    ranks_find(c, &x->beam, s, c->leaf[target_of(x->f, (int)example)], node, samples, rank);
     x->asked++;
 }
 
