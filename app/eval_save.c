@@ -143,9 +143,11 @@ int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const in
     if (status == 0) status = add_samples(json, u, o, rows, err);
     if (status == 0) status = add_attention(json, u, o, rows, err);
     if (status == 0) status = json_save(path, json, err);
-    if (status == 0) status = card_write(o->save, NULL, err);
-    if (status == 0) log_info("wrote %s; next: latentr3 report %s --out report.html", path, o->save);
     json_decref(json);
+    Err why;
+    if (status == 0 && card_write(o->save, NULL, &why)) // all that was measured is kept
+        log_warn("the model card was not written: %s", why.message);
+    if (status == 0) log_info("wrote %s; next: latentr3 report %s --out report.html", path, o->save);
     free(path);
     return status;
 }

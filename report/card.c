@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JSON_BYTES = 16 << 20, CARD_BYTES = 1 << 20 };
+enum { CARD_BYTES = 1 << 20 };
 
 static const char marker[] = "<!-- written by latentr3: a later command writes it anew; without this line it stays -->";
 
@@ -251,7 +251,7 @@ static int read_optional(json_t **value, const char *folder, const char *name, E
     *value = NULL;
     int status = 0;
     if (file_exists(path)) {
-        *value = json_read(path, JSON_BYTES, err);
+        *value = json_read(path, RECORD_JSON_BYTES, err);
         status = *value ? 0 : -1;
     }
     free(path);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JSON_BYTES = 16 << 20, LOG_BYTES = 128 << 20, RESULTS_BYTES = 1 << 30, LIST_LIMIT = 1000 };
+enum { LOG_BYTES = 128 << 20, LIST_LIMIT = 1000 };
+static const size_t results_bytes = (size_t)16 << 30; // some 700 for each row
 
 // ---- values ------------------------------------------------------------------------------------------------------------
 
@@ -74,7 +75,7 @@ static char *path_of(const Record *r, const char *what, const char *split, const
 static int read_object(json_t **object, const char *path, Err *err) {
     *object = NULL;
     if (!file_exists(path)) return 0;
-    *object = json_read(path, JSON_BYTES, err);
+    *object = json_read(path, RECORD_JSON_BYTES, err);
     if (!*object) return -1;
     return json_is_object(*object) ? 0 : err_set(err, ERR_DATA, "%s: an object is expected", path);
 }
@@ -166,13 +167,13 @@ static int open_results(Record *r, const char *path, Err *err) {
     r->results = json_array();
     // Every row of the file has a line of some bytes: no more memory than the file is large.
     MapFile f;
-    if (mapfile_open(&f, path, RESULTS_BYTES, err)) return -1;
+    if (mapfile_open(&f, path, results_bytes, err)) return -1;
     const size_t bytes = f.bytes;
     mapfile_close(&f);
     if ((size_t)r->n > bytes) return err_set(err, ERR_DATA, "%s: fewer than %d rows", path, r->n);
     r->row = mem_zalloc((size_t)r->n, sizeof *r->row);
     r->rank = mem_zalloc((size_t)r->n, sizeof *r->rank);
-    if (read_lines(path, RESULTS_BYTES, 0, take_result, r, err)) return -1;
+    if (read_lines(path, results_bytes, 0, take_result, r, err)) return -1;
     const int have = (int)json_array_size(r->results);
     return have == r->n ? 0 : err_set(err, ERR_DATA, "%s: %d rows, its evaluation has %d", path, have, r->n);
 }

@@ -6,7 +6,8 @@
 #include "base/json.h"
 #include "data/dataset.h"
 
-enum { RECORD_SAMPLES = 12 }; // of "samples", the first ones are read
+enum { RECORD_SAMPLES = 12 };           // of "samples", the first ones are read
+enum { RECORD_JSON_BYTES = 256 << 20 }; // most of a JSON file: eval-SPLIT.json has some 10 bytes for each row
 
 typedef struct Record {
     char *folder;

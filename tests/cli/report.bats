@@ -239,6 +239,14 @@ PY
         and (.tags | index("recommendation")) and (.results["test HR@10"] - $e[0].title["HR@10"] | fabs) < 1e-5' "$TMP/card"
 }
 
+@test "model card: one that cannot be written does not take the evaluation with it" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    printf '{' >"$TMP/run/eval-valid.json"
+    exits 0 evaluate popularity "$TMP/run"
+    says '*the model card was not written: *eval-valid.json*'
+    jq -e '.rows == 40' "$TMP/run/eval-test.json"
+}
+
 @test "model card: numbers among drawn candidates are called so" {
     cp -r "$WORLD/sft" "$TMP/run"
     evaluate popularity "$TMP/run" --protocol popularity-100 >"$TMP/json"
