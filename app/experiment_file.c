@@ -266,6 +266,7 @@ int experiment_file_open(Experiment *e, const char *path, Err *err) {
     Reader r = {.e = e, .err = err};
     *e = (Experiment){.path = path};
     if (mapfile_open(&f, path, FILE_BYTES, err)) return -1;
+    e->text = mem_strndup(f.data, f.bytes);
     mem_need(yaml_parser_initialize(&parser) ? &parser : NULL, "a YAML parser");
     yaml_parser_set_input_string(&parser, (const unsigned char *)f.data, f.bytes);
     int status = 0;
@@ -298,6 +299,6 @@ void experiment_file_close(Experiment *e) {
     }
     free_options(e->standard, e->standards);
     for (int i = 0; i < e->metrics; i++) free(e->metric[i]);
-    free(e->step), free(e->name), free(e->baseline);
+    free(e->step), free(e->text), free(e->name), free(e->baseline);
     *e = (Experiment){0};
 }

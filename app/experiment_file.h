@@ -37,6 +37,7 @@ typedef struct ExperimentStep {
 
 typedef struct Experiment {
     const char *path; // borrowed
+    char *text;       // of the file
     char *name, *baseline;
     ExperimentVariable variable[EXPERIMENT_VARIABLES];
     int variables;

@@ -5,10 +5,12 @@
 #include "base/log.h"
 #include "report/table.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EXPERIMENT_RESAMPLES = 1000, EXPERIMENT_SEED = 42 };
 
@@ -253,13 +255,25 @@ static void all_markdown(Str *out, const Table *t) {
 
 static json_t *all_json(const Tabling *t) {
     const Experiment *e = t->p->e;
-    json_t *json = json_pack("{s:s, s:s?, s:o}", "experiment", e->name, "baseline", e->baseline, "rows",
-                             table_to_json(&t->table[TABLE_METRICS]));
+    json_t *json = json_pack("{s:s, s:o, s:s?, s:o}", "experiment", e->name, "file", options_text(e->text), "baseline",
+                             e->baseline, "rows", table_to_json(&t->table[TABLE_METRICS]));
     if (json && t->table[TABLE_THOUGHTS].rows)
         json_object_set_new(json, "thought_test", table_to_json(&t->table[TABLE_THOUGHTS]));
     if (json && t->table[TABLE_TRAININGS].rows)
         json_object_set_new(json, "training", table_to_json(&t->table[TABLE_TRAININGS]));
     return json;
+}
+
+static const char *const file_name[] = {"results.json", "table.md", "table.csv", "table.tex"};
+
+int experiment_table_forget(const char *out, Err *err) {
+    int status = 0;
+    for (size_t i = 0; i < sizeof file_name / sizeof *file_name && status == 0; i++) {
+        char *path = file_join(out, file_name[i]);
+        if (unlink(path) && errno != ENOENT) status = err_errno(err, "%s: cannot be removed", path);
+        free(path);
+    }
+    return status;
 }
 
 static int write_text(const char *folder, const char *name, void (*form)(Str *, const Table *), const Table *t, Err *err) {
@@ -274,11 +288,11 @@ static int write_text(const char *folder, const char *name, void (*form)(Str *, 
 
 static int write_tables(const Tabling *t, const Options *o, Err *err) {
     json_t *json = all_json(t);
-    char *path = file_join(o->out, "results.json");
+    char *path = file_join(o->out, file_name[0]);
     int status = json ? json_save(path, json, err) : err_set(err, ERR_DATA, "%s: a label is no UTF-8", t->p->e->path);
-    if (status == 0) status = write_text(o->out, "table.md", all_markdown, t->table, err);
-    if (status == 0) status = write_text(o->out, "table.csv", table_csv, &t->table[TABLE_METRICS], err);
-    if (status == 0) status = write_text(o->out, "table.tex", table_latex, &t->table[TABLE_METRICS], err);
+    if (status == 0) status = write_text(o->out, file_name[1], all_markdown, t->table, err);
+    if (status == 0) status = write_text(o->out, file_name[2], table_csv, &t->table[TABLE_METRICS], err);
+    if (status == 0) status = write_text(o->out, file_name[3], table_latex, &t->table[TABLE_METRICS], err);
     if (status == 0 && o->json) {
         use_print(json);
     } else if (status == 0) {

@@ -168,6 +168,15 @@ YAML
     [ -s "$TMP/out/table.md" ]
 }
 
+@test "experiment: no table while runs are to do; results.json holds the file" {
+    printf 'steps:\n  world: {run: synth, items: 60, rows: 400}\n  e: {run: eval, row: r, model: popularity, data: "${world}/data", max-rows: 5}\n' >"$TMP/one.yaml"
+    experiment "$TMP/one.yaml" "$TMP/out" >/dev/null
+    jq -r .file "$TMP/out/results.json" | head -n -1 | cmp - "$TMP/one.yaml"
+    printf '  f: {run: eval, row: s, model: %s, data: "${world}/data"}\n' "$TMP/none" >>"$TMP/one.yaml"
+    exits 4 experiment "$TMP/one.yaml" "$TMP/out"
+    for file in results.json table.md table.csv table.tex; do [ ! -e "$TMP/out/$file" ]; done
+}
+
 @test "experiment: a shell reads what --plan prints" {
     printf 'steps:\n  e: {run: eval, model: popularity, data: %s}\n' "\"$TMP/it's \$a #1\"" >"$TMP/one.yaml"
     experiment "$TMP/one.yaml" "$TMP/out" --plan >"$TMP/plan"

@@ -45,4 +45,16 @@ load common
     echo '{"experiment": "other"}' >"$TMP/run/results.json"
     exits 1 tools/results.sh keep small "$TMP/run"
     says '*holds no experiment called small*'
+    cp -r tools experiments "$TMP"
+    small() { # SED: results.json of a small.yaml that is another one
+        jq -n --arg file "$(sed -E "$1" experiments/small.yaml)" '{experiment: "small", file: $file}' >"$TMP/run/results.json"
+        echo >"$TMP/run/table.md"
+    }
+    small 's/samples: 4/samples: 6/'
+    exits 1 "$TMP/tools/results.sh" keep small "$TMP/run"
+    says '*was made by another experiments/small.yaml*'
+    [ ! -e "$TMP/experiments/results/small.json" ]
+    small 's/seed: \[1, 2\]/seed: [3]/; s/^#.*/# other words/'
+    exits 0 "$TMP/tools/results.sh" keep small "$TMP/run"
+    [ -e "$TMP/experiments/results/small.sum" ]
 }
