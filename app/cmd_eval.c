@@ -63,8 +63,6 @@ static void print_table(const Evaluation *e) {
 
 // HR at the largest K of the rows apart, and of another evaluation's.
 static void print_slices(const Evaluation *e, int k) {
-    static const char *const name[SLICES] = {"all",       "in train",  "not in train", "popular",   "unpopular",
-                                             "1st fifth", "2nd fifth", "3rd fifth",    "4th fifth", "last fifth"};
     const int against = e->slice[SLICE_ALL].gain.rows > 0;
     if (e->slice[SLICE_ALL].interactions == 0 && !against) return;
     while (against && k > 0 && metric_k[k] > e->slice[SLICE_ALL].gain.list) k--;
@@ -74,11 +72,11 @@ static void print_slices(const Evaluation *e, int k) {
         const Slice *s = &e->slice[i];
         const Metric gain = s->gain.hit[k];
         if (!s->metrics.rows) continue;
-        printf("%-16s  %8d  %8d  %8.4f", name[i], s->items, s->metrics.rows, s->metrics.hit[k].value);
+        printf("%-16s  %8d  %8d  %8.4f", slice_label[i], s->items, s->metrics.rows, s->metrics.hit[k].value);
         if (against) printf("  %8.4f  %+8.4f  %+.4f .. %+.4f", s->other.hit[k].value, gain.value, gain.low, gain.high);
         putchar('\n');
     }
-    printf("(HR@%d; fifths of the interactions of the train rows, the most popular items first)\n", metric_k[k]);
+    printf("(HR@%d; warm: in the train rows; fifths of their interactions, the most popular items first)\n", metric_k[k]);
 }
 
 static int largest_k(const Evaluation *e) {

@@ -121,11 +121,12 @@ static void measure_slices(Evaluation *e, const Baseline *b, const Rows *rows, c
                            .other_list = ranks->other_list,
                            .resamples = o->resamples,
                            .seed = o->seed};
+    int *in = o->slices ? o->slices : mem_alloc((size_t)rows->n, sizeof *in);
     slices_open(&s, b);
-    slices_measure(&s, rows, &r);
+    slices_measure(&s, rows, &r, in);
     memcpy(e->slice, s.slice, sizeof e->slice);
-    for (int i = 0; o->slices && i < rows->n; i++) o->slices[i] = slices_of(&s, &rows->row[i]);
     slices_close(&s);
+    if (!o->slices) free(in);
 }
 
 static int compare_baselines(Evaluation *e, const Measure *model, const Rows *train, const EvaluateOptions *o, Err *err) {

@@ -45,7 +45,7 @@ static size_t drawn_user(uint64_t seed, size_t b, size_t i, size_t users) {
     return (size_t)rng_below(seed, RNG_BOOTSTRAP, b * users + i, users);
 }
 
-static void set_interval(Metric *m, double *value, int n) {
+void metrics_interval(Metric *m, double *value, int n) {
     qsort(value, (size_t)n, sizeof *value, by_value);
     m->low = quantile(value, n, 0.025);
     m->high = quantile(value, n, 0.975);
@@ -70,7 +70,7 @@ static void bootstrap(Metrics *m, const Gains *user, int users, uint64_t seed) {
         }
         for (size_t j = 0; j < GAINS; j++) mean[j * resamples + b] = sum.of[j] / sum.rows;
     }
-    for (size_t j = 0; j < GAINS; j++) set_interval(metric_at(m, (int)j), mean + j * resamples, m->resamples);
+    for (size_t j = 0; j < GAINS; j++) metrics_interval(metric_at(m, (int)j), mean + j * resamples, m->resamples);
     free(mean);
 }
 
@@ -128,7 +128,7 @@ void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const 
         }
         if (of[1] > 0) value[n++] = of[0] / of[1];
     }
-    if (n > 0) set_interval(m, value, n);
+    if (n > 0) metrics_interval(m, value, n);
     free(each), free(value);
 }
 

@@ -31,6 +31,8 @@ void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *u
 // same draws of users, but for those without weight. The rows' weights sum to more than 0.
 void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const int *user, int rows, int resamples,
                       uint64_t seed);
+// The 95 % interval of n drawn values, which are sorted.
+void metrics_interval(Metric *m, double *value, int n);
 // What lists in random order score on average, the target of row i among candidates[i] equally likely ones; 0: never. No
 // intervals.
 void metrics_of_chance(Metrics *m, const int *candidates, int rows, int list);

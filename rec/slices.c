@@ -61,36 +61,51 @@ static int shorter(const SlicesRanks *r) {
     return r->other_list < r->list ? r->other_list : r->list;
 }
 
-static void slice_measure(Slice *slice, int all, const int *rank, const int *other, const int *user, int n,
-                          const SlicesRanks *r) {
-    metrics_from_ranks(&slice->metrics, rank, user, n, r->list, all ? r->resamples : 0, r->seed);
-    if (!r->other) return;
-    metrics_from_ranks(&slice->other, other, user, n, shorter(r), 0, r->seed);
-    metrics_of_gain(&slice->gain, rank, other, user, n, shorter(r), r->resamples, r->seed);
+void slices_part_open(SlicesPart *p, int rows) {
+    int *room = mem_alloc(4 * (size_t)rows, sizeof *room);
+    *p = (SlicesPart){0, room, room + rows, room + 2 * (size_t)rows, room + 3 * (size_t)rows};
 }
 
-void slices_measure(Slices *s, const Rows *rows, const SlicesRanks *r) {
-    const size_t n = (size_t)rows->n;
-    int *rank = mem_alloc(n, sizeof *rank), *other = mem_alloc(n, sizeof *other), *user = mem_alloc(n, sizeof *user);
-    int *number = mem_alloc(n, sizeof *number); // of each user within the slice
-    for (int slice = 0; slice < SLICES; slice++) {
-        int m = 0, users = 0;
-        memset(number, 0xff, n * sizeof *number);
-        for (int i = 0; i < rows->n; i++) {
-            if (!(slices_of(s, &rows->row[i]) >> slice & 1)) continue;
-            if (number[r->user[i]] < 0) number[r->user[i]] = users++;
-            user[m] = number[r->user[i]];
-            rank[m] = r->rank[i];
-            other[m++] = r->other ? r->other[i] : 0;
-        }
-        if (m > 0) slice_measure(&s->slice[slice], slice == SLICE_ALL, rank, other, user, m, r);
+void slices_part_close(SlicesPart *p) {
+    free(p->rank);
+    *p = (SlicesPart){0};
+}
+
+void slices_pick(SlicesPart *p, int slice, const int *in, const int *rank, const int *other, const int *user, int rows) {
+    int users = 0;
+    p->n = 0;
+    memset(p->number, 0xff, (size_t)rows * sizeof *p->number);
+    for (int i = 0; i < rows; i++) {
+        if (!(in[i] >> slice & 1)) continue;
+        if (p->number[user[i]] < 0) p->number[user[i]] = users++;
+        p->user[p->n] = p->number[user[i]];
+        p->rank[p->n] = rank[i];
+        p->other[p->n++] = other ? other[i] : 0;
     }
-    free(rank), free(other), free(user), free(number);
+}
+
+static void slice_measure(Slice *slice, int all, const SlicesPart *p, const SlicesRanks *r) {
+    metrics_from_ranks(&slice->metrics, p->rank, p->user, p->n, r->list, all ? r->resamples : 0, r->seed);
+    if (!r->other) return;
+    metrics_from_ranks(&slice->other, p->other, p->user, p->n, shorter(r), 0, r->seed);
+    metrics_of_gain(&slice->gain, p->rank, p->other, p->user, p->n, shorter(r), r->resamples, r->seed);
+}
+
+void slices_measure(Slices *s, const Rows *rows, const SlicesRanks *r, int *in) {
+    SlicesPart part;
+    for (int i = 0; i < rows->n; i++) in[i] = slices_of(s, &rows->row[i]);
+    slices_part_open(&part, rows->n);
+    for (int slice = 0; slice < SLICES; slice++) {
+        slices_pick(&part, slice, in, r->rank, r->other, r->user, rows->n);
+        if (part.n > 0) slice_measure(&s->slice[slice], slice == SLICE_ALL, &part, r);
+    }
+    slices_part_close(&part);
 }
 
 // ---- report ------------------------------------------------------------------------------------------------------------
 
-static const char *const slice_name[SLICE_BUCKET] = {NULL, "warm", "cold", "popular", "unpopular"};
+const char *const slice_label[SLICES] = {"all",       "warm",      "cold",      "popular",   "unpopular",
+                                         "1st fifth", "2nd fifth", "3rd fifth", "4th fifth", "last fifth"};
 
 static json_t *slice_to_json(const Slice *s, int gain) {
     const Metrics *m = gain ? &s->gain : &s->metrics;
@@ -104,7 +119,7 @@ static json_t *slice_to_json(const Slice *s, int gain) {
 
 static void put_slices(json_t *json, const Slice slice[SLICES], int gain) {
     json_t *buckets = json_array();
-    for (int i = 1; i < SLICE_BUCKET; i++) json_object_set_new(json, slice_name[i], slice_to_json(&slice[i], gain));
+    for (int i = 1; i < SLICE_BUCKET; i++) json_object_set_new(json, slice_label[i], slice_to_json(&slice[i], gain));
     for (int i = SLICE_BUCKET; i < SLICES; i++) json_array_append_new(buckets, slice_to_json(&slice[i], gain));
     json_object_set_new(json, "buckets", buckets);
 }

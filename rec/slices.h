@@ -10,6 +10,7 @@
 // interactions before it end. Items that do not occur lie in the last. Ties: the lower item number first.
 enum { SLICE_ALL, SLICE_WARM, SLICE_COLD, SLICE_POPULAR, SLICE_UNPOPULAR, SLICE_BUCKET, SLICE_BUCKETS = 5 };
 enum { SLICES = SLICE_BUCKET + SLICE_BUCKETS };
+extern const char *const slice_label[SLICES]; // "all", "warm", "cold", ..., "1st fifth", ...
 
 typedef struct Slice {
     int items;            // titles of the catalogue
@@ -31,6 +32,17 @@ void slices_close(Slices *s);
 // Bit s: the row's target lies in slice s.
 int slices_of(const Slices *s, const Row *row);
 
+// The rows of one slice: their ranks, and their users numbered anew.
+typedef struct SlicesPart {
+    int n;
+    int *rank, *other, *user; // (n)
+    int *number;              // (rows) scratch
+} SlicesPart;
+void slices_part_open(SlicesPart *p, int rows); // room for any slice of so many rows
+void slices_part_close(SlicesPart *p);
+// in (rows): slices_of each. other may be NULL; user (rows) numbers the users from 0.
+void slices_pick(SlicesPart *p, int slice, const int *in, const int *rank, const int *other, const int *user, int rows);
+
 typedef struct SlicesRanks { // (rows) each
     const int *rank, *other; // other: NULL, or of the other evaluation
     const int *user;
@@ -38,8 +50,9 @@ typedef struct SlicesRanks { // (rows) each
     int resamples;
     uint64_t seed;
 } SlicesRanks;
-// Fills metrics, other and gain of every slice. Intervals: of the gains, and of the metrics of SLICE_ALL.
-void slices_measure(Slices *s, const Rows *rows, const SlicesRanks *ranks);
+// Fills metrics, other and gain of every slice; in (rows) receives slices_of each row. Intervals: of the gains, and of the
+// metrics of SLICE_ALL.
+void slices_measure(Slices *s, const Rows *rows, const SlicesRanks *ranks, int *in);
 
 // {"warm": {"rows", "items", "interactions", metrics}, "cold", "popular", "unpopular", "buckets": [...]} into `json`.
 void slices_to_json(json_t *json, const Slice slice[SLICES]);

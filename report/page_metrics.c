@@ -120,26 +120,7 @@ static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first)
     }
 }
 
-// The rows of one slice: ranks and users, numbered anew in their order, as rec/slices.c does it for eval --against.
-typedef struct Part {
-    int *rank, *other, *user, *number; // (rows); number: of each user, -1: not met
-    int n;
-} Part;
-
-static void part_of(Part *part, const Record *mine, const Record *first, const int *user, int slice) {
-    int users = 0;
-    part->n = 0;
-    for (int i = 0; i < first->n; i++) part->number[i] = -1;
-    for (int i = 0; i < first->n; i++) {
-        if (!(first->slices[i] >> slice & 1)) continue;
-        if (part->number[user[i]] < 0) part->number[user[i]] = users++;
-        part->user[part->n] = part->number[user[i]];
-        part->rank[part->n] = mine->rank[i];
-        part->other[part->n++] = first->rank[i];
-    }
-}
-
-static void slice_gain_row(Page *p, int i, const char *label, const Part *part, int list) {
+static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *part, int list) {
     static const char *const name[] = {"HR@10", "NDCG@10"};
     Metrics gain;
     metrics_of_gain(&gain, part->rank, part->other, part->user, part->n, list, p->resamples, p->seed);
@@ -155,27 +136,20 @@ static void slice_gain_row(Page *p, int i, const char *label, const Part *part, 
 }
 
 static void slice_gains(Page *p, const Record *first, const int *user) {
-    static const char *const head[] = {"run", "target", "rows", "HR@10", "NDCG@10"}, *const label[SLICES] = {
-                                                                                         NULL,        "warm",      "cold",
-                                                                                         "popular",   "unpopular", "1st fifth",
-                                                                                         "2nd fifth", "3rd fifth", "4th fifth",
-                                                                                         "last fifth"};
-    const size_t n = (size_t)first->n;
+    static const char *const head[] = {"run", "target", "rows", "HR@10", "NDCG@10"};
+    SlicesPart part;
     if (!first->slices) return;
-    Part part = {.rank = mem_alloc(n, sizeof(int)),
-                 .other = mem_alloc(n, sizeof(int)),
-                 .user = mem_alloc(n, sizeof(int)),
-                 .number = mem_alloc(n, sizeof(int))};
+    slices_part_open(&part, first->n);
     page_table(p, head, sizeof head / sizeof *head, 2);
     for (int i = 0; i < p->runs; i++) {
         const Record *r = &p->run[i];
         for (int slice = 1; slice < SLICES && r->n && r != first; slice++) {
-            part_of(&part, r, first, user, slice);
-            if (part.n) slice_gain_row(p, i, label[slice], &part, r->list < first->list ? r->list : first->list);
+            slices_pick(&part, slice, first->slices, r->rank, first->rank, user, first->n);
+            if (part.n) slice_gain_row(p, i, slice_label[slice], &part, r->list < first->list ? r->list : first->list);
         }
     }
     page_table_end(p);
-    free(part.rank), free(part.other), free(part.user), free(part.number);
+    slices_part_close(&part);
 }
 
 int page_gains(Page *p, Err *err) {
@@ -214,44 +188,34 @@ int page_gains(Page *p, Err *err) {
 
 // ---- slices --------------------------------------------------------------------------------------------------------------
 
-typedef struct SliceRow {
-    const char *label, *member; // of the evaluation; NULL: an entry of its buckets
-    int bucket;
-} SliceRow;
+static const int slice_shown[] = {SLICE_POPULAR,    SLICE_UNPOPULAR,  SLICE_WARM,       SLICE_COLD,      SLICE_BUCKET,
+                                  SLICE_BUCKET + 1, SLICE_BUCKET + 2, SLICE_BUCKET + 3, SLICE_BUCKET + 4};
+enum { SLICE_ROWS = sizeof slice_shown / sizeof *slice_shown };
 
-static const SliceRow slices[] = {{"popular", "popular", 0}, {"unpopular", "unpopular", 0}, {"warm", "warm", 0},
-                                  {"cold", "cold", 0},       {"1st fifth", NULL, 0},        {"2nd fifth", NULL, 1},
-                                  {"3rd fifth", NULL, 2},    {"4th fifth", NULL, 3},        {"last fifth", NULL, 4}};
-enum { SLICE_ROWS = sizeof slices / sizeof *slices };
-
-static const json_t *slice_of(const Record *r, const SliceRow *s) {
-    return s->member ? json_object_get(r->evaluation, s->member)
-                     : json_array_get(json_object_get(r->evaluation, "buckets"), (size_t)s->bucket);
+static const json_t *slice_of(const Record *r, int slice) {
+    return slice < SLICE_BUCKET ? json_object_get(r->evaluation, slice_label[slice])
+                                : json_array_get(json_object_get(r->evaluation, "buckets"), (size_t)(slice - SLICE_BUCKET));
 }
 
-static void slice_row(Page *p, const SliceRow *s, const char *const *name, int n) {
-    const json_t *about = slice_of(page_first(p, "buckets"), s);
-    str_printf(p->out, "<tr><th scope=\"row\">%s</th>", s->label);
+static void slice_row(Page *p, int slice, const char *const *name, int n) {
+    const json_t *about = slice_of(page_first(p, "buckets"), slice);
+    str_printf(p->out, "<tr><th scope=\"row\">%s</th>", slice_label[slice]);
     page_number_cell(p, record_number(about, "items", NULL), 0);
     page_number_cell(p, record_number(about, "rows", NULL), 0);
     for (int i = 0; i < p->runs; i++)
         for (int j = 0; j < n && p->run[i].evaluation; j++)
-            page_number_cell(p, record_number(slice_of(&p->run[i], s), name[j], NULL), 4);
+            page_number_cell(p, record_number(slice_of(&p->run[i], slice), name[j], NULL), 4);
     str_puts(p->out, "</tr>\n");
 }
 
 static void slice_plot(Page *p, const char *name) {
-    const char *label[SLICE_ROWS];
-    PlotBar bar[SLICE_ROWS * PAGE_RUNS];
-    int groups = 0;
+    PlotBar bar[SLICE_BUCKETS * PAGE_RUNS];
     char caption[64];
-    for (int s = 4; s < SLICE_ROWS; s++, groups++) {
-        label[groups] = slices[s].label;
+    for (int s = 0; s < SLICE_BUCKETS; s++)
         for (int i = 0; i < p->runs; i++)
-            bar[groups * p->runs + i] = (PlotBar){record_number(slice_of(&p->run[i], &slices[s]), name, NULL), NAN, NAN};
-    }
+            bar[s * p->runs + i] = (PlotBar){record_number(slice_of(&p->run[i], SLICE_BUCKET + s), name, NULL), NAN, NAN};
     snprintf(caption, sizeof caption, "%s by popularity of the target", name);
-    plot_bars(p->out, caption, label, groups, bar, p->runs);
+    plot_bars(p->out, caption, slice_label + SLICE_BUCKET, SLICE_BUCKETS, bar, p->runs);
 }
 
 void page_slices(Page *p) {
@@ -270,7 +234,7 @@ void page_slices(Page *p) {
                  "Fifths hold a fifth of the interactions of the train rows each, the most popular items first. Popular: the "
                  "fifth of the items with the most interactions. Cold: targets that are not in the train rows. By title.");
     page_table(p, head, heads, 1);
-    for (int s = 0; s < SLICE_ROWS; s++) slice_row(p, &slices[s], name, 2);
+    for (int s = 0; s < SLICE_ROWS; s++) slice_row(p, slice_shown[s], name, 2);
     page_table_end(p);
     str_puts(p->out, "<div class=\"plots\">\n");
     for (int j = 0; j < 2; j++) slice_plot(p, name[j]);

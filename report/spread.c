@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/rng.h"
 #include "rec/baseline.h"
+#include "rec/metrics.h"
 
 #include <limits.h>
 #include <math.h>
@@ -66,17 +67,6 @@ static double draw(const Draws *d, uint64_t seed, int b) {
     return total / (rows * d->pairs);
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile(const double *sorted, int n, double q) {
-    const double at = q * (n - 1);
-    const int i = (int)at;
-    return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[i];
-}
-
 static void bootstrap(SpreadValue *v, const Draws *d, int resamples, uint64_t seed) {
     double *value = mem_alloc((size_t)resamples, sizeof *value);
     int below = 1, above = 1;
@@ -84,9 +74,9 @@ static void bootstrap(SpreadValue *v, const Draws *d, int resamples, uint64_t se
         value[b] = draw(d, seed, b);
         below += value[b] <= 0, above += value[b] >= 0;
     }
-    qsort(value, (size_t)resamples, sizeof *value, by_value);
-    v->low = quantile(value, resamples, .025);
-    v->high = quantile(value, resamples, .975);
+    Metric interval;
+    metrics_interval(&interval, value, resamples);
+    v->low = interval.low, v->high = interval.high;
     v->p = fmin(1, 2.0 * (below < above ? below : above) / (resamples + 1));
     free(value);
 }

@@ -59,10 +59,10 @@ static void test_slices(void **state) {
         assert_int_equal(s.slice[i].interactions, interactions[i]);
     }
     const int rank[ROWS] = {1, 0, 2, 1, 0, 10, 0}, other[ROWS] = {1, 1, 0, 2, 0, 0, 0};
-    int user[ROWS];
+    int user[ROWS], in[ROWS];
     baseline_number_users(&c.rows, user);
     const SlicesRanks r = {rank, other, user, 10, 5, 50, 1};
-    slices_measure(&s, &c.rows, &r);
+    slices_measure(&s, &c.rows, &r, in);
     const int rows[SLICES] = {7, 5, 2, 2, 5, 1, 0, 1, 2, 3}, hits[SLICES] = {4, 3, 1, 1, 3, 1, 0, 0, 2, 1},
               gains[SLICES] = {0, 0, 0, -1, 1, 0, 0, -1, 1, 0};
     for (int i = 0; i < SLICES; i++) {
@@ -88,7 +88,7 @@ static void test_slices(void **state) {
     const Rows none = {0};
     baseline_open(&b, &c.items, &none, MATCH_TITLE);
     slices_open(&s, &b);
-    slices_measure(&s, &c.rows, &r);
+    slices_measure(&s, &c.rows, &r, in);
     assert_int_equal(s.slice[SLICE_ALL].metrics.rows, ROWS);
     json = json_object();
     slices_to_json(json, s.slice);
