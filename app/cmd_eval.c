@@ -227,7 +227,10 @@ typedef struct Eval {
 static int open_ranker(Eval *x, Err *err) {
     const Options *o = x->o;
     const int list = strcmp(o->decode, "ground") ? o->beams : metric_k[METRIC_KS - 1]; // grounding ranks all items
-    if (use_ranker(x->u, o, list, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
+    const int apart = x->u->model.items || x->protocol != PROTOCOL_FULL,
+              k = apart ? ranker_places(&x->u->data.items, list, o->exclude_seen ? x->rows : NULL) : list;
+    if (use_ranker(x->u, o, k, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
+    x->ranker.titles = list;
     const Ranker all = x->ranker;
     if (x->protocol != PROTOCOL_FULL && protocol_ranker(&x->among, x->protocol, &all, &x->whole, &x->u->train, &x->ranker, err))
         return -1;

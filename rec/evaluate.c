@@ -12,23 +12,8 @@ typedef struct Ranks { // (rows) each; 0: a miss
     int other_list;
 } Ranks;
 
-// Places of the target in a list: by title among the distinct titles before it, by item as it stands. Items of one index text
-// are the same title where the ranker does not tell them apart.
-static void find_target(const Ranker *r, const int *title_of, const Row *row, const Recommendation *item, int n,
-                        int rank[MATCHES]) {
-    const Items *items = r->items;
-    const int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
-    const char *text = r->by_text && number >= 0 ? items->text[number] : NULL;
-    int titles = 0;
-    rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
-    for (int i = 0; i < n; i++) {
-        int again = 0;
-        for (int j = 0; j < i && !again; j++) again = title_of[item[j].item] == title_of[item[i].item];
-        titles += !again;
-        int same = title_of[item[i].item] == title || (text && items->text[item[i].item] == text); // each text is kept once
-        if (same && !rank[MATCH_TITLE]) rank[MATCH_TITLE] = titles;
-        if (item[i].item == number && !rank[MATCH_ITEM]) rank[MATCH_ITEM] = i + 1;
-    }
+int evaluate_list(const Ranker *r) {
+    return r->titles ? r->titles : r->k;
 }
 
 typedef struct Measure { // one recommender over all rows
@@ -41,7 +26,38 @@ typedef struct Measure { // one recommender over all rows
     History *history;     // of the users of one group, as all below
     Recommendation *item; // (users, k)
     int *found;
+    int list;            // titles that count
+    unsigned char *seen; // (items) of the titles of one row's history; or NULL: the ranker lists none of them
 } Measure;
+
+// Places of the target in a list: by title among the distinct titles before it, by item as it stands. Items of one index text
+// are the same title where the ranker does not tell them apart, and one with a title that was seen is a place by item alone.
+// Returns how many of the n items the titles that count take.
+static int find_target(const Measure *m, const Row *row, const Recommendation *item, int n, int rank[MATCHES]) {
+    const Items *items = m->r->items;
+    const int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
+    const char *text = m->r->by_text && number >= 0 ? items->text[number] : NULL;
+    int i = 0;
+    rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
+    for (int titles = 0; i < n; i++) {
+        const int of = m->title_of[item[i].item], seen = m->seen && m->seen[of];
+        int again = seen;
+        for (int j = 0; j < i && !again; j++) again = m->title_of[item[j].item] == of;
+        if (!again && titles == m->list) break;
+        titles += !again;
+        int same = of == title || (text && items->text[item[i].item] == text); // each text is kept once
+        if (same && !seen && !rank[MATCH_TITLE]) rank[MATCH_TITLE] = titles;
+        if (item[i].item == number && i < m->list && !rank[MATCH_ITEM]) rank[MATCH_ITEM] = i + 1;
+    }
+    return i;
+}
+
+static void mark_seen(Measure *m, const Row *row, int seen) {
+    for (int i = 0; m->seen && i < row->n; i++) {
+        const int item = items_by_id(m->r->items, row->item_id[i]);
+        if (item >= 0) m->seen[m->title_of[item]] = (unsigned char)seen;
+    }
+}
 
 static int measure_group(Measure *m, int first, int n, Err *err) {
     const Ranker *r = m->r;
@@ -52,10 +68,12 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
         const Recommendation *item = m->item + (size_t)i * (size_t)r->k;
         const Row *row = &m->rows->row[first + i];
         int rank[MATCHES];
-        find_target(r, m->title_of, row, item, m->found[i], rank);
+        mark_seen(m, row, 1);
+        const int listed = find_target(m, row, item, m->found[i], rank);
+        mark_seen(m, row, 0);
         for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
-        if (m->e) m->e->short_lists += m->found[i] < r->k;
-        if (m->results) results_row(m->results, row, first + i, rank, item, m->found[i]);
+        if (m->e) m->e->short_lists += m->found[i] < m->list;
+        if (m->results) results_row(m->results, row, first + i, rank, item, listed);
     }
     return 0;
 }
@@ -67,16 +85,18 @@ static int measure_rows(Measure *m, Err *err) {
     m->history = mem_alloc((size_t)users, sizeof *m->history);
     m->item = mem_alloc((size_t)users * (size_t)m->r->k, sizeof *m->item);
     m->found = mem_alloc((size_t)users, sizeof *m->found);
+    m->list = evaluate_list(m->r);
+    m->seen = m->r->seen_by_item ? mem_zalloc((size_t)m->r->items->n, 1) : NULL;
     Progress progress;
     progress_start(&progress, m->rows->name, "users", (uint64_t)n);
     for (int i = 0; i < groups && !failed; i++) {
         int first = (int)((int64_t)n * i / groups), end = (int)((int64_t)n * (i + 1) / groups);
         failed = measure_group(m, first, end - first, err);
         for (int row = first; row < end && !failed; row++) hits += m->ranks->match[MATCH_TITLE][row] > 0;
-        if (m->e) progress_update(&progress, (uint64_t)end, "HR@%d %.4f", m->r->k, (double)hits / end);
+        if (m->e) progress_update(&progress, (uint64_t)end, "HR@%d %.4f", m->list, (double)hits / end);
     }
     if (m->e) progress_finish(&progress);
-    free(m->history), free(m->item), free(m->found);
+    free(m->history), free(m->item), free(m->found), free(m->seen);
     return failed;
 }
 
@@ -189,7 +209,7 @@ static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const
 
 int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err) {
     const size_t n = (size_t)rows->n;
-    *e = (Evaluation){.rows = rows->n, .list = r->k};
+    *e = (Evaluation){.rows = rows->n, .list = evaluate_list(r)};
     if (rows->n < 1) return err_set(err, ERR_DATA, "%s: no rows to evaluate", rows->name);
     Ranks ranks = {.user = mem_alloc(n, sizeof(int)), .other = o->against ? mem_alloc(n, sizeof(int)) : NULL};
     for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc(n, sizeof(int));

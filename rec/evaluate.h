@@ -19,7 +19,7 @@ typedef struct EvaluateOptions {
 
 typedef struct Evaluation {
     int rows, users;
-    int list;                             // items asked for: no K above it is given
+    int list;                             // evaluate_list: no K above it is given
     Metrics match[MATCHES];               // of the model
     Slice slice[SLICES];                  // of the model, by title
     Metrics baseline[BASELINES][MATCHES]; // rows 0: needs train rows, and there are none. Random: what is expected
@@ -30,6 +30,9 @@ typedef struct Evaluation {
 
 // train may be NULL or empty. All rows count; ERR_DATA where there are none. An item counts under the first with its title.
 int evaluate_rows(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o, Err *err);
+
+// How many titles of its lists count: the places of a rank by title, and of one by item.
+int evaluate_list(const Ranker *r);
 
 // The targets' ranks alone, rank[by] (rows->n); 0: a miss.
 int evaluate_ranks(const Ranker *r, const Rows *rows, int *const rank[MATCHES], Err *err);

@@ -58,6 +58,12 @@ int protocol_ranker(ProtocolRanker *p, Protocol protocol, const Ranker *inner, c
     if (protocol == PROTOCOL_POPULARITY && train->n == 0)
         return err_set(err, ERR_DATA, "--protocol %s draws by the interactions of train.csv, and there are none",
                        protocol_name[protocol]);
-    *r = (Ranker){.self = p, .items = inner->items, .users = inner->users, .k = inner->k, .rank = rank_candidates};
+    *r = (Ranker){.self = p,
+                  .items = inner->items,
+                  .users = inner->users,
+                  .k = inner->k,
+                  .titles = inner->titles,
+                  .by_text = inner->by_text,
+                  .rank = rank_candidates};
     return 0;
 }

@@ -120,7 +120,13 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
 }
 
 Ranker sasrec_ranker(SasrecRanker *r) {
-    return (Ranker){.self = r, .items = r->items, .users = r->users, .k = r->k, .rank = rank_list, .score = rank_score};
+    return (Ranker){.self = r,
+                    .items = r->items,
+                    .users = r->users,
+                    .k = r->k,
+                    .seen_by_item = r->exclude_seen,
+                    .rank = rank_list,
+                    .score = rank_score};
 }
 
 int sasrec_losses(void *losses, double *loss, double *tokens, Err *err) {

@@ -97,7 +97,7 @@ int thought_test_losses(void *scorer, double *loss, double *tokens, Err *err) {
 static void summarize(Test *x, ThoughtSource source, const int *rank, const double *loss) {
     const ThoughtTestRun *run = x->run;
     ThoughtTest *t = x->t;
-    const int rows = run->rows->n, list = run->ranker->k, draws = run->resamples;
+    const int rows = run->rows->n, list = evaluate_list(run->ranker), draws = run->resamples;
     for (int i = 0; i < rows; i++) x->minus[i] = loss[i] - x->own[i];
     metrics_of_ratio(&t->loss[source], loss, x->tokens, x->user, rows, draws, run->seed);
     metrics_of_ratio(&t->loss_gain[source], x->minus, x->tokens, x->user, rows, draws, run->seed);

@@ -198,6 +198,48 @@ static void test_index_texts(void **state) {
     items_free(&items);
 }
 
+// Items 0 and 2 have one title. Without what was seen item 0 is left out, its twin is not.
+static int rank_apart(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    static const int order[] = {0, 2, 1, 3};
+    const int *seen = self;
+    (void)h, (void)err;
+    for (int u = 0; u < users; u++) {
+        found[u] = 0;
+        for (int i = *seen; i < 4; i++) out[4 * u + found[u]++] = (Recommendation){order[i], (float)-i};
+    }
+    return 0;
+}
+
+// Lists of items are long enough for so many titles: a place by title is a distinct one that was not seen, one by item is an
+// item.
+static void test_items_apart(void **state) {
+    (void)state;
+    Err err = {0};
+    static const char info[] = "A\t1\nB\t2\nA\t3\nC\t4\n";
+    const char *title[] = {"A"}, *id[] = {"1"};
+    Items items;
+    OK(items_parse(&items, info, strlen(info), "info", &err));
+    Row all[] = {row("u", title, id, 1, "B", "2"), row("v", title, id, 1, "A", "3"), row("w", title, id, 1, "C", "4")};
+    Rows rows = {.n = 3, .row = all, .name = "test"};
+    assert_int_equal(ranker_places(&items, 1, NULL), 2);
+    assert_int_equal(ranker_places(&items, 1, &rows), 3);
+    assert_int_equal(ranker_places(&items, 3, &rows), 4);
+    assert_int_equal(ranker_places(&items, 5, &rows), 5);
+    static const int by_title[2][3] = {{2, 1, 0}, {1, 0, 2}}, by_item[2][3] = {{0, 2, 0}, {2, 1, 0}};
+    for (int seen = 0; seen < 2; seen++) {
+        const Ranker r = {
+            .self = &seen, .items = &items, .users = 2, .k = 4, .titles = 2, .seen_by_item = seen, .rank = rank_apart};
+        int rank[MATCHES][3];
+        int *const of[MATCHES] = {rank[MATCH_TITLE], rank[MATCH_ITEM]};
+        OK(evaluate_ranks(&r, &rows, of, &err));
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(rank[MATCH_TITLE][i], by_title[seen][i]);
+            assert_int_equal(rank[MATCH_ITEM][i], by_item[seen][i]);
+        }
+    }
+    items_free(&items);
+}
+
 static void test_refused(void **state) {
     (void)state;
     Err err = {0};
@@ -226,6 +268,7 @@ static void test_refused(void **state) {
 int main(void) {
     log_level = LOG_WARN;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranks), cmocka_unit_test(test_report),
-                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_index_texts)};
+                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_index_texts),
+                                       cmocka_unit_test(test_items_apart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

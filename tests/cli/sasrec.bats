@@ -184,6 +184,21 @@ PY
     done
 }
 
+@test "eval of a SASRec: by title the first places do not depend on the length of the list" {
+    mkdir "$TMP/themes" # many items of one title
+    for file in info.txt train.csv valid.csv test.csv; do
+        sed -E 's/([A-Z][a-z]+) [A-Z][a-z]+/\1/g' "$WORLD/data/$file" >"$TMP/themes/$file"
+    done
+    first() { jq '(.title, .item) | ."HR@1", ."HR@3", ."HR@5", ."NDCG@5"' "$1"; }
+    for more in "" --exclude-seen "--protocol uniform-100"; do
+        for beams in 5 40; do
+            # shellcheck disable=SC2086
+            "$LATENTR3" eval --model "$WORLD/sasrec" --data "$TMP/themes" --beams $beams --json $more 2>/dev/null >"$TMP/$beams"
+        done
+        diff <(first "$TMP/5") <(first "$TMP/40")
+    done
+}
+
 @test "eval of a SASRec among sampled items" {
     "$LATENTR3" eval --model "$WORLD/sasrec" --data "$WORLD/data" --json --protocol uniform-100 2>/dev/null >"$TMP/json"
     jq -e '.protocol == "uniform-100" and .title."HR@10" > 0 and .baselines == {}' "$TMP/json"
