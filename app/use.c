@@ -23,14 +23,21 @@ int use_open(Use *u, const Options *o, Err *err) {
     return 0;
 }
 
+// No rows, and a warning with what that means, where the folder does not have the split.
+static int read_split(Use *u, Rows *rows, const char *split, const char *without, Err *err) {
+    char name[16];
+    snprintf(name, sizeof name, "%s.csv", split);
+    char *path = file_join(u->data.folder, name);
+    const int there = file_exists(path);
+    free(path);
+    if (!there) log_warn("%s has no %s: %s", u->data.folder, name, without);
+    return there ? dataset_rows(&u->data, rows, split, 0, err) : 0;
+}
+
 int use_train(Use *u, Err *err) {
     if (u->train_opened) return 0;
-    char *path = file_join(u->data.folder, "train.csv");
-    int there = file_exists(path);
-    free(path);
-    if (there && dataset_rows(&u->data, &u->train, "train", 0, err)) return -1;
+    if (read_split(u, &u->train, "train", "popularity and item-kNN have nothing to count", err)) return -1;
     u->train_opened = 1;
-    if (!there) log_warn("%s has no train.csv: popularity and item-kNN have nothing to count", u->data.folder);
     return 0;
 }
 
@@ -132,7 +139,8 @@ const BeamStats *use_stats(const Use *u, const Options *o) {
 int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err) {
     Sequences *s = &u->histories;
     Rows valid = {0};
-    if (use_train(u, err) || (!strcmp(split, "test") && dataset_rows(&u->data, &valid, "valid", 0, err))) return -1;
+    if (use_train(u, err) || (!strcmp(split, "test") && read_split(u, &valid, "valid", "histories are without its items", err)))
+        return -1;
     if (strcmp(split, "train")) sequences_add(s, &u->data.items, &u->train, NULL);
     sequences_add(s, &u->data.items, &valid, NULL);
     s->broken = 0;

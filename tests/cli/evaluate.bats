@@ -150,6 +150,10 @@ use() {
     "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 --results "$TMP/drawn" >/dev/null 2>&1
     export LATENTR3_LOG=error
     refuses 3 '*drawn: line 1: ranked among drawn candidates*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --against "$TMP/drawn"
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/valid.csv"
+    LATENTR3_LOG=warn exits 0 "$LATENTR3" eval --model popularity --data "$TMP/data" --protocol uniform-100
+    says '*has no valid.csv: histories are without its items*'
     refuses 2 '*--protocol uniform-100 does not go with it' "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 --against "$TMP/drawn"
 }
 
