@@ -1,6 +1,7 @@
 // latentr3 eval: hit rate and NDCG over the whole catalogue, beside what has to be beaten.
 #include "app/commands.h"
 #include "app/eval_save.h"
+#include "app/out.h"
 #include "app/resume.h"
 #include "app/run.h"
 #include "app/use.h"
@@ -336,7 +337,14 @@ static int eval_split(Use *u, const Options *o, Err *err) {
 static int check_outputs(const Options *o, Err *err) {
     const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
     for (int i = 0; i < 3; i++)
-        if (path[i] && outfile_check(path[i], err)) return -1;
+        if (path[i] && out_check_file(path[i], err)) return -1;
+    return 0;
+}
+
+static int make_parents(const Options *o, Err *err) {
+    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
+    for (int i = 0; i < 3; i++)
+        if (path[i] && out_make_parent(path[i], err)) return -1;
     return 0;
 }
 
@@ -345,7 +353,7 @@ int cmd_eval(const Options *given, Err *err) {
     Options o = *given;
     if (ranks_rank(o.ranks) > 0) o.results = o.save = o.trec_run = o.trec_qrels = NULL; // rank 0 writes them
     int status = ranks_agree(o.ranks, check_outputs(&o, err) || use_open(&u, &o, err) ? -1 : 0, err);
-    if (status == 0) status = agree(&u, given, err) || eval_split(&u, &o, err);
+    if (status == 0) status = agree(&u, given, err) || make_parents(&o, err) || eval_split(&u, &o, err);
     use_close(&u);
     return status ? -1 : 0;
 }

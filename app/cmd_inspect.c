@@ -10,18 +10,11 @@
 
 enum { METRICS_BYTES = 64 << 20 };
 
-static int is_there(char *path) { // which is freed
-    int there = file_exists(path);
+static int has_file(const char *folder, const char *name) {
+    char *path = file_join(folder, name);
+    const int there = file_exists(path);
     free(path);
     return there;
-}
-
-static int has_file(const char *folder, const char *name) {
-    return is_there(file_join(folder, name));
-}
-
-static int has_data(const char *folder, const char *name) {
-    return is_there(dataset_path(folder, name));
 }
 
 // ---- model ----------------------------------------------------------------------------------------------------------------
@@ -93,7 +86,7 @@ static int describe_rows(json_t *out, const Dataset *d, Err *err) {
     for (int i = 0; i < 3; i++) {
         char file[16];
         snprintf(file, sizeof file, "%s.csv", split[i]);
-        if (!has_data(d->folder, file)) {
+        if (!dataset_has(d->folder, file)) {
             json_object_set_new(counts, split[i], json_null());
             continue;
         }
@@ -143,7 +136,7 @@ static int ends_with(const char *path, const char *end) {
 // A training run leaves metrics.json beside the model it made.
 static json_t *describe_path(const char *path, Err *err) {
     int folder = file_is_folder(path);
-    if (folder && has_data(path, "info.txt")) return describe_data(path, err);
+    if (folder && dataset_has(path, "info.txt")) return describe_data(path, err);
     if (!folder && (ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json")))
         return describe_checkpoint(path, err);
     json_t *out = NULL;

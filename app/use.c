@@ -27,9 +27,7 @@ int use_open(Use *u, const Options *o, Err *err) {
 static int read_split(Use *u, Rows *rows, const char *split, const char *without, Err *err) {
     char name[16];
     snprintf(name, sizeof name, "%s.csv", split);
-    char *path = file_join(u->data.folder, name);
-    const int there = file_exists(path);
-    free(path);
+    const int there = dataset_has(u->data.folder, name);
     if (!there) log_warn("%s has no %s: %s", u->data.folder, name, without);
     return there ? dataset_rows(&u->data, rows, split, 0, err) : 0;
 }

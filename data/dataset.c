@@ -50,6 +50,13 @@ char *dataset_path(const char *folder, const char *name) {
     return nested.data;
 }
 
+int dataset_has(const char *folder, const char *name) {
+    char *path = dataset_path(folder, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
 // ---- the folder as a whole ----
 
 int dataset_json(json_t **json, const char *folder, Err *err) {
@@ -138,18 +145,11 @@ static int find_items(Dataset *d, Err *err) {
     return status == 1 ? 0 : -1;
 }
 
-static int holds(const char *folder, const char *name) {
-    char *path = file_join(folder, name);
-    const int there = file_exists(path);
-    free(path);
-    return there;
-}
-
 // Folders are easily taken for one another.
 static int check_folder(const char *folder, Err *err) {
-    if (holds(folder, INFO)) return 0;
+    if (dataset_has(folder, INFO)) return 0;
     if (!file_is_folder(folder)) return err_set(err, ERR_IO, "%s: no such data folder", folder);
-    if (holds(folder, "config.json")) return err_set(err, ERR_IO, "%s: a model folder, not a data folder", folder);
+    if (dataset_has(folder, "config.json")) return err_set(err, ERR_IO, "%s: a model folder, not a data folder", folder);
     return err_set(err, ERR_IO, "%s: holds no info.txt; `latentr3 prepare` makes a data folder of a raw log", folder);
 }
 

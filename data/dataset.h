@@ -126,6 +126,7 @@ typedef struct Dataset {
 // it for each category, as train/CATEGORY.csv beside info/CATEGORY.txt, of which there must be one. malloc'd; for one that is
 // not there, where it should be.
 char *dataset_path(const char *folder, const char *name);
+int dataset_has(const char *folder, const char *name);
 // category_override may be NULL; without it and without dataset.json the phrase is "item" and a warning says so.
 int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err);
 // dataset.json of a folder: 1 with *json (the caller owns it), 0 where there is none, -1 where it is not one of ours.

@@ -127,10 +127,7 @@ int users_open_folder(Users *u, const Dataset *d, Err *err) {
         Rows rows;
         char name[16];
         snprintf(name, sizeof name, "%s.csv", splits[i]);
-        char *path = dataset_path(d->folder, name);
-        const int there = file_exists(path);
-        free(path);
-        if (!there) continue;
+        if (!dataset_has(d->folder, name)) continue;
         if (dataset_rows(d, &rows, splits[i], 0, err)) return -1;
         sequences_add(&u->sequences, u->items, &rows, NULL);
         rows_free(&rows);

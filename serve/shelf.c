@@ -59,9 +59,7 @@ static void count_rows(Shelf *s) {
     Rows train = {0};
     Sequences users = {0};
     Err err = {0};
-    char *path = file_join(s->data.folder, "train.csv");
-    const int there = file_exists(path);
-    free(path);
+    const int there = dataset_has(s->data.folder, "train.csv");
     if (!there) err_set(&err, ERR_IO, "%s has no train.csv", s->data.folder);
     if (!there || dataset_rows(&s->data, &train, "train", 0, &err)) {
         log_warn("%s: nothing is known to be popular", err.message);

@@ -157,13 +157,18 @@ make_logs() {
     for folder in flat d3; do "$LATENTR3" inspect --json "$TMP/$folder" 2>/dev/null | jq '[.items, .rows, (.hashes | del(.folder))]' >"$TMP/$folder.json"; done
     cmp "$TMP/flat.json" "$TMP/d3.json"
     exits 0 "$LATENTR3" sasrec --data "$TMP/d3" --out "$TMP/model" --loss bce --width 8 --layers 1 --epochs 1
+    for folder in flat d3; do
+        exits 0 "$LATENTR3" eval --model popularity --data "$TMP/$folder" --results "$TMP/new/$folder/results"
+        [[ $output != *"no train.csv"* ]]
+    done
+    cmp "$TMP/new/flat/results" "$TMP/new/d3/results"
     # A split may be lost, an info.txt goes before, and several categories are none.
     rm -r "$TMP/d3/train"
     exits 0 "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/made" --train-from-histories
     [ -s "$TMP/made/train.csv" ]
     cp "$TMP/d3/info/Films_5_2016-10-2018-11.txt" "$TMP/d3/info/Books.txt"
     refuses 3 '*no interaction log was found (nor one info/NAME.txt*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/none"
-    refuses 4 '*d3/info.txt*' env LATENTR3_LOG=error "$LATENTR3" recommend --model popularity --data "$TMP/d3" --history "Film 1"
+    refuses 4 '*d3: holds no info.txt*' env LATENTR3_LOG=error "$LATENTR3" recommend --model popularity --data "$TMP/d3" --history "Film 1"
 }
 
 @test "prepare: folders whose name is no phrase, milliseconds of 1970, JSON lines that begin badly, a member for two fields" {
