@@ -29,6 +29,14 @@ says() {
     }
 }
 
+# not COMMAND: it must fail. (bats takes no notice of a `!`.)
+not() {
+    if "$@"; then
+        echo "succeeded: $*"
+        return 1
+    fi
+}
+
 # refuses CODE PATTERN COMMAND...: one line on stderr that matches, nothing on stdout, that exit code.
 refuses() {
     local code=$1 pattern=$2

@@ -213,7 +213,7 @@ make_logs() {
         done
     done
     exits 0 "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/a" --force
-    ! cmp -s "$TMP/a/train.csv" "$TMP/kept/train.csv"
+    not cmp -s "$TMP/a/train.csv" "$TMP/kept/train.csv"
 }
 
 @test "prepare: bad lines are named and counted, or refused" {

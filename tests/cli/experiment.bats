@@ -67,10 +67,10 @@ of() { ls -d "$WHOLE/$1"-*/; }
     [ -z "$(find "$WHOLE" -name step.json -newermt 2002-01-01)" ]
     sed -e '/^#/d' -e 's/{run: eval, row: SFT, model: "${sft}", data: "${world}\/data", max-rows: 60, thought-test: true}/{thought-test: true, max-rows: 60, data: "${world}\/data", model: "${sft}", row: SFT, run: eval}/' \
         experiments/small.yaml >"$TMP/small.yaml"
-    ! cmp -s "$TMP/small.yaml" experiments/small.yaml
+    not cmp -s "$TMP/small.yaml" experiments/small.yaml
     experiment "$TMP/small.yaml" "$WHOLE" --plan >"$TMP/plan"
     [ "$(grep -c '^done  ' "$TMP/plan")" -eq 11 ]
-    ! grep '^to do' "$TMP/plan"
+    not grep '^to do' "$TMP/plan"
 }
 
 @test "experiment: a changed option reruns only what depends on it" {

@@ -94,7 +94,7 @@ same_numbers() {
     [ -z "$output" ]
     xmllint --noout "$TMP/page"
     # Nothing runs, nothing comes from elsewhere.
-    ! grep -qiE '<script|src=|href=|url\(|@import|https?:' "$TMP/page"
+    not grep -qiE '<script|src=|href=|url\(|@import|https?:' "$TMP/page"
     names='["HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"]'
     for run in sft knn; do
         for by in title item; do
@@ -151,7 +151,7 @@ same_numbers() {
     "$LATENTR3" eval --model popularity --data "$TMP/data" --max-rows 20 --save "$evil" --json >"$TMP/json" || cat "$TMP/json"
     report "$TMP/page" "$evil"
     xmllint --noout "$TMP/page"
-    ! grep -qi '<script' "$TMP/page"
+    not grep -qi '<script' "$TMP/page"
     [ "$(xmllint --xpath 'string(//h1)' "$TMP/page")" = "$(basename "$evil")" ]
     jq -r '[.samples[].history[]] | unique | map(select(contains("<script>"))) | .[0]' "$evil/eval-test.json" >"$TMP/title"
     grep -q '<script>&amp;<!--' "$TMP/title"
@@ -223,7 +223,7 @@ PY
         grep -q 'Not measured yet' "$folder/README.md"
     done
     grep -qE "^    latentr3 sft --model $WORLD/world/model .*--max-steps 6" "$WORLD/sft/README.md"
-    ! grep -q -e '--[a-z-]* -1' "$WORLD/sft/README.md" # no option at the value that stands for none
+    not grep -q -e '--[a-z-]* -1' "$WORLD/sft/README.md" # no option at the value that stands for none
     grep -qF "| train.csv | $(jq -r '.data["train.csv"]' "$WORLD/sft/metrics.json") |" "$WORLD/sft/README.md"
     grep -qE '^6 updates on 96 rows; loss, nats a token, on the validation rows' "$WORLD/sft/README.md"
     grep -q '^    latentr3 synth .*--items 60 --rows 1200' "$WORLD/world/model/README.md"
@@ -252,7 +252,7 @@ PY
     evaluate popularity "$TMP/run" --protocol popularity-100 >"$TMP/json"
     grep -qF 'type: "HR@10 (popularity-100)"' "$TMP/run/README.md"
     grep -qF 'ranked among drawn candidates (popularity-100)' "$TMP/run/README.md"
-    ! grep -qF 'type: "HR@10"' "$TMP/run/README.md"
+    not grep -qF 'type: "HR@10"' "$TMP/run/README.md"
 }
 
 @test "model card: one that somebody wrote stays; metrics of an earlier model do not" {
