@@ -37,8 +37,7 @@ static double peak_mib(void) {
     return (double)use.ru_maxrss / 1024;
 }
 
-// ---- sft, rl, beam, write
-// ------------------------------------------------------------------------------------------------------------
+// ---- sft, rl, beam, write -------------------------------------------------------------------------------------------
 
 // What sft and rl have where the option is not given.
 static int micro_rows(const Options *o, int rl) {
@@ -167,8 +166,7 @@ static int bench_write(Bench *b, Figures *f, Err *err) {
     return status;
 }
 
-// ---- the command
-// ----------------------------------------------------------------------------------------------------------------
+// ---- the command ----------------------------------------------------------------------------------------------------
 
 static json_t *common(const Bench *b) {
     const Ops *ops = b->use.model.ops;

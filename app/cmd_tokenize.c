@@ -29,13 +29,11 @@ static int tokenize_line(const Tokenizer *t, const Options *o, const char *text,
         str_free(&fixed);
         return status;
     }
-    char name[40];
-    snprintf(name, sizeof name, "stdin: line %ld", line);
-    json_t *value = json_parse(text, len, name, err);
+    json_t *value = json_parse_line(text, len, "stdin", line, err);
     if (!value) return -1;
     int status = json_is_string(value)
                      ? tokenize_text(t, json_string_value(value), json_string_length(value), !o->plain, line, err)
-                     : err_set(err, ERR_DATA, "%s: not a JSON string", name);
+                     : err_set(err, ERR_DATA, "stdin: line %ld: not a JSON string", line);
     json_decref(value);
     return status;
 }

@@ -1,5 +1,5 @@
-// Ctrl-C (SIGINT) and SIGTERM for the commands that train: the first asks the training loop to stop after the present step and
-// save, the second ends the program at once. main.c turns the signal into the exit code (130, 143).
+// Ctrl-C (SIGINT) and SIGTERM for commands that take long: the first asks the work to stop where it can go on later, the second
+// ends the program at once. main.c turns the signal into the exit code (130, 143).
 #ifndef APP_INTERRUPT_H
 #define APP_INTERRUPT_H
 

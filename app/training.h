@@ -1,4 +1,4 @@
-// What `sft` and `rl` share: the model, the data, the examples, the run folder and the loop's callbacks.
+// What `sft`, `rl` and `sasrec` share: the model, the data, the examples, the run folder and the loop's callbacks.
 #ifndef APP_TRAINING_H
 #define APP_TRAINING_H
 
@@ -21,9 +21,10 @@ typedef struct Training {
 int training_data(Training *t, const Options *o, Err *err);
 
 // The data and the model; then, when it can be trained as is asked, the examples. valid_rows: of the validation loss, 0 for
-// all. slots: positions the session must hold, from the examples.
+// all.
 int training_open(Training *t, const Options *o, Err *err);
 int training_examples(Training *t, int valid_rows, Err *err);
+// The run folder and the session. slots: positions it must hold, from the examples.
 int training_session(Training *t, int slots, Err *err);
 // Closes all that is open; what is zeroed is not.
 void training_close(Training *t);

@@ -1,4 +1,4 @@
-// What `eval`, `recommend` and `score` share: an opened model and data folder, and the recommender over both.
+// What `eval`, `recommend`, `score` and `bench` share: an opened model and data folder, and the recommender over both.
 #ifndef APP_USE_H
 #define APP_USE_H
 

@@ -11,7 +11,7 @@ typedef struct Sequences {
     Ints *item; // (n) item numbers, oldest first
     Intern users;
     int32_t *present;           // (users.n) the sequence that a user's rows go on with
-    const char ***title, ***id; // (n) of (item[i].len): sequences_texts
+    const char ***title, ***id; // (n) of (item[i].len): sequences_into_rows
     int64_t broken;             // rows that do not go on with what was there
     size_t cap, users_cap;      // of the arrays
 } Sequences;

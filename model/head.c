@@ -19,13 +19,6 @@ void session_hidden(Session *s, const int32_t *slot, int M, float *out) {
     arena_reset(&s->device, mark);
 }
 
-// s->dh at the slots += dh (M, D).
-static void add_to_slots(Session *s, const int32_t *slot, const float *dh, int M) {
-    int32_t *row = ARENA_NEW(&s->host, int32_t, M);
-    for (int m = 0; m < M; m++) row[m] = slot[m] - s->grad_slot0;
-    op_rows_scatter_add(s->ops, s->dh, dh, session_upload(s, row, (size_t)M), M, s->llm->config.D);
-}
-
 // Logits of a chunk, and back at once: they are too large to keep (V floats a row).
 static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, int M, float *logprob, const float *dlogprob) {
     const int D = s->llm->config.D, V = s->llm->config.V;
@@ -47,7 +40,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
         op_linear_backward_input(ops, dh, DTYPE_F32, dlogits, &s->llm->head, M);
         float *dw = llm_gradient(s->llm, s->llm->head.w);
         if (dw) op_linear_backward_weight(ops, dw, NULL, dlogits, h, M, V, D);
-        add_to_slots(s, slot, dh, M);
+        session_add_gradient(s, slot, dh, M);
     }
     arena_reset(&s->device, mark);
 }
@@ -76,7 +69,7 @@ static void binary_chunk(Session *s, const int32_t *slot, const int32_t *id, int
     if (dlogits) {
         float *dh = ARENA_NEW(&s->device, float, (size_t)M *(size_t)D);
         op_sampled_backward(ops, dh, llm_gradient(s->llm, table), dlogits, h, table, ids, M, C, D);
-        add_to_slots(s, slot, dh, M);
+        session_add_gradient(s, slot, dh, M);
     }
     arena_reset(&s->device, mark);
 }

@@ -112,16 +112,6 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     op_add_squares(ops, s->thought_squares, p->r, n);
 }
 
-// s->dh at the timelines' last slots += dh (B, D).
-static void add_to_last(Session *s, const LatentPass *p, const float *dh) {
-    size_t mark = arena_mark(&s->host), device = arena_mark(&s->device);
-    int32_t *row = ARENA_NEW(&s->host, int32_t, p->B);
-    for (int b = 0; b < p->B; b++) row[b] = p->last_slot[b] - s->grad_slot0;
-    op_rows_scatter_add(s->ops, s->dh, dh, session_upload(s, row, (size_t)p->B), p->B, s->llm->config.D);
-    arena_reset(&s->host, mark);
-    arena_reset(&s->device, device);
-}
-
 // The gradients of all keys and values that the pass has read are summed in memory of this call: W_k wants them whole, the
 // hidden states only where they have gradients (none do when the backbone is frozen).
 void latent_backward(Session *s, LatentPass *p, const float *dr) {
@@ -132,7 +122,7 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     Ops *ops = s->ops;
     if (p->made) dr = latent_resize_backward(s, p, dr);
     if (m->config.thought_hidden) {
-        if (query_gradient) add_to_last(s, p, dr);
+        if (query_gradient) session_add_gradient(s, p->last_slot, dr, p->B);
         arena_reset(&s->device, mark);
         return;
     }
@@ -155,7 +145,7 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     session_weight_gradient(s, &m->ratt_k, m->ratt_kb, dkeys_act, s->h, p->slots);
     if (query_gradient) {
         op_linear_backward_input(ops, dq, DTYPE_F32, dq_act, &s->llm->ratt_q, B);
-        add_to_last(s, p, dq);
+        session_add_gradient(s, p->last_slot, dq, p->B);
     }
     if (s->dh && s->grad_slot0 < p->slots) {
         const int rows = p->slots - s->grad_slot0;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Rotary tables and caches of the session's layers come from arenas that are only touched as they are used.
+// Caches come from an arena that is only touched as it is used.
 int session_init(Session *s, Llm *m, int slots, Err *err) {
     const ModelConfig *c = &m->config;
     const size_t machine = arena_machine_bytes(), least = (size_t)4 << 30, act_bytes = dtype_bytes(ops_dtype(m->ops));
@@ -226,6 +226,15 @@ int32_t *session_upload(Session *s, const int32_t *x, size_t n) {
     int32_t *device = ARENA_NEW(&s->device, int32_t, n + 1);
     ops_upload(s->ops, device, x, n * sizeof *x);
     return device;
+}
+
+void session_add_gradient(Session *s, const int32_t *slot, const float *dh, int M) {
+    const size_t host = arena_mark(&s->host), device = arena_mark(&s->device);
+    int32_t *row = ARENA_NEW(&s->host, int32_t, M);
+    for (int m = 0; m < M; m++) row[m] = slot[m] - s->grad_slot0;
+    op_rows_scatter_add(s->ops, s->dh, dh, session_upload(s, row, (size_t)M), M, s->llm->config.D);
+    arena_reset(&s->host, host);
+    arena_reset(&s->device, device);
 }
 
 void session_weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N) {

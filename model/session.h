@@ -116,6 +116,8 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record);
 void segment_backward(Session *s, Segment *g, float *dthought);
 // Host integers into the device arena.
 int32_t *session_upload(Session *s, const int32_t *x, size_t n);
+// dh at the slots (M) += dh (M, D).
+void session_add_gradient(Session *s, const int32_t *slot, const float *dh, int M);
 // Gradients of a linear layer's weight, bias (NULL: none) and adapters, where their group trains.
 void session_weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N);
 

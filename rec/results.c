@@ -113,8 +113,8 @@ int results_parse(const char *data, size_t bytes, const char *name, const Rows *
         const char *end = memchr(data + at, '\n', bytes - at);
         const size_t len = end ? (size_t)(end - data) - at : bytes - at;
         if (i == rows->n) return err_set(err, ERR_DATA, "%s: more than the %d rows of this evaluation", name, rows->n);
-        json_t *line = json_parse(data + at, len, name, err);
-        if (!line) return err_prefix(err, "line %d", i + 1);
+        json_t *line = json_parse_line(data + at, len, name, i + 1, err);
+        if (!line) return -1;
         int failed = read_line(line, &rows->row[i], i, &rank[i], list), sampled = json_object_get(line, "protocol") != NULL;
         json_decref(line);
         if (sampled)

@@ -91,13 +91,13 @@ static int read_lines(const char *path, size_t limit, int torn, int (*take)(void
         const char *end = memchr(f.data + at, '\n', f.bytes - at);
         const size_t len = end ? (size_t)(end - f.data) - at : f.bytes - at;
         if (!end && torn) break;
-        json_t *line = json_parse(f.data + at, len, path, err);
+        json_t *line = json_parse_line(f.data + at, len, path, number + 1, err);
         if (line && !json_is_object(line))
             status = err_set(err, ERR_DATA, "%s: line %d: an object is expected", path, number + 1);
         else if (line)
             status = take(context, line, number, err);
         else
-            status = err_prefix(err, "line %d", number + 1);
+            status = -1;
         json_decref(line);
         at += len + 1;
     }
