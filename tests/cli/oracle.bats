@@ -42,6 +42,16 @@ scored() {
     scored "$TMP/world/model"
 }
 
+@test "a GGUF with SentencePiece's tokenizer (Llama 2) gives the same ids and log-probabilities in transformers" {
+    "${LATENTR3_PYTHON:-false}" -c 'import gguf' 2>/dev/null || skip "LATENTR3_PYTHON names no Python with gguf"
+    "$LATENTR3_PYTHON" tests/oracle/make_pieces.py "$TMP/pieces.gguf"
+    "$LATENTR3" synth --out "$TMP/world" --items 60 --rows 900
+    "$LATENTR3" convert --model "$TMP/pieces.gguf" --out "$TMP/pieces" --add-thought
+    [ "$(jq .latentr3.add_bos "$TMP/pieces/config.json")" = true ]
+    cmp <("$LATENTR3" tokenize --model "$TMP/pieces.gguf" <README.md) <("$LATENTR3" tokenize --model "$TMP/pieces" <README.md)
+    scored "$TMP/pieces"
+}
+
 @test "a trained model gives the same log-probabilities in transformers" {
     "$LATENTR3" synth --out "$TMP/world" --items 60 --rows 900
     "$LATENTR3" sft --model "$TMP/world/model" --data "$TMP/world/data" --out "$TMP/sft" --max-steps 5 --batch 16 --thoughts 2 --lr 1e-3
