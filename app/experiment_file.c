@@ -226,7 +226,7 @@ static void add_defaults(Experiment *e, ExperimentStep *s) {
 
 // small of experiments/small.yaml
 static char *name_of(const char *path) {
-    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *point = strrchr(file, '.');
+    const char *file = file_name(path), *point = strrchr(file, '.');
     return mem_strndup(file, point && point > file ? (size_t)(point - file) : strlen(file));
 }
 

@@ -264,12 +264,12 @@ static json_t *all_json(const Tabling *t) {
     return json;
 }
 
-static const char *const file_name[] = {"results.json", "table.md", "table.csv", "table.tex"};
+static const char *const output_name[] = {"results.json", "table.md", "table.csv", "table.tex"};
 
 int experiment_table_forget(const char *out, Err *err) {
     int status = 0;
-    for (size_t i = 0; i < sizeof file_name / sizeof *file_name && status == 0; i++) {
-        char *path = file_join(out, file_name[i]);
+    for (size_t i = 0; i < sizeof output_name / sizeof *output_name && status == 0; i++) {
+        char *path = file_join(out, output_name[i]);
         if (unlink(path) && errno != ENOENT) status = err_errno(err, "%s: cannot be removed", path);
         free(path);
     }
@@ -288,11 +288,11 @@ static int write_text(const char *folder, const char *name, void (*form)(Str *, 
 
 static int write_tables(const Tabling *t, const Options *o, Err *err) {
     json_t *json = all_json(t);
-    char *path = file_join(o->out, file_name[0]);
+    char *path = file_join(o->out, output_name[0]);
     int status = json ? json_save(path, json, err) : err_set(err, ERR_DATA, "%s: a label is no UTF-8", t->p->e->path);
-    if (status == 0) status = write_text(o->out, file_name[1], all_markdown, t->table, err);
-    if (status == 0) status = write_text(o->out, file_name[2], table_csv, &t->table[TABLE_METRICS], err);
-    if (status == 0) status = write_text(o->out, file_name[3], table_latex, &t->table[TABLE_METRICS], err);
+    if (status == 0) status = write_text(o->out, output_name[1], all_markdown, t->table, err);
+    if (status == 0) status = write_text(o->out, output_name[2], table_csv, &t->table[TABLE_METRICS], err);
+    if (status == 0) status = write_text(o->out, output_name[3], table_latex, &t->table[TABLE_METRICS], err);
     if (status == 0 && o->json) {
         use_print(json);
     } else if (status == 0) {

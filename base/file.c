@@ -372,6 +372,11 @@ char *file_join(const char *folder, const char *name) {
     return path;
 }
 
+const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 void file_hash_bytes(char hex[33], const void *data, size_t bytes) {
     hash_text(hex, XXH3_128bits(data, bytes));
 }

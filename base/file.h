@@ -84,6 +84,8 @@ int file_make_folder(const char *path, Err *err); // with its parents; an existi
 
 // "folder/name", malloc'd.
 char *file_join(const char *folder, const char *name);
+// The last part of a path; borrowed, empty where the path ends in a slash.
+const char *file_name(const char *path);
 
 // 128-bit XXH3 of a file's bytes as 32 hexadecimal digits.
 int file_hash(char hex[33], const char *path, Err *err);

@@ -1,4 +1,5 @@
 #include "data/report.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "data/dataset.h"
 
@@ -25,7 +26,7 @@ void report_put_splits(json_t *o, const char *name, const int64_t count[SPLITS],
 }
 
 void report_put_hash(json_t *o, const char *path, const char hex[33]) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *name = file_name(path);
     json_t *key = json_string(name); // a file name need not be UTF-8, JSON must
     json_object_set_new(o, key ? name : "(not UTF-8)", json_string(hex));
     json_decref(key);

@@ -23,11 +23,6 @@ typedef struct Folder {
     int n;
 } Folder;
 
-static const char *name_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 // ---- what lies in a folder ----
 
 static int sniff_stream(Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES], Err *err) {
@@ -100,10 +95,10 @@ static int has_format(const Candidate *c, const void *format) {
 }
 static int is_known(const Candidate *c, const void *unused) {
     (void)unused;
-    return is_well_known(name_of(c->path), c->role);
+    return is_well_known(file_name(c->path), c->role);
 }
 static int is_like(const Candidate *c, const void *log_path) {
-    return is_named_like(name_of(c->path), name_of(log_path));
+    return is_named_like(file_name(c->path), file_name(log_path));
 }
 static int is_another(const Candidate *c, const void *path) {
     return strcmp(c->path, path) != 0;
@@ -126,7 +121,7 @@ static void narrow(Folder *f, Preference takes, const void *context, int must) {
 static int take_one(SourceFile *out, const Folder *f, const char *what, const char *option, Err *err) {
     if (f->n > 1)
         return err_set(err, ERR_DATA, "%s: several %s (%.60s, %.60s%s); name one with %s", f->path, what,
-                       name_of(f->file[0].path), name_of(f->file[1].path), f->n > 2 ? ", ..." : "", option);
+                       file_name(f->file[0].path), file_name(f->file[1].path), f->n > 2 ? ", ..." : "", option);
     if (f->n == 1) *out = (SourceFile){mem_strndup(f->file[0].path, strlen(f->file[0].path)), f->file[0].format, NULL};
     return 0;
 }

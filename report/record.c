@@ -205,8 +205,8 @@ static char *without_slashes(const char *folder) {
 
 int record_open(Record *r, const char *folder, const char *split, Err *err) {
     *r = (Record){.folder = without_slashes(folder)};
-    const char *slash = strrchr(r->folder, '/');
-    r->name = slash && slash[1] ? slash + 1 : r->folder;
+    r->name = file_name(r->folder);
+    if (!*r->name) r->name = r->folder; // "/"
     int status = file_is_folder(folder) ? 0 : err_set(err, ERR_IO, "%s: there is no such folder", folder);
     if (status == 0) status = open_training(r, err);
     if (status == 0) status = open_evaluation(r, split, err);
