@@ -251,6 +251,8 @@ static void test_refused(void **state) {
         {"normalizer", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"\"}, \"content\": \"x\"}",
          "\"pattern\": not a text"},
         {"normalizer", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\\u0000\"}, \"content\": \"x\"}", "not a text"},
+        {"normalizer", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"12345\"}",
+         "over 4 times as long"},
         {"normalizer", "{\"type\": \"Sequence\", \"normalizers\": [1, 2, 3, 4, 5]}", "5 steps"},
         {"pre_tokenizer", "{\"type\": \"Metaspace\"}", "\"replacement\" is not one character"},
         {"pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"▁▁\"}", "\"replacement\" is not one character"},

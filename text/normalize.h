@@ -10,8 +10,8 @@ typedef enum NormalizeKind {
     NORMALIZE_REPLACE, // `to` stands where `from` stood
 } NormalizeKind;
 
-// Steps and their texts are few and short, so that a hostile file cannot make much out of a short text.
-enum { NORMALIZE_STEPS_LIMIT = 4, NORMALIZE_BYTES_LIMIT = 16 };
+// Steps are few and their texts short, and none grows by much: a hostile file cannot make a long text out of a short one.
+enum { NORMALIZE_STEPS_LIMIT = 4, NORMALIZE_BYTES_LIMIT = 16, NORMALIZE_GROWTH = 4 };
 
 typedef struct NormalizeStep {
     NormalizeKind kind;

@@ -52,6 +52,8 @@ static int read_replace(NormalizeStep *step, const json_t *node, Err *err) {
     if (get_text(step->from, from, 0, NORMALIZE_BYTES_LIMIT, err)) return err_prefix(err, "\"pattern\"");
     if (get_text(step->to, json_object_get(node, "content"), 1, NORMALIZE_BYTES_LIMIT, err))
         return err_prefix(err, "\"content\"");
+    if (strlen(step->to) > NORMALIZE_GROWTH * strlen(step->from))
+        return err_set(err, ERR_DATA, "\"content\" is over %d times as long as \"pattern\"", NORMALIZE_GROWTH);
     return 0;
 }
 
