@@ -157,6 +157,7 @@ static const OptionRow table[] = {
     {"clip", LEARN, KIND_REAL, AT(clip), "1", "X", 0, 1e6, "largest norm of the gradient; 0: no limit"},
     {"valid-rows", CMD_SFT, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "rows of the validation loss; 0: all"},
     {"valid-rows", CMD_SASREC, KIND_INT, AT(valid_rows), "0", "N", 0, 1e9, "validation rows that decide which model is kept; 0: all"},
+    {"validations", LEARN, KIND_INT, AT(validations), "1", "N", 1, 1000000, "validations an epoch, evenly spread, the last at its end"},
     {"patience", CMD_SFT, KIND_INT, AT(patience), "1", "N", 1, 1000, "stop after N validations without a better loss"},
     {"patience", CMD_SASREC, KIND_INT, AT(patience), "10", "N", 1, 1000, "stop after N validations without a better model"},
     {"no-early-stop", CMD_SFT | CMD_SASREC, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},

@@ -127,7 +127,7 @@ LoopOptions training_loop(Training *t) {
                          .max_steps = o->max_steps,
                          .early_stop = !o->no_early_stop,
                          .patience = o->patience > 0 ? o->patience : 1,
-                         .validations = 1,
+                         .validations = o->validations,
                          .seed = (uint64_t)o->seed,
                          .interrupt = interrupt_watch(),
                          .ranks = o->ranks,

@@ -310,6 +310,24 @@ static void stops_when_nothing_improves(void **state) {
     run_close(&r);
 }
 
+// Six steps an epoch, validations spread over them; no step has two.
+static void validates_within_epochs(void **state) {
+    (void)state;
+    static const struct { int asked, made; } cases[] = {{1, 1 + 2}, {2, 1 + 4}, {4, 1 + 8}, {6, 1 + 12}, {100, 1 + 12}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Err err = {0};
+        Run r;
+        LoopReport report;
+        run_open(&r, llama, 1);
+        SftOptions o = {loop_of(&r, 1, 2), adam(1e-3, SCHEDULE_CONSTANT), TRAIN_LATENT};
+        o.loop.validations = cases[i].asked;
+        OK(sft_train(&r.s, &r.g.examples, &r.g.examples, &o, &report, &err));
+        assert_int_equal(report.steps, 12);
+        assert_int_equal(r.validations, cases[i].made);
+        run_close(&r);
+    }
+}
+
 // The model kept is the one with the least validation loss, the untouched one among them in RL.
 static void keeps_the_best(void **state) {
     (void)state;
@@ -387,6 +405,7 @@ int main(void) {
         cmocka_unit_test(no_noise),
         cmocka_unit_test(by_heart),
         cmocka_unit_test(stops_when_asked),
+        cmocka_unit_test(validates_within_epochs),
         cmocka_unit_test(keeps_the_best),
         cmocka_unit_test(stops_when_nothing_improves),
         cmocka_unit_test(stops_without_numbers),

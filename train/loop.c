@@ -20,9 +20,9 @@ typedef struct Loop {
     void *context;
     Optimizer *optimizer;
     const Session *s;
-    LoopReport *report;              // what is in it is part of a checkpoint
-    int64_t total, per_epoch, every; // steps: of the run, of an epoch, between validations
-    uint32_t *order;                 // (examples) of the present epoch
+    LoopReport *report;       // what is in it is part of a checkpoint
+    int64_t total, per_epoch; // steps: of the run, of an epoch
+    uint32_t *order;          // (examples) of the present epoch
     int examples;
     Progress bar;
     double began; // seconds of the report count from here
@@ -292,7 +292,8 @@ static int loop_step(Loop *l, Err *err) {
     const LoopOptions *o = l->o;
     update(l);
     const int64_t step = l->report->steps, in_epoch = (step - 1) % l->per_epoch + 1;
-    l->owed = step == l->total || in_epoch == l->per_epoch || in_epoch % l->every == 0;
+    const int64_t due = in_epoch * o->validations / l->per_epoch, before = (in_epoch - 1) * o->validations / l->per_epoch;
+    l->owed = step == l->total || due > before;
     if ((l->report->interrupted = stop_asked(o))) return interrupted(l, err);
     if (l->refused >= 3)
         return err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates in a row were refused", l->stage->name,
@@ -302,7 +303,7 @@ static int loop_step(Loop *l, Err *err) {
 
 int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimizer *optimizer, const Session *s, int examples,
              LoopReport *report, Err *err) {
-    const int64_t per_epoch = epoch_steps(o, examples), every = per_epoch / (o->validations > 0 ? o->validations : 1);
+    const int64_t per_epoch = epoch_steps(o, examples);
     Loop l = {.o = o,
               .stage = stage,
               .context = context,
@@ -311,7 +312,6 @@ int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimi
               .report = report,
               .total = loop_steps(o, examples),
               .per_epoch = per_epoch,
-              .every = every > 0 ? every : 1,
               .examples = examples,
               .began = log_seconds()};
     *report = (LoopReport){.figure = stage->figure ? stage->figure : "loss"};

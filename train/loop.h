@@ -18,7 +18,7 @@ typedef struct LoopOptions {
     int max_steps;  // 0: as the epochs say
     int early_stop; // stop when the validation loss has not fallen for `patience` validations
     int patience;
-    int validations; // an epoch
+    int validations; // an epoch, from 1
     uint64_t seed;
     const atomic_int *interrupt; // non-zero: stop at the end of the step; may be NULL
     const Ranks *ranks;          // that train together, all with the same options but for what follows; NULL: alone
