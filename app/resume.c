@@ -1,4 +1,5 @@
 #include "app/resume.h"
+#include "app/commands.h"
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/vec.h"
@@ -67,9 +68,29 @@ int resume_agree(const Ranks *ranks, const json_t *identity, Err *err) {
     return ranks_agree(ranks, status, err);
 }
 
+// Settings of before an option was there: it had its default.
+static json_t *with_new_options(const json_t *then, const json_t *now) {
+    const Command *command = commands_find(json_string_value(json_object_get(now, "command")));
+    json_t *settings = json_copy((json_t *)then), *defaults, *value;
+    const char *name;
+    Options o;
+    if (!command) return settings;
+    options_init(&o, command);
+    defaults = options_to_json(&o);
+    json_object_foreach(defaults, name, value) {
+        if (json_object_get(now, name) && !json_object_get(settings, name)) json_object_set(settings, name, value);
+    }
+    json_decref(defaults);
+    options_free(&o);
+    return settings;
+}
+
 int resume_same(const json_t *then, const json_t *now, const char *what, Err *err) {
     Str list = {0};
-    list_differences(&list, json_object_get(then, "settings"), json_object_get(now, "settings"), "now");
+    const json_t *settings = json_object_get(now, "settings");
+    json_t *before = with_new_options(json_object_get(then, "settings"), settings);
+    list_differences(&list, before, settings, "now");
+    json_decref(before);
     list_differences(&list, json_object_get(then, "inputs"), json_object_get(now, "inputs"), NULL);
     int status = 0;
     if (list.len) status = err_set(err, ERR_USAGE, "%s: its run was another one, so it cannot go on: %s", what, list.data);

@@ -338,6 +338,13 @@ int file_remove_temporaries(const char *folder, Err *err) {
     return status;
 }
 
+FileStamp file_stamp(const char *path) {
+    struct stat st;
+    if (stat(path, &st)) return (FileStamp){0};
+    return (FileStamp){(uint64_t)st.st_dev, (uint64_t)st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,
+                       (uint64_t)st.st_mtim.tv_nsec};
+}
+
 int file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

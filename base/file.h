@@ -79,6 +79,11 @@ int file_is_temporary(const char *name);
 int file_remove_temporaries(const char *folder, Err *err);
 
 int file_exists(const char *path);
+// What tells a file from the one that takes its place; all 0 where there is none. Without padding: for memcmp.
+typedef struct FileStamp {
+    uint64_t device, inode, bytes, seconds, nanoseconds;
+} FileStamp;
+FileStamp file_stamp(const char *path);
 int file_is_folder(const char *path);
 int file_make_folder(const char *path, Err *err); // with its parents; an existing folder is fine
 

@@ -84,7 +84,7 @@ static void reload(Keeper *k, Task *t) {
     const double start = log_seconds();
     int status = keeper_load(k->opener, &k->o, &m, &s, &e, &err);
     if (status == 0) {
-        shelf_count(s, NULL, 0);
+        shelf_count(s, NULL);
         str_puts(body, "{\"model\": ");
         str_json(body, m->name, strlen(m->name));
         str_printf(body, ", \"model_version\": \"%s\", \"items\": %d", m->version, s->data.items.live);
@@ -134,14 +134,6 @@ static int remove_item(Items *items, const Task *t, int *changed, Err *err) {
     return items_remove(items, (const char *const *)&t->id, 1, changed, err) ? 409 : 200;
 }
 
-// A folder that was replaced has other items under the numbers, whose interactions are counted anew.
-static void count_as(Shelf *s, const Shelf *old) {
-    const Items *now = &s->data.items, *then = &old->data.items;
-    int same = then->n <= now->n;
-    for (int i = 0; i < then->n && same; i++) same = !strcmp(then->id[i], now->id[i]);
-    shelf_count(s, same ? old->count : NULL, then->n);
-}
-
 // The data folder is changed as `latentr3 catalog` does, so what others changed there is seen too. The engine is made before
 // the change is written: an item that the model cannot answer with is refused and leaves nothing behind.
 static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, int *changed, Err *err) {
@@ -152,7 +144,7 @@ static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, i
         status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
         if (status < 300) {
             *s = shelf_open(d);
-            count_as(*s, k->shelf);
+            shelf_count(*s, k->shelf);
             if (engine_open(e, k->model, *s, &k->o, err))
                 status = err->code == ERR_IO || err->code == ERR_MEMORY ? 500 : 422;
             else if (*changed && dataset_save_items(&(*s)->data, err))
@@ -188,7 +180,7 @@ static void change_items(Keeper *k, Task *t) {
 
 static void *keeper_main(void *self) {
     Keeper *k = self;
-    shelf_count(k->shelf, NULL, 0); // what is served is not held up by it
+    shelf_count(k->shelf, NULL); // what is served is not held up by it
     for (;;) {
         pthread_mutex_lock(&k->lock);
         while (!k->first && !k->closed) pthread_cond_wait(&k->changed, &k->lock);

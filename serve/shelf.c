@@ -1,6 +1,5 @@
 #include "serve/shelf.h"
 #include "base/arena.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "data/sequences.h"
 
@@ -87,11 +86,21 @@ static void find_popular(Shelf *s) {
     }
 }
 
-void shelf_count(Shelf *s, const int *count, int n) {
-    const size_t items = (size_t)s->data.items.n;
-    s->count = mem_zalloc(items, sizeof *s->count);
-    if (count)
-        memcpy(s->count, count, ((size_t)n < items ? (size_t)n : items) * sizeof *count);
+// A folder that was replaced has other interactions, or other items under the numbers.
+static int has_counts_of(const Shelf *s, const Shelf *before) {
+    const Items *now = &s->data.items, *then = &before->data.items;
+    int same = !memcmp(&s->train, &before->train, sizeof s->train) && then->n <= now->n;
+    for (int i = 0; i < then->n && same; i++) same = !strcmp(then->id[i], now->id[i]);
+    return same;
+}
+
+void shelf_count(Shelf *s, const Shelf *before) {
+    char *path = dataset_path(s->data.folder, "train.csv");
+    s->train = file_stamp(path); // of before it is read
+    free(path);
+    s->count = mem_zalloc((size_t)s->data.items.n, sizeof *s->count);
+    if (before && has_counts_of(s, before))
+        memcpy(s->count, before->count, (size_t)before->data.items.n * sizeof *s->count);
     else
         count_rows(s);
     find_popular(s);

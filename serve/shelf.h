@@ -3,6 +3,7 @@
 #ifndef SERVE_SHELF_H
 #define SERVE_SHELF_H
 
+#include "base/file.h"
 #include "data/dataset.h"
 #include <stdatomic.h>
 
@@ -13,6 +14,7 @@ typedef struct Shelf {
     size_t *folded_at;  // (items.n + 1) where each begins
     atomic_int counted; // 0: what follows is not there yet, and shelf_search finds nothing for an empty text
     int *count;         // (items.n) interactions in the train rows
+    FileStamp train;    // of the file they were counted in
     int *popular;       // (populars) the items with the most, none of them removed, each title once
     int populars;
 } Shelf;
@@ -20,9 +22,10 @@ typedef struct Shelf {
 enum { SHELF_POPULAR = 100, SHELF_FOUND = 100 };
 
 Shelf *shelf_open(Dataset *data); // takes `data` over
-// The interactions of the first n items, or (count NULL) those of the train rows, which takes as long as these are many; rows
-// that cannot be read count for nothing, with a warning. For one thread, once; others may look when `counted` is set.
-void shelf_count(Shelf *s, const int *count, int n);
+// The interactions of the train rows, which takes as long as these are many; rows that cannot be read count for nothing, with
+// a warning. `before` (or NULL) has them already where it is of the same train.csv and has the same items first. For one
+// thread, once; others may look when `counted` is set.
+void shelf_count(Shelf *s, const Shelf *before);
 Shelf *shelf_hold(Shelf *s); // one more holder; returns s
 void shelf_drop(Shelf *s);   // the last one closes it
 

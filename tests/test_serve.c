@@ -199,7 +199,7 @@ static void test_queue_threads(void **state) {
 // ---- the catalogue ----------------------------------------------------------------------------------------------------
 
 static Shelf *new_shelf(const char *info) {
-    Dataset d = {0};
+    Dataset d = {.folder = mem_strndup("nowhere", 7)};
     Err err = {0};
     OK(items_parse(&d.items, info, strlen(info), "info", &err));
     return shelf_open(&d);
@@ -216,12 +216,22 @@ static void finds(const Shelf *s, const char *text, int most, const char *want) 
 
 static void test_search(void **state) {
     (void)state;
-    static const int count[] = {1, 5, 3};
+    Shelf *before = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\n");
+    before->count = mem_alloc(3, sizeof *before->count);
+    memcpy(before->count, (const int[]){1, 5, 3}, 3 * sizeof *before->count);
     Shelf *s = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\nToy Story\t3\nOld Story\t4\t\tremoved\n"
                          "\xc3\x89toile story\t5\n");
     finds(s, "toy", 8, "0 3 ");
     finds(s, "", 8, ""); // nothing is counted yet
-    shelf_count(s, count, 3);
+    shelf_count(s, before);
+    Shelf *other = new_shelf("Toy Story\t0\nOld Story\t2\nAm\xc3\xa9lie\t1\n"), *later = new_shelf("Toy Story\t0\n");
+    shelf_count(other, before), shelf_count(later, before); // other items, and some that are gone: counted anew
+    assert_int_equal(other->count[0] + later->count[0], 0);
+    before->train.inode++; // another train.csv
+    Shelf *again = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\n");
+    shelf_count(again, before);
+    assert_int_equal(again->count[1], 0);
+    shelf_drop(other), shelf_drop(later), shelf_drop(again), shelf_drop(before);
     finds(s, "STORY", 8, "2 0 3 5 ");
     finds(s, "STORY", 2, "2 0 ");
     finds(s, "am\xc3\x89", 8, "1 "); // case is no difference
