@@ -59,16 +59,6 @@ static int gguf_beside(const GgufValue **list, const Gguf *g, const char *key, G
     return err_set(err, ERR_DATA, "%s: %s has %zu entries for %zu tokens", g->file.path, key, (*list)->count, tokens);
 }
 
-// Files of before "tokenizer.ggml.pre": what their models need.
-static char *gguf_pre_tokenizer(const Gguf *g, size_t tokens, Err *err) {
-    GgufString pre = {"default", 7}, family = {"", 0};
-    if (gguf_find(g, "tokenizer.ggml.pre") && gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return NULL;
-    if (pre.len != 7 || memcmp(pre.data, "default", 7)) return mem_strndup(pre.data, pre.len);
-    if (gguf_string(g, "general.architecture", &family, err)) return NULL;
-    if (family.len == 5 && !memcmp(family.data, "qwen2", 5)) return mem_strndup("qwen2", 5);
-    return mem_strndup(tokens >= 128000 ? "llama-bpe" : "default", tokens >= 128000 ? 9 : 7);
-}
-
 typedef struct GgufPieces {
     TokenizerPieces p;
     const char **token, **merge;
@@ -97,7 +87,9 @@ static int gguf_pieces(GgufPieces *x, const Gguf *g, Err *err) {
     for (size_t i = 0; kinds && i < kinds->count; i++) x->kind[i] = (int32_t)gguf_array_int(kinds, i);
     if (scores) x->score = mem_alloc(scores->count, sizeof *x->score);
     for (size_t i = 0; scores && i < scores->count; i++) x->score[i] = gguf_array_f32(scores, i);
-    if (!scored && !(x->pre = gguf_pre_tokenizer(g, tokens->count, err))) return -1;
+    GgufString pre;
+    if (config_gguf_pre(g, &pre, err)) return -1;
+    x->pre = mem_strndup(pre.data, pre.len);
     int prefix = 1;
     if (gguf_find(g, "tokenizer.ggml.add_space_prefix") && gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix, err))
         return -1;

@@ -119,8 +119,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         Str text = {0};
         str_clear(&text);
         if (nul) utf8_replace(&text, nul + 1, bytes - len - 1);
-        // A byte token that is an added token too comes back as it is written.
-        int back = gives_text_back(doc) && json_array_size(json_object_get(doc, "added_tokens")) == 0;
+        // A byte token that is an added token too comes back as it is written, a text that spells one as the byte.
+        int back = gives_text_back(doc) && json_array_size(json_object_get(doc, "added_tokens")) == 0 &&
+                   !memmem(text.data, text.len, "<0x", 3);
         encode(t, &text, 0, back);
         encode(t, &text, 1, back);
         EXPECT(tokenizer_add(t, "<|more|>", &err) >= 0 || err.code == ERR_DATA);

@@ -401,14 +401,28 @@ static int gguf_id(const Gguf *g, const char *key, int *out, Err *err) {
     return 0;
 }
 
+int config_gguf_pre(const Gguf *g, GgufString *pre, Err *err) {
+    static const GgufString unnamed = {"default", 7}, qwen2 = {"qwen2", 5}, llama3 = {"llama-bpe", 9};
+    GgufString family;
+    *pre = unnamed;
+    if (gguf_find(g, "tokenizer.ggml.pre") && gguf_string(g, "tokenizer.ggml.pre", pre, err)) return -1;
+    if (!string_is(*pre, "default")) return 0;
+    if (gguf_string(g, "general.architecture", &family, err)) return -1;
+    const GgufValue *tokens = gguf_find(g, "tokenizer.ggml.tokens");
+    if (string_is(family, "qwen2"))
+        *pre = qwen2;
+    else if (tokens && tokens->count >= 128000)
+        *pre = llama3;
+    return 0;
+}
+
 // Where the file does not say it, the tokenizers of Llama 2 and 3 do, as in llama.cpp.
 static int gguf_add_bos(ModelConfig *c, const Gguf *g, Err *err) {
     GgufString pre, tokenizer;
     if (gguf_find(g, "tokenizer.ggml.add_bos_token")) return gguf_bool(g, "tokenizer.ggml.add_bos_token", &c->add_bos, err);
     if (c->bos_id < 0) return 0;
     if (gguf_string(g, "tokenizer.ggml.model", &tokenizer, NULL) == 0 && string_is(tokenizer, "llama")) c->add_bos = 1;
-    if (!gguf_find(g, "tokenizer.ggml.pre")) return 0;
-    if (gguf_string(g, "tokenizer.ggml.pre", &pre, err)) return -1;
+    if (config_gguf_pre(g, &pre, err)) return -1;
     if (string_is(pre, "llama-bpe")) c->add_bos = 1;
     return 0;
 }

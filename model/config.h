@@ -46,6 +46,9 @@ typedef struct ModelConfig {
 // Unknown architectures, and options that would change results, are refused by name.
 int config_from_json(ModelConfig *c, const json_t *json, const char *name, Err *err);
 int config_from_gguf(ModelConfig *c, const Gguf *g, Err *err);
+// The pre-tokenizer of a byte-level vocabulary (borrowed): as the file names it, and of files of before "tokenizer.ggml.pre"
+// what their models need.
+int config_gguf_pre(const Gguf *g, GgufString *pre, Err *err);
 // For transformers: architectures, model_type, sizes, and our own keys. The caller owns it.
 json_t *config_to_json(const ModelConfig *c, const char *dtype);
 // SASRec over a catalogue of `items`, with its usual norm and activation; the sizes are left to the caller.

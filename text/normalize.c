@@ -97,10 +97,10 @@ static void replace(Str *out, const char *from, const char *to, const char *text
     str_append(out, text + done, n - done);
 }
 
-void normalize_run(const Normalizer *z, Str *out, const char *text, size_t n) {
+int normalize_run(const Normalizer *z, Str *out, const char *text, size_t n, Err *err) {
     Str now = {0}, next = {0};
     str_append(&now, text, n);
-    for (int i = 0; i < z->n; i++) {
+    for (int i = 0; i < z->n && now.len <= NORMALIZE_TEXT_LIMIT; i++) {
         const NormalizeStep *step = &z->step[i];
         str_clear(&next);
         switch (step->kind) {
@@ -114,6 +114,12 @@ void normalize_run(const Normalizer *z, Str *out, const char *text, size_t n) {
         const Str swap = now;
         now = next, next = swap;
     }
-    str_append(out, now.data, now.len);
+    int status = 0;
+    if (now.len <= NORMALIZE_TEXT_LIMIT)
+        str_append(out, now.data, now.len);
+    else
+        status =
+            err_set(err, ERR_DATA, "a text that its tokenizer makes %zu bytes of, more than the limit of 512 MiB", now.len);
     str_free(&now), str_free(&next);
+    return status;
 }

@@ -2,6 +2,7 @@
 #ifndef TEXT_NORMALIZE_H
 #define TEXT_NORMALIZE_H
 
+#include "base/err.h"
 #include "base/vec.h"
 
 typedef enum NormalizeKind {
@@ -23,7 +24,8 @@ typedef struct Normalizer {
     int n;
 } Normalizer;
 
-// Append the text, which must be UTF-8, as the steps make it. Linear in its length.
-void normalize_run(const Normalizer *z, Str *out, const char *text, size_t n);
+// Append the text, which must be UTF-8, as the steps make it. Linear in its length. ERR_DATA where it grows beyond the limit.
+enum { NORMALIZE_TEXT_LIMIT = INT32_MAX / 4 };
+int normalize_run(const Normalizer *z, Str *out, const char *text, size_t n, Err *err);
 
 #endif

@@ -55,12 +55,14 @@ static int encode_raw(void *user, int32_t id, const char *text, size_t len, Err 
     Encoder *e = user;
     if (id >= 0) return encode_normalized(e, id, NULL, 0, err);
     Str own = {0};
+    int status = 0;
     if (e->t->normalizer.n) {
-        normalize_run(&e->t->normalizer, &own, text, len);
+        status = normalize_run(&e->t->normalizer, &own, text, len, err);
         text = own.data;
         len = own.len;
     }
-    int status = e->specials ? added_split(&e->t->normalized, e->run, text, len, encode_normalized, e, err)
+    if (status == 0)
+        status = e->specials ? added_split(&e->t->normalized, e->run, text, len, encode_normalized, e, err)
                              : encode_normalized(e, -1, text, len, err);
     str_free(&own);
     return status;
@@ -71,7 +73,7 @@ int tokenizer_encode(const Tokenizer *t, Ints *ids, const char *text, size_t len
     size_t valid = utf8_check(text, len);
     if (valid < len)
         return err_set(err, ERR_DATA, "the text is no UTF-8 at byte %zu (0x%02x)", valid, (unsigned char)text[valid]);
-    if (len > INT32_MAX / 4) return err_set(err, ERR_DATA, "a text of %zu bytes, more than the limit of 512 MiB", len);
+    if (len > NORMALIZE_TEXT_LIMIT) return err_set(err, ERR_DATA, "a text of %zu bytes, more than the limit of 512 MiB", len);
     if (len == 0) return 0;
     size_t before = ids->len;
     Encoder e = {.t = t, .ids = ids, .run = pattern_run_open(len), .specials = specials, .first = !(how & TOKENIZER_INSIDE)};
@@ -108,7 +110,7 @@ void tokenizer_token_text(const Tokenizer *t, Str *text, int id) {
     if (byte >= 0)
         str_append(text, (char[1]){(char)byte}, 1);
     else if (t->bpe.characters)
-        normalize_run(&t->blanks, text, token, len);
+        (void)normalize_run(&t->blanks, text, token, len, NULL); // a token far too long for any text stands for nothing
     else if (vocab_flags(&t->vocab, id) & VOCAB_ADDED)
         str_append(text, token, len);
     else

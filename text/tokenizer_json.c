@@ -401,10 +401,10 @@ static int read_added_token(Tokenizer *t, const json_t *entry, Err *err) {
         id = (int32_t)t->next_id++;
         if (vocab_put(&t->vocab, id, text, len, added, err)) return -1;
     }
-    if (!(flags & ADDED_NORMALIZED)) return added_put(&t->raw, id, text, len, flags, err);
+    if (!(flags & ADDED_NORMALIZED) || len > ADDED_BYTES_LIMIT) return added_put(&t->raw, id, text, len, flags, err);
     Str form = {0};
-    normalize_run(&t->normalizer, &form, text, len);
-    int status = added_put(&t->normalized, id, form.data, form.len, flags, err);
+    int status = normalize_run(&t->normalizer, &form, text, len, err);
+    if (status == 0) status = added_put(&t->normalized, id, form.data, form.len, flags, err);
     str_free(&form);
     return status;
 }

@@ -10,7 +10,10 @@
 #include <string.h>
 
 enum { KIND_NORMAL = 1, KIND_UNKNOWN = 2, KIND_CONTROL = 3, KIND_USER = 4, KIND_UNUSED = 5, KIND_BYTE = 6 };
-enum { PIECE_BYTES = 256 }; // of SentencePiece's; its trainer makes 16 characters at most
+enum {
+    PIECE_BYTES = 256,
+    PIECE_PAIRS = 16
+}; // of SentencePiece's: its trainer makes 16 characters at most; pairs a piece, on average
 
 #define BYTE_LEVEL(use_regex)                                                                                                  \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": " use_regex "}"
@@ -151,9 +154,11 @@ static int make_merges(Tokenizer *t, const TokenizerPieces *p, size_t tokens, Er
     Pair *pair = NULL;
     size_t n = 0, cap = 0;
     int status = 0;
-    for (size_t i = 0; i < tokens; i++)
+    for (size_t i = 0; i < tokens && n <= PIECE_PAIRS * tokens; i++)
         if (!is_marked(p, i) && (!p->kind || p->kind[i] != KIND_BYTE)) n = pairs_of(t, p, i, &pair, n, &cap);
-    if (n) qsort(pair, n, sizeof *pair, best_first);
+    if (n > PIECE_PAIRS * tokens)
+        status = err_set(err, ERR_DATA, "%zu merges for %zu pieces, more than %d each", n, tokens, PIECE_PAIRS);
+    if (n && status == 0) qsort(pair, n, sizeof *pair, best_first);
     for (size_t i = 0; i < n && status == 0; i++) {
         const char *text = p->token[pair[i].piece];
         const size_t len = p->token_len[pair[i].piece], left = head_bytes(text, len, pair[i].left);
