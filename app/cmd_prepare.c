@@ -2,6 +2,8 @@
 #include "app/commands.h"
 #include "app/out.h"
 #include "base/log.h"
+#include "base/vec.h"
+#include "data/dataset.h"
 #include "data/prepare.h"
 
 #include <stdio.h>
@@ -10,12 +12,20 @@
 // What the prompt will say, and what comes next.
 static void say_next(const Options *o, const json_t *report) {
     const char *category = json_string_value(json_object_get(report, "category"));
+    Str next = {0};
     if (o->category || !category)
         log_info("wrote %s", o->out);
     else
-        log_info("wrote %s; the prompt calls an item \"%s\" (%s): --category says another", o->out, category,
-                 strcmp(category, "movie") ? "from the folder" : "as for all MovieLens data");
-    log_info("next: latentr3 sft --model MODEL --data %s --out runs/sft", o->out);
+        log_info("wrote %s; the prompt calls an item \"%s\": --category says another", o->out, category);
+    if (dataset_has(o->out, "train.csv")) {
+        str_puts(&next, "latentr3 sft --model MODEL --data ");
+        str_shell(&next, o->out);
+        str_puts(&next, " --out runs/sft");
+    } else {
+        str_puts(&next, "the same with --train-from-histories, which makes train.csv");
+    }
+    log_info("next: %s", next.data);
+    str_free(&next);
 }
 
 int cmd_prepare(const Options *o, Err *err) {

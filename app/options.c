@@ -204,7 +204,7 @@ static const OptionRow table[] = {
     {"guidance-power", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_power), "1", "X", 0, 100, "with --decode ground: rank by distance / (1 + guide)^X, both brought to 0..1"},
     {"decode", CMD_EVAL | CMD_RECOMMEND, KIND_CHOICE, AT(decode), "trie", "trie|ground", 0, 0, "ground: write freely, then rank items by the distance of their embeddings (BIGRec)"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
-    {"k", CMD_RECOMMEND, KIND_INT, AT(k), "10", "N", 1, 1000, "items of a list, at most the beams"},
+    {"k", CMD_RECOMMEND, KIND_INT, AT(k), NULL, "N", 1, 1000, "items of a list, at most the beams; 10, or the beams where these are fewer, if not given"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
     {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
     {"users", CMD_RECOMMEND, KIND_TEXT, AT(users), NULL, "FILE", 0, 0, "in place of a history: JSON lines of users, each with \"user\" and \"history\" or \"history_ids\""},
@@ -670,8 +670,9 @@ int options_check_model(const Options *o, Err *err) {
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
     options_init(o, command);
     const char *config = config_path(argc, argv);
-    if (config && read_config(o, config, err)) return -1;
-    return read_arguments(o, argc, argv, err) ? -1 : options_check(o, err);
+    if ((config && read_config(o, config, err)) || read_arguments(o, argc, argv, err)) return -1;
+    if (o->k < 0) o->k = o->beams < 10 ? o->beams : 10;
+    return options_check(o, err);
 }
 
 void options_free(Options *o) {

@@ -153,11 +153,12 @@ OptimizerOptions training_optimizer(const Options *o) {
 }
 
 static void say_next(const Training *t, const char *stage) {
-    const char *out = t->o->out, *data = t->o->data;
-    if (!strcmp(stage, "sft") && strcmp(t->o->train, "latent") && llm_has_latent(&t->model.llm))
-        log_info("next: latentr3 rl --model %s --data %s --out runs/rl", out, data);
-    else
-        log_info("next: latentr3 eval --model %s --data %s --save %s", out, data, out);
+    const int rl = !strcmp(stage, "sft") && strcmp(t->o->train, "latent") && llm_has_latent(&t->model.llm);
+    Str out = {0}, data = {0};
+    str_shell(&out, t->o->out), str_shell(&data, t->o->data);
+    log_info("next: latentr3 %s --model %s --data %s %s %s", rl ? "rl" : "eval", out.data, data.data, rl ? "--out" : "--save",
+             rl ? "runs/rl" : out.data);
+    str_free(&out), str_free(&data);
 }
 
 int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {

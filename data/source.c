@@ -128,11 +128,15 @@ static int take_one(SourceFile *out, const Folder *f, const char *what, const ch
 
 // ---- the log ----
 
-// The published layout, in a folder for each of its files.
+// The published layout, in a folder for each of its files. (A catalogue that was changed lies beside them.)
 static int is_nested(const char *folder) {
-    char *beside = file_join(folder, "info.txt"), *info = dataset_path(folder, "info.txt");
-    const int nested = !file_exists(beside) && file_exists(info);
-    free(beside), free(info);
+    static const char *const split[] = {"train.csv", "valid.csv", "test.csv"};
+    int nested = 0;
+    for (int i = 0; i < 3 && !nested; i++) {
+        char *beside = file_join(folder, split[i]);
+        nested = !file_exists(beside) && dataset_has(folder, split[i]);
+        free(beside);
+    }
     return nested;
 }
 

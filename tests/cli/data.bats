@@ -23,7 +23,7 @@ make_logs() {
 @test "prepare: RecBole and MovieLens logs give the same rows" {
     make_logs
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/c"
-    says '*read *interactions 480, users 40, items *kept * rows: train 352, valid *wrote *c; the prompt calls an item "recbole" (from the folder)*next: latentr3 sft *'
+    says '*read *interactions 480, users 40, items *kept * rows: train 352, valid *wrote *c; the prompt calls an item "recbole": --category*next: latentr3 sft *'
     [[ $output != *[{}]* && $output != *' 0'[,\;]* ]]
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a" --category movie
     exits 0 "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/b"

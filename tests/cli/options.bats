@@ -106,7 +106,7 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
 
 @test "more items than beams" {
     refuses 2 '*-k 20 is more than --beams 10*' "$LATENTR3" recommend --model m --data d --history A -k 20
-    refuses 2 '*-k 10 is more than --beams 5*' "$LATENTR3" recommend --model m --data d --history A --beams 5
+    refuses 2 '*-k 10 is more than --beams 5*' "$LATENTR3" recommend --model m --data d --history A -k 10 --beams 5
 }
 
 @test "--config: the command line wins, everything else is refused with its line" {

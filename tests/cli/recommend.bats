@@ -117,7 +117,8 @@ use() {
 
 @test "eval: refusals" {
     export LATENTR3_LOG=error
-    refuses 4 '*nowhere*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/nowhere/r"
+    touch "$TMP/file"
+    refuses 4 '*file is no folder*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --max-rows 2 --results "$TMP/file/r"
     refuses 4 '*nothing*' "$LATENTR3" eval --model "$TMP/nothing" --data "$WORLD/data"
     # Where no file can be written is known before anything is measured; what is there stays.
     mkdir "$TMP/folder"
@@ -135,6 +136,7 @@ use() {
 @test "recommend: k items, best first, none of them seen" {
     title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
     use recommend --history "$title" -k 5 --json >"$TMP/json"
+    [ "$(use recommend --history "$title" --beams 4 --json | jq '.items | length')" = 4 ]
     jq -e '(.items | length) == 5 and .illegal_beams == 0 and [.items[].rank] == [1, 2, 3, 4, 5]' "$TMP/json"
     jq -e '[.items[].score] | . == (sort | reverse)' "$TMP/json"
     # Every item of the catalogue can be asked for; then the history's own is there, unless it is left out.
