@@ -197,7 +197,7 @@ static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const
                          Ranks *ranks, Err *err) {
     Results results;
     if (o->against && results_read(o->against, rows, ranks->other, &ranks->other_list, err)) return -1;
-    if (results_open(&results, r->items, &o->results, err)) return -1;
+    if (results_open(&results, r->items, e->list, &o->results, err)) return -1;
     int *title_of = title_groups(r->items);
     Measure m = {.e = e, .r = r, .rows = rows, .ranks = ranks, .title_of = title_of, .results = &results};
     int failed = evaluate_all(&m, train, o, err);

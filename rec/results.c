@@ -8,9 +8,9 @@
 
 enum { LINES, RUN, QRELS };
 
-int results_open(Results *r, const Items *items, const ResultsPaths *paths, Err *err) {
+int results_open(Results *r, const Items *items, int list, const ResultsPaths *paths, Err *err) {
     const char *const path[RESULTS_FILES] = {paths->lines, paths->trec_run, paths->trec_qrels};
-    *r = (Results){.items = items, .sampled = paths->sampled};
+    *r = (Results){.items = items, .list = list, .sampled = paths->sampled};
     if ((paths->trec_run || paths->trec_qrels) && lists_check_trec(items, err)) return -1;
     for (int i = 0; i < RESULTS_FILES; i++) {
         if (path[i] && outfile_open(&r->file[i], path[i], err)) {
@@ -60,7 +60,7 @@ static void put_line(Results *r, const Row *row, int number, const int rank[MATC
         else
             str_printf(line, ", \"%s\": null", name[by]);
     }
-    str_puts(line, ", \"items\": ");
+    str_printf(line, ", \"list\": %d, \"items\": ", r->list);
     lists_put_json(line, r->items, item, n);
     str_puts(line, "}\n");
     outfile_write(&r->file[LINES], line->data, line->len);
@@ -92,16 +92,16 @@ static int same(const json_t *line, const char *name, const char *text) {
 
 static int read_line(const json_t *line, const Row *row, int number, int *rank, int *list) {
     const json_t *r = json_object_get(line, "rank"), *items = json_object_get(line, "items");
-    const json_t *n = json_object_get(line, "row");
+    const json_t *n = json_object_get(line, "row"), *titles = json_object_get(line, "list");
     if (!json_is_integer(n) || json_integer_value(n) != number || !json_is_string(json_object_get(line, "target"))) return -1;
     if (!same(line, "target", row->target_title) || !same(line, "target_id", row->target_id) || !same(line, "user", row->user))
         return -1;
-    const size_t have = json_array_size(items);
-    const json_int_t at = json_integer_value(r);
-    if (!json_is_array(items) || have > INT_MAX || !(json_is_null(r) || json_is_integer(r))) return -1;
-    if (json_is_integer(r) && (at < 1 || (size_t)at > have)) return -1;
+    const json_int_t at = json_integer_value(r), have = (json_int_t)json_array_size(items);
+    const json_int_t length = titles ? json_integer_value(titles) : have; // there may be more items than titles, or fewer
+    if (!json_is_array(items) || length < (titles != NULL) || length > INT_MAX) return -1;
+    if (json_is_integer(r) ? at < 1 || at > have || at > length : !json_is_null(r)) return -1;
     *rank = (int)at;
-    if ((int)have > *list) *list = (int)have;
+    if ((int)length > *list) *list = (int)length;
     return 0;
 }
 

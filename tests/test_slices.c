@@ -128,16 +128,16 @@ static void test_results(void **state) {
     assert_non_null(mkdtemp(folder));
     char *path[3] = {file_join(folder, "lines"), file_join(folder, "run"), file_join(folder, "qrels")};
     const ResultsPaths paths = {path[0], path[1], path[2], NULL};
-    const int rank[ROWS][MATCHES] = {{1, 1}, {0, 0}, {2, 0}, {3, 3}};
+    const int rank[ROWS][MATCHES] = {{1, 1}, {0, 0}, {2, 0}, {2, 3}};
     const Recommendation list[3] = {{0, 3}, {2, 2.5f}, {3, -1}};
-    OK(results_open(&r, &c.items, &paths, &err));
+    OK(results_open(&r, &c.items, 2, &paths, &err));
     for (int i = 0; i < ROWS; i++) results_row(&r, &c.row[i], i, rank[i], list, i == 1 ? 1 : 3);
     OK(results_commit(&r, &err));
 
     char *lines = text_of(path[0]), *run = text_of(path[1]), *qrels = text_of(path[2]);
     int again[ROWS], most;
     OK(results_read(path[0], &c.rows, again, &most, &err));
-    assert_int_equal(most, 3);
+    assert_int_equal(most, 2); // not 3, the items
     for (int i = 0; i < ROWS; i++) assert_int_equal(again[i], rank[i][MATCH_TITLE]);
     assert_true(strstr(run, "0 Q0 100 1 3 latentr3\n0 Q0 102 2 2 latentr3\n0 Q0 103 3 1 latentr3\n1 Q0 100 1 1 latentr3\n") ==
                 run);
@@ -163,6 +163,9 @@ static void test_results(void **state) {
     c.row[2] = kept;
     Rows one = {.n = 1, .row = c.row, .name = "test"};
     refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 1, \"items\": []}", &one, "line 1"); // a rank behind the list
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 2, \"list\": 1, \"items\": [1, 2]}", &one, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"list\": 0, \"items\": [1]}", &one, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"list\": 1e9, \"items\": [1]}", &one, "line 1");
     refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"items\": []}", &one, "empty");
     refuse("{\"row\": 1, \"target\": \"title 0\", \"rank\": null, \"items\": [1]}", &one, "line 1");
     refuse("{\"row\": 0, \"rank\": null, \"items\": [1]}", &one, "line 1");

@@ -184,11 +184,24 @@ PY
     done
 }
 
-@test "eval of a SASRec: by title the first places do not depend on the length of the list" {
-    mkdir "$TMP/themes" # many items of one title
+# themes: the world's data with many items of one title, in $TMP/themes.
+themes() {
+    mkdir "$TMP/themes"
     for file in info.txt train.csv valid.csv test.csv; do
         sed -E 's/([A-Z][a-z]+) [A-Z][a-z]+/\1/g' "$WORLD/data/$file" >"$TMP/themes/$file"
     done
+}
+
+@test "eval of a SASRec: against its own shorter lists, of more items than titles, nothing is gained" {
+    themes
+    "$LATENTR3" eval --model "$WORLD/sasrec" --data "$TMP/themes" --beams 5 --results "$TMP/results" >/dev/null 2>&1
+    jq -e -s 'all(.[]; .list == 5) and any(.[]; .items | length > 5)' "$TMP/results"
+    "$LATENTR3" eval --model "$WORLD/sasrec" --data "$TMP/themes" --beams 20 --against "$TMP/results" --json 2>/dev/null |
+        jq -e '.against | .MRR.gain == 0 and ."HR@5".gain == 0 and ."HR@10" == null'
+}
+
+@test "eval of a SASRec: by title the first places do not depend on the length of the list" {
+    themes
     first() { jq '(.title, .item) | ."HR@1", ."HR@3", ."HR@5", ."NDCG@5"' "$1"; }
     for more in "" --exclude-seen "--protocol uniform-100"; do
         for beams in 5 40; do
