@@ -220,11 +220,18 @@ static void report(const Shop *x, double seconds) {
     }
 }
 
+// What makes the lists, and what they depend on: the guide is open by then, and named.
+static int open_run(Shop *x, Ranker *r, Err *err) {
+    const int users = x->n < x->o->batch ? (int)x->n : x->o->batch;
+    return use_ranker(x->u, x->o, x->o->k, users, r, err) || describe(x, err) ? -1 : 0;
+}
+
 // Lists that an earlier run has finished: of the same model, users, data and options, or they are not what is asked for.
 static int check_whole(Shop *x, Err *err) {
     const char *out = x->o->out;
     struct stat st;
-    if (count_users(x, err) || describe(x, err)) return -1;
+    Ranker r;
+    if (count_users(x, err) || open_run(x, &r, err)) return -1;
     json_t *made = file_exists(x->made) ? json_read(x->made, STATE_BYTES, NULL) : NULL;
     const json_t *bytes = json_object_get(made, "bytes");
     int status = 0;
@@ -243,8 +250,8 @@ static int check_whole(Shop *x, Err *err) {
 static int write_lists(Shop *x, Err *err) {
     const Options *o = x->o;
     Ranker r;
-    if (count_users(x, err) || use_ranker(x->u, o, o->k, x->n < o->batch ? (int)x->n : o->batch, &r, err) || describe(x, err) ||
-        reopen_users(x, err) || out_make_parent(o->out, err) || partfile_open(&x->out, o->out, err))
+    if (count_users(x, err) || open_run(x, &r, err) || reopen_users(x, err) || out_make_parent(o->out, err) ||
+        partfile_open(&x->out, o->out, err))
         return -1;
     if (o->resume && file_exists(x->state) ? go_on(x, err) : begin(x, err)) return -1;
     if (x->begun) log_info("%s: %lld of %lld users are there", x->out.part, (long long)x->begun, (long long)x->n);

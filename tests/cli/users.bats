@@ -156,6 +156,12 @@ many() {
     refuses 2 '*/lists.run.json does not say of what run; --force*' many --out "$TMP/lists" --resume
     many --out "$TMP/lists" --force --format jsonl >/dev/null
     jq -e .user <"$TMP/lists" >/dev/null
+    # With a guide, and with another one in its place.
+    cp -r "$WORLD/sasrec" "$TMP/guide"
+    many --out "$TMP/guided" --guidance "$TMP/guide" >/dev/null
+    many --out "$TMP/guided" --guidance "$TMP/guide" --resume
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/guide" --force --width 16 --layers 1 --epochs 1 --threads 1 --seed 2
+    refuses 2 '*/guided: its run was another one*the guide' many --out "$TMP/guided" --guidance "$TMP/guide" --resume
     # A run that was cut off before its first user.
     printf '{"users": 0, "bytes": 0, "identity": {}}' >"$TMP/cut.part.json"
     : >"$TMP/cut.part"
