@@ -357,10 +357,11 @@ static void set_defaults(Options *o) {
 
 // ---- the command line ---------------------------------------------------------------------------------------------------
 
+// a as it was typed, b one of ours.
 static int distance(const char *a, const char *b) {
     enum { MOST = 40 };
     int n = (int)strlen(b), row[MOST + 1];
-    if (n > MOST || strlen(a) > MOST) return MOST;
+    CHECK(n <= MOST);
     for (int j = 0; j <= n; j++) row[j] = j;
     for (int i = 1; a[i - 1]; i++) {
         int diagonal = row[0];
@@ -663,8 +664,10 @@ int options_check_model(const Options *o, Err *err) {
     const int of_hub = !file_exists(owner);
     free(owner);
     if (!of_hub) return 0;
-    return err_set(err, ERR_IO, "--model %s: no such file or folder; from the Hugging Face hub: hf download %s --local-dir %s",
-                   name, name, slash + 1);
+    return err_set(
+        err, ERR_IO,
+        "--model %s: no such file or folder; if a model of the Hugging Face hub is meant: hf download %s --local-dir %s", name,
+        name, slash + 1);
 }
 
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {

@@ -211,7 +211,8 @@ END
     for name in item-kNN itemknn 'item knn'; do
         refuses 2 '*no such file or folder; did you mean item-knn?' "$LATENTR3" eval --model "$name" --data "$WORLD/world/data"
     done
-    refuses 4 '*hf download Qwen/Qwen2.5-0.5B --local-dir Qwen2.5-0.5B' "$LATENTR3" sft --model Qwen/Qwen2.5-0.5B --data "$WORLD/world/data" --out "$TMP/o"
+    refuses 4 '*x: No such file or directory' "$LATENTR3" eval --model "$TMP/$(printf 'x%.0s' {1..120})" --data "$WORLD/world/data"
+    refuses 4 '*: no such file or folder; if a model of the Hugging Face hub is meant: hf download Qwen/Qwen2.5-0.5B --local-dir Qwen2.5-0.5B' "$LATENTR3" sft --model Qwen/Qwen2.5-0.5B --data "$WORLD/world/data" --out "$TMP/o"
     cp -r "$WORLD/world/model" "$TMP/model"
     printf 'version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n' >"$TMP/model/model.safetensors"
     refuses 3 '*model.safetensors: a pointer of git-lfs*' "$LATENTR3" inspect --model "$TMP/model"
