@@ -21,14 +21,15 @@ static int falling(const void *a, const void *b) {
     return *(const int *)b - *(const int *)a;
 }
 
-// The most that are no first item of their title in the history of a row; size (items): of the title's items, at its first.
+// The most items that are left of the titles of a row's history; size (items): of the title's items, at its first. An item
+// that was removed is among them no more.
 static int most_twins(const Items *items, const int *size, const Rows *rows) {
     int most = 0;
     for (int r = 0; r < rows->n; r++) {
         int twins = 0;
-        for (int h = 0; h < rows->row[r].n; h++) {
+        for (int h = 0; h < rows->row[r].n && twins < items->n; h++) {
             const int item = items_by_id(items, rows->row[r].item_id[h]);
-            if (item >= 0 && size[items_title_group(items, item)] > 1) twins += size[items_title_group(items, item)] - 1;
+            if (item >= 0) twins += size[items_title_group(items, item)] - !items->removed[item];
         }
         if (twins > most) most = twins;
     }

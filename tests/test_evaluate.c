@@ -240,6 +240,59 @@ static void test_items_apart(void **state) {
     items_free(&items);
 }
 
+enum { SMALL = 4, SMALL_TITLES = 3 }; // all catalogues of so many items
+
+// How many items of all that are listed it takes for so many titles that were not seen, in the worst order from place `at` on.
+static int items_needed(const Items *items, const unsigned char *seen, int titles, int *order, int n, int at) {
+    int most = 0;
+    for (int i = at; i < n; i++) {
+        const int other = order[at];
+        order[at] = order[i], order[i] = other;
+        const int need = items_needed(items, seen, titles, order, n, at + 1);
+        if (need > most) most = need;
+        order[i] = order[at], order[at] = other;
+    }
+    if (at < n) return most;
+    for (int i = 0, found = 0; i < n && found < titles; most = ++i) {
+        int counts = !seen[items_title_group(items, order[i])];
+        for (int j = 0; j < i; j++) counts &= items_title_group(items, order[j]) != items_title_group(items, order[i]);
+        found += counts;
+    }
+    return most;
+}
+
+static void check_places(const Items *items, int history) {
+    const char *id[SMALL];
+    unsigned char seen[SMALL] = {0}; // titles, at their first item
+    int order[SMALL], n = 0;
+    Row user = {.item_id = id};
+    for (int i = 0; i < SMALL; i++) {
+        if (history >> i & 1)
+            id[user.n++] = items->id[i], seen[items_title_group(items, i)] = 1;
+        else if (!items->removed[i])
+            order[n++] = i;
+    }
+    const Rows rows = {.n = 1, .row = &user};
+    for (int titles = 1; titles <= SMALL_TITLES; titles++)
+        assert_true(ranker_places(items, titles, &rows) >= items_needed(items, seen, titles, order, n, 0));
+}
+
+// Whatever stands first, and whatever was removed or seen, a list of ranker_places items has the titles that it is to have.
+static void test_places(void **state) {
+    (void)state;
+    Err err = {0};
+    for (int titles = 0; titles < 81; titles++)
+        for (int removed = 0; removed < (1 << SMALL) - 1; removed++) {
+            Str info = {0};
+            Items items;
+            for (int i = 0, t = titles; i < SMALL; i++, t /= SMALL_TITLES)
+                str_printf(&info, "%c\t%d%s\n", 'A' + t % SMALL_TITLES, i, removed >> i & 1 ? "\t\tremoved" : "");
+            OK(items_parse(&items, info.data, info.len, "info", &err));
+            for (int history = 0; history < 1 << SMALL; history++) check_places(&items, history);
+            items_free(&items), str_free(&info);
+        }
+}
+
 static void test_refused(void **state) {
     (void)state;
     Err err = {0};
@@ -267,8 +320,8 @@ static void test_refused(void **state) {
 
 int main(void) {
     log_level = LOG_WARN;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranks), cmocka_unit_test(test_report),
-                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_index_texts),
-                                       cmocka_unit_test(test_items_apart)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranks),       cmocka_unit_test(test_report),
+                                       cmocka_unit_test(test_refused),     cmocka_unit_test(test_index_texts),
+                                       cmocka_unit_test(test_items_apart), cmocka_unit_test(test_places)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
