@@ -227,8 +227,9 @@ typedef struct Eval {
 
 static int open_ranker(Eval *x, Err *err) {
     const Options *o = x->o;
-    const int list = strcmp(o->decode, "ground") ? o->beams : metric_k[METRIC_KS - 1]; // grounding ranks all items
-    const int apart = x->u->model.items || x->protocol != PROTOCOL_FULL,
+    const int ground = !strcmp(o->decode, "ground"), list = ground ? metric_k[METRIC_KS - 1] : o->beams; // it ranks all items
+    const int scores = ground || baseline_kind(o->model) >= 0,
+              apart = x->u->model.items || (scores && x->protocol != PROTOCOL_FULL),
               k = apart ? ranker_places(&x->u->data.items, list, o->exclude_seen ? x->rows : NULL) : list;
     if (use_ranker(x->u, o, k, o->batch < x->rows->n ? o->batch : x->rows->n, &x->ranker, err)) return -1;
     x->ranker.titles = list;

@@ -210,6 +210,9 @@ themes() {
         done
         diff <(first "$TMP/5") <(first "$TMP/40")
     done
+    # A language model lists titles: no list is to be longer, and what it lacks is something else.
+    LATENTR3_LOG=error refuses 2 '*needs a score of every item, and this model only writes lists' \
+        "$LATENTR3" eval --model "$WORLD/model" --data "$TMP/themes" --protocol uniform-100
 }
 
 @test "eval of a SASRec among sampled items" {
