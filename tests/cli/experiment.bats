@@ -95,9 +95,11 @@ of() { ls -d "$WHOLE/$1"-*/; }
     prepared=$(key p) evaluated=$(key e)
     touch "$TMP/log/log.jsonl" "$TMP/model/log.jsonl" "$TMP/log/.hidden"
     [ "$(key e)" = "$evaluated" ]
-    [ "$(key p)" != "$prepared" ]
+    now=$(key p)
+    [ "$now" != "$prepared" ]
     touch "$TMP/model/eval-mine.txt"
-    [ "$(key e)" != "$evaluated" ]
+    now=$(key e)
+    [ "$now" != "$evaluated" ]
 }
 
 @test "experiment: stopped by Ctrl-C and by kill -9, it goes on and comes to the same table" {

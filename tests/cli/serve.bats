@@ -511,7 +511,8 @@ answer() {
     cp "$TMP/other/model"/* "$TMP/model"
     is 200 POST "${URL}v1/reload"
     wait "$client"
-    [ "$(version)" != "$before" ]
+    after=$(version)
+    [ "$after" != "$before" ]
     jq -e --arg v "$before" '.model_version == $v and (.users | length == 64 and (map(.items) | unique | length) == 1)' "$TMP/answer"
 }
 
