@@ -28,23 +28,24 @@ typedef struct Measure { // one recommender over all rows
     int *found;
     int list;            // titles that count
     unsigned char *seen; // (items) of the titles of one row's history; or NULL: the ranker lists none of them
+    int *last;           // (items) the row, from 1, that last had an item of the title in its list; 0: none
 } Measure;
 
 // Places of the target in a list: by title among the distinct titles before it, by item as it stands. Items of one index text
 // are the same title where the ranker does not tell them apart, and one with a title that was seen is a place by item alone.
 // Returns how many of the n items the titles that count take.
-static int find_target(const Measure *m, const Row *row, const Recommendation *item, int n, int rank[MATCHES]) {
+static int find_target(const Measure *m, int at, const Recommendation *item, int n, int rank[MATCHES]) {
     const Items *items = m->r->items;
+    const Row *row = &m->rows->row[at];
     const int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
     const char *text = m->r->by_text && number >= 0 ? items->text[number] : NULL;
     int i = 0;
     rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
     for (int titles = 0; i < n; i++) {
-        const int of = m->title_of[item[i].item], seen = m->seen && m->seen[of];
-        int again = seen;
-        for (int j = 0; j < i && !again; j++) again = m->title_of[item[j].item] == of;
+        const int of = m->title_of[item[i].item], seen = m->seen && m->seen[of], again = seen || m->last[of] == at + 1;
         if (!again && titles == m->list) break;
         titles += !again;
+        m->last[of] = at + 1;
         int same = of == title || (text && items->text[item[i].item] == text); // each text is kept once
         if (same && !seen && !rank[MATCH_TITLE]) rank[MATCH_TITLE] = titles;
         if (item[i].item == number && i < m->list && !rank[MATCH_ITEM]) rank[MATCH_ITEM] = i + 1;
@@ -69,7 +70,7 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
         const Row *row = &m->rows->row[first + i];
         int rank[MATCHES];
         mark_seen(m, row, 1);
-        const int listed = find_target(m, row, item, m->found[i], rank);
+        const int listed = find_target(m, first + i, item, m->found[i], rank);
         mark_seen(m, row, 0);
         for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
         if (m->e) m->e->short_lists += m->found[i] < m->list;
@@ -86,6 +87,7 @@ static int measure_rows(Measure *m, Err *err) {
     m->item = mem_alloc((size_t)users * (size_t)m->r->k, sizeof *m->item);
     m->found = mem_alloc((size_t)users, sizeof *m->found);
     m->list = evaluate_list(m->r);
+    m->last = mem_zalloc((size_t)m->r->items->n, sizeof *m->last);
     m->seen = m->r->seen_by_item ? mem_zalloc((size_t)m->r->items->n, 1) : NULL;
     Progress progress;
     progress_start(&progress, m->rows->name, "users", (uint64_t)n);
@@ -96,7 +98,7 @@ static int measure_rows(Measure *m, Err *err) {
         if (m->e) progress_update(&progress, (uint64_t)end, "HR@%d %.4f", m->list, (double)hits / end);
     }
     if (m->e) progress_finish(&progress);
-    free(m->history), free(m->item), free(m->found), free(m->seen);
+    free(m->history), free(m->item), free(m->found), free(m->seen), free(m->last);
     return failed;
 }
 

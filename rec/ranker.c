@@ -4,15 +4,38 @@
 #include <math.h>
 #include <stdlib.h>
 
+// As a list has them: of equal scores the lower item number first.
+static int by_place(const void *a, const void *b) {
+    const Recommendation *x = a, *y = b;
+    return x->score != y->score ? (x->score < y->score ? 1 : -1) : (x->item > y->item) - (x->item < y->item);
+}
+
+// Down from `at`, until no place of the heap is behind the one above it.
+static void sift(Recommendation *heap, int n, int at) {
+    const Recommendation x = heap[at];
+    for (int below; (below = 2 * at + 1) < n; at = below) {
+        if (below + 1 < n && by_place(&heap[below], &heap[below + 1]) < 0) below++;
+        if (by_place(&heap[below], &x) < 0) break;
+        heap[at] = heap[below];
+    }
+    heap[at] = x;
+}
+
+// Lists can be as long as the catalogue: the best so far are a heap with the last of them on top.
 int ranker_best(const float *score, int n, int k, Recommendation *out, int *found, Err *err) {
     int have = 0;
     for (int i = 0; i < n; i++) {
         if (!(score[i] < INFINITY)) return err_set(err, ERR_DATA, "the score of item %d is not finite", i);
-        if (score[i] == -INFINITY || (have == k && !(score[i] > out[k - 1].score))) continue;
-        int at = have < k ? have++ : k - 1;
-        for (; at > 0 && out[at - 1].score < score[i]; at--) out[at] = out[at - 1];
-        out[at] = (Recommendation){i, score[i]};
+        if (score[i] == -INFINITY || (have == k && !(score[i] > out[0].score))) continue;
+        if (have == k) {
+            out[0] = (Recommendation){i, score[i]};
+            sift(out, k, 0);
+        } else {
+            out[have++] = (Recommendation){i, score[i]};
+            for (int at = k / 2 - 1; have == k && at >= 0; at--) sift(out, k, at);
+        }
     }
+    qsort(out, (size_t)have, sizeof *out, by_place);
     *found = have;
     return 0;
 }

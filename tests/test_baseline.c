@@ -31,6 +31,33 @@ static void test_best(void **state) {
     assert_int_equal(ranker_best(endless, 2, 1, out, &found, &err), -1);
 }
 
+// Every length of a list of many scores, of which few are different: the places counted one by one.
+static void test_best_of_many(void **state) {
+    (void)state;
+    enum { MANY = 60 };
+    float score[MANY];
+    Recommendation out[MANY + 1];
+    for (int turn = 0; turn < 20; turn++) {
+        int listed = 0;
+        for (uint64_t i = 0; i < MANY; i++) {
+            score[i] = (float)rng_below(1, RNG_SAMPLE, (uint64_t)turn * MANY + i, 20);
+            if (score[i] == 0) score[i] = -INFINITY;
+            listed += isfinite(score[i]);
+        }
+        for (int k = 1; k <= MANY + 1; k++) {
+            const int found = best(score, MANY, k, out);
+            assert_int_equal(found, listed < k ? listed : k);
+            for (int i = 0; i < found; i++) {
+                int before = 0;
+                for (int j = 0; j < MANY; j++)
+                    before += score[j] > out[i].score || (score[j] == out[i].score && j < out[i].item);
+                assert_int_equal(before, i);
+                assert_true(out[i].score == score[out[i].item]);
+            }
+        }
+    }
+}
+
 // The list of one kind for one row, as item numbers behind each other ("1 0 3").
 static const char *list(const Baseline *b, BaselineKind kind, const Row *r, int exclude_seen) {
     static char text[64];
@@ -267,8 +294,8 @@ static void test_choices(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_best), cmocka_unit_test(test_by_hand),
-                                       cmocka_unit_test(test_item_knn), cmocka_unit_test(test_chance),
-                                       cmocka_unit_test(test_choices)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_best),    cmocka_unit_test(test_best_of_many),
+                                       cmocka_unit_test(test_by_hand), cmocka_unit_test(test_item_knn),
+                                       cmocka_unit_test(test_chance),  cmocka_unit_test(test_choices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
