@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What models of the paper's sizes cost on this machine: peak memory and seconds a row, with random weights (bench/make_shape.py):
 #   bench/memory.sh MODEL_DIR WORK_DIR [NAME...]
-# MODEL_DIR lends its tokenizer (a Hugging Face folder whose last id is <|Thought|>). The shapes are made in WORK_DIR, up to
-# 40 GB, where they are not there yet. NAME: rows of the table to measure anew (1.5b, 7b, 13b-q8_0, 13b-q4_k); all others stay
-# as they stand in docs/performance.md. Needs a Python with numpy and gguf (LATENTR3_PYTHON), and the rows (LATENTR3_DATA).
+# MODEL_DIR lends its tokenizer (a Hugging Face folder whose last id is <|Thought|>; where it has more tokens than the shape, the
+# shape grows with it). The shapes are made in WORK_DIR, up to 40 GB, where they are not there yet. NAME: rows of the table to
+# measure anew (1.5b, 7b, 13b-q8_0, 13b-q4_k); all others stay as they stand in docs/performance.md. Needs a Python with numpy and
+# gguf (LATENTR3_PYTHON), and the rows (LATENTR3_DATA).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tokenizer=$1 work=$2
