@@ -204,7 +204,7 @@ static const OptionRow table[] = {
     {"guidance-power", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_power), "1", "X", 0, 100, "with --decode ground: rank by distance / (1 + guide)^X, both brought to 0..1"},
     {"decode", CMD_EVAL | CMD_RECOMMEND, KIND_CHOICE, AT(decode), "trie", "trie|ground", 0, 0, "ground: write freely, then rank items by the distance of their embeddings (BIGRec)"},
     {"exclude-seen", RANK, KIND_FLAG, AT(exclude_seen), NULL, NULL, 0, 0, "leave out items of the history"},
-    {"k", CMD_RECOMMEND, KIND_INT, AT(k), NULL, "N", 1, 1000, "items of a list, at most the beams; 10, or the beams where these are fewer, if not given"},
+    {"k", CMD_RECOMMEND, KIND_INT, AT(k), NULL, "N", 1, 1000, "items of a list, at most the beams where these find it; if not given 10, or as many as there are beams"},
     {"history", CMD_RECOMMEND, KIND_LIST, AT(history), NULL, "TITLE", 0, 0, "a title the user enjoyed, oldest first; once for each"},
     {"history-id", CMD_RECOMMEND, KIND_LIST, AT(history_id), NULL, "ID", 0, 0, "the same by item id, in place of titles"},
     {"users", CMD_RECOMMEND, KIND_TEXT, AT(users), NULL, "FILE", 0, 0, "in place of a history: JSON lines of users, each with \"user\" and \"history\" or \"history_ids\""},
@@ -602,10 +602,15 @@ static int scores_all(const char *model) {
     return scores;
 }
 
+// Whether the lists of `recommend` come from beams, which give no more items than they are.
+static int beams_bound(const Options *o) {
+    return strcmp(o->decode, "ground") && !scores_all(o->model);
+}
+
 static int check_together(const Options *o, Err *err) {
     if (o->decode && check_decode(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && check_recommend(o, err)) return -1;
-    if ((o->command->bit & CMD_RECOMMEND) && strcmp(o->decode, "ground") && o->k > o->beams && !scores_all(o->model))
+    if ((o->command->bit & CMD_RECOMMEND) && o->k > o->beams && beams_bound(o))
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d, which give at most so many items: add --beams %d", o->k,
                        o->beams, o->k);
     if (o->against && strcmp(o->protocol, "full"))
@@ -673,9 +678,9 @@ int options_check_model(const Options *o, Err *err) {
 int options_parse(Options *o, const Command *command, int argc, char **argv, Err *err) {
     options_init(o, command);
     const char *config = config_path(argc, argv);
-    if ((config && read_config(o, config, err)) || read_arguments(o, argc, argv, err)) return -1;
-    if (o->k < 0) o->k = o->beams < 10 ? o->beams : 10;
-    return options_check(o, err);
+    if ((config && read_config(o, config, err)) || read_arguments(o, argc, argv, err) || options_check(o, err)) return -1;
+    if (o->k < 0) o->k = o->beams < 10 && beams_bound(o) ? o->beams : 10;
+    return 0;
 }
 
 void options_free(Options *o) {
