@@ -6,10 +6,8 @@
 #include "rec/explain.h"
 #include "report/card.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { SAMPLES = 12, ATTENTION_ROWS = 200 };
 
@@ -155,11 +153,5 @@ int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const in
 int eval_save_forget(const char *folder, Err *err) {
     static const char *const name[] = {"eval-test.json",     "eval-valid.json",     "eval-train.json",
                                        "results-test.jsonl", "results-valid.jsonl", "results-train.jsonl"};
-    int status = 0;
-    for (size_t i = 0; i < sizeof name / sizeof *name && status == 0; i++) {
-        char *path = file_join(folder, name[i]);
-        if (unlink(path) && errno != ENOENT) status = err_errno(err, "%s: cannot be removed", path);
-        free(path);
-    }
-    return status;
+    return file_remove_all(folder, name, sizeof name / sizeof *name, err);
 }

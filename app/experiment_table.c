@@ -5,12 +5,10 @@
 #include "base/log.h"
 #include "report/table.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { EXPERIMENT_RESAMPLES = 1000, EXPERIMENT_SEED = 42 };
 
@@ -267,13 +265,7 @@ static json_t *all_json(const Tabling *t) {
 static const char *const output_name[] = {"results.json", "table.md", "table.csv", "table.tex"};
 
 int experiment_table_forget(const char *out, Err *err) {
-    int status = 0;
-    for (size_t i = 0; i < sizeof output_name / sizeof *output_name && status == 0; i++) {
-        char *path = file_join(out, output_name[i]);
-        if (unlink(path) && errno != ENOENT) status = err_errno(err, "%s: cannot be removed", path);
-        free(path);
-    }
-    return status;
+    return file_remove_all(out, output_name, sizeof output_name / sizeof *output_name, err);
 }
 
 static int write_text(const char *folder, const char *name, void (*form)(Str *, const Table *), const Table *t, Err *err) {

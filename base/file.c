@@ -320,6 +320,16 @@ int file_remove_folder(const char *path, Err *err) {
     return failed || rmdir(path) ? err_errno(err, "%s: removing it", path) : 0;
 }
 
+int file_remove_all(const char *folder, const char *const *name, size_t n, Err *err) {
+    int status = 0;
+    for (size_t i = 0; i < n && status == 0; i++) {
+        char *path = file_join(folder, name[i]);
+        if (unlink(path) && errno != ENOENT) status = err_errno(err, "%s: cannot be removed", path);
+        free(path);
+    }
+    return status;
+}
+
 int file_remove_temporaries(const char *folder, Err *err) {
     DIR *d = opendir(folder);
     int status = 0;

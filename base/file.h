@@ -72,6 +72,8 @@ int file_lock(const char *folder, Err *err);
 int file_link(const char *from, const char *to, Err *err);
 // Removes a folder of ours with the files in it; one that is not there is fine.
 int file_remove_folder(const char *path, Err *err);
+// Removes these files of a folder; those that are not there are fine.
+int file_remove_all(const char *folder, const char *const *name, size_t n, Err *err);
 // A name beside `path` that no other call gets, malloc'd: "path.tmp-PID-N"; and whether a name is such a one.
 char *file_temporary(const char *path);
 int file_is_temporary(const char *name);
