@@ -98,28 +98,26 @@ static void replace(Str *out, const char *from, const char *to, const char *text
 }
 
 int normalize_run(const Normalizer *z, Str *out, const char *text, size_t n, Err *err) {
-    Str now = {0}, next = {0};
-    str_append(&now, text, n);
-    for (int i = 0; i < z->n && now.len <= NORMALIZE_TEXT_LIMIT; i++) {
+    Str made[2] = {{0}}; // by the last step and the one before it
+    for (int i = 0; i < z->n && n <= NORMALIZE_TEXT_LIMIT; i++) {
         const NormalizeStep *step = &z->step[i];
-        str_clear(&next);
+        Str *to = &made[i % 2];
+        str_clear(to);
         switch (step->kind) {
-        case NORMALIZE_NFC: nfc(&next, now.data, now.len); break;
+        case NORMALIZE_NFC: nfc(to, text, n); break;
         case NORMALIZE_PREPEND:
-            if (now.len) str_puts(&next, step->to);
-            str_append(&next, now.data, now.len);
+            if (n) str_puts(to, step->to);
+            str_append(to, text, n);
             break;
-        case NORMALIZE_REPLACE: replace(&next, step->from, step->to, now.data, now.len); break;
+        case NORMALIZE_REPLACE: replace(to, step->from, step->to, text, n); break;
         }
-        const Str swap = now;
-        now = next, next = swap;
+        text = to->data, n = to->len;
     }
     int status = 0;
-    if (now.len <= NORMALIZE_TEXT_LIMIT)
-        str_append(out, now.data, now.len);
+    if (n <= NORMALIZE_TEXT_LIMIT)
+        str_append(out, text, n);
     else
-        status =
-            err_set(err, ERR_DATA, "a text that its tokenizer makes %zu bytes of, more than the limit of 512 MiB", now.len);
-    str_free(&now), str_free(&next);
+        status = err_set(err, ERR_DATA, "a text that its tokenizer makes %zu bytes of, more than the limit of 512 MiB", n);
+    str_free(&made[0]), str_free(&made[1]);
     return status;
 }

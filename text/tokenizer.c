@@ -101,12 +101,19 @@ static void decode_byte_level(Str *out, const char *token, size_t len) {
     }
 }
 
+// The byte that stands for itself where no character does, or -1.
+static int byte_of(const Tokenizer *t, int32_t id) {
+    size_t len;
+    const char *token = t->bpe.characters ? vocab_text(&t->vocab, id, &len) : NULL;
+    return token ? bpe_fallback_byte(token, len) : -1;
+}
+
 void tokenizer_token_text(const Tokenizer *t, Str *text, int id) {
     size_t len;
     const char *token = vocab_text(&t->vocab, id, &len);
+    const int byte = byte_of(t, id);
     str_append(text, "", 0);
     if (!token) return;
-    const int byte = t->bpe.characters ? bpe_fallback_byte(token, len) : -1;
     if (byte >= 0)
         str_append(text, (char[1]){(char)byte}, 1);
     else if (t->bpe.characters)
@@ -125,23 +132,17 @@ static void end_bytes(Str *text, size_t begin) {
     for (size_t i = 0; i < n; i++) str_puts(text, "\xef\xbf\xbd");
 }
 
-static int is_byte_token(const Tokenizer *t, int32_t id) {
-    size_t len;
-    const char *token = vocab_text(&t->vocab, id, &len);
-    return token && bpe_fallback_byte(token, len) >= 0;
-}
-
 void tokenizer_decode(const Tokenizer *t, Str *text, const int32_t *ids, size_t n) {
     str_append(text, "", 0);
     const size_t begin = text->len;
     size_t bytes = begin; // where the present run of byte tokens begins
     for (size_t i = 0; i < n; i++) {
-        const int is_byte = t->bpe.characters && is_byte_token(t, ids[i]);
-        if (t->bpe.characters && !is_byte) end_bytes(text, bytes);
+        const int is_byte = byte_of(t, ids[i]) >= 0;
+        if (!is_byte) end_bytes(text, bytes);
         tokenizer_token_text(t, text, ids[i]);
         if (!is_byte) bytes = text->len;
     }
-    if (t->bpe.characters) end_bytes(text, bytes);
+    end_bytes(text, bytes);
     if (t->strips_blank && text->len > begin && text->data[begin] == ' ') {
         memmove(text->data + begin, text->data + begin + 1, text->len - begin); // with the NUL behind it
         text->len--;
