@@ -70,3 +70,7 @@ int catalogue_item_leaf(const Catalogue *c, const char *title, const char *id) {
     const int item = items_by_id(c->items, id);
     return item < 0 ? -1 : c->leaf[item];
 }
+
+int catalogue_history_leaf(const Catalogue *c, const History *h, int i) {
+    return catalogue_item_leaf(c, h->title[i], h->item_id ? h->item_id[i] : NULL);
+}

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "data/dataset.h"
+#include "rec/ranker.h"
 #include "rec/trie.h"
 #include "text/prompt.h"
 
@@ -28,5 +29,6 @@ int catalogue_leaf(const Catalogue *c, const char *title);
 // The same of one item, an entry of a history or a target: by its id where there is one, for with index texts items of one
 // title have leaves of their own.
 int catalogue_item_leaf(const Catalogue *c, const char *title, const char *id);
+int catalogue_history_leaf(const Catalogue *c, const History *h, int i);
 
 #endif

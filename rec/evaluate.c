@@ -26,9 +26,9 @@ typedef struct Measure { // one recommender over all rows
     History *history;     // of the users of one group, as all below
     Recommendation *item; // (users, k)
     int *found;
-    int list;            // titles that count
-    unsigned char *seen; // (items) of the titles of one row's history; or NULL: the ranker lists none of them
-    int *last;           // (items) the row, from 1, that last had an item of the title in its list; 0: none
+    int list;  // titles that count
+    int *last; // (items) the row, from 1, that last had an item of the title in its list; 0: none
+    int *seen; // (items) likewise in its history; or NULL: the ranker lists none of these titles
 } Measure;
 
 // Places of the target in a list: by title among the distinct titles before it, by item as it stands. Items of one index text
@@ -42,7 +42,8 @@ static int find_target(const Measure *m, int at, const Recommendation *item, int
     int i = 0;
     rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
     for (int titles = 0; i < n; i++) {
-        const int of = m->title_of[item[i].item], seen = m->seen && m->seen[of], again = seen || m->last[of] == at + 1;
+        const int of = m->title_of[item[i].item], seen = m->seen && m->seen[of] == at + 1,
+                  again = seen || m->last[of] == at + 1;
         if (!again && titles == m->list) break;
         titles += !again;
         m->last[of] = at + 1;
@@ -53,10 +54,11 @@ static int find_target(const Measure *m, int at, const Recommendation *item, int
     return i;
 }
 
-static void mark_seen(Measure *m, const Row *row, int seen) {
+static void mark_seen(Measure *m, int at) {
+    const Row *row = &m->rows->row[at];
     for (int i = 0; m->seen && i < row->n; i++) {
         const int item = items_by_id(m->r->items, row->item_id[i]);
-        if (item >= 0) m->seen[m->title_of[item]] = (unsigned char)seen;
+        if (item >= 0) m->seen[m->title_of[item]] = at + 1;
     }
 }
 
@@ -69,9 +71,8 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
         const Recommendation *item = m->item + (size_t)i * (size_t)r->k;
         const Row *row = &m->rows->row[first + i];
         int rank[MATCHES];
-        mark_seen(m, row, 1);
+        mark_seen(m, first + i);
         const int listed = find_target(m, first + i, item, m->found[i], rank);
-        mark_seen(m, row, 0);
         for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
         if (m->e) m->e->short_lists += m->found[i] < m->list;
         if (m->results) results_row(m->results, row, first + i, rank, item, listed);
@@ -88,7 +89,7 @@ static int measure_rows(Measure *m, Err *err) {
     m->found = mem_alloc((size_t)users, sizeof *m->found);
     m->list = evaluate_list(m->r);
     m->last = mem_zalloc((size_t)m->r->items->n, sizeof *m->last);
-    m->seen = m->r->seen_by_item ? mem_zalloc((size_t)m->r->items->n, 1) : NULL;
+    m->seen = m->r->seen_by_item ? mem_zalloc((size_t)m->r->items->n, sizeof *m->seen) : NULL;
     Progress progress;
     progress_start(&progress, m->rows->name, "users", (uint64_t)n);
     for (int i = 0; i < groups && !failed; i++) {

@@ -252,7 +252,7 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
         for (size_t i = 0; i < n; i++)
             if (!c->items->removed[i] && c->trie.leaf_item[c->leaf[i]] != (int)i) mine[i] = -INFINITY;
         for (int i = 0; i < h[u].n && g->o.exclude_seen; i++) {
-            const int leaf = catalogue_item_leaf(c, h[u].title[i], h[u].item_id ? h[u].item_id[i] : NULL);
+            const int leaf = catalogue_history_leaf(c, &h[u], i);
             if (leaf >= 0) mine[c->trie.leaf_item[leaf]] = -INFINITY;
         }
         status = ranker_best(mine, (int)n, g->o.k, out + (size_t)u * (size_t)g->o.k, &found[u], err);

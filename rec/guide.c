@@ -32,7 +32,7 @@ static int leaf_masses(Guide *g, const History *h, const float *score, int exclu
     for (int i = 0; i < items->n; i++)
         if (!items->removed[i]) g->leaf[c->leaf[i]] += exp((double)score[i] - (double)highest);
     for (int i = 0; i < h->n && exclude_seen; i++) {
-        int leaf = catalogue_item_leaf(c, h->title[i], h->item_id ? h->item_id[i] : NULL);
+        int leaf = catalogue_history_leaf(c, h, i);
         if (leaf >= 0) g->leaf[leaf] = 0;
     }
     return 0;

@@ -41,7 +41,7 @@ static uint8_t *open_leaves(const Catalogue *c, const RecommendWish *w, const Hi
     for (int i = 0; i < c->items->n; i++)
         if ((!w->allowed || w->allowed[i]) && !c->items->removed[i]) leaf[c->leaf[i]] = 1;
     for (int i = 0; w->exclude_seen && i < h->n; i++) {
-        const int seen = catalogue_item_leaf(c, h->title[i], h->item_id ? h->item_id[i] : NULL);
+        const int seen = catalogue_history_leaf(c, h, i);
         if (seen >= 0) leaf[seen] = 0;
     }
     return leaf;
