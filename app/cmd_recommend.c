@@ -49,11 +49,7 @@ static void warn_unknown(const Items *items, const char *title, int prompt) {
                  items->id[meant]);
 }
 
-// Whether the model reads titles; and where it does not, whether its lists come of the history's items at all.
-static int reads_prompt(const Use *u, const Options *o) {
-    return baseline_kind(o->model) < 0 && !u->model.items;
-}
-
+// Whether a model that reads no titles makes its lists of the history's items at all.
 static int needs_items(const Use *u, const Options *o) {
     const int kind = baseline_kind(o->model);
     return kind == BASELINE_ITEM_KNN || kind == BASELINE_REPEAT_LAST || (kind < 0 && u->model.items);
@@ -71,12 +67,12 @@ static int read_history(const Use *u, const Options *o, History *h, const char *
         const char *entry = given->text[i];
         const int item = items_entry(items, entry, by_id, &titles[i], &ids[i], &texts[i]);
         if (item < 0 && by_id) return err_set(err, ERR_USAGE, "--history-id %.60s: no item of the catalogue", entry);
-        if (item < 0) warn_unknown(items, entry, reads_prompt(u, o));
+        if (item < 0) warn_unknown(items, entry, use_reads_titles(u));
         known += item >= 0;
     }
     if (known == 0 && needs_items(u, o))
         return err_set(err, ERR_DATA, "nothing of the history is in the catalogue, and %s goes by its items alone", o->model);
-    if (h->n > PROMPT_HISTORY && reads_prompt(u, o))
+    if (h->n > PROMPT_HISTORY && use_reads_titles(u))
         log_info("the last %d of %d titles stand in the prompt", PROMPT_HISTORY, h->n);
     return 0;
 }

@@ -80,7 +80,7 @@ static int count_users(Shop *x, Err *err) {
     if (x->unknown_ids) log_warn("%lld ids of histories are not in the catalogue: left out", (long long)x->unknown_ids);
     if (x->unknown_titles)
         log_warn("%lld titles of histories are not in the catalogue: %s", (long long)x->unknown_titles,
-                 baseline_kind(x->o->model) < 0 && !x->u->model.items ? "they stand in the prompts as they are" : "left out");
+                 use_reads_titles(x->u) ? "they stand in the prompts as they are" : "left out");
     return 0;
 }
 

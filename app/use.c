@@ -153,9 +153,13 @@ int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err 
     return 0;
 }
 
+int use_reads_titles(const Use *u) {
+    return u->opened >= OPENED_MODEL && !u->model.items;
+}
+
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
     const char *needs = o->guidance ? "guidance" : grounds(o) ? "decode ground" : NULL;
-    if (needs && (u->opened == OPENED_DATA || u->model.items))
+    if (needs && !use_reads_titles(u))
         return err_set(err, ERR_USAGE, "--%s goes with a language model, which %s is not", needs, o->model);
     if (u->opened == OPENED_DATA) {
         const BaselineRanker options = {.kind = (BaselineKind)baseline_kind(o->model),

@@ -51,6 +51,8 @@ int use_train(Use *u, Err *err);
 int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
+// Whether --model names a language model, which reads titles as they are: no baseline, no SASRec.
+int use_reads_titles(const Use *u);
 // What reads the histories of a language model's ranker, and what its beams did.
 Reader *use_reader(Use *u, const Options *o); // of a language model
 Thoughts *use_thoughts(Use *u, const Options *o);
