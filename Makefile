@@ -11,11 +11,12 @@ deps: ## install the Debian packages that building and testing need (asks for ro
 	@tools/deps.sh
 
 build:
-	@test -e $(BUILD)/build.ninja || cmake --preset release
+	@test -e $(BUILD)/build.ninja || cmake --preset release -B $(BUILD)
 	@cmake --build $(BUILD)
 
-cuda: deps ## build build/cuda/latentr3, which runs on NVIDIA GPUs too, where there is nvcc
-	@command -v nvcc >/dev/null || { echo "no nvcc: skipped"; exit 0; }; cmake --preset cuda && cmake --build build/cuda
+cuda: deps ## build build/cuda/latentr3, which runs on NVIDIA GPUs too (nvcc is needed)
+	@command -v nvcc >/dev/null || { echo "nvcc is not in PATH: CUDA 12.5 or newer is needed" >&2; exit 1; }
+	@cmake --preset cuda && cmake --build build/cuda
 
 test: deps build ## every test: programs, command line, layers, format
 	@tools/test.sh $(BUILD)
@@ -26,8 +27,8 @@ asan: deps ## the quick tests under the address and undefined-behaviour sanitize
 
 tsan: deps ## training and the server on several threads under ThreadSanitizer
 	@tools/deps.sh clang libclang-rt-dev libomp-dev python3
-	@cmake --preset tsan && cmake --build build/tsan --target latentr3 latentr3-races test_ranks
-	@LATENTR3=$(CURDIR)/build/tsan/latentr3 bats tests/races/races.bats
+	@cmake --preset tsan && cmake --build build/tsan --target latentr3 latentr3-races test_ranks library_check
+	@LATENTR3=$(CURDIR)/build/tsan/latentr3 BATS_TEST_TIMEOUT=900 bats --timing tests/races/races.bats
 
 soak: deps build ## the long form of the kill and fault tests, and what a server must live through: hours
 	@SOAK=1 LATENTR3=$(abspath $(BUILD))/latentr3 bats tests/cli/faults.bats tests/cli/ranks.bats
@@ -43,7 +44,8 @@ demo: deps build ## train and measure SmolLM2 on MovieLens-100K, at most 15 minu
 	@OFFLINE=$(OFFLINE) tools/demo.sh $(BUILD)/latentr3
 
 install: build ## into PREFIX (/usr/local), below DESTDIR where that is set
-	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local)
+	@DESTDIR="$(DESTDIR)" cmake --install "$(BUILD)" --prefix "$(or $(PREFIX),/usr/local)"
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || PATH="$$PATH:/sbin" ldconfig # so that the loader finds the library
 
 deb: deps build ## build/latentr3_VERSION_ARCHITECTURE.deb
 	@cd $(BUILD) && cpack -G DEB

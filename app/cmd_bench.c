@@ -115,6 +115,7 @@ static int bench_beam(Bench *b, Figures *f, Err *err) {
     const ModelConfig *c = &b->use.model.llm.config;
     if (use_recommender(&b->use, o, o->beams, o->batch, err)) return -1;
     Recommender *r = &b->use.recommender;
+    r->reader.session.timed = 1;
     Recommendation *out = mem_alloc((size_t)o->batch * (size_t)o->beams, sizeof *out);
     int *found = mem_alloc((size_t)o->batch, sizeof *found), status = 0;
     History *history = mem_alloc((size_t)o->batch, sizeof *history);

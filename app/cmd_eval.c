@@ -129,7 +129,7 @@ static int thought_test_llm(Use *u, ThoughtTestRun *run, ThoughtTest *t, Err *er
     const OpenModel *m = &u->model;
     if (examples_make(&examples, run->rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err))
         return -1;
-    int status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, err);
+    int status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, PROMPT_TRAIN_TOKENS, err);
     if (status == 0) {
         run->losses = thought_test_losses;
         run->scorer = &(ThoughtTestScorer){&scorer, &examples, run->rows->name};
@@ -225,9 +225,17 @@ typedef struct Eval {
     char *results; // path of --results, or of what --save keeps; or NULL
 } Eval;
 
+static int grounds(const Options *o) {
+    return !strcmp(o->decode, "ground"); // it ranks all items
+}
+
+int cmd_eval_places(const Options *o) {
+    return grounds(o) ? metric_k[METRIC_KS - 1] : o->beams;
+}
+
 static int open_ranker(Eval *x, Err *err) {
     const Options *o = x->o;
-    const int ground = !strcmp(o->decode, "ground"), list = ground ? metric_k[METRIC_KS - 1] : o->beams; // it ranks all items
+    const int ground = grounds(o), list = cmd_eval_places(o);
     const int scores = ground || baseline_kind(o->model) >= 0,
               apart = x->u->model.items || (scores && x->protocol != PROTOCOL_FULL),
               k = apart ? ranker_places(&x->u->data.items, list, o->exclude_seen ? x->rows : NULL) : list;
@@ -240,6 +248,15 @@ static int open_ranker(Eval *x, Err *err) {
     x->shared = (Shared){o->ranks, x->ranker, mem_zalloc((size_t)x->rows->n, sizeof(int))};
     x->ranker.self = &x->shared, x->ranker.rank = shared_rank, x->ranker.score = NULL;
     x->ranker.users *= o->ranks->size;
+    return 0;
+}
+
+// The evaluation itself. What comes behind it draws again, so this is when those that fell short are counted.
+static int evaluate(Eval *x, const EvaluateOptions *options, Err *err) {
+    if (evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, options, err)) return -1;
+    if (x->among.fewer)
+        log_warn("--protocol %s: %d rows are ranked among fewer than %d drawn items, for want of others", x->o->protocol,
+                 x->among.fewer, PROTOCOL_CANDIDATES);
     return 0;
 }
 
@@ -256,12 +273,12 @@ static int measure(Eval *x, Err *err) {
         .alone = x->protocol != PROTOCOL_FULL,
         .exclude_seen = o->exclude_seen,
         .slices = x->slices};
-    if (!o->thought_test) return evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
+    if (!o->thought_test) return evaluate(x, &options, err);
     float *own = mem_zalloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own); // zero for a history without known items
     Thoughts *thoughts = use_thoughts(x->u, o);
     options.rank = mem_alloc(n, sizeof *options.rank);
     thoughts->keep = own;
-    int status = evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, &options, err);
+    int status = evaluate(x, &options, err);
     thoughts->keep = NULL;
     if (status == 0) ranks_collect(o->ranks, own, x->shared.owner, (int)n, (size_t)(c->thoughts * c->D) * sizeof *own);
     if (status == 0) status = thought_test(x->u, o, x->rows, &x->ranker, own, options.rank, &x->thoughts, err);

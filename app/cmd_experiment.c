@@ -53,7 +53,7 @@ int cmd_experiment(const Options *o, Err *err) {
         if (o->plan)
             print_plan(&p);
         else
-            status = file_make_folder(o->out, err) || run_plan(&p, o, err) ? -1 : 0;
+            status = experiment_plan_check_inputs(&p, err) || file_make_folder(o->out, err) || run_plan(&p, o, err) ? -1 : 0;
         experiment_plan_free(&p);
     }
     experiment_file_close(&e);

@@ -58,8 +58,9 @@ static json_t *describe_model(const char *path, Err *err) {
     CHECK(out);
     json_object_set_new(out, "configuration", config_to_json(&s.config, tensor_type_name(n ? tensor[0].type : TENSOR_F32)));
     describe_tensors(out, tensor, n);
+    const int reads_text = s.config.family != FAMILY_SASREC;
     weights_close(&s);
-    if (describe_tokenizer(out, path, err)) {
+    if (reads_text && describe_tokenizer(out, path, err)) {
         json_decref(out);
         return NULL;
     }
@@ -128,16 +129,11 @@ static json_t *read_metrics(const char *folder, Err *err) {
     return metrics;
 }
 
-static int ends_with(const char *path, const char *end) {
-    size_t n = strlen(path), m = strlen(end);
-    return n >= m && !strcmp(path + n - m, end);
-}
-
 // A training run leaves metrics.json beside the model it made.
 static json_t *describe_path(const char *path, Err *err) {
     int folder = file_is_folder(path);
     if (folder && dataset_has(path, "info.txt")) return describe_data(path, err);
-    if (!folder && (ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json")))
+    if (!folder && (file_ends_with(path, ".safetensors") || file_ends_with(path, ".safetensors.index.json")))
         return describe_checkpoint(path, err);
     json_t *out = NULL;
     if (!folder || has_file(path, "config.json"))

@@ -2,7 +2,6 @@
 #include "app/commands.h"
 #include "app/out.h"
 #include "base/log.h"
-#include "base/vec.h"
 #include "data/dataset.h"
 #include "data/prepare.h"
 
@@ -12,49 +11,52 @@
 // What the prompt will say, and what comes next.
 static void say_next(const Options *o, const json_t *report) {
     const char *category = json_string_value(json_object_get(report, "category"));
-    Str next = {0};
     if (o->category || !category)
         log_info("wrote %s", o->out);
     else
         log_info("wrote %s; the prompt calls an item \"%s\": --category says another", o->out, category);
-    if (dataset_has(o->out, "train.csv")) {
-        str_puts(&next, "latentr3 sft --model MODEL --data ");
-        str_shell(&next, o->out);
-        str_puts(&next, " --out runs/sft");
-    } else {
-        str_puts(&next, "the same with --train-from-histories, which makes train.csv");
-    }
-    log_info("next: %s", next.data);
-    str_free(&next);
+    if (dataset_has(o->out, "train.csv"))
+        log_next("latentr3 sft --model MODEL --data %s --out runs/sft", o->out);
+    else
+        log_next("the same with --train-from-histories, which makes train.csv");
+}
+
+static PrepareOptions options_of(const Options *o) {
+    return (PrepareOptions){.input = o->data,
+                            .items = o->item_file,
+                            .out = o->out,
+                            .format = o->format,
+                            .column = {[RECORD_USER] = o->user_column,
+                                       [RECORD_ITEM] = o->item_column,
+                                       [RECORD_TIME] = o->time_column,
+                                       [RECORD_RATING] = o->rating_column,
+                                       [RECORD_TITLE] = o->title_column,
+                                       [RECORD_TEXT] = o->item_text_column,
+                                       [RECORDS_ORDER] = o->columns},
+                            .category = o->category,
+                            .title_rules = o->title_rules,
+                            .from = o->from,
+                            .until = o->until,
+                            .min_items = o->min_items,
+                            .k_core = o->k_core,
+                            .history = o->max_history,
+                            .min_rating = o->min_rating,
+                            .split = o->split,
+                            .tie_order = (uint64_t)o->tie_order,
+                            .drop_years = !strcmp(o->title_years, "drop"),
+                            .log_ids = !strcmp(o->item_ids, "log"),
+                            .train_from_histories = o->train_from_histories,
+                            .strict = o->strict};
+}
+
+char *cmd_prepare_beside(const Options *o) {
+    const PrepareOptions p = options_of(o);
+    return prepare_beside(&p);
 }
 
 int cmd_prepare(const Options *o, Err *err) {
-    if (out_check_folder(o, o->data, err)) return -1;
-    PrepareOptions p = {.input = o->data,
-                        .items = o->item_file,
-                        .out = o->out,
-                        .format = o->format,
-                        .column = {[RECORD_USER] = o->user_column,
-                                   [RECORD_ITEM] = o->item_column,
-                                   [RECORD_TIME] = o->time_column,
-                                   [RECORD_RATING] = o->rating_column,
-                                   [RECORD_TITLE] = o->title_column,
-                                   [RECORD_TEXT] = o->item_text_column,
-                                   [RECORDS_ORDER] = o->columns},
-                        .category = o->category,
-                        .title_rules = o->title_rules,
-                        .from = o->from,
-                        .until = o->until,
-                        .min_items = o->min_items,
-                        .k_core = o->k_core,
-                        .history = o->max_history,
-                        .min_rating = o->min_rating,
-                        .split = o->split,
-                        .tie_order = (uint64_t)o->tie_order,
-                        .drop_years = !strcmp(o->title_years, "drop"),
-                        .log_ids = !strcmp(o->item_ids, "log"),
-                        .train_from_histories = o->train_from_histories,
-                        .strict = o->strict};
+    if (out_check_folder(o, err)) return -1;
+    const PrepareOptions p = options_of(o);
     json_t *report;
     if (prepare_run(&p, &report, err)) return -1;
     if (o->json) {

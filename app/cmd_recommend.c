@@ -1,5 +1,6 @@
 // latentr3 recommend: the next items for one history, or for those of many users.
 #include "app/commands.h"
+#include "app/meant.h"
 #include "app/recommend_users.h"
 #include "app/use.h"
 #include "base/log.h"
@@ -26,20 +27,9 @@ static void print_items(const Use *u, const Options *o, const Recommendation *it
     json_decref(json);
 }
 
-// An item that may have been meant by a title that none has: one whose id it is, or whose title begins with it, or holds it.
-static int find_meant(const Items *items, const char *title) {
-    const int by_id = items_by_id(items, title);
-    int inside = -1;
-    for (int i = 0; i < items->n && by_id < 0 && *title; i++) {
-        if (!strncasecmp(items->title[i], title, strlen(title))) return i;
-        if (inside < 0 && strcasestr(items->title[i], title)) inside = i;
-    }
-    return by_id < 0 ? inside : by_id;
-}
-
 static void warn_unknown(const Items *items, const char *title, int prompt) {
     const char *becomes = prompt ? "it stands in the prompt as it is" : "it is left out";
-    const int meant = find_meant(items, title);
+    const int meant = meant_item(items, title);
     if (meant < 0)
         log_warn("\"%s\" is not in the catalogue; %s", title, becomes);
     else if (!strcmp(items->id[meant], title))

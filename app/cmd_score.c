@@ -34,7 +34,7 @@ static void print_scores(const Options *o, const Rows *rows, const RowScore *sco
 static int score_all(Use *u, const Options *o, const Examples *e, const Rows *rows, Err *err) {
     Reader r;
     int users = o->batch < rows->n ? o->batch : rows->n;
-    if (score_open(&r, &u->model.llm, u->model.tokenizer, &u->model.style, users, err)) return -1;
+    if (score_open(&r, &u->model.llm, u->model.tokenizer, &u->model.style, users, PROMPT_TRAIN_TOKENS, err)) return -1;
     RowScore *score = mem_alloc((size_t)rows->n, sizeof *score);
     int status = 0;
     Progress progress;

@@ -144,7 +144,7 @@ static int synth_write(World *w, const Options *o, Err *err) {
 int cmd_synth(const Options *o, Err *err) {
     if (o->width % (2 * SYNTH_HEADS))
         return err_set(err, ERR_USAGE, "--width: %d is not a multiple of %d", o->width, 2 * SYNTH_HEADS);
-    if (out_check_folder(o, NULL, err)) return -1;
+    if (out_check_folder(o, err)) return -1;
     if (o->data) return write_model(o, o->out, o->data, err);
     World w;
     world_init(&w, o);

@@ -9,6 +9,7 @@
 const Command *commands_find(const char *name);
 
 int cmd_prepare(const Options *o, Err *err);
+char *cmd_prepare_beside(const Options *o); // prepare_beside
 int cmd_catalog(const Options *o, Err *err);
 int cmd_convert(const Options *o, Err *err);
 int cmd_inspect(const Options *o, Err *err);
@@ -17,6 +18,7 @@ int cmd_sft(const Options *o, Err *err);
 int cmd_sasrec(const Options *o, Err *err);
 int cmd_rl(const Options *o, Err *err);
 int cmd_eval(const Options *o, Err *err);
+int cmd_eval_places(const Options *o); // how long its lists are: metrics of more have no value
 int cmd_recommend(const Options *o, Err *err);
 int cmd_serve(const Options *o, Err *err);
 int cmd_report(const Options *o, Err *err);

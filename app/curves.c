@@ -93,6 +93,11 @@ int curves_open(Curves *c, const char *folder, double began, Err *err) {
     return 0;
 }
 
+int curves_lost(const Curves *c, Err *err) {
+    errno = c->failed_errno ? c->failed_errno : c->events.failed_errno;
+    return errno ? err_errno(err, "%s", c->failed_errno ? c->csv_path : c->events_path) : 0;
+}
+
 int curves_close(Curves *c, Err *err) {
     if (!c->csv_path) return 0;
     int status = events_close(&c->events, c->events_path, err);

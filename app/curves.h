@@ -19,6 +19,8 @@ typedef struct Curves {
 int curves_open(Curves *c, const char *folder, double began, Err *err);
 // line: a line of log.jsonl, borrowed.
 void curves_add(Curves *c, const json_t *line);
+// Whether a line could not be written.
+int curves_lost(const Curves *c, Err *err);
 int curves_close(Curves *c, Err *err); // harmless where curves_open failed, or for a zeroed one
 
 #endif

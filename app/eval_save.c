@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SAMPLES = 12, ATTENTION_ROWS = 200 };
 
@@ -117,6 +118,7 @@ static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
         return -1;
     }
     json_object_set_new(json, "results_hash", json_string(hash));
+    json_object_set_new(json, "of_folder", json_boolean(u->model.path && file_is_same(u->model.path, o->save)));
     json_object_set_new(json, "configuration", options_to_json(o));
     json_object_set_new(json, "data", data);
     json_object_set_new(json, "versions", json_pack("{s:s, s:s}", "latentr3", LATENTR3_VERSION, "compiler", __VERSION__));
@@ -143,15 +145,20 @@ int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const in
     if (status == 0) status = json_save(path, json, err);
     json_decref(json);
     Err why;
-    if (status == 0 && card_write(o->save, NULL, &why)) // all that was measured is kept
+    if (status == 0 && card_write(o->save, &why)) // all that was measured is kept
         log_warn("the model card was not written: %s", why.message);
-    if (status == 0) log_info("wrote %s; next: latentr3 report %s --out report.html", path, o->save);
+    if (status == 0) {
+        log_info("wrote %s", path);
+        log_next("latentr3 report %s --out report.html", o->save);
+    }
     free(path);
     return status;
 }
 
+// What stands in a folder about its model.
+static const char *const kept[] = {"eval-test.json",      "eval-valid.json",     "eval-train.json", "results-test.jsonl",
+                                   "results-valid.jsonl", "results-train.jsonl", CARD_ORIGIN};
+
 int eval_save_forget(const char *folder, Err *err) {
-    static const char *const name[] = {"eval-test.json",     "eval-valid.json",     "eval-train.json",
-                                       "results-test.jsonl", "results-valid.jsonl", "results-train.jsonl"};
-    return file_remove_all(folder, name, sizeof name / sizeof *name, err);
+    return file_remove_all(folder, kept, sizeof kept / sizeof *kept, err);
 }

@@ -15,9 +15,13 @@ typedef struct Reader {
     Err *err;
 } Reader;
 
+static int line_of(const yaml_node_t *n) {
+    return (int)n->start_mark.line + 1;
+}
+
 static int fail(Reader *r, const yaml_node_t *at, const char *what, const char *name) {
-    return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->e->path, (int)at->start_mark.line + 1, what,
-                   name ? " '" : "", name ? name : "", name ? "'" : "");
+    return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->e->path, line_of(at), what, name ? " '" : "",
+                   name ? name : "", name ? "'" : "");
 }
 
 // ---- nodes -------------------------------------------------------------------------------------------------------------
@@ -34,6 +38,14 @@ static const char *text(Reader *r, const yaml_node_t *n, const char *what) {
     const char *s = (const char *)n->data.scalar.value;
     if (strlen(s) == n->data.scalar.length) return s;
     fail(r, n, "NUL byte", NULL);
+    return NULL;
+}
+
+// A text in which ${NAME} would stay as it is.
+static const char *plain(Reader *r, const yaml_node_t *n, const char *what, const char *name) {
+    const char *s = text(r, n, what);
+    if (!s || !strstr(s, "${")) return s;
+    fail(r, n, "only options of steps and defaults may hold ${...}, not", name);
     return NULL;
 }
 
@@ -74,9 +86,9 @@ static int take_variable(Reader *r, const char *name, yaml_node_t *key, yaml_nod
     const yaml_node_item_t *begin = value->data.sequence.items.start, *end = value->data.sequence.items.top;
     if (begin == end || end - begin > EXPERIMENT_VALUES) return fail(r, value, "1 to 100 values are expected for", name);
     ExperimentVariable *v = &e->variable[e->variables++];
-    *v = (ExperimentVariable){.name = copy(name), .value = mem_zalloc((size_t)(end - begin), sizeof *v->value)};
+    *v = (ExperimentVariable){copy(name), mem_zalloc((size_t)(end - begin), sizeof *v->value), .line = line_of(key)};
     for (const yaml_node_item_t *i = begin; i < end; i++) {
-        const char *one = text(r, node(r, *i), "a plain value is expected");
+        const char *one = plain(r, node(r, *i), "a plain value is expected", name);
         if (!one) return -1;
         for (int k = 0; k < v->n; k++)
             if (!strcmp(v->value[k], one)) return fail(r, node(r, *i), "given twice:", one);
@@ -87,9 +99,9 @@ static int take_variable(Reader *r, const char *name, yaml_node_t *key, yaml_nod
 
 // ---- steps -------------------------------------------------------------------------------------------------------------
 
-// Which options the experiment gives itself, or which mean nothing in it.
+// Which options the experiment gives itself, or which mean nothing in it: a file that all runs would write.
 static int is_ours(const char *name) {
-    static const char *const ours[] = {"out", "save", "results", "force", "resume", "json", "config"};
+    static const char *const ours[] = {"out", "save", "results", "trec-run", "trec-qrels", "force", "resume", "json", "config"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (!strcmp(ours[i], name)) return 1;
     return 0;
@@ -99,10 +111,10 @@ static int add_option(Reader *r, ExperimentOption **list, int *n, const char *na
     const char *s = text(r, value, "a plain value is expected");
     if (!s) return -1;
     if (*n == OPTIONS_LIMIT) return fail(r, value, "too many options, from", name);
-    if (is_flag && strcmp(s, "true") && strcmp(s, "false")) return fail(r, value, "true or false is expected for", name);
-    if (is_flag && !strcmp(s, "false")) return 0;
+    if (is_flag && !strstr(s, "${") && strcmp(s, "true") && strcmp(s, "false"))
+        return fail(r, value, "true or false is expected for", name);
     *list = mem_realloc(*list, (size_t)*n + 1, sizeof **list);
-    (*list)[(*n)++] = (ExperimentOption){copy(name), is_flag ? NULL : copy(s), (int)value->start_mark.line + 1};
+    (*list)[(*n)++] = (ExperimentOption){copy(name), copy(s), is_flag, line_of(value)};
     return 0;
 }
 
@@ -124,14 +136,13 @@ static int take_step_member(Reader *r, const char *name, yaml_node_t *key, yaml_
     if (!strcmp(name, "run")) return 0; // read before
     if (!strcmp(name, "row")) {
         if (s->command->bit != CMD_EVAL) return fail(r, key, "only an eval makes a row of the table:", s->name);
-        if (!(what = text(r, value, "a label is expected"))) return -1;
+        if (!(what = plain(r, value, "a label is expected", name))) return -1;
         s->row = copy(what);
         return 0;
     }
     const OptionForm form = options_form(s->command, name);
     if (form == OPTION_UNKNOWN) {
-        err_set(r->err, ERR_USAGE, "%s: line %d: %s has no option '%.60s'", r->e->path, (int)key->start_mark.line + 1,
-                s->command->name, name);
+        err_set(r->err, ERR_USAGE, "%s: line %d: %s has no option '%.60s'", r->e->path, line_of(key), s->command->name, name);
         return -1;
     }
     if (is_ours(name)) return fail(r, key, "the experiment itself decides", name);
@@ -169,7 +180,7 @@ static int take_step(Reader *r, const char *name, yaml_node_t *key, yaml_node_t 
     if (!command) return -1;
     e->step = mem_realloc(e->step, (size_t)e->steps + 1, sizeof *e->step);
     ExperimentStep *s = &e->step[e->steps++];
-    *s = (ExperimentStep){.name = copy(name), .command = command, .line = (int)key->start_mark.line + 1};
+    *s = (ExperimentStep){.name = copy(name), .command = command, .line = line_of(key)};
     return members(r, value, "a mapping is expected", take_step_member, s);
 }
 
@@ -184,7 +195,8 @@ static int take_metrics(Reader *r, yaml_node_t *value) {
         int found = 0;
         if (!name) return -1;
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) found |= !strcmp(known[k], name);
-        if (!found || r->e->metrics == EXPERIMENT_METRICS) return fail(r, node(r, *i), "no metric (HR@K, NDCG@K, MRR):", name);
+        if (!found || r->e->metrics == EXPERIMENT_METRICS)
+            return fail(r, node(r, *i), "no metric (HR@K, NDCG@K with K 1, 3, 5, 10, 20; MRR):", name);
         r->e->metric[r->e->metrics++] = copy(name);
     }
     return 0;
@@ -196,14 +208,14 @@ enum { FIRST, SECOND };
 static int take_member(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
     Experiment *e = r->e;
     const int first = *(const int *)context == FIRST;
-    char **plain = !strcmp(name, "name") ? &e->name : !strcmp(name, "baseline") ? &e->baseline : NULL;
-    if (plain && first) {
-        const char *s = text(r, value, "a text is expected");
+    char **own = !strcmp(name, "name") ? &e->name : !strcmp(name, "baseline") ? &e->baseline : NULL;
+    if (own && first) {
+        const char *s = plain(r, value, "a text is expected", name);
         if (!s || !*s) return s ? fail(r, value, "no text for", name) : -1;
-        *plain = copy(s);
+        *own = copy(s);
         return 0;
     }
-    if (plain) return 0;
+    if (own) return 0;
     if (!strcmp(name, "grid")) return first ? members(r, value, "a mapping of variables is expected", take_variable, NULL) : 0;
     if (!strcmp(name, "metrics")) return first ? take_metrics(r, value) : 0;
     if (!strcmp(name, "defaults")) return first ? members(r, value, "a mapping of options is expected", take_default, NULL) : 0;
@@ -219,7 +231,7 @@ static void add_defaults(Experiment *e, ExperimentStep *s) {
         for (int k = 0; k < s->n; k++) given |= !strcmp(s->option[k].name, o->name);
         if (given) continue;
         s->option = mem_realloc(s->option, (size_t)s->n + 1, sizeof *s->option);
-        s->option[s->n++] = (ExperimentOption){copy(o->name), o->value ? copy(o->value) : NULL, o->line};
+        s->option[s->n++] = (ExperimentOption){copy(o->name), copy(o->value), o->is_flag, o->line};
     }
     if (s->n) qsort(s->option, (size_t)s->n, sizeof *s->option, by_name);
 }
@@ -252,12 +264,26 @@ static int check_together(Reader *r, const yaml_node_t *root) {
     return 0;
 }
 
+static int refuse_yaml(Reader *r, const yaml_parser_t *parser, const MapFile *f) {
+    mem_need((void *)parser->problem, "YAML"); // all but memory has a name
+    return err_set(r->err, ERR_USAGE, "%s: line %d: %s", r->e->path, options_yaml_line(parser, f), parser->problem);
+}
+
 static int read_document(Reader *r) {
     yaml_node_t *root = yaml_document_get_root_node(&r->doc);
     if (!root) return err_set(r->err, ERR_USAGE, "%s: nothing in it", r->e->path);
     for (int pass = FIRST; pass <= SECOND; pass++)
         if (members(r, root, "a mapping is expected (grid, steps, ...)", take_member, &pass)) return -1;
     return check_together(r, root);
+}
+
+// What follows the first document would be ignored.
+static int check_alone(Reader *r, yaml_parser_t *parser, const MapFile *f) {
+    yaml_document_t next;
+    if (!yaml_parser_load(parser, &next)) return refuse_yaml(r, parser, f);
+    const int alone = !yaml_document_get_root_node(&next), line = (int)next.start_mark.line + 1;
+    yaml_document_delete(&next);
+    return alone ? 0 : err_set(r->err, ERR_USAGE, "%s: line %d: one document is expected", r->e->path, line);
 }
 
 int experiment_file_open(Experiment *e, const char *path, Err *err) {
@@ -271,10 +297,9 @@ int experiment_file_open(Experiment *e, const char *path, Err *err) {
     yaml_parser_set_input_string(&parser, (const unsigned char *)f.data, f.bytes);
     int status = 0;
     if (!yaml_parser_load(&parser, &r.doc)) {
-        mem_need((void *)parser.problem, "YAML"); // all but memory has a name
-        status = err_set(err, ERR_USAGE, "%s: line %d: %s", path, options_yaml_line(&parser, &f), parser.problem);
+        status = refuse_yaml(&r, &parser, &f);
     } else {
-        status = read_document(&r);
+        status = read_document(&r) || check_alone(&r, &parser, &f) ? -1 : 0;
         yaml_document_delete(&r.doc);
     }
     yaml_parser_delete(&parser);

@@ -20,11 +20,12 @@ enum { EXPERIMENT_VARIABLES = 16, EXPERIMENT_VALUES = 100, EXPERIMENT_METRICS = 
 typedef struct ExperimentVariable {
     char *name;
     char **value; // (n)
-    int n;
+    int n, line;
 } ExperimentVariable;
 
 typedef struct ExperimentOption {
-    char *name, *value; // value NULL: a flag that is given
+    char *name, *value;
+    int is_flag; // its value is true or false, once variables are in their places
     int line;
 } ExperimentOption;
 

@@ -1,7 +1,10 @@
 #include "app/experiment_plan.h"
+#include "app/commands.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/vec.h"
+#include "rec/baseline.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -51,7 +54,7 @@ static int visit(Planner *q, int step);
 
 // The variables and steps that a value names.
 static int visit_value(Planner *q, int step, const ExperimentOption *o) {
-    const char *at = o->value ? o->value : "", *name;
+    const char *at = o->value, *name;
     size_t before, len;
     while (next_reference(&at, &before, &name, &len)) {
         const int v = find_variable(q->e, name, len), s = find_step(q->e, name, len);
@@ -80,57 +83,116 @@ static int visit(Planner *q, int step) {
     return 0;
 }
 
-// ---- inputs --------------------------------------------------------------------------------------------------------------
-
-// What runs leave beside a model: no part of what it is as an input.
-static int is_aside(const char *name) {
-    static const char *const aside[] = {"README.md",           "log.jsonl",          "metrics.json",    "curves.csv",
-                                        "eval-test.json",      "eval-valid.json",    "eval-train.json", "results-test.jsonl",
-                                        "results-valid.jsonl", "results-train.jsonl"};
-    for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
-        if (!strcmp(name, aside[i])) return 1;
-    return !strncmp(name, "events.out.tfevents.", strlen("events.out.tfevents."));
+// A variable that was forgotten in its step would make runs that are all alike.
+static int check_used(Planner *q) {
+    unsigned used = 0;
+    for (int i = 0; i < q->e->steps; i++) used |= q->uses[i];
+    for (int v = 0; v < q->e->variables; v++)
+        if (!(used >> v & 1)) return fail(q, q->e->variable[v].line, "no step uses the variable", q->e->variable[v].name);
+    return 0;
 }
 
-static int hash_folder(char hex[33], const char *path, int of_model, Err *err) {
+// ---- inputs --------------------------------------------------------------------------------------------------------------
+
+// The files that a model is made of: what else lies beside them, of runs or of somebody's, is no part of it as an input.
+static int is_of_model(const char *name) {
+    static const char *const part[] = {"config.json",
+                                       "generation_config.json",
+                                       "items.json",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "tokenizer.model",
+                                       "chat_template.jinja"};
+    static const char *const ending[] = {".safetensors", ".safetensors.index.json", ".gguf"};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        if (!strcmp(name, part[i])) return 1;
+    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++)
+        if (file_ends_with(name, ending[i])) return 1;
+    return 0;
+}
+
+// A line for each file: of a folder of data also for those one level below, as in train/NAME.csv of the published layout.
+static int hash_files(Str *all, const char *path, const char *below, int of_model, Err *err) {
     struct dirent **entry;
-    Str all = {0};
     const int n = scandir(path, &entry, NULL, alphasort);
     int status = n < 0 ? err_errno(err, "%s", path) : 0;
     for (int i = 0; i < n; i++) {
         char *file = file_join(path, entry[i]->d_name), one[33];
         const char *name = entry[i]->d_name;
-        if (status == 0 && *name != '.' && !(of_model && is_aside(name)) && !file_is_folder(file)) {
+        const int counts = status == 0 && *name != '.' && (!of_model || is_of_model(name));
+        if (counts && !file_is_folder(file)) {
             status = file_hash(one, file, err);
-            if (status == 0) str_printf(&all, "%s %s\n", one, name);
+            if (status == 0) str_printf(all, "%s %s%s%s\n", one, below, *below ? "/" : "", name);
+        } else if (counts && !of_model && !*below) {
+            status = hash_files(all, file, name, of_model, err);
         }
         free(file), free(entry[i]);
     }
     if (n >= 0) free(entry);
+    return status;
+}
+
+static int hash_folder(char hex[33], const char *path, int of_model, Err *err) {
+    Str all = {0};
+    const int status = hash_files(&all, path, "", of_model, err);
     if (status == 0) file_hash_bytes(hex, all.data ? all.data : "", all.len);
     str_free(&all);
     return status;
 }
 
-// An option that names an input. Where the value is no file, it is the name of a baseline, or the command will say so.
-static int is_input(const char *name) {
-    static const char *const input[] = {"model", "data", "items", "guidance", "against"};
+static int hash_input(char hex[33], const char *path, int of_model, Err *err) {
+    return file_is_folder(path) ? hash_folder(hex, path, of_model, err) : file_hash(hex, path, err);
+}
+
+// Whether an option names a file or folder to read: of synth, the items are how many.
+static int is_input(const Command *c, const char *name) {
+    static const char *const input[] = {"model", "data", "guidance", "against"};
     for (size_t i = 0; i < sizeof input / sizeof *input; i++)
         if (!strcmp(input[i], name)) return 1;
+    return c->bit == CMD_PREPARE && !strcmp(name, "items");
+}
+
+// An input's bytes count for the key. The name of a baseline is no input.
+static int add_input(Planner *q, PlanRun *r, Str *key, const char *option, const char *path, int line) {
+    PlanInput in = {.of_model = !strcmp(option, "model") || !strcmp(option, "guidance"), .line = line};
+    const char *known = json_string_value(json_object_get(q->hash_of[in.of_model], path));
+    if (known) {
+        snprintf(in.hash, sizeof in.hash, "%s", known);
+    } else if (file_exists(path)) {
+        if (hash_input(in.hash, path, in.of_model, q->err)) return -1;
+        json_object_set_new(q->hash_of[in.of_model], path, json_string(in.hash));
+    } else if (in.of_model && r->step->command->bit == CMD_EVAL && baseline_kind(path) >= 0) {
+        return 0;
+    }
+    if (*in.hash) str_printf(key, " = %s", in.hash);
+    in.path = mem_strndup(path, strlen(path));
+    r->input = mem_realloc(r->input, (size_t)r->inputs + 1, sizeof *r->input);
+    r->input[r->inputs++] = in;
     return 0;
 }
 
-static int put_hash(Planner *q, Str *key, const char *option, const char *path) {
-    const int of_model = !strcmp(option, "model") || !strcmp(option, "guidance");
+int experiment_plan_check_inputs(const Plan *p, Err *err) {
+    for (int i = 0; i < p->runs; i++)
+        for (int k = 0; k < p->run[i].inputs; k++) {
+            const PlanInput *in = &p->run[i].input[k];
+            if (!*in->hash)
+                return err_set(err, ERR_IO, "%s: line %d: no file, folder or ${STEP}: '%.300s'", p->e->path, in->line,
+                               in->path);
+        }
+    return 0;
+}
+
+int experiment_plan_check_unchanged(const PlanRun *r, Err *err) {
     char hex[33];
-    const char *known = json_string_value(json_object_get(q->hash_of[of_model], path));
-    if (!known) {
-        if (!file_exists(path)) return 0;
-        if (file_is_folder(path) ? hash_folder(hex, path, of_model, q->err) : file_hash(hex, path, q->err)) return -1;
-        json_object_set_new(q->hash_of[of_model], path, json_string(hex));
-        known = hex;
+    for (int i = 0; i < r->inputs; i++) {
+        const PlanInput *in = &r->input[i];
+        if (hash_input(hex, in->path, in->of_model, err)) return -1;
+        if (strcmp(hex, in->hash)) return err_set(err, ERR_DATA, "%s: changed since the experiment began", in->path);
     }
-    str_printf(key, " = %s", known);
     return 0;
 }
 
@@ -145,13 +207,13 @@ const PlanRun *experiment_plan_find(const Plan *p, const ExperimentStep *step, c
     return NULL;
 }
 
-// A value as the command gets it, and as it counts for the key: there a step's folder is the step's key.
-static int expand(Planner *q, const PlanRun *r, const ExperimentOption *o, Str *value, Str *key) {
+// A value as the command gets it, and as it counts for the key: there a step's folder is the step's key. Returns how many of
+// those it names.
+static int expand(const Planner *q, const PlanRun *r, const ExperimentOption *o, Str *value, Str *key) {
     const char *at = o->value, *from = at, *name;
     size_t before, len;
     int steps = 0;
-    str_clear(value);
-    str_printf(key, "%s: ", o->name);
+    str_clear(value), str_clear(key);
     for (; next_reference(&at, &before, &name, &len); from = at) {
         const int v = find_variable(q->e, name, len);
         const PlanRun *other = v < 0 ? experiment_plan_find(q->p, &q->e->step[find_step(q->e, name, len)], r->chosen) : NULL;
@@ -161,9 +223,7 @@ static int expand(Planner *q, const PlanRun *r, const ExperimentOption *o, Str *
         steps += v < 0;
     }
     str_puts(value, from), str_puts(key, from);
-    if (!steps && is_input(o->name) && put_hash(q, key, o->name, value->data)) return -1;
-    str_puts(key, "\n");
-    return 0;
+    return steps;
 }
 
 static void add_argument(PlanRun *r, const char *text) {
@@ -171,22 +231,56 @@ static void add_argument(PlanRun *r, const char *text) {
     r->argv[r->argc++] = mem_strndup(text, strlen(text));
 }
 
+// Of a prepare: the file that it finds by itself beside its log.
+static int add_beside(Planner *q, PlanRun *r, Str *key) {
+    Options o;
+    Err why;                    // check_run says what is wrong
+    add_argument(r, "--out=."); // the folder has no name yet
+    int status = options_parse(&o, r->step->command, r->argc - 1, r->argv + 1, &why);
+    char *path = status || file_is_folder(o.data) ? NULL : cmd_prepare_beside(&o);
+    if (path) str_puts(key, "beside");
+    status = path ? add_input(q, r, key, "data", path, r->step->line) : 0;
+    options_free(&o);
+    free(r->argv[--r->argc]);
+    free(path);
+    return status;
+}
+
+// What a flag is shows only here, as a variable may have stood for it.
+static int add_flag(Planner *q, PlanRun *r, const ExperimentOption *o, const char *value, Str *key) {
+    Str argument = {0};
+    if (!strcmp(value, "false")) return 0;
+    if (strcmp(value, "true")) return fail(q, o->line, "true or false is expected, not", value);
+    str_printf(key, "%s\n", o->name);
+    str_printf(&argument, "--%s", o->name);
+    add_argument(r, argument.data);
+    str_free(&argument);
+    return 0;
+}
+
+static int add_value(Planner *q, PlanRun *r, const ExperimentOption *o, const char *value, const char *counts, int of_step,
+                     Str *key) {
+    Str argument = {0};
+    str_printf(key, "%s: %s", o->name, counts);
+    if (!of_step && is_input(r->step->command, o->name) && add_input(q, r, key, o->name, value, o->line)) return -1;
+    str_puts(key, "\n");
+    str_printf(&argument, "--%s=%s", o->name, value);
+    add_argument(r, argument.data);
+    str_free(&argument);
+    return 0;
+}
+
 static int add_options(Planner *q, PlanRun *r, Str *key) {
-    Str value = {0}, argument = {0};
-    int status = 0;
+    Str value = {0}, counts = {0};
+    int status = 0, beside = 0;
     for (int i = 0; i < r->step->n && status == 0; i++) {
         const ExperimentOption *o = &r->step->option[i];
-        str_clear(&argument);
-        str_printf(&argument, "--%s", o->name);
-        if (o->value) {
-            status = expand(q, r, o, &value, key);
-            str_printf(&argument, "=%s", value.data);
-        } else {
-            str_printf(key, "%s\n", o->name);
-        }
-        if (status == 0) add_argument(r, argument.data);
+        const int steps = expand(q, r, o, &value, &counts);
+        beside |= r->step->command->bit == CMD_PREPARE && !strcmp(o->name, "data") && !steps;
+        status = o->is_flag ? add_flag(q, r, o, value.data, key) : add_value(q, r, o, value.data, counts.data, steps > 0, key);
     }
-    str_free(&value), str_free(&argument);
+    if (status == 0 && beside) status = add_beside(q, r, key);
+    str_free(&value), str_free(&counts);
     return status;
 }
 
@@ -205,10 +299,23 @@ static void name_run(Planner *q, PlanRun *r) {
     str_free(&s);
 }
 
+// A column that will hold nothing is told of before the hours, not after them. Once a step: its other runs are alike.
+static void check_places(const Planner *q, const PlanRun *r, const Options *o) {
+    if (!r->step->row || (q->p->runs > 1 && r[-1].step == r->step)) return; // a row is of an eval
+    const int places = cmd_eval_places(o);
+    for (int i = 0; i < q->e->metrics; i++) {
+        const char *k = strchr(q->e->metric[i], '@');
+        if (k && atoi(k + 1) > places)
+            log_warn("%s: line %d: step %s makes lists of %d, so its row has no %s: beams: %s", q->e->path, r->step->line,
+                     r->step->name, places, q->e->metric[i], k + 1);
+    }
+}
+
 // As the command itself would look at it, so that hours of work do not end at a word written wrongly.
 static int check_run(Planner *q, const PlanRun *r) {
     Options o;
     int status = options_parse(&o, r->step->command, r->argc - 1, r->argv + 1, q->err);
+    if (status == 0) check_places(q, r, &o);
     options_free(&o);
     return status ? err_prefix(q->err, "%s: line %d: step %s", q->e->path, r->step->line, r->step->name) : 0;
 }
@@ -257,6 +364,7 @@ int experiment_plan_make(Plan *p, const Experiment *e, const char *out, Err *err
     q.uses = mem_zalloc(n, sizeof *q.uses), q.state = mem_zalloc(n, 1), q.order = mem_alloc(n, sizeof *q.order);
     int status = 0;
     for (int i = 0; i < e->steps && status == 0; i++) status = visit(&q, i);
+    if (status == 0) status = check_used(&q);
     for (int i = 0; i < q.n && status == 0; i++) status = add_runs(&q, q.order[i]);
     free(q.uses), free(q.state), free(q.order);
     json_decref(q.hash_of[0]), json_decref(q.hash_of[1]);
@@ -268,7 +376,8 @@ void experiment_plan_free(Plan *p) {
     for (int i = 0; i < p->runs; i++) {
         PlanRun *r = &p->run[i];
         for (int k = 0; k < r->argc; k++) free(r->argv[k]);
-        free(r->argv), free(r->folder), free(r->label);
+        for (int k = 0; k < r->inputs; k++) free(r->input[k].path);
+        free(r->argv), free(r->folder), free(r->label), free(r->input);
     }
     free(p->run);
     *p = (Plan){0};

@@ -8,6 +8,13 @@
 
 enum { PLAN_RUNS = 10000 };
 
+// A file or folder that no step of the experiment makes.
+typedef struct PlanInput {
+    char *path;
+    char hash[33]; // of its bytes, when the plan was made; "": it is not there
+    int of_model, line;
+} PlanInput;
+
 typedef struct PlanRun {
     const ExperimentStep *step;
     int chosen[EXPERIMENT_VARIABLES]; // a value of each variable that it uses; -1: it uses it not
@@ -16,6 +23,8 @@ typedef struct PlanRun {
     char *label;  // "sft seed=1"
     char **argv;  // (argc) command and options, without the program
     int argc;
+    PlanInput *input; // (inputs)
+    int inputs;
 } PlanRun;
 
 typedef struct Plan {
@@ -25,9 +34,14 @@ typedef struct Plan {
 } Plan;
 
 // Checks every command line as the command would. ERR_USAGE naming the line of the file, for names that are no variable or
-// step, circles, and what the commands refuse; ERR_IO for inputs that are not there.
+// step, circles, and what the commands refuse; ERR_IO for inputs that cannot be read.
 int experiment_plan_make(Plan *p, const Experiment *e, const char *out, Err *err);
 void experiment_plan_free(Plan *p); // harmless after a failure
+
+// ERR_IO naming the line of an input that is not there.
+int experiment_plan_check_inputs(const Plan *p, Err *err);
+// ERR_DATA naming an input of the run that is no longer what it was when the plan was made.
+int experiment_plan_check_unchanged(const PlanRun *r, Err *err);
 
 // The run of a step where the variables that it uses are as in chosen.
 const PlanRun *experiment_plan_find(const Plan *p, const ExperimentStep *step, const int *chosen);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,21 +119,38 @@ static int start(const PlanRun *r, char **argv, const char *log_path, int lock, 
     return 0;
 }
 
+// The number of a signal that a run was asked to stop by, whether it then saved what it had or not; 0: none.
+static int stopped_by(int status) {
+    const int number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
+    return number == SIGINT || number == SIGTERM ? number : 0;
+}
+
+// What a run died of, with its own words and exit code where it had any. A system without memory kills by SIGKILL.
+static int say_failed(int status, const char *log_path, Err *err) {
+    char line[LINE_BYTES];
+    const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0, code = number ? ERR_INTERNAL : WEXITSTATUS(status);
+    last_line(log_path, line);
+    if (number == SIGKILL) return err_set(err, ERR_MEMORY, "killed by signal %d (out of memory?)", number);
+    if (number) return err_set(err, ERR_INTERNAL, "ended by signal %d", number);
+    return err_set(err, code < ERR_USAGE || code > ERR_INTERNAL ? ERR_INTERNAL : code, "%s",
+                   *line ? line : "ended without a word");
+}
+
 static int run_process(const PlanRun *r, Before before, int lock, Err *err) {
     Str log = {0};
-    char line[LINE_BYTES], **argv = mem_zalloc((size_t)r->argc + 3, sizeof *argv);
+    char **argv = mem_zalloc((size_t)r->argc + 3, sizeof *argv);
     int n = 0, status;
     argv[n++] = (char *)"latentr3";
     for (int i = 0; i < r->argc; i++) argv[n++] = r->argv[i];
     if (r->step->command->bit != CMD_EVAL) argv[n++] = (char *)(before == CUT_OFF ? "--resume" : "--force");
     str_printf(&log, "%s.log", r->folder);
     int failed = start(r, argv, log.data, lock, &status, err);
+    if (failed == 0 && !interrupt_signal() && stopped_by(status)) {
+        log_warn("%s: stopped by signal %d", r->label, stopped_by(status));
+        interrupt_elsewhere(stopped_by(status));
+    }
     if (failed == 0 && !interrupt_signal() && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : ERR_INTERNAL;
-        failed = err_set(err, code < ERR_USAGE || code > ERR_INTERNAL ? ERR_INTERNAL : code, "ended by signal %d",
-                         WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-        last_line(log.data, line);
-        if (WIFEXITED(status) && *line) err_set(err, err->code, "%s", line);
+        failed = say_failed(status, log.data, err);
         err_prefix(err, "%s (all it said is in %s)", r->label, log.data);
     }
     str_free(&log);
@@ -173,11 +191,22 @@ static void say_left(const Clock *c, int number, int waiting, const PlanRun *r) 
     log_info("[%d/%d] %s%s", number, waiting, r->label, text);
 }
 
+// What was made of other bytes than those in its key's hash is no run of that key, now or later.
+static int check_inputs(const PlanRun *r, Err *err) {
+    static const char *const finished[] = {"metrics.json", "log.jsonl"};
+    if (experiment_plan_check_unchanged(r, err) == 0) return 0;
+    err_prefix(err, "%s", r->label);
+    file_remove_all(r->folder, finished, sizeof finished / sizeof *finished, NULL);
+    return -1;
+}
+
 static int run_one(const PlanRun *r, int lock, double *seconds, Err *err) {
     const double started = log_seconds();
     const Before before = left_before(r);
+    if (experiment_plan_check_unchanged(r, err)) return err_prefix(err, "%s", r->label);
     if (before != FINISHED && run_process(r, before, lock, err)) return -1;
     if (interrupt_signal()) return 0;
+    if (check_inputs(r, err)) return -1;
     *seconds = log_seconds() - started;
     if (before == FINISHED) { // all but the mark
         json_t *metrics = read_beside(r, "metrics.json");

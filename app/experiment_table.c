@@ -88,6 +88,14 @@ static unsigned seed_bit(const Plan *p) {
     return 0;
 }
 
+// How many rows a step makes: one for each combination of its variables but the seed.
+static int rows_of(const Plan *p, const ExperimentStep *s) {
+    const unsigned moves = uses_of(p, s) & ~seed_bit(p);
+    int chosen[EXPERIMENT_VARIABLES] = {0}, n = 1;
+    while (next_chosen(p, moves, chosen)) n++;
+    return n;
+}
+
 // ---- rows ------------------------------------------------------------------------------------------------------------------
 
 static int is_training(const ExperimentStep *s) {
@@ -115,10 +123,18 @@ static int open_records(Tabling *t, Err *err) {
     return 0;
 }
 
-// Each run of the row beside the baseline's that shares its variables. Returns how many.
+// The name of a variable that makes rows of the baseline and not of the step, so that none of those rows is the one to hold it
+// against; or NULL.
+static const char *lacks(const Plan *p, const ExperimentStep *s, const ExperimentStep *base) {
+    const unsigned more = uses_of(p, base) & ~uses_of(p, s) & ~seed_bit(p);
+    for (int v = 0; v < p->e->variables; v++)
+        if (more >> v & 1 && p->e->variable[v].n > 1) return p->e->variable[v].name;
+    return NULL;
+}
+
+// Each run of the row beside the baseline's that shares its variables: a pair for each seed. Returns how many.
 static int pair_up(const Tabling *t, const ExperimentStep *s, const ExperimentStep *base, const int *at, SpreadPair *pair) {
-    const unsigned moves = (uses_of(t->p, s) & seed_bit(t->p)) | (uses_of(t->p, base) & ~uses_of(t->p, s)) |
-                           (uses_of(t->p, base) & seed_bit(t->p));
+    const unsigned moves = (uses_of(t->p, s) | uses_of(t->p, base)) & seed_bit(t->p);
     int chosen[EXPERIMENT_VARIABLES], n = 0;
     memcpy(chosen, at, sizeof chosen);
     for (int v = 0; v < t->p->e->variables; v++)
@@ -171,9 +187,16 @@ static void metrics_row(Tabling *t, const ExperimentStep *s, const ExperimentSte
     const Record *run[EXPERIMENT_VALUES];
     const int n = runs_at(t, s, at, run);
     SpreadPair *pair = mem_alloc(PLAN_RUNS, sizeof *pair);
-    int pairs = base && base != s ? pair_up(t, s, base, at, pair) : 0;
+    const char *lacking = base ? lacks(t->p, s, base) : NULL;
+    int pairs = base && base != s && !lacking ? pair_up(t, s, base, at, pair) : 0;
     TableRow *row = new_row(t, table, s, at);
     name_protocol(row, run[0]);
+    if (lacking) log_warn("%s: no gain over %s: that has a row for each value of %s", row->label, base->row, lacking);
+    for (int i = 0; i < pairs; i++)
+        if (!record_same_train(pair[i].mine, pair[i].other)) {
+            log_warn("%s: measured with another train.csv than %s", row->label, base->row);
+            break;
+        }
     for (int j = 0; j < table->metrics; j++) {
         double x[EXPERIMENT_VALUES];
         Err why;
@@ -239,6 +262,8 @@ static void fill_tables(Tabling *t) {
     for (int i = 0; i < e->steps; i++)
         if (e->baseline && e->step[i].row && !strcmp(e->step[i].row, e->baseline)) base = &e->step[i];
     for (int i = 0; i < e->steps; i++) add_rows(t, &e->step[i], base);
+    if (base && rows_of(t->p, base) > 1)
+        log_warn("%s: %d rows, which have no gains over each other", base->row, rows_of(t->p, base));
 }
 
 // ---- results -------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ static void interrupt_handler(int number) {
 const atomic_int *interrupt_watch(void) {
     struct sigaction action = {.sa_handler = interrupt_handler, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+    struct sigaction before;
+    sigaction(SIGINT, NULL, &before); // of a job in the background, which the Ctrl-C of another does not mean, it is ignored
+    if (before.sa_handler != SIG_IGN) sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     return &caught;
 }

@@ -1,5 +1,6 @@
 // Ctrl-C (SIGINT) and SIGTERM for commands that take long: the first asks the work to stop where it can go on later, the second
-// ends the program at once. main.c turns the signal into the exit code (130, 143).
+// ends the program at once. SIGINT stays ignored where it is, as in a job that a script has put into the background. main.c
+// turns the signal into the exit code (130, 143).
 #ifndef APP_INTERRUPT_H
 #define APP_INTERRUPT_H
 
@@ -11,7 +12,7 @@ const atomic_int *interrupt_watch(void);
 void interrupt_tell(const char *line);
 // The signal that came, or 0.
 int interrupt_signal(void);
-// One came to another rank.
+// One came to another rank, or to the run of an experiment alone.
 void interrupt_elsewhere(int number);
 
 #endif

@@ -27,7 +27,8 @@ int item_tokens_add(ItemTokens *out, Tokenizer *t, const Items *items, int add, 
     *out = (ItemTokens){0};
     if (items->texts == 0)
         return err_set(err, ERR_DATA,
-                       "%s answers with index texts, and no item of info.txt has one; `latentr3 catalog text` sets them", path);
+                       "%s answers with index texts, and no item of info.txt has one; `latentr3 catalog text` sets them",
+                       add ? "sft --item-text" : path);
     if (items->texts < items->live)
         log_warn("%d of %d items have no index text: their titles stand for them", items->live - items->texts, items->live);
     Intern missing = {0};

@@ -5,13 +5,14 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "model/adapter.h"
 #include "model/frozen.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENIZER_CONFIG_BYTES = 16 << 20 };
+enum { TOKENIZER_CONFIG_BYTES = 16 << 20, TEMPLATE_BYTES = 1 << 20 };
 
 // ---- the vocabulary of a GGUF ---------------------------------------------------------------------------------------------
 
@@ -114,9 +115,25 @@ static int gguf_tokenizer(Tokenizer **t, const Gguf *g, Err *err) {
     return status;
 }
 
+static int holds(const char *folder, const char *name) {
+    char *path = file_join(folder, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
 static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
+    const char *other = holds(folder, "tokenizer.model") ? "tokenizer.model"
+                        : holds(folder, "vocab.json")    ? "vocab.json"
+                                                         : NULL;
     char *path = file_join(folder, "tokenizer.json");
-    int status = tokenizer_open(t, path, err);
+    int status =
+        other && !file_exists(path)
+            ? err_set(err, ERR_IO,
+                      "%s: no tokenizer.json, and %s is not read; load the folder with transformers' AutoTokenizer and "
+                      "save_pretrained() it, which writes tokenizer.json",
+                      folder, other)
+            : tokenizer_open(t, path, err);
     free(path);
     return status;
 }
@@ -145,20 +162,39 @@ static void set_token(json_t *config, const char *key, const char *text) {
     json_object_set_new(config, key, text ? json_string(text) : json_null());
 }
 
+// chat_template.jinja, where there is one, counts instead of the template in tokenizer_config.json.
+static int read_chat_template(json_t *config, const char *folder, Err *err) {
+    char *path = file_join(folder, "chat_template.jinja");
+    int status = 0;
+    MapFile f;
+    if (file_exists(path) && (status = mapfile_open(&f, path, TEMPLATE_BYTES, err)) == 0) {
+        json_t *text = json_stringn(f.data, f.bytes);
+        if (text)
+            json_object_set_new(config, "chat_template", text);
+        else
+            status = err_set(err, ERR_DATA, "%s: no UTF-8 at byte %zu", path, utf8_check(f.data, f.bytes));
+        mapfile_close(&f);
+    }
+    free(path);
+    return status;
+}
+
+static json_t *folder_tokenizer_config(const char *folder, Err *err) {
+    char *path = file_join(folder, "tokenizer_config.json");
+    json_t *config = file_exists(path) ? json_read(path, TOKENIZER_CONFIG_BYTES, err) : json_object();
+    int status = config ? 0 : -1;
+    if (config && !json_is_object(config)) status = err_set(err, ERR_DATA, "%s: not an object", path);
+    if (status == 0) status = read_chat_template(config, folder, err);
+    free(path);
+    if (status == 0) return config;
+    json_decref(config);
+    return NULL;
+}
+
 // What a folder's tokenizer_config.json says, or what a GGUF's metadata says in the same words. An empty object where the
 // folder has none.
 static json_t *read_tokenizer_config(const WeightsSource *s, const Tokenizer *t, Err *err) {
-    if (!s->is_gguf) {
-        char *path = file_join(s->path, "tokenizer_config.json");
-        json_t *config = file_exists(path) ? json_read(path, TOKENIZER_CONFIG_BYTES, err) : json_object();
-        if (config && !json_is_object(config)) {
-            err_set(err, ERR_DATA, "%s: not an object", path);
-            json_decref(config);
-            config = NULL;
-        }
-        free(path);
-        return config;
-    }
+    if (!s->is_gguf) return folder_tokenizer_config(s->path, err);
     json_t *config = json_pack("{s:b, s:i}", "clean_up_tokenization_spaces", 0, "model_max_length", s->config.max_positions);
     GgufString template;
     int64_t padding = -1;
@@ -193,10 +229,12 @@ static void announce_pieces(json_t *config, const Tokenizer *t) {
     }
 }
 
-// <|Thought|> in the lists that transformers keeps beside tokenizer.json.
+// <|Thought|> in the lists that transformers keeps beside tokenizer.json; transformers 5 calls that of the special tokens
+// "extra_special_tokens", which of transformers 4 is an object.
 static void announce_thought(json_t *config, int id) {
-    json_t *decoder = json_object_get(config, "added_tokens_decoder"),
-           *special = json_object_get(config, "additional_special_tokens");
+    const char *list =
+        json_is_array(json_object_get(config, "extra_special_tokens")) ? "extra_special_tokens" : "additional_special_tokens";
+    json_t *decoder = json_object_get(config, "added_tokens_decoder"), *special = json_object_get(config, list);
     const char *key;
     void *next;
     json_t *entry;
@@ -207,7 +245,7 @@ static void announce_thought(json_t *config, int id) {
     if (json_is_object(decoder)) list_token(decoder, id, PROMPT_THOUGHT_TOKEN, 1);
     if (!json_is_array(special)) {
         special = json_array();
-        json_object_set_new(config, "additional_special_tokens", special);
+        json_object_set_new(config, list, special);
     }
     size_t i;
     json_t *v;
@@ -227,8 +265,42 @@ static int token_id(const OpenModel *m, const char *key, int otherwise, int *id,
     return 0;
 }
 
+// Tokens that stand in tokenizer_config.json alone: transformers adds them, and <|Thought|> would get their ids. That one may
+// be listed under any id: it has no row, and is listed anew.
+static int check_listed_tokens(const OpenModel *m, Err *err) {
+    static const char remedy[] = "load the folder with transformers and save_pretrained() it, which writes tokenizer.json anew";
+    const char *key;
+    json_t *entry;
+    int pad;
+    json_object_foreach(json_object_get(m->tokenizer_config, "added_tokens_decoder"), key, entry) {
+        const char *text = json_string_value(json_object_get(entry, "content"));
+        const int id = text ? tokenizer_id(m->tokenizer, text) : -1;
+        char number[16];
+        snprintf(number, sizeof number, "%d", id);
+        if ((id >= 0 && !strcmp(key, number)) || (text && !strcmp(text, PROMPT_THOUGHT_TOKEN))) continue;
+        return err_set(err, ERR_DATA, "%s: token '%.60s' of tokenizer_config.json, id %.20s, is not so in tokenizer.json: %s",
+                       m->path, text ? text : "", key, remedy);
+    }
+    return token_id(m, "pad_token", -1, &pad, err);
+}
+
+// What prompts call an item: --category and dataset.json come first, then what the model was trained with.
+static int choose_category(OpenModel *m, ModelConfig *c, const Dataset *d, Err *err) {
+    const int saved = *c->category != 0;
+    if (!d) return 0;
+    if (saved && dataset_check_category(c->category, ERR_DATA, err)) return err_prefix(err, "%s", m->path);
+    if (!saved && !d->category_known) log_warn("%s: no category phrase is known, the prompt says \"item\"", d->folder);
+    const char *category = saved && !d->category_known ? c->category : d->category;
+    if (saved && strcmp(category, c->category))
+        log_warn("%s was trained with the category \"%s\", and the prompt says \"%s\": --category says another", m->path,
+                 c->category, category);
+    m->category = mem_strndup(category, strlen(category));
+    snprintf(c->category, sizeof c->category, "%s", m->category);
+    return 0;
+}
+
 // Whether prompts begin with BOS: --bos, else what was saved with the model, else whether tokenizer_config.json has one.
-static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const Dataset *d, Err *err) {
+static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, Err *err) {
     int bos, eos, use = c->add_bos;
     if (token_id(m, "bos_token", c->bos_id, &bos, err) || token_id(m, "eos_token", c->eos_id, &eos, err)) return -1;
     if (use < 0) use = token_text(m->tokenizer_config, "bos_token") != NULL;
@@ -240,7 +312,7 @@ static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, const Da
     c->add_bos = use;
     c->bos_id = bos;
     c->eos_id = eos; // what ends the answers that this model learns
-    m->style = (PromptStyle){.category = d ? d->category : NULL,
+    m->style = (PromptStyle){.category = m->category,
                              .bos_id = use ? bos : -1,
                              .eos_id = eos,
                              .index_answers = c->item_text,
@@ -262,6 +334,9 @@ int model_io_thoughts(ModelConfig *c, const Options *o, Err *err) {
 // What sft trains has a thought where nothing else is said.
 static int choose_thoughts(ModelConfig *c, const WeightsSource *s, const Options *o, Err *err) {
     if (!json_object_get(s->config_json, "latentr3")) c->thoughts = s->has_latent;
+    if (o->add_thought && c->thoughts)
+        return err_set(err, ERR_USAGE, "--add-thought: %s has a thought already%s", s->path,
+                       c->thought_hidden ? ", its last hidden state" : "");
     if ((o->add_thought || o->command->bit == CMD_SFT) && !c->thoughts) c->thoughts = 1;
     return model_io_thoughts(c, o, err);
 }
@@ -326,8 +401,9 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
         return err_set(err, ERR_DATA, "%s: the tokenizer has %d ids, the embedding %d rows", m->path,
                        tokenizer_size(m->tokenizer), c.V);
     m->tokenizer_config = read_tokenizer_config(s, m->tokenizer, err);
-    if (!m->tokenizer_config || choose_item_text(&c, o, err) || choose_style(m, &c, o, d, err)) return -1;
-    if (choose_thoughts(&c, s, o, err) || choose_adapters(&c, o, err)) return -1;
+    if (!m->tokenizer_config || check_listed_tokens(m, err) || choose_category(m, &c, d, err) || choose_item_text(&c, o, err))
+        return -1;
+    if (choose_style(m, &c, o, err) || choose_thoughts(&c, s, o, err) || choose_adapters(&c, o, err)) return -1;
     ItemTokens added = {0};
     if (c.item_text && d && item_tokens_add(&added, m->tokenizer, &d->items, o->command->bit == CMD_SFT, m->path, err))
         return -1;
@@ -369,6 +445,7 @@ int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err) {
         model_io_close(m);
         return -1;
     }
+    m->generation = json_incref(m->source.generation);
     say_not_used(&m->source);
     int status = open_from(m, &m->source, o, d, err);
     if (!m->llm.frozen) weights_close(&m->source);
@@ -387,8 +464,8 @@ void model_io_close(OpenModel *m) {
     if (m->ops) ops_close(m->ops);
     weights_close(&m->source);
     if (m->tokenizer) tokenizer_close(m->tokenizer);
-    json_decref(m->tokenizer_config), json_decref(m->items);
-    free(m->path);
+    json_decref(m->tokenizer_config), json_decref(m->items), json_decref(m->generation);
+    free(m->category), free(m->path);
     *m = (OpenModel){0};
 }
 
@@ -425,7 +502,7 @@ static json_t *special_tokens_map(const json_t *config) {
 int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *err) {
     if (file_make_folder(folder, err)) return -1;
     if (m->items) return sasrec_model_save(m, folder, type, err);
-    if (weights_save(&m->llm, folder, type, err)) return -1;
+    if (weights_save(&m->llm, folder, type, m->generation, err)) return -1;
     char *path = file_join(folder, "tokenizer.json");
     int status = tokenizer_save(m->tokenizer, path, err);
     free(path);

@@ -15,11 +15,13 @@ typedef struct OpenModel {
     Ops *ops;
     Llm llm; // llm.config.thoughts, .thought_window, .thought_hidden, .answer_sees_thought: what counts, options included
     Tokenizer *tokenizer;
-    PromptStyle style; // category belongs to the caller
-    json_t *items;     // a SASRec has these ids of its items in place of a tokenizer (sasrec_model.h); else NULL
-    int had_latent;    // LatentRATT was in the file (else it is initialised from --seed)
+    PromptStyle style;
+    char *category; // of the style: --category's, else the data folder's, else what was saved with the model
+    json_t *items;  // a SASRec has these ids of its items in place of a tokenizer (sasrec_model.h); else NULL
+    int had_latent; // LatentRATT was in the file (else it is initialised from --seed)
     char *path;
     json_t *tokenizer_config; // tokenizer_config.json as it will be saved
+    json_t *generation;       // generation_config.json as it was, or NULL
     WeightsSource source;     // stays open where the backbone is frozen
 } OpenModel;
 

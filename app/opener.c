@@ -7,20 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Opened { // behind a Model
-    OpenModel m;
-    char *category; // the model outlives the data folder that it was opened with
-} Opened;
-
+// An OpenModel stands behind a Model.
 static void close_opened(void *self) {
-    Opened *opened = self;
-    if (opened->m.path) model_io_close(&opened->m);
-    free(opened->category);
-    free(opened);
+    OpenModel *m = self;
+    if (m->path) model_io_close(m);
+    free(m);
 }
 
 static int sasrec_tokens(void *self, const Items *items, int32_t **token, Err *err) {
-    return sasrec_model_tokens(&((Opened *)self)->m, items, token, err);
+    return sasrec_model_tokens(self, items, token, err);
 }
 
 static int open_data(void *self, Dataset *d, Err *err) {
@@ -30,8 +25,7 @@ static int open_data(void *self, Dataset *d, Err *err) {
     return 0;
 }
 
-// The last part of the path.
-static char *name_of(const char *path) {
+static char *last_part(const char *path) {
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     size_t begin = n;
@@ -39,18 +33,26 @@ static char *name_of(const char *path) {
     return mem_strndup(path + begin, n - begin);
 }
 
+// The last part of the path; of one that ends in "." or "..", which no URL can name, that of the folder meant.
+static char *name_of(const char *path) {
+    char *name = last_part(path), *real = !strcmp(name, ".") || !strcmp(name, "..") ? realpath(path, NULL) : NULL;
+    if (!real) return name;
+    free(name);
+    name = last_part(real);
+    free(real);
+    return name;
+}
+
 static int open_network(Model *model, const Options *o, const Dataset *d, Err *err) {
-    Opened *opened = mem_zalloc(1, sizeof *opened);
-    model->self = opened;
+    OpenModel *m = mem_zalloc(1, sizeof *m);
+    model->self = m;
     model->close = close_opened;
-    if (model_io_open(&opened->m, o, d, err)) return -1;
-    OpenModel *m = &opened->m;
+    if (model_io_open(m, o, d, err)) return -1;
     if (m->llm.config.thoughts > 0 && !m->had_latent && !m->llm.config.thought_hidden)
         log_warn("%s has no LatentRATT: its thoughts come from random weights", o->model);
     model->llm = &m->llm;
     model->tokenizer = m->tokenizer;
     model->style = m->style;
-    model->style.category = opened->category = mem_strndup(d->category, strlen(d->category));
     if (m->items) model->tokens = sasrec_tokens;
     weights_hash(&m->llm, model->version);
     return 0;

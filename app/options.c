@@ -2,6 +2,7 @@
 #include "app/options.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/number.h"
 #include "data/records.h"
 #include "model/config.h"
 #include "rec/baseline.h"
@@ -66,7 +67,7 @@ static const OptionRow table[] = {
     {"against", CMD_EVAL, KIND_TEXT, AT(against), NULL, "FILE", 0, 0, "--results of another model on the same rows: print what is gained"},
     {"trec-run", CMD_EVAL, KIND_TEXT, AT(trec_run), NULL, "FILE", 0, 0, "write the lists as trec_eval reads them"},
     {"trec-qrels", CMD_EVAL, KIND_TEXT, AT(trec_qrels), NULL, "FILE", 0, 0, "write the targets as trec_eval reads them"},
-    {"category", TRAIN | RUN, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given"},
+    {"category", TRAIN | RUN, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; the data folder's where not given, or the model's"},
     {"category", CMD_PREPARE, KIND_TEXT, AT(category), NULL, "PHRASE", 0, 0, "what the prompt calls an item; \"movie\" for MovieLens, else the folder's name"},
     {"strict", CMD_PREPARE | LEARN | RUN, KIND_FLAG, AT(strict), NULL, NULL, 0, 0, "refuse a bad row, rather than skip and count it"},
     {"max-rows", LEARN, KIND_INT, AT(max_rows), "0", "N", 0, 1e9, "use only the first N training rows; 0: all"},
@@ -125,7 +126,8 @@ static const OptionRow table[] = {
     {"batch", CMD_SFT, KIND_INT, AT(batch), "128", "N", 1, 1 << 20, "rows an update"},
     {"batch", CMD_RL, KIND_INT, AT(batch), "32", "N", 1, 1 << 20, "prompts an update"},
     {"batch", CMD_SASREC, KIND_INT, AT(batch), "64", "N", 1, 1 << 20, "sequences an update"},
-    {"batch", USE, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
+    {"batch", USE & ~CMD_BENCH, KIND_INT, AT(batch), "16", "N", 1, 4096, "users at a time"},
+    {"batch", CMD_BENCH, KIND_INT, AT(batch), "16", "N", 1, 4096, "rows (sft) or prompts (rl) an update; else users at a time"},
     {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, ENGINE_USERS, "most users who are in the search together"},
     {"batch", CMD_LIBRARY, KIND_INT, AT(batch), "1", "N", 1, ENGINE_USERS, "most users of a call who are in the search together"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
@@ -146,9 +148,9 @@ static const OptionRow table[] = {
     {"epochs", CMD_SFT, KIND_INT, AT(epochs), "3", "N", 1, 10000, "passes over the training rows"},
     {"epochs", CMD_RL, KIND_INT, AT(epochs), "1", "N", 1, 10000, "passes over the training rows"},
     {"epochs", CMD_SASREC, KIND_INT, AT(epochs), "60", "N", 1, 10000, "passes over the training sequences"},
-    {"max-steps", LEARN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N updates; 0: no limit"},
+    {"max-steps", LEARN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N steps, each an update (of rl --inner, all of a batch); 0: no limit"},
     {"spike", CMD_SFT | CMD_RL | CMD_SASREC, KIND_REAL, AT(spike), "0", "X", 0, 1e9, "refuse an update whose loss or gradient lies X median deviations above the last 200 (50 is wide); 0: none"},
-    {"save-every", LEARN, KIND_INT, AT(save_every), "0", "N", 0, 1e9, "a checkpoint every N updates and at the end; 0: only when stopped by a signal"},
+    {"save-every", LEARN, KIND_INT, AT(save_every), "0", "N", 0, 1e9, "a checkpoint every N steps and at the end; 0: only where the run is stopped"},
     {"keep", LEARN, KIND_INT, AT(keep), "2", "N", 1, 1000, "checkpoints that stay"},
     {"resume", LEARN, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on from the last checkpoint in --out, bit for bit"},
     {"resume", CMD_RECOMMEND, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on where a run into --out was cut off, bit for bit"},
@@ -162,7 +164,7 @@ static const OptionRow table[] = {
     {"patience", CMD_SASREC, KIND_INT, AT(patience), "10", "N", 1, 1000, "stop after N validations without a better model"},
     {"no-early-stop", CMD_SFT | CMD_SASREC, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
 
-    {"train", CMD_SFT, KIND_CHOICE, AT(train), "all", "all|latent", 0, 0, "what trains: the whole model, or LatentRATT alone; with --lora-rank: adapters beside it"},
+    {"train", CMD_SFT, KIND_CHOICE, AT(train), "all", "all|latent", 0, 0, "what trains: all (with --lora-rank: LatentRATT and adapters), or latent: LatentRATT alone"},
     {"train", CMD_RL, KIND_CHOICE, AT(train), "latent", "latent|lora|all", 0, 0, "what trains: LatentRATT alone, with it adapters of --lora-rank, or the whole model"},
     {"latent-lr", TRAIN, KIND_REAL, AT(latent_lr), "0", "X", 0, 1, "learning rate of LatentRATT; 0: as --lr"},
     {"lora-rank", CMD_RL, KIND_INT, AT(lora_rank), "0", "R", 0, 4096, "rank of the adapters of --train lora"},
@@ -196,7 +198,8 @@ static const OptionRow table[] = {
     {"dropout", CMD_SASREC, KIND_REAL, AT(dropout), "0.2", "X", 0, 0.9, "share of values that fall out in training"},
 
     // recommending
-    {"beams", RANK | CMD_SERVE | CMD_LIBRARY | CMD_RL, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
+    {"beams", RANK | CMD_SERVE | CMD_LIBRARY, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
+    {"beams", CMD_RL, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams of --reward hit and rank"},
     {"length-penalty", RANK | CMD_SERVE | CMD_LIBRARY | CMD_RL, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
     {"ghost-tokens", RANK | CMD_SERVE | CMD_LIBRARY, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
     {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
@@ -287,7 +290,7 @@ static int set_number(Options *o, const OptionRow *row, const char *text, Err *e
     double x = 0;
     errno = 0;
     int bad = !well_formed(text, real);
-    if (!bad) x = strtod(text, NULL); // the program never leaves the C locale
+    if (!bad) x = number_read(text);
     if (bad || errno || !(x >= row->least && x <= row->most))
         return err_set(err, ERR_USAGE, "%s%s: '%.60s' is not a %s from %.16g to %.16g", dashes(row), row->name, text,
                        real ? "number" : "whole number", row->least, row->most);
@@ -565,18 +568,49 @@ static int is_given(const Options *o, const char *name) {
     return row && o->given[row - table];
 }
 
-// What belongs to the one way of decoding is no option of the other.
-static int check_decode(const Options *o, Err *err) {
-    static const struct {
-        const char *option, *decode;
-        int guided;
-    } of[] = {{"ghost-tokens", "trie", 0}, {"guidance-weight", "trie", 1}, {"guidance-power", "ground", 1}};
-    for (int i = 0; i < 3; i++)
-        if (is_given(o, of[i].option) && strcmp(o->decode, of[i].decode))
-            return err_set(err, ERR_USAGE, "--%s goes with --decode %s", of[i].option, of[i].decode);
-    for (int i = 0; i < 3; i++)
-        if (is_given(o, of[i].option) && of[i].guided && !o->guidance)
-            return err_set(err, ERR_USAGE, "--%s goes with --guidance", of[i].option);
+// Given, and not what holds without it: a command line with all its defaults, as a model card shows it, may be typed.
+static int is_changed(const Options *o, const char *name) {
+    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
+    if (!row || !o->given[row - table]) return 0;
+    if (!row->initial) return 1;
+    const char *field = (const char *)o + row->field;
+    if (row->kind == KIND_TEXT || row->kind == KIND_CHOICE) return strcmp(*(const char *const *)field, row->initial) != 0;
+    return (row->kind == KIND_REAL ? *(const double *)field : *(const int *)field) != number_read(row->initial);
+}
+
+// What would be taken and change nothing.
+static int check_idle(const Options *o, Err *err) {
+    const int whole = o->lora_rank == 0, made = (o->command->bit & CMD_SYNTH) && o->data,
+              unthinking = (o->command->bit & (CMD_SFT | CMD_SASREC)) && o->thoughts == 0,
+              hidden = (o->command->bit & (CMD_SFT | CMD_SASREC)) && o->thought && !strcmp(o->thought, "hidden"),
+              grouped = o->advantage && strcmp(o->advantage, "batch"), once = (o->command->bit & CMD_RL) && o->inner == 1,
+              ground = o->decode && !strcmp(o->decode, "ground"), alone = o->decode && !o->guidance;
+    const struct {
+        const char *option, *with;
+        int idle;
+    } of[] = {{"lora-alpha", "--lora-rank R", whole},
+              {"lora-targets", "--lora-rank R", whole},
+              {"advantage-window", "--advantage batch", grouped},
+              {"epsilon-low", "--inner N of at least 2: the ratio of a first update is 1", once},
+              {"epsilon-high", "--inner N of at least 2: the ratio of a first update is 1", once},
+              {"thought", "--thoughts N of at least 1", unthinking},
+              {"thought-rms", "--thoughts N of at least 1", unthinking},
+              {"thought-window", "--thoughts N of at least 1", unthinking},
+              {"latent-lr", "--thoughts N of at least 1", unthinking},
+              {"thought-window", "--thought ratt", hidden},
+              {"latent-lr", "--thought ratt", hidden},
+              {"patience", "early stopping, not with --no-early-stop", o->no_early_stop},
+              {"ghost-tokens", "--decode trie", ground},
+              {"guidance-weight", "--decode trie", ground},
+              {"guidance-power", "--decode ground", o->decode && !ground},
+              {"guidance-weight", "--guidance", alone},
+              {"guidance-power", "--guidance", alone},
+              {"negatives", "--loss bce", o->loss && strcmp(o->loss, "bce")},
+              {"items", "a log that synth makes, not with --data", made},
+              {"rows", "a log that synth makes, not with --data", made}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (of[i].idle && is_changed(o, of[i].option))
+            return err_set(err, ERR_USAGE, "--%s goes with %s", of[i].option, of[i].with);
     return 0;
 }
 
@@ -586,7 +620,7 @@ static int check_recommend(const Options *o, Err *err) {
     const int many = o->users || o->all_users;
     if (!!o->history.n + !!o->history_id.n + !!o->users + o->all_users != 1)
         return err_set(err, ERR_USAGE,
-                       "recommend: --history is missing, or --history-id, --users or --all-users in its place (one of them)");
+                       "recommend: exactly one of --history, --history-id, --users and --all-users is expected");
     if (many && !o->out) return err_set(err, ERR_USAGE, "recommend: --%s needs --out", o->users ? "users" : "all-users");
     for (size_t i = 0; i < sizeof of_many / sizeof *of_many; i++)
         if (!many && is_given(o, of_many[i]))
@@ -608,7 +642,7 @@ static int beams_bound(const Options *o) {
 }
 
 static int check_together(const Options *o, Err *err) {
-    if (o->decode && check_decode(o, err)) return -1;
+    if (check_idle(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && check_recommend(o, err)) return -1;
     if ((o->command->bit & CMD_RECOMMEND) && o->k > o->beams && beams_bound(o))
         return err_set(err, ERR_USAGE, "-k %d is more than --beams %d, which give at most so many items: add --beams %d", o->k,

@@ -13,7 +13,8 @@ static int folder_is_empty(const char *path, Err *err) {
     DIR *d = opendir(path);
     if (!d) return err_errno(err, "%s: cannot be listed", path);
     int empty = 1;
-    for (struct dirent *e; empty && (e = readdir(d));) empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+    for (struct dirent *e; empty && (e = readdir(d));) // what an ended command left is nobody's
+        empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || file_is_temporary(e->d_name);
     closedir(d);
     return empty;
 }
@@ -50,21 +51,23 @@ int out_make_parent(const char *path, Err *err) {
 
 enum { TRAINS = CMD_SFT | CMD_RL | CMD_SASREC };
 
+// A log, or a checkpoint whose log was lost.
 static int holds_run(const char *folder) {
-    char *log = file_join(folder, "log.jsonl");
-    int holds = file_exists(log);
-    free(log);
+    char *log = file_join(folder, "log.jsonl"), *latest = file_join(folder, "checkpoints/latest");
+    int holds = file_exists(log) || file_exists(latest);
+    free(log), free(latest);
     return holds;
 }
 
-int out_check_folder(const Options *o, const char *input, Err *err) {
-    struct stat out, in;
+int out_check_folder(const Options *o, Err *err) {
+    struct stat out;
     if (stat(o->out, &out)) {
         if (errno != ENOENT && errno != ENOTDIR) return err_errno(err, "%s", o->out);
         return check_parent(o->out, err);
     }
-    if (input && !stat(input, &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-        return err_set(err, ERR_USAGE, "--out %s is the input itself", o->out);
+    const char *const input[] = {o->model, o->data};
+    for (int i = 0; i < 2; i++)
+        if (input[i] && file_is_same(input[i], o->out)) return err_set(err, ERR_USAGE, "--out %s is the input itself", o->out);
     if (!S_ISDIR(out.st_mode)) return err_set(err, ERR_IO, "%s: a folder is needed here, and this is none", o->out);
     int empty = folder_is_empty(o->out, err);
     if (empty < 0) return -1;

@@ -4,9 +4,9 @@
 
 #include "app/options.h"
 
-// Refuses (ERR_USAGE) a non-empty --out without --force, but for a training run with --resume, and one that is the folder
-// `input` itself (or NULL). ERR_IO where it is a file or cannot be made. Makes nothing.
-int out_check_folder(const Options *o, const char *input, Err *err);
+// Refuses (ERR_USAGE) a non-empty --out without --force, but for a training run with --resume, and one that is what
+// --model or --data names. ERR_IO where it is a file or cannot be made. Makes nothing.
+int out_check_folder(const Options *o, Err *err);
 
 // ERR_IO where no file can be written at `path`, its folders made. Makes nothing; out_make_parent does.
 int out_check_file(const char *path, Err *err);

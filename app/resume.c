@@ -19,7 +19,7 @@ json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset
            *machine = json_deep_copy(json_object_get(metrics, "versions"));
     for (size_t i = 0; i < sizeof free_options / sizeof *free_options; i++) json_object_del(settings, free_options[i]);
     json_object_set_new(settings, "command", json_incref(json_object_get(metrics, "command")));
-    json_object_set_new(settings, "category", json_string(d->category));
+    json_object_set_new(settings, "category", json_string(m && m->category ? m->category : d->category));
     json_object_del(inputs, "folder");
     json_object_set_new(inputs, "the model", json_incref(json_object_get(metrics, "model_hash_before")));
     if (m && m->tokenizer) {
@@ -107,7 +107,11 @@ int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *poin
     if (status == 0 && !(json_integer_value(bytes) >= 0))
         status = err_set(err, ERR_DATA, "%s: no length of the log", c->folder);
     point->log_bytes = (size_t)json_integer_value(bytes);
-    point->seconds = json_number_value(json_object_get(run, "seconds"));
+    point->rest = json_string_value(json_object_get(run, "log_rest"));
+    if (!point->rest) point->rest = "";
+    point->cost = (RunCost){.seconds = json_number_value(json_object_get(run, "seconds")),
+                            .cpu_seconds = json_number_value(json_object_get(run, "cpu_seconds")),
+                            .peak_bytes = json_integer_value(json_object_get(run, "peak_bytes"))};
     return status;
 }
 
@@ -122,7 +126,7 @@ int resume_best(const Checkpoints *c, const char *path, Err *err) {
     return status;
 }
 
-int resume_from_start(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err) {
+int resume_done(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err) {
     char *path = file_join(out, "metrics.json");
     json_t *metrics = file_exists(path) ? json_read(path, METRICS_BYTES, NULL) : NULL;
     int done = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted"));
@@ -134,6 +138,5 @@ int resume_from_start(const char *out, const json_t *identity, const OpenModel *
     json_decref(metrics);
     free(path);
     if (done == 1) log_info("%s: done already", out);
-    if (done == 0) log_info("%s: no checkpoint yet, so the run begins at its first step", out);
     return done;
 }

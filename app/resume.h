@@ -15,9 +15,15 @@ json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset
 // error. identity NULL: it could not be made, as err says.
 int resume_agree(const Ranks *ranks, const json_t *identity, Err *err);
 
+typedef struct RunCost {
+    double seconds, cpu_seconds;
+    int64_t peak_bytes;
+} RunCost;
+
 typedef struct ResumePoint {
     size_t log_bytes; // of log.jsonl that belong to the checkpoint
-    double seconds;   // that the run had taken
+    const char *rest; // lines that belong there too and could not be written, "" for none; the checkpoint's
+    RunCost cost;     // what the run had taken
 } ResumePoint;
 
 // Of two identities: ERR_USAGE, naming `what` and all that differs, where they are of different runs; a warning where only the
@@ -29,7 +35,7 @@ int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *poin
 // Makes `path` the best model of the checkpoint again.
 int resume_best(const Checkpoints *c, const char *path, Err *err);
 
-// Where there is no checkpoint the run begins at its first step: 0. 1: it has been finished, and was the same.
-int resume_from_start(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err);
+// 1: the run in `out` has been finished, and was the same; 0: it has not been finished.
+int resume_done(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err);
 
 #endif

@@ -1,4 +1,5 @@
 #include "app/run.h"
+#include "app/eval_save.h"
 #include "app/resume.h"
 #include "base/arena.h"
 #include "base/log.h"
@@ -55,8 +56,8 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
     return all;
 }
 
-// What log.jsonl holds behind its first `bytes` is cut off.
-static int open_log(Run *r, size_t bytes, Err *err) {
+// What log.jsonl holds behind its first `bytes` is cut off, and `rest` stands there.
+static int open_log(Run *r, size_t bytes, const char *rest, Err *err) {
     char *path = file_join(r->folder, "log.jsonl");
     r->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const off_t have = r->log_fd < 0 ? -1 : lseek(r->log_fd, 0, SEEK_END);
@@ -64,7 +65,9 @@ static int open_log(Run *r, size_t bytes, Err *err) {
         log_warn("%s: shorter than when the checkpoint was made: some lines are lost", path);
         bytes = (size_t)have;
     }
-    int status = have < 0 || ftruncate(r->log_fd, (off_t)bytes) ? err_errno(err, "%s: cannot be written", path) : 0;
+    errno = have < 0 || ftruncate(r->log_fd, (off_t)bytes) ? errno : file_put(r->log_fd, rest, strlen(rest));
+    int status = errno ? err_errno(err, "%s: cannot be written", path) : 0;
+    r->log_bytes = bytes + strlen(rest);
     free(path);
     return status;
 }
@@ -77,45 +80,101 @@ static int open_curves(Run *r, Err *err) {
     return curves_open(&r->curves, r->folder, began, err);
 }
 
-static int log_failed(const Run *r, Err *err) {
-    errno = r->failed_errno;
-    return r->failed_errno ? err_errno(err, "%s/log.jsonl", r->folder) : 0;
+static double seconds_of(struct timeval t) {
+    return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
 }
 
-// Added to each checkpoint. The log's lines until now belong to it, so it must have them all, and its best model.
+// Of this process.
+static RunCost cost_now(void) {
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (RunCost){.cpu_seconds = seconds_of(use.ru_utime) + seconds_of(use.ru_stime),
+                     .peak_bytes = (int64_t)use.ru_maxrss * 1024};
+}
+
+static void cost_add(RunCost *sum, const RunCost *x) {
+    sum->cpu_seconds += x->cpu_seconds;
+    if (x->peak_bytes > sum->peak_bytes) sum->peak_bytes = x->peak_bytes;
+}
+
+static void tell_cost(const RunCost *cost, json_t *report) {
+    json_object_set_new(report, "cpu_seconds", json_real(cost->cpu_seconds));
+    json_object_set_new(report, "peak_bytes", json_integer((json_int_t)cost->peak_bytes));
+}
+
+void run_cost(json_t *report) {
+    const RunCost cost = cost_now();
+    tell_cost(&cost, report);
+}
+
+void run_share_cost(Run *r, const Ranks *ranks) {
+    const int size = ranks_size(ranks);
+    const RunCost mine = cost_now();
+    RunCost *all = mem_alloc((size_t)size, sizeof *all);
+    ranks_gather(ranks, &mine, all, sizeof mine);
+    r->others = (RunCost){0};
+    for (int i = 1; i < size; i++) cost_add(&r->others, &all[i]);
+    free(all);
+}
+
+// Of this process, the other ranks and those until the checkpoint that it went on from.
+static void add_cost(const Run *r, json_t *report) {
+    RunCost cost = cost_now();
+    cost_add(&cost, &r->others), cost_add(&cost, &r->before);
+    tell_cost(&cost, report);
+    json_object_set_new(report, "seconds", json_real(log_seconds() - r->started));
+}
+
+// Added to each checkpoint. The log's lines until now belong to it, those too that could not be written, and the best model.
 static json_t *run_note(void *context, Err *err) {
     const Run *r = context;
-    if (log_failed(r, err)) return NULL;
-    return json_pack("{s:O, s:I, s:f, s:o}", "identity", r->identity, "log_bytes", (json_int_t)lseek(r->log_fd, 0, SEEK_END),
-                     "seconds", log_seconds() - r->started, "best", *r->best_hash ? json_string(r->best_hash) : json_null());
+    (void)err;
+    json_t *note = json_pack("{s:O, s:I, s:o}", "identity", r->identity, "log_bytes", (json_int_t)r->log_bytes, "best",
+                             *r->best_hash ? json_string(r->best_hash) : json_null());
+    CHECK(note);
+    if (r->unwritten.len) json_object_set_new(note, "log_rest", json_string(r->unwritten.data));
+    add_cost(r, note);
+    return note;
 }
 
-// The checkpoint to go on from, where --resume asks for one and there is one: then *log_bytes of the log stay.
-static int find_checkpoint(Run *r, const Options *o, const OpenModel *m, const Dataset *d, size_t *log_bytes, Err *err) {
+// What a run that begins anew will write over: until it saves, the folder has no model, rather than one that this run's log and
+// metrics are not of.
+static int begin_anew(Run *r, Err *err) {
+    if (unlink(r->best) && errno != ENOENT) return err_errno(err, "%s", r->best);
+    return checkpoints_clear(&r->checkpoints, err) || eval_save_forget(r->folder, err) || card_forget(r->folder, err) ? -1 : 0;
+}
+
+// The checkpoint to go on from, where --resume asks for one and there is one: then the log stays that belongs to it.
+static int find_checkpoint(Run *r, const Options *o, const OpenModel *m, const Dataset *d, ResumePoint *point, Err *err) {
     Checkpoints *c = &r->checkpoints;
-    ResumePoint point;
     if (checkpoints_open(c, o->out, o->keep, err)) return -1;
     c->note = run_note;
     c->context = r;
-    if (!o->resume) return checkpoints_clear(c, err);
+    if (!o->resume) return begin_anew(r, err);
+    r->done = file_exists(r->best) ? resume_done(o->out, r->identity, m, d, err) : 0;
+    if (r->done) return r->done < 0 ? -1 : 0;
     if (checkpoints_find(c, err)) return -1;
-    if (!c->found.state) return (r->done = resume_from_start(o->out, r->identity, m, d, err)) < 0 ? -1 : 0;
-    if (resume_check(c, r->identity, &point, err)) return -1;
-    r->started -= point.seconds;
-    *log_bytes = point.log_bytes;
+    if (!c->found.state) {
+        log_info("%s: no checkpoint yet, so the run begins at its first step", o->out);
+        return begin_anew(r, err);
+    }
+    if (resume_check(c, r->identity, point, err)) return -1;
+    r->started -= point->cost.seconds;
+    r->before = point->cost;
     return c->found_best && (resume_best(c, r->best, err) || run_saved_best(r, err)) ? -1 : 0;
 }
 
 int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err *err) {
-    size_t log_bytes = 0;
+    ResumePoint point = {.rest = ""};
     *r = (Run){.log_fd = -1, .started = log_seconds(), .folder = mem_strndup(o->out, strlen(o->out))};
     r->best = file_join(o->out, "model.safetensors");
     r->metrics = run_describe(o, m, d, 0, err);
     if (r->metrics) r->identity = resume_identity(r->metrics, m, d);
     const int first = ranks_rank(o->ranks) == 0;
     int status = resume_agree(o->ranks, r->identity, err);
-    if (status == 0 && first) status = file_make_folder(o->out, err) || find_checkpoint(r, o, m, d, &log_bytes, err);
-    if (status == 0 && first && !r->done) status = open_log(r, log_bytes, err) || open_curves(r, err) || save_metrics(r, err);
+    if (status == 0 && first) status = file_make_folder(o->out, err) || find_checkpoint(r, o, m, d, &point, err);
+    if (status == 0 && first && !r->done)
+        status = open_log(r, point.log_bytes, point.rest, err) || open_curves(r, err) || save_metrics(r, err);
     status = ranks_agree(o->ranks, status, err);
     if (status == 0) ranks_broadcast(o->ranks, &r->done, sizeof r->done);
     if (status) run_close(r);
@@ -132,30 +191,32 @@ void run_event(Run *r, const json_t *event) {
     json_t *all = json_copy((json_t *)event);
     json_object_set_new(all, "seconds", json_real(log_seconds() - r->started));
     char *line = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    size_t len = strlen(line);
-    line[len++] = '\n'; // in place of the NUL: one write a line, so that a reader never sees half of one
-    if (!r->failed_errno) r->failed_errno = file_put(r->log_fd, line, len);
+    str_printf(&r->unwritten, "%s\n", line);
     free(line);
+    // One write a line, so that a reader never sees half of one. A line behind one that is not there would be none of the log.
+    if (!r->failed_errno) r->failed_errno = file_put(r->log_fd, r->unwritten.data, r->unwritten.len);
+    if (!r->failed_errno) {
+        r->log_bytes += r->unwritten.len;
+        str_clear(&r->unwritten);
+    }
     curves_add(&r->curves, all);
     json_decref(all);
 }
 
+int run_lost(const Run *r, Err *err) {
+    errno = r->failed_errno;
+    return errno ? err_errno(err, "%s/log.jsonl", r->folder) : curves_lost(&r->curves, err);
+}
+
 int run_card(const Options *o, const char *folder, Err *err) {
-    json_t *origin = json_pack("{s:s, s:o}", "command", o->command->name, "configuration", options_to_json(o));
-    int status = card_write(folder, origin, err);
+    json_t *configuration = options_to_json(o);
+    json_object_del(configuration, "out"), json_object_del(configuration, "force"); // they say nothing of the model
+    json_t *origin = json_pack("{s:s, s:o}", "command", o->command->name, "configuration", configuration);
+    char *path = file_join(folder, CARD_ORIGIN);
+    int status = eval_save_forget(folder, err) || json_save(path, origin, err) || card_write(folder, err) ? -1 : 0;
     json_decref(origin);
+    free(path);
     return status;
-}
-
-static double seconds_of(struct timeval t) {
-    return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
-}
-
-void run_cost(json_t *report) {
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    json_object_set_new(report, "cpu_seconds", json_real(seconds_of(use.ru_utime) + seconds_of(use.ru_stime)));
-    json_object_set_new(report, "peak_bytes", json_integer((json_int_t)use.ru_maxrss * 1024));
 }
 
 void run_metric(Run *r, const char *name, json_t *value) {
@@ -163,9 +224,8 @@ void run_metric(Run *r, const char *name, json_t *value) {
 }
 
 int run_finish(Run *r, Err *err) {
-    run_metric(r, "seconds", json_real(log_seconds() - r->started));
-    if (save_metrics(r, err)) return -1;
-    return log_failed(r, err) ? -1 : curves_close(&r->curves, err);
+    add_cost(r, r->metrics);
+    return run_lost(r, err) || curves_close(&r->curves, err) || save_metrics(r, err) ? -1 : 0;
 }
 
 void run_close(Run *r) {
@@ -174,6 +234,6 @@ void run_close(Run *r) {
     if (r->log_fd >= 0) close(r->log_fd);
     curves_close(&r->curves, NULL);
     json_decref(r->metrics), json_decref(r->identity);
-    free(r->best), free(r->folder);
+    str_free(&r->unwritten), free(r->best), free(r->folder);
     *r = (Run){0};
 }

@@ -5,14 +5,18 @@
 
 #include "app/curves.h"
 #include "app/model_io.h"
+#include "app/resume.h"
 #include "data/dataset.h"
 #include "train/checkpoints.h"
 
 typedef struct Run {
     char *folder;
-    int log_fd;
-    int failed_errno; // of the first log line that could not be written; reported by run_finish
+    int log_fd, failed_errno; // of the first line that could not be written; reported by run_lost and run_finish
+    size_t log_bytes;         // of whole lines
+    Str unwritten;            // that line and those after it
     double started;
+    RunCost before;             // --resume: of the processes until the checkpoint
+    RunCost others;             // of the other ranks, as run_share_cost last saw them
     int done;                   // --resume: an earlier run has finished it, and nothing was opened
     json_t *metrics, *identity; // identity: resume.h
     Curves curves;
@@ -35,19 +39,27 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
 // One line of log.jsonl: the event's own fields (borrowed) and "seconds" since run_open.
 void run_event(Run *r, const json_t *event);
 
+// Whether a line of the log, or a curve, could not be written. A checkpoint made then has the lines that are missing.
+int run_lost(const Run *r, Err *err);
+
 // The best model was saved into the folder: checkpoints keep it from now on.
 int run_saved_best(Run *r, Err *err);
 
-// The model card (report/card.h) of a folder that a command makes without metrics.json.
+// The model card (report/card.h) of a folder whose model a command wrote without metrics.json. Evaluations of the model that
+// was there before go.
 int run_card(const Options *o, const char *folder, Err *err);
 
 // "cpu_seconds" of all threads and "peak_bytes" of memory, of this process, into a report.
 void run_cost(json_t *report);
 
+// What the run has cost is from now on what it has cost all ranks: all call it.
+void run_share_cost(Run *r, const Ranks *ranks);
+
 // A value of metrics.json; `value` is taken over.
 void run_metric(Run *r, const char *name, json_t *value);
 
-// Writes metrics.json with everything given; lines of the log that could not be written are an error now.
+// Writes metrics.json with everything given and what the run has cost, all its processes together: the run is done. Where
+// something that it told could not be written it is not, and --resume goes on with it.
 int run_finish(Run *r, Err *err);
 // Harmless for a Run that is zeroed. The folder stays usable when run_finish was never called.
 void run_close(Run *r);

@@ -103,7 +103,7 @@ int sasrec_model_open(OpenModel *m, const Options *o, Err *err) {
 }
 
 int sasrec_model_save(const OpenModel *m, const char *folder, TensorType type, Err *err) {
-    if (weights_save(&m->llm, folder, type, err)) return -1;
+    if (weights_save(&m->llm, folder, type, NULL, err)) return -1;
     char *path = file_join(folder, "items.json");
     int status = json_save(path, m->items, err);
     free(path);

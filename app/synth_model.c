@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/utf8.h"
 #include "base/vec.h"
+#include "data/intern.h"
 #include "text/prompt.h"
 
 #include <ctype.h>
@@ -20,6 +21,7 @@ typedef struct Word {
 typedef struct Bpe {
     int words, cap, tokens, merges;
     Word *word;
+    Intern seen;         // the words' letters, in their order
     char *token[TOKENS]; // in the byte-level alphabet; 0..255 are the bytes
     char *merge[MERGES];
 } Bpe;
@@ -41,15 +43,15 @@ static char *byte_letter(int byte) {
 
 static void bpe_count(Bpe *b, const char *s, size_t len) {
     if (len > WORD_SYMBOLS) return;
-    Word w = {.count = 1, .len = (int)len};
-    for (size_t i = 0; i < len; i++) w.symbol[i] = (unsigned char)s[i];
-    for (int i = 0; i < b->words; i++)
-        if (b->word[i].len == w.len && !memcmp(b->word[i].symbol, w.symbol, len * sizeof w.symbol[0])) {
-            b->word[i].count++;
-            return;
-        }
+    const int i = intern_put(&b->seen, s, len);
+    if (i < b->words) {
+        b->word[i].count++;
+        return;
+    }
     if (b->words == b->cap) b->word = mem_realloc(b->word, (size_t)(b->cap = 2 * b->cap + 64), sizeof *b->word);
-    b->word[b->words++] = w;
+    Word *w = &b->word[b->words++];
+    *w = (Word){.count = 1, .len = (int)len};
+    for (size_t k = 0; k < len; k++) w->symbol[k] = (unsigned char)s[k];
 }
 
 static int letter_class(char c) {
@@ -114,6 +116,7 @@ static void bpe_free(Bpe *b) {
     for (int i = 0; i < b->tokens; i++) free(b->token[i]);
     for (int i = 0; i < b->merges; i++) free(b->merge[i]);
     free(b->word);
+    intern_free(&b->seen);
 }
 
 static int bpe_tokenizer(Tokenizer **t, const Bpe *b, Err *err) {

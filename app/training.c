@@ -73,8 +73,7 @@ static int check_splits(const Dataset *d, Err *err) {
 int training_data(Training *t, const Options *o, Err *err) {
     *t = (Training){.o = o};
     if (shares_check(o->ranks, o->deterministic, err)) return -1;
-    if ((ranks_rank(o->ranks) == 0 && out_check_folder(o, o->model, err)) || dataset_open(&t->data, o->data, o->category, err))
-        return -1;
+    if ((ranks_rank(o->ranks) == 0 && out_check_folder(o, err)) || dataset_open(&t->data, o->data, o->category, err)) return -1;
     t->data.strict = o->strict;
     return check_splits(&t->data, err);
 }
@@ -105,9 +104,16 @@ void training_close(Training *t) {
     dataset_close(&t->data);
 }
 
+// All ranks come here together; rank 0 alone writes.
 static void training_event(void *context, const json_t *event) {
     Training *t = context;
-    run_event(&t->run, event);
+    run_share_cost(&t->run, t->o->ranks);
+    if (ranks_rank(t->o->ranks) == 0) run_event(&t->run, event);
+}
+
+static int training_lost(void *context, Err *err) {
+    const Training *t = context;
+    return run_lost(&t->run, err);
 }
 
 static int training_save(void *context, Err *err) {
@@ -132,7 +138,8 @@ LoopOptions training_loop(Training *t) {
                          .interrupt = interrupt_watch(),
                          .ranks = o->ranks,
                          .deterministic = o->deterministic,
-                         .event = writes ? training_event : NULL,
+                         .event = training_event,
+                         .lost = writes ? training_lost : NULL,
                          .save = training_save,
                          .context = t,
                          .checkpoints = writes ? &t->run.checkpoints : NULL,
@@ -153,37 +160,44 @@ OptimizerOptions training_optimizer(const Options *o) {
 }
 
 static void say_next(const Training *t, const char *stage) {
-    const int rl = !strcmp(stage, "sft") && strcmp(t->o->train, "latent") && llm_has_latent(&t->model.llm);
-    Str out = {0}, data = {0};
-    str_shell(&out, t->o->out), str_shell(&data, t->o->data);
-    log_info("next: latentr3 %s --model %s --data %s %s %s", rl ? "rl" : "eval", out.data, data.data, rl ? "--out" : "--save",
-             rl ? "runs/rl" : out.data);
-    str_free(&out), str_free(&data);
+    const Options *o = t->o;
+    if (!strcmp(stage, "sft") && strcmp(o->train, "latent") && llm_has_latent(&t->model.llm))
+        log_next("latentr3 rl --model %s --data %s --category %s --out runs/rl", o->out, o->data, o->category);
+    else
+        log_next("latentr3 eval --model %s --data %s --category %s --save %s", o->out, o->data, o->category, o->out);
 }
 
 int training_finish(Training *t, const char *stage, const LoopReport *r, Err *err) {
     interrupt_elsewhere(r->interrupted);
+    run_share_cost(&t->run, t->o->ranks);
     if (ranks_rank(t->o->ranks) > 0) return 0;
     if (r->interrupted && r->steps == 0) { // the folder says, as after a kill, that nothing was done
         log_info("%s: stopped by a signal before the first step; the same command with --resume begins again", stage);
         return 0;
     }
     const double mib = 1.0 / (1 << 20);
-    char kept[64] = "nothing kept yet"; // stopped before a validation
-    if (isfinite(r->best_loss)) snprintf(kept, sizeof kept, "%.4f kept (step %lld)", r->best_loss, (long long)r->best_step);
+    const int none = !isfinite(r->best_loss); // where it was not stopped before, no validation has given a number
+    char kept[64] = "no number since";
+    if (none && r->interrupted && r->best_step)
+        snprintf(kept, sizeof kept, "the model of step %lld kept, not yet measured", (long long)r->best_step);
+    if (!none) snprintf(kept, sizeof kept, "%.4f kept (step %lld)", r->best_loss, (long long)r->best_step);
     log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation %s %.4f before, %s%s", stage,
              (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->seconds / (double)r->examples : 0,
              (double)r->tokens / r->seconds, r->figure, r->first_loss, kept, r->interrupted ? "; stopped by a signal" : "");
     if (r->interrupted)
         log_info("%s: checkpoint at step %lld; the same command with --resume goes on", stage, (long long)r->steps);
-    if (r->best_step == 0 && r->steps)
+    if (r->best_step == 0 && r->steps && !r->interrupted)
         log_warn("%s did not lower the validation %s: the model as it came was kept", stage, r->figure);
+    if (none && !r->interrupted)
+        log_warn("%s: no validation %s was a number: the model of the last step was kept, and is hardly of use", stage,
+                 r->figure);
+    if (r->best_loss > r->first_loss)
+        log_warn("%s: the model that was kept has a higher validation %s than the one that came", stage, r->figure);
     log_info("memory: weights and gradients %.0f MiB, steps %.0f MiB", (double)t->model.llm.arena.peak_bytes * mib,
              (double)t->session.device.peak_bytes * mib);
     run_metric(&t->run, "stage", json_string(stage));
     run_metric(&t->run, "steps", json_integer(r->steps));
     run_metric(&t->run, "rows", json_integer(r->examples));
-    run_metric(&t->run, "seconds", json_real(r->seconds));
     run_metric(&t->run, "tokens_per_s", json_real((double)r->tokens / r->seconds));
     run_metric(&t->run, "tokens_forward", json_integer(r->tokens_forward));
     run_metric(&t->run, "tokens_backward", json_integer(r->tokens_back));
@@ -192,8 +206,7 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "kept_step", json_integer(r->best_step));
     run_metric(&t->run, "refused_updates", json_integer(r->refused));
     run_metric(&t->run, "interrupted", json_boolean(r->interrupted));
-    run_cost(t->run.metrics);
-    if (run_finish(&t->run, err) || card_write(t->o->out, NULL, err)) return -1;
-    if (!r->interrupted) say_next(t, stage);
+    if (run_finish(&t->run, err) || card_write(t->o->out, err)) return -1;
+    if (!r->interrupted && !none) say_next(t, stage);
     return 0;
 }

@@ -1,9 +1,11 @@
 #include "base/file.h"
 #include "base/arena.h"
+#include "base/log.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -83,6 +85,34 @@ int file_is_temporary(const char *name) {
     return n && end[n] == 0;
 }
 
+// malloc'd; "." of a name alone.
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return !slash ? mem_strndup(".", 1) : mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static int is_alive(long pid) {
+    return pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+// What programs that were ended have left beside the path. A living one holds a lock on its own, wherever it runs.
+static void remove_stale(const char *path) {
+    const char *name = file_name(path);
+    const size_t n = strlen(name), m = n + sizeof TEMPORARY - 1;
+    char *folder = folder_of(path);
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (strncmp(e->d_name, name, n) || strncmp(e->d_name + n, TEMPORARY, m - n) || !file_is_temporary(e->d_name) ||
+            is_alive(strtol(e->d_name + m, NULL, 10)))
+            continue;
+        const int fd = openat(dirfd(d), e->d_name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(d), e->d_name, 0);
+        if (fd >= 0) close(fd);
+    }
+    if (d) closedir(d);
+    free(folder);
+}
+
 // A rename would put a file in the place of a device or a pipe.
 int outfile_check(const char *path, Err *err) {
     struct stat st;
@@ -91,14 +121,28 @@ int outfile_check(const char *path, Err *err) {
                    path);
 }
 
+// A new file under a lock, which tells remove_stale that it is in use; a file system without locks keeps what is stale. Between
+// its making and its lock another thread may take it for stale and remove it: then another one is made.
+static int open_temporary(OutFile *f, Err *err) {
+    struct stat st;
+    for (;;) {
+        f->temporary = file_temporary(f->path);
+        f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (f->fd < 0) return err_errno(err, "%s", f->temporary);
+        while (flock(f->fd, LOCK_EX) && errno == EINTR) {
+        }
+        if (fstat(f->fd, &st) || st.st_nlink > 0) return 0;
+        close(f->fd);
+        free(f->temporary);
+    }
+}
+
 int outfile_open(OutFile *f, const char *path, Err *err) {
     *f = (OutFile){.fd = -1};
     if (outfile_check(path, err)) return -1;
+    remove_stale(path);
     f->path = mem_strndup(path, strlen(path));
-    f->temporary = file_temporary(path);
-    f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (f->fd < 0) {
-        err_errno(err, "%s", f->temporary);
+    if (open_temporary(f, err)) {
         outfile_abandon(f);
         return -1;
     }
@@ -167,12 +211,12 @@ void outfile_hash(OutFile *f, char hex[33]) {
     hash_text(hex, XXH3_128bits_digest(f->hash));
 }
 
-// The rename is durable only once the folder that holds the name is.
+// The rename is durable only once the folder that holds the name is. File systems that cannot flush one (EINVAL) have their own
+// way.
 static int flush_folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *folder = !slash ? mem_strndup(".", 1) : mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    char *folder = folder_of(path);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int status = fd < 0 ? -1 : fsync(fd);
+    int status = fd < 0 || (fsync(fd) && errno != EINVAL) ? -1 : 0;
     if (fd >= 0) close(fd);
     free(folder);
     return status;
@@ -188,10 +232,12 @@ int outfile_flush(OutFile *f, Err *err) {
 }
 
 int outfile_commit(OutFile *f, Err *err) {
-    outfile_flush(f, NULL); // an error is kept
+    outfile_flush(f, NULL);                            // an error is kept
+    const int lock = fcntl(f->fd, F_DUPFD_CLOEXEC, 0); // for remove_stale, until the file has its own name
     if (close(f->fd) && !f->failed_errno) f->failed_errno = errno;
     f->fd = -1;
     if (!f->failed_errno && rename(f->temporary, f->path)) f->failed_errno = errno;
+    if (lock >= 0 && close(lock) && !f->failed_errno) f->failed_errno = errno;
     if (!f->failed_errno && flush_folder_of(f->path)) f->failed_errno = errno;
     int status = 0;
     if (f->failed_errno) {
@@ -284,6 +330,10 @@ int file_lock(const char *folder, Err *err) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_errno(err, "%s", folder);
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == ENOSYS || errno == EOPNOTSUPP || errno == ENOLCK) {
+        log_warn("%s: its file system has no locks: that no other command changes it is not checked", folder);
+        return fd;
+    }
     const int busy = errno == EWOULDBLOCK;
     if (busy)
         err_set(err, ERR_IO, "%s: another command is changing this folder", folder);
@@ -295,7 +345,8 @@ int file_lock(const char *folder, Err *err) {
 
 int file_link(const char *from, const char *to, Err *err) {
     if (link(from, to) == 0) return 0;
-    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK) return err_errno(err, "%s", to);
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK && errno != EXDEV)
+        return err_errno(err, "%s", to);
     MapFile f;
     if (mapfile_open(&f, from, 0, err)) return -1;
     int status = file_write(to, f.data, f.bytes, err);
@@ -359,6 +410,11 @@ int file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
 
+int file_is_same(const char *path, const char *other) {
+    struct stat a, b;
+    return !stat(path, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 int file_is_folder(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
@@ -392,6 +448,11 @@ char *file_join(const char *folder, const char *name) {
 const char *file_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+int file_ends_with(const char *path, const char *end) {
+    const size_t n = strlen(path), m = strlen(end);
+    return n >= m && !strcmp(path + n - m, end);
 }
 
 void file_hash_bytes(char hex[33], const void *data, size_t bytes) {

@@ -31,6 +31,7 @@ typedef struct OutFile {
 } OutFile;
 
 int outfile_check(const char *path, Err *err); // whether a file can take that place: nothing, or a file, is there
+// Temporary files that ended programs have left beside the path go.
 int outfile_open(OutFile *f, const char *path, Err *err);
 void outfile_write(OutFile *f, const void *data, size_t bytes);
 void outfile_printf(OutFile *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -87,12 +88,14 @@ typedef struct FileStamp {
 } FileStamp;
 FileStamp file_stamp(const char *path);
 int file_is_folder(const char *path);
-int file_make_folder(const char *path, Err *err); // with its parents; an existing folder is fine
+int file_is_same(const char *path, const char *other); // both are there and are one file or folder, by whatever name
+int file_make_folder(const char *path, Err *err);      // with its parents; an existing folder is fine
 
 // "folder/name", malloc'd.
 char *file_join(const char *folder, const char *name);
 // The last part of a path; borrowed, empty where the path ends in a slash.
 const char *file_name(const char *path);
+int file_ends_with(const char *path, const char *end);
 
 // 128-bit XXH3 of a file's bytes as 32 hexadecimal digits.
 int file_hash(char hex[33], const char *path, Err *err);

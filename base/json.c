@@ -36,6 +36,25 @@ void json_use_mem(void) {
     json_set_alloc_funcs(json_alloc, free);
 }
 
+static json_t *narrowed(const json_t *v) { // a whole number that a real holds exactly, as an integer; else NULL
+    const double x = json_real_value(v);
+    return json_is_real(v) && fabs(x) < 0x1p53 && x == trunc(x) ? json_integer((json_int_t)x) : NULL;
+}
+
+static void narrow_members(json_t *value) {
+    const char *key;
+    size_t i;
+    json_t *v, *integer;
+    json_object_foreach(value, key, v) {
+        narrow_members(v);
+        if ((integer = narrowed(v))) json_object_set_new(value, key, integer);
+    }
+    json_array_foreach(value, i, v) {
+        narrow_members(v);
+        if ((integer = narrowed(v))) json_array_set_new(value, i, integer);
+    }
+}
+
 json_t *json_parse_line(const char *data, size_t bytes, const char *name, int64_t line, Err *err) {
     if (depth_of(data, bytes) > JSON_DEPTH_LIMIT) {
         err_set(err, ERR_DATA, "%s: line %lld: JSON nested more than %d deep", name, (long long)line, JSON_DEPTH_LIMIT);
@@ -44,9 +63,12 @@ json_t *json_parse_line(const char *data, size_t bytes, const char *name, int64_
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
     json_error_t e;
     json_t *value = json_loadb(data, bytes, flags, &e);
-    // transformers writes "no limit" as the integer 1e30 (model_max_length), which is then read as a real number.
-    if (!value && json_error_code(&e) == json_error_numeric_overflow)
+    // transformers writes "no limit" as the integer 1e30 (model_max_length). Such a one becomes a real number; jansson can read
+    // all integers so or none, so the others are turned back.
+    if (!value && json_error_code(&e) == json_error_numeric_overflow) {
         value = json_loadb(data, bytes, flags | JSON_DECODE_INT_AS_REAL, &e);
+        narrow_members(value);
+    }
     if (!value) err_set(err, ERR_DATA, "%s: line %lld, byte %d: %s", name, (long long)(line - 1 + e.line), e.position, e.text);
     return value;
 }

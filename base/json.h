@@ -12,6 +12,7 @@ enum { JSON_DEPTH_LIMIT = 64 };
 void json_use_mem(void);
 
 // Parse `bytes` bytes; `name` stands in messages. Returns NULL with `err` filled. The caller owns the value (json_decref).
+// An integer beyond 64 bits becomes a real number.
 json_t *json_parse(const char *data, size_t bytes, const char *name, Err *err);
 json_t *json_parse_line(const char *data, size_t bytes, const char *name, int64_t line, Err *err); // of a file: where it begins
 json_t *json_read(const char *path, size_t limit_bytes, Err *err);

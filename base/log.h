@@ -12,11 +12,15 @@ void log_line(int level, const char *format, ...) __attribute__((format(printf, 
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
+// The command that comes next, "latentr3 sft --data %s ...": each %s is one argument of a shell's line, quoted where it must
+// be. One that is NULL is left out, and the option before it.
+void log_next(const char *command, ...) __attribute__((format(printf, 1, 2)));
+
 // Seconds of a clock that never goes back.
 double log_seconds(void);
 
-// A progress bar with rate and time left: redrawn in place on a terminal (at most ten times a second), else a line
-// each `quiet_seconds`. Log lines do not tear it.
+// A progress bar with rate and time left: redrawn in place on a terminal (at most ten times a second, cut to its width), else a
+// line each `quiet_seconds`. Log lines do not tear it.
 typedef struct Progress {
     const char *label, *unit;
     uint64_t done, total, begun; // begun: done before; the rate counts what came since

@@ -1,5 +1,6 @@
 #include "base/stream.h"
 #include "base/arena.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -162,7 +163,7 @@ Stream *stream_open(const char *path, Err *err) {
     XXH3_128bits_reset(s->hash);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    CHECK(pthread_create(&s->thread, NULL, run, s) == 0);
+    CHECK(thread_start(&s->thread, run, s) == 0);
     return s;
 }
 

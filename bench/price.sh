@@ -12,8 +12,8 @@ table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 
 office() { bench "$@" --model "$model" --data "$data" --category "office products" --threads "${THREADS:-$(nproc)}"; }
-list() { office beam --thoughts "$1" --batch "$2" --rows $((2 * $2 < 8 ? 8 : 2 * $2)); }     # THOUGHTS USERS
-written() { office write --thoughts 0 --tokens "$1" --batch "$2" --rows $((2 * $2)); } # TOKENS USERS
+list() { office beam --thoughts "$1" --batch "$2" --rows $((2 * $2 < 24 ? 24 : 2 * $2)); } # THOUGHTS USERS
+written() { office write --thoughts 0 --tokens "$1" --batch "$2" --rows $((2 * $2 < 8 ? 8 : 2 * $2)); } # TOKENS USERS
 
 # line NAME ALONE TOGETHER: of one user at a time and of twelve, in seconds and as multiples of a plain list's
 line() {
@@ -42,16 +42,16 @@ training() {
     echo "| training | s a row or prompt |"
     echo "| --- | --- |"
     for thoughts in 0 1 4; do
-        b=$(office sft --thoughts $thoughts --rows 10 --batch 10)
+        b=$(office sft --thoughts $thoughts --rows 32 --batch 16)
         jq -r "\"| SFT, thoughts: $thoughts | \(.s_per_row * 1000 | round / 1000) |\"" <<<"$b"
     done
     for K in 2 8 16; do
-        b=$(office rl --thoughts 1 --samples $K --rows 4 --batch 4)
+        b=$(office rl --thoughts 1 --samples $K --rows 16 --batch 16)
         jq -r "\"| RL, K = $K | \(.s_per_row * 1000 | round / 1000) |\"" <<<"$b"
     done
     # Eight answers of a prompt go through together: they cost what eight users cost, without their prompts.
-    answers=$(office write --thoughts 0 --tokens 25 --batch 8 --rows 8 | jq .s_per_row)
-    b=$(office write --thoughts 0 --tokens 1 --batch 8 --rows 8 | jq "8 * ($answers - .s_per_row) * 1000 | round / 1000")
+    answers=$(office write --thoughts 0 --tokens 25 --batch 8 --rows 32 | jq .s_per_row)
+    b=$(office write --thoughts 0 --tokens 1 --batch 8 --rows 32 | jq "8 * ($answers - .s_per_row) * 1000 | round / 1000")
     echo "| more, if rewards came from eight written answers of 25 tokens rather than from the perplexity | $b |"
 }
 

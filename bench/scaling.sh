@@ -33,7 +33,7 @@ training() {
     echo "| --- | --- | --- | --- | --- |"
     local words rows threads b tokens
     for words in 1 3 7 15; do
-        rows=$((words < 3 ? 16 : words < 15 ? 8 : 4))
+        rows=$((words < 3 ? 32 : words < 15 ? 16 : 8))
         for threads in $(printf '%s\n' 1 "$most" | sort -nu); do
             b=$(bench sft --model "$model" --data "$(world 1000 $words)" --thoughts 1 --rows $rows --batch $rows --threads "$threads")
             tokens=$(field "$b" '.tokens_per_s * .s_per_row | round')
@@ -49,7 +49,7 @@ search() {
     local b folder
     folder=$(world "$3" 3)
     bench trie --model "$model" --data "$folder" --index "$folder/index" >"$folder/trie.json" # builds it where it is missing
-    b=$(bench beam --model "$model" --data "$folder" --thoughts 1 --rows 8 --batch 1 --beams "$4" --threads "$most" --index "$folder/index")
+    b=$(bench beam --model "$model" --data "$folder" --thoughts 1 --rows 16 --batch 1 --beams "$4" --threads "$most" --index "$folder/index")
     field "$b" "\"| $5 | \(.s_per_row | r(3)) | \(.search.s_per_user | r(3)) | \(.search.calls_per_user | r(1)) | \(.search.rows_per_user | round) | \(.s_per_row * .peak_share | r(3)) | \(.search.softmax + .search.select | . * 100 | r(1)) % | \(.search.trie * 100 | r(2)) % |\""
     point "$1" "seconds a user" "$2" "$(field "$b" .s_per_row)"
     point "$1" "without the prompt" "$2" "$(field "$b" .search.s_per_user)"

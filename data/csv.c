@@ -1,5 +1,6 @@
 #include "data/csv.h"
 #include "base/arena.h"
+#include "base/number.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -176,7 +177,7 @@ size_t csv_number(CsvValue *value, const char *s, size_t n) {
     if (i >= sizeof text) return 0;
     memcpy(text, s, i);
     text[i] = 0;
-    value->number = strtod(text, NULL);
+    value->number = number_read(text);
     if (!isfinite(value->number)) return 0;
     if (value->kind == CSV_INT) {
         errno = 0;
@@ -358,7 +359,8 @@ void csv_put_int(Str *out, int64_t x) {
     str_append(out, at, (size_t)(text + sizeof text - at));
 }
 
-// The fewest digits that read back as the same value; Python changes to exponents below 1e-4 and from 1e16 on.
+// The fewest digits that read back as the same value; Python changes to exponents below 1e-4 and from 1e16 on. Only programs
+// write, and they stay in the C locale.
 void csv_put_float(Str *out, double x) {
     CHECK(isfinite(x));
     if (x > 0 && x < 1e15 && x == (double)(int64_t)x) { // ratings

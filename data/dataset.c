@@ -94,10 +94,8 @@ int dataset_check_category(const char *category, int code, Err *err) {
 static int set_category(Dataset *d, const char *category_override, Err *err) {
     const char *category = category_override;
     if (!category) category = json_string_value(json_object_get(d->json, "category"));
-    if (!category) {
-        category = "item";
-        log_warn("%s: no category phrase is known, the prompt says \"item\"", d->folder);
-    }
+    d->category_known = category != NULL;
+    if (!category) category = "item";
     if (dataset_check_category(category, category_override ? ERR_USAGE : ERR_DATA, err)) return -1;
     d->category = mem_strndup(category, strlen(category));
     return 0;

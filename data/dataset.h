@@ -47,13 +47,16 @@ int items_find(const Items *items, const char *entry, int by_id);
 // The same; *title, *id and *text receive what stands in a prompt. Of a title that no item has that is the title alone, of an
 // id nothing: NULL.
 int items_entry(const Items *items, const char *entry, int by_id, const char **title, const char **id, const char **text);
-int items_offer(const Items *items, const char *title); // 1 where an item with the title may be recommended
+// The items_title_group of what a row names: by its id, so that rows go on meaning an item that was given another title; by the
+// title alone where no item has the id, or it is NULL. -1: neither is there.
+int items_group_of(const Items *items, const char *id, const char *title);
 
 // Changes in memory. What is already so is no change and no error. Adding takes items back that were removed (with the new
 // title); another title for one that is not removed is refused, and unknown ids are. `more` may hold removed items, which are
 // passed over; its row ids are kept where they are free, else a new item gets one that is. An empty text takes the index text
 // away. After an error the items are good for items_free alone.
 int items_add(Items *items, const Items *more, int *changed, Err *err);
+int items_set_title(Items *items, const char *id, const char *title, int *changed, Err *err); // of one that is there
 int items_remove(Items *items, const char *const *id, int n, int *changed, Err *err);
 int items_set_texts(Items *items, const char *const *id, const char *const *text, int n, int *changed, Err *err);
 
@@ -61,6 +64,7 @@ int items_set_texts(Items *items, const char *const *id, const char *const *text
 enum { ITEMS_TITLE_LIMIT = 64 << 10 };
 const char *items_title_fault(const char *title, size_t len);
 const char *items_text_fault(const char *text, size_t len); // the same for an index text
+int items_is_blank(const char *text, size_t len);           // blanks of any kind alone: no title for a new item
 enum { ITEMS_ID_LIMIT = 1024 };
 const char *items_id_fault(const char *id, size_t len); // and for an id
 
@@ -115,6 +119,7 @@ enum { DATASET_VERSION = 1 };
 
 typedef struct Dataset {
     char *folder, *category;
+    int category_known; // said by the caller or by dataset.json; else it is "item"
     Items items;
     char items_hash[33]; // of info.txt
     int items_waiting;   // they came from info.txt.next: see dataset_save_items
@@ -127,7 +132,7 @@ typedef struct Dataset {
 // not there, where it should be.
 char *dataset_path(const char *folder, const char *name);
 int dataset_has(const char *folder, const char *name);
-// category_override may be NULL; without it and without dataset.json the phrase is "item" and a warning says so.
+// category_override may be NULL.
 int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err);
 // dataset.json of a folder: 1 with *json (the caller owns it), 0 where there is none, -1 where it is not one of ours.
 int dataset_json(json_t **json, const char *folder, Err *err);

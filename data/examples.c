@@ -46,11 +46,12 @@ int examples_make(Examples *e, const Rows *rows, const Tokenizer *t, const Promp
     int status = prompt_instruction(&e->instruction, t, style, err);
     for (int i = 0; i < rows->n && status == 0; i++) {
         status = example_make(e, &e->example[i], &place[i], &rows->row[i], t, style, thoughts, limit_tokens, err);
-        if (status) err_prefix(err, "%s row %d", rows->name, i);
+        if (status) err_prefix(err, "%s row %d", rows->name, rows->row[i].number);
     }
     for (int i = 0; i < rows->n && status == 0; i++) {
         e->example[i].prompt = e->ids.data + place[i].prompt;
         e->example[i].answer = e->ids.data + place[i].answer;
+        e->example[i].number = rows->row[i].number;
     }
     free(place);
     if (status) examples_free(e);

@@ -10,6 +10,7 @@ typedef struct Example {
     const int32_t *answer; // with end-of-text
     int prompt_len, answer_len;
     int shared; // the instruction stands before the prompt
+    int number; // of its row (dataset.h), whatever was sampled
 } Example;
 
 typedef struct Examples {

@@ -36,7 +36,11 @@ static const char *id_fault(const Reading *r, RecordText id) {
     if (!r->r->format->numbered) return NULL;
     CsvValue v;
     int good = csv_number(&v, id.s, id.n) == id.n && v.kind == CSV_INT && v.integer >= 1 && v.integer <= INT32_MAX;
-    return good ? NULL : "an id that is not a whole number from 1 to 2147483647";
+    if (good) return NULL;
+    // A plain TSV looks like u.data.
+    return r->r->role == RECORDS_LOG && r->r->format == records_format("ml-100k")
+               ? "an id that is not a whole number from 1 to 2147483647; --format tsv --columns user,item,rating,time takes any"
+               : "an id that is not a whole number from 1 to 2147483647";
 }
 
 static const char *number_fault(RecordText text, CsvValue *v) {
@@ -95,6 +99,7 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
     if (r->r->format->numbered && v.kind != CSV_INT) return "not a whole number";
     int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
     if (v.number / ticks < 1) return "a timestamp before 1970";
+    if (ticks == 1000 && v.number < first_milliseconds) return "seconds, where milliseconds are expected";
     if (v.number / ticks > r->latest)
         return ticks == 1 ? "a timestamp later than tomorrow; seconds since 1970 are expected"
                           : "a timestamp later than tomorrow; milliseconds since 1970 are expected";
@@ -163,7 +168,7 @@ static int is_title(Reading *r, RecordText text, const char *first) {
 static void compare_title(Reading *r, int item) {
     Interactions *x = r->x;
     const RecordText text = r->r->field[RECORD_TITLE];
-    if (text.n == 0 || x->title[item] < 0 || x->titled[item] == TITLED_DIFFERENTLY) return;
+    if (text.n == 0 || x->titled[item] == TITLED_DIFFERENTLY) return;
     const int another = !is_title(r, text, x->titles.text[x->title[item]]);
     x->titled_again += x->titled[item] == TITLED_ONCE;
     x->retitled += another;
@@ -180,6 +185,22 @@ static int check_titles(const Interactions *x, const char *name, Err *err) {
     return 0;
 }
 
+// Whether a later line may have the title that an item lacks.
+static int awaits_titles(const Reading *r) {
+    return !r->x->has_titles && records_has(r->r, RECORD_TITLE);
+}
+
+// A title for an item whose earlier lines had none that can be used.
+static void take_title(Reading *r, int item) {
+    Interactions *x = r->x;
+    TitleFault why;
+    const int32_t title = put_title(r, r->r->field[RECORD_TITLE], &why);
+    if (title < 0) return;
+    x->items_untitled[x->title_fault[item]]--;
+    x->title[item] = title;
+    x->title_fault[item] = TITLE_GOOD;
+}
+
 // The item of an interaction, or -1. Where no file of items was read, the log names it.
 static int find_item(Reading *r, RecordText id) {
     Interactions *x = r->x;
@@ -187,7 +208,10 @@ static int find_item(Reading *r, RecordText id) {
     if (x->has_titles) return item;
     const int titled = records_has(r->r, RECORD_TITLE);
     if (item >= 0) {
-        if (titled) compare_title(r, item);
+        if (titled && x->title[item] < 0)
+            take_title(r, item);
+        else if (titled)
+            compare_title(r, item);
         return item;
     }
     TitleFault why;
@@ -210,6 +234,28 @@ static int outside(const Interactions *x, const InteractionsOptions *o, int64_t 
     return (o->from && timestamp < o->from * ticks) || (o->until && timestamp >= o->until * ticks);
 }
 
+// Interactions with items whose title did not come: dropped, and with them users who have no other.
+static void drop_untitled(Interactions *x) {
+    Intern users = {0};
+    size_t n = 0;
+    int good = 0;
+    while (good < x->items.n && x->title[good] >= 0) good++;
+    if (good == x->items.n) return;
+    for (size_t i = 0; i < x->n; i++) {
+        Event e = x->event[i];
+        const char *user = x->users.text[e.user];
+        if (x->title[e.item] < 0) {
+            x->untitled[x->title_fault[e.item]]++;
+            continue;
+        }
+        e.user = intern_put(&users, user, strlen(user));
+        x->event[n++] = e;
+    }
+    intern_free(&x->users);
+    x->users = users;
+    x->n = n;
+}
+
 // What the filters drop is counted and leaves nothing behind, not even its user.
 static const char *event_fault(Reading *r) {
     Interactions *x = r->x;
@@ -224,7 +270,7 @@ static const char *event_fault(Reading *r) {
     int item = find_item(r, id);
     if (item < 0)
         x->unknown_item++;
-    else if (x->title[item] < 0)
+    else if (x->title[item] < 0 && !awaits_titles(r))
         x->untitled[x->title_fault[item]]++;
     else if (r->o->min_rating > 0 && x->has_rating && !(x->rating[rating] >= r->o->min_rating))
         x->low_rating++;
@@ -285,6 +331,27 @@ static int read_items(Interactions *x, Records *items, const InteractionsOptions
     return x->items.n ? 0 : err_set(err, ERR_DATA, "%s: no items", items->lines.name);
 }
 
+// With the reason that holds for most of them.
+static int nothing_left(const Reading *r, Err *err) {
+    const Interactions *x = r->x;
+    int64_t untitled = 0, most = 0;
+    for (int fault = TITLE_GOOD + 1; fault < TITLE_FAULTS; fault++) untitled += x->untitled[fault];
+    const struct {
+        int64_t n;
+        const char *what;
+    } reason[] = {{x->bad_lines, "bad lines, the first: "},
+                  {x->unknown_item, "with items that the file of items has not"},
+                  {untitled, "with items whose title cannot be used"},
+                  {x->low_rating, "rated lower than asked for"},
+                  {x->outside_window, "outside of the time asked for"}};
+    const char *what = "";
+    for (size_t i = 0; i < sizeof reason / sizeof *reason; i++)
+        if (reason[i].n > most) most = reason[i].n, what = reason[i].what;
+    if (!most) return err_set(err, ERR_DATA, "%s: no interaction that can be used among 0", r->bad.name);
+    return err_set(err, ERR_DATA, "%s: no interaction that can be used among %lld: %lld %s%s", r->bad.name, (long long)x->lines,
+                   (long long)most, what, what == reason[0].what ? r->bad.first.message : "");
+}
+
 int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err) {
     *x = (Interactions){.ticks = log->format->ticks, .has_rating = -1, .has_time = records_has(log, RECORD_TIME)};
     if (items && read_items(x, items, o, err)) return -1;
@@ -293,10 +360,11 @@ int interactions_read(Interactions *x, Records *items, Records *log, const Inter
     int status = read_records(&r, event_fault, &x->lines, &x->bad_lines, err);
     str_free(&r.title);
     if (status || check_titles(x, log->lines.name, err)) return -1;
+    if (awaits_titles(&r)) drop_untitled(x);
     if (x->has_rating < 0) x->has_rating = 0;
     if (!x->ticks) x->ticks = 1;
     if (x->n) return 0;
-    return err_set(err, ERR_DATA, "%s: no interaction that can be used among %lld", log->lines.name, (long long)x->lines);
+    return nothing_left(&r, err);
 }
 
 void interactions_free(Interactions *x) {

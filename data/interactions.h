@@ -48,8 +48,8 @@ typedef struct InteractionsOptions {
 } InteractionsOptions;
 
 // items may be NULL: then the log's titles count where it has such, else the ids stand for titles. An item's first title
-// counts; a log in which more than a few items come with several is refused. A log that rates its first interaction must rate
-// all. interactions_free is due in either case.
+// that can be used counts, for the interactions before it too; a log in which more than a few items come with several is
+// refused. A log that rates its first interaction must rate all. interactions_free is due in either case.
 int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err);
 void interactions_free(Interactions *x);
 

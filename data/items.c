@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 #include "data/intern.h"
 #include "data/lines.h"
+#include "text/pattern.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,18 @@ struct ItemsIndex {
     int *first_of_title;                // (titles.n): the first item with it that is not removed, else the first
     int cap;                            // of all arrays (n)
 };
+
+// One of the characters that show as nothing: white space, and those of no width.
+static int is_blank(uint32_t c) {
+    return pattern_is_space(c) || (c >= 0x200b && c <= 0x200f) || c == 0x2060 || c == 0xfeff;
+}
+
+int items_is_blank(const char *text, size_t len) {
+    uint32_t c;
+    for (size_t n; len > 0; text += n, len -= n)
+        if (!(n = utf8_next(text, len, &c)) || !is_blank(c)) return 0;
+    return 1;
+}
 
 const char *items_title_fault(const char *title, size_t len) {
     if (len == 0) return "no title";
@@ -103,12 +116,13 @@ static const char *item_fault(const Lines *l) {
     return fault;
 }
 
-// any_id: the second field may be an id that is no row id.
+// any_id: an item to add. The second field may be an id that is no row id; blanks are no title, though a folder may have such.
 static int read_item(Items *items, const Lines *l, int any_id, Err *err) {
     if (l->n < 2 || l->n > 5)
         return line_error(l, "not 2 to 5 fields, title<TAB>row id<TAB>index text<TAB>removed<TAB>id", err);
     const char *fault = item_fault(l);
     const int numbered = is_row_id(l->field[1], l->field_len[1]), id = l->n > 4 ? 4 : 1;
+    if (!fault && any_id && items_is_blank(l->field[0], l->field_len[0])) fault = "a title of blanks alone";
     if (!fault && !numbered && (!any_id || l->n > 4)) fault = "the row id is no number of the form 0, 1, 2, ...";
     if (!fault && !numbered) fault = items_id_fault(l->field[1], l->field_len[1]);
     if (fault) return line_error(l, fault, err);
@@ -226,9 +240,9 @@ int items_title_group(const Items *items, int item) {
     return items->index->first_of_title[items->index->title[item]];
 }
 
-int items_offer(const Items *items, const char *title) {
-    int item = items_by_title(items, title);
-    return item >= 0 && !items->removed[item];
+int items_group_of(const Items *items, const char *id, const char *title) {
+    const int item = id ? items_by_id(items, id) : -1;
+    return item >= 0 ? items_title_group(items, item) : items_by_title(items, title);
 }
 
 // ---- changes ----
@@ -283,6 +297,16 @@ int items_add(Items *items, const Items *more, int *changed, Err *err) {
 static int find(const Items *items, const char *id, Err *err) {
     int item = items_by_id(items, id);
     return item >= 0 ? item : err_set(err, ERR_DATA, "item %.64s is not in the catalogue", id);
+}
+
+int items_set_title(Items *items, const char *id, const char *title, int *changed, Err *err) {
+    const int item = find(items, id, err);
+    if (item < 0) return -1;
+    const char *before = items->title[item];
+    set_title(items, item, title, strlen(title));
+    *changed = items->title[item] != before; // each title is kept once
+    finish(items);
+    return 0;
 }
 
 int items_remove(Items *items, const char *const *id, int n, int *changed, Err *err) {

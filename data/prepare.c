@@ -82,6 +82,8 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
                                                      s->items.path, err)
                                : 0;
     if (status == 0) status = records_open_stream(&log, f, RECORDS_LOG, o->column, s->log.stream, s->log.path, err);
+    if (status == 0 && s->no_items.code && !records_has(&log, RECORD_TITLE))
+        status = err_set(err, s->no_items.code, "%s; the file of items can be named with --items", s->no_items.message);
     if (status == 0) status = interactions_read(x, s->items.path ? &items : NULL, &log, &how, err);
     records_close(&items);
     records_close(&log);
@@ -97,7 +99,22 @@ static int check_read(const Interactions *x, const PrepareOptions *o, const char
 
 // ---- writing ----
 
-static void write_rows(OutFile *f, const Split *s, const Interactions *x, int split) {
+// What no command could read again.
+static int check_row(const Str *text, size_t header, const ColumnsRow *row, const char *name, int64_t line, Err *err) {
+    if (text->len - header <= CSV_FIELD_LIMIT) return 0;
+    Csv csv;
+    Err why;
+    int status = csv_open(&csv, text->data + header, text->len - header, name, &why);
+    if (status == 0) status = csv_next(&csv, &why) == 1 ? 0 : -1;
+    csv_close(&csv);
+    if (status == 0) return 0;
+    return err_set(err, ERR_DATA,
+                   "%s: line %lld, user %.64s: a history of %d items is too large for a field of 1 MiB or a record of 16; "
+                   "--max-history shortens it",
+                   name, (long long)line, row->user, row->n);
+}
+
+static int write_rows(OutFile *f, const Split *s, const Interactions *x, int split, Err *err) {
     const char *asin[HISTORY_LIMIT], *title[HISTORY_LIMIT];
     int64_t item[HISTORY_LIMIT], timestamp[HISTORY_LIMIT];
     double rating[HISTORY_LIMIT];
@@ -105,8 +122,9 @@ static void write_rows(OutFile *f, const Split *s, const Interactions *x, int sp
     const double *ratings = x->has_rating ? x->rating : &unrated;
     unsigned present = x->has_rating ? COLUMNS_ALL : COLUMNS_ALL & ~COLUMNS_RATINGS;
     Str text = {0};
+    int status = 0;
     columns_put_header(&text, present);
-    for (size_t r = s->begin[split]; r < s->begin[split + 1]; r++) {
+    for (size_t r = s->begin[split]; r < s->begin[split + 1] && status == 0; r++) {
         int n = split_history(s, s->row[r]);
         const Event *target = &s->event[s->row[r]], *e = target - n;
         for (int i = 0; i < n; i++, e++) {
@@ -128,12 +146,15 @@ static void write_rows(OutFile *f, const Split *s, const Interactions *x, int sp
                           .history_item = item,
                           .history_timestamp = timestamp,
                           .history_rating = rating};
+        const size_t header = text.len;
         columns_put_row(&text, &row, present);
+        status = check_row(&text, header, &row, output_name[split], (int64_t)(r - s->begin[split]) + 2, err);
         outfile_write(f, text.data, text.len);
         str_clear(&text);
     }
     outfile_write(f, text.data, text.len); // the header of a split without rows
     str_free(&text);
+    return status;
 }
 
 static void write_info(OutFile *f, const Split *s, const Interactions *x, int log_ids) {
@@ -156,7 +177,7 @@ static void write_info(OutFile *f, const Split *s, const Interactions *x, int lo
 static int write_files(const PrepareOptions *o, const Split *s, const Interactions *x, json_t *report, Err *err) {
     Output out;
     int status = output_open(&out, o->out, (1u << OUTPUTS) - 1, err);
-    for (int i = 0; i < SPLITS && status == 0; i++) write_rows(&out.file[i], s, x, i);
+    for (int i = 0; i < SPLITS && status == 0; i++) status = write_rows(&out.file[i], s, x, i, err);
     if (status == 0) {
         write_info(&out.file[OUTPUT_INFO], s, x, o->log_ids);
         status = output_commit(&out, report, err);
@@ -221,4 +242,14 @@ int prepare_run(const PrepareOptions *o, json_t **report, Err *err) {
     interactions_free(&x);
     source_close(&source);
     return status;
+}
+
+char *prepare_beside(const PrepareOptions *o) {
+    Source s;
+    const char *path = NULL;
+    if (source_find(&s, o->input, o->items, forced_format(o), o->column, NULL) == 0)
+        path = s.log.format == records_format("latentr3") ? s.log.path : s.items.path;
+    char *beside = path ? mem_strndup(path, strlen(path)) : NULL;
+    source_close(&s);
+    return beside;
 }

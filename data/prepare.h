@@ -31,6 +31,10 @@ typedef struct PrepareOptions {
 // repeated titles) goes to the log and into dataset.json. *report (caller owns) may be NULL.
 int prepare_run(const PrepareOptions *o, json_t **report, Err *err);
 
+// What is read besides a log that is a file: its items, or the folder of the published layout, malloc'd. NULL: nothing, or
+// prepare_run would say what is wrong.
+char *prepare_beside(const PrepareOptions *o);
+
 int prepare_published_titles(const PrepareOptions *o, const Source *source); // whether titles_clean's rules hold
 
 #endif

@@ -94,8 +94,12 @@ int records_find_field(const Records *r, const char *const column[RECORDS_NAMES]
     return found >= 0 ? found : records_find(records_other_names(r, field), is_there, context);
 }
 
+const char *const records_field_name[RECORD_FIELDS] = {
+    [RECORD_USER] = "user",     [RECORD_ITEM] = "item",   [RECORD_TIME] = "time",
+    [RECORD_RATING] = "rating", [RECORD_TITLE] = "title", [RECORD_TEXT] = "text"};
+
 int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err) {
-    static const char *const name[RECORD_TEXT] = {"user", "item", "time", "rating", "title"};
+    const char *const *name = records_field_name; // but for "text"
     if (!r->format->any_names || r->role != RECORDS_LOG || !column || !column[RECORDS_ORDER]) return 0;
     r->fields = 0;
     for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = -1;

@@ -90,7 +90,8 @@ int records_open_stream(Records *r, const RecordsFormat *format, RecordsRole rol
                         Stream *stream, const char *name, Err *err);
 void records_close(Records *r);
 int records_has(const Records *r, RecordField field);
-int records_latin1(const Records *r); // whether the file was read as ISO-8859-1
+extern const char *const records_field_name[RECORD_FIELDS]; // as options and dataset.json have them
+int records_latin1(const Records *r);                       // whether the file was read as ISO-8859-1
 
 // 1: a record; 0: the end; RECORDS_BAD: a bad line in a sound file, `err` says why; -1: the file is damaged.
 enum { RECORDS_BAD = 2 };
@@ -100,5 +101,7 @@ int records_bad(const Records *r, const char *why, Err *err); // fills err with 
 // What the beginning of a file looks like: 1 with format and role; 0 where it is nothing that is known. `column` as above.
 int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes);
+// -1 where the beginning of a file is no text, as lines.h has it: empty, UTF-16, a NUL byte, ...
+int records_check_text(const char *head, size_t bytes, const char *name, Err *err);
 
 #endif

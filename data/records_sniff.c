@@ -99,3 +99,13 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
         }
     return 0;
 }
+
+int records_check_text(const char *head, size_t bytes, const char *name, Err *err) {
+    Lines l;
+    int status = lines_open(&l, head, whole_lines(head, bytes), name, err);
+    if (status == 0) do
+            status = lines_next(&l, 0, err);
+        while (status == 1);
+    lines_close(&l);
+    return status;
+}

@@ -39,6 +39,18 @@ static void put_stream_hash(json_t *o, const SourceFile *f) {
     report_put_hash(o, f->path, hex);
 }
 
+static void put_given(json_t *o, const char *name, const char *text) {
+    if (text) json_object_set_new(o, name, json_string(text));
+}
+
+static void put_columns(json_t *options, const PrepareOptions *o) {
+    json_t *columns = json_object();
+    for (int f = 0; f < RECORD_FIELDS; f++) put_given(columns, records_field_name[f], o->column[f]);
+    put_given(columns, "columns", o->column[RECORDS_ORDER]);
+    if (json_object_size(columns)) json_object_set(options, "columns", columns);
+    json_decref(columns);
+}
+
 json_t *report_new(const PrepareOptions *o, const Source *source) {
     json_t *report = json_pack("{s:s, s:i, s:s, s:{s:s}, s:{s:i, s:i, s:f, s:s, s:b}}", "format", DATASET_FORMAT, "version",
                                DATASET_VERSION, "category", o->category ? o->category : source->category, "source", "format",
@@ -52,6 +64,9 @@ json_t *report_new(const PrepareOptions *o, const Source *source) {
     report_put(options, "tie_order", (int64_t)o->tie_order);
     json_object_set_new(options, "item_ids", json_string(o->log_ids ? "log" : "number"));
     json_object_set_new(options, "title_years", json_string(o->drop_years ? "drop" : "keep"));
+    put_given(options, "from", o->from);
+    put_given(options, "until", o->until);
+    put_columns(options, o);
     json_t *files = report_object(from, "files");
     put_stream_hash(files, &source->log);
     put_stream_hash(files, &source->items);
@@ -123,13 +138,14 @@ static void add_window(json_t *report, const Split *s, const Interactions *x, co
 
 static void add_statistics(json_t *report, const Split *s, const Interactions *x) {
     SplitStatistics t;
+    const int tie_order = json_integer_value(json_object_get(json_object_get(report, "options"), "tie_order")) != 0;
     split_statistics(&t, s, x);
     json_t *o = report_object(report, "repeated");
     report_put(o, "titles", t.repeated_titles);
     report_put(o, "items_of_these", t.repeated_title_items);
     report_put(o, "user_item_pairs", t.repeated_pairs);
     o = report_object(report, "ties");
-    json_object_set_new(o, "rule", json_string("order of the log"));
+    json_object_set_new(o, "rule", json_string(tie_order ? "of chance by the option tie_order" : "order of the log"));
     report_put_splits(o, "rows", t.tied_rows, SPLIT_TRAIN);
     report_put(o, "users_in_last_two", t.last_two_tied);
     json_object_set_new(o, "valid_begins_inside", json_boolean(t.cut_tied[SPLIT_VALID]));
@@ -137,6 +153,10 @@ static void add_statistics(json_t *report, const Split *s, const Interactions *x
     o = report_object(report, "cold");
     report_put_splits(o, "rows", t.cold_rows, SPLIT_VALID);
     report_put_splits(o, "items", t.cold_items, SPLIT_VALID);
+    if (!x->has_time) { // nothing is later than another user's
+        json_object_set_new(report, "leakage", json_null());
+        return;
+    }
     o = report_object(report, "leakage");
     report_put(o, "train_rows_after_first_test", t.late_train_rows);
     json_object_set_new(o, "share", json_real((double)t.late_train_rows / (double)s->begin[SPLIT_VALID]));
@@ -185,7 +205,7 @@ void report_log(const json_t *report) {
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         Str line = {0};
         json_t *part = json_copy(json_object_get(report, parts[i].key));
-        json_object_del(part, "rule"); // always the same
+        json_object_del(part, "rule"); // as it was asked for
         put_members(&line, part);
         if (line.len) log_info("%-9s %s", parts[i].shown, line.data);
         json_decref(part);

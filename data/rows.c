@@ -198,7 +198,7 @@ void rows_shuffle_histories(Rows *rows, uint64_t seed) {
         const size_t n = (size_t)row->n;
         const char **title = rows->shuffled + used, **id = title + n, **text = id + n;
         uint32_t *order = mem_alloc(n, sizeof *order);
-        rng_permutation(order, n, rng_u64(seed, RNG_SHUFFLE, (uint64_t)i), RNG_SHUFFLE);
+        rng_permutation(order, n, rng_u64(seed, RNG_SHUFFLE, (uint64_t)row->number), RNG_SHUFFLE);
         for (size_t h = 0; h < n; h++) {
             title[h] = row->title[order[h]];
             id[h] = row->item_id[order[h]];

@@ -31,13 +31,16 @@ static int item_number(const Items *items, const char *id) {
     return item;
 }
 
-// Whether the row's history is the end of `sequence`, or goes on from its beginning to its end.
-static int goes_on(const Ints *sequence, const Items *items, const Row *row) {
-    if ((size_t)row->n > sequence->len) return 0;
-    const int32_t *tail = sequence->data + sequence->len - (size_t)row->n;
-    for (int i = 0; i < row->n; i++)
-        if (tail[i] != item_number(items, row->item_id[i])) return 0;
-    return 1;
+// The most of the row's first items that `sequence` ends with.
+static int known_items(const Ints *sequence, const Items *items, const Row *row) {
+    int n = (size_t)row->n < sequence->len ? row->n : (int)sequence->len;
+    for (; n > 0; n--) {
+        const int32_t *tail = sequence->data + sequence->len - (size_t)n;
+        int same = 0;
+        while (same < n && tail[same] == item_number(items, row->item_id[same])) same++;
+        if (same == n) break;
+    }
+    return n;
 }
 
 void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequencePlace *place) {
@@ -45,11 +48,12 @@ void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequenceP
         const Row *row = &rows->row[r];
         const int user = user_number(s, row->user);
         int at = s->present[user];
-        if (at < 0 || !goes_on(&s->item[at], items, row)) {
+        const int known = at < 0 ? 0 : known_items(&s->item[at], items, row);
+        if (at < 0 || (known == 0 && row->n > 0)) {
             s->broken += at >= 0;
             at = s->present[user] = new_sequence(s);
-            for (int i = 0; i < row->n; i++) ints_push(&s->item[at], item_number(items, row->item_id[i]));
         }
+        for (int i = known; i < row->n; i++) ints_push(&s->item[at], item_number(items, row->item_id[i]));
         if (place) place[r] = (SequencePlace){at, (int)s->item[at].len};
         ints_push(&s->item[at], item_number(items, row->target_id));
     }
@@ -105,7 +109,8 @@ void sequences_examples(Examples *e, const Sequences *s, const SequencePlace *pl
         const size_t known = at[q][n] - at[q][0], len = known < (size_t)most ? known : (size_t)most;
         if (len == 0 || token[s->item[q].data[n]] < 0) continue;
         const int32_t *target = e->ids.data + at[q][n];
-        e->example[e->n++] = (Example){.prompt = target - len, .prompt_len = (int)len, .answer = target, .answer_len = 1};
+        e->example[e->n++] =
+            (Example){.prompt = target - len, .prompt_len = (int)len, .answer = target, .answer_len = 1, .number = r};
         if ((int)len + 1 > e->longest) e->longest = (int)len + 1;
     }
     e->answer_tokens = e->n;

@@ -21,10 +21,10 @@ typedef struct SequencePlace {
     int sequence, n;
 } SequencePlace;
 
-// Append the rows of a split, in their order, to the sequences of the splits before it. A row whose own history is not the
-// end of what is there begins a new sequence with its own history, so rows_sample comes afterwards: a gap would cut off all
-// that is known of a user. place (rows->n) may be NULL. All items of the rows must be in `items`. A zeroed Sequences is an
-// empty one.
+// Append the rows of a split, in their order, to the sequences of the splits before it. Where rows between are missing, as bad
+// ones are, the items of its history that what is there does not end with come first. A row whose history has nothing of that
+// end begins a new sequence, so rows_sample comes afterwards: a wide gap would cut off all that is known of a user. place
+// (rows->n) may be NULL. All items of the rows must be in `items`. A zeroed Sequences is an empty one.
 void sequences_add(Sequences *s, const Items *items, const Rows *rows, SequencePlace *place);
 void sequences_free(Sequences *s);
 

@@ -13,8 +13,9 @@
 
 typedef struct Candidate {
     char *path;
-    const RecordsFormat *format;
+    const RecordsFormat *format; // NULL: a damaged file, by its name one of data; it may be of any format and role
     RecordsRole role;
+    Err fault; // of a damaged one
 } Candidate;
 
 typedef struct Folder {
@@ -29,7 +30,8 @@ static int sniff_stream(Candidate *c, Stream *stream, const char *const column[R
     const char *head;
     size_t bytes;
     if (stream_peek(stream, &head, &bytes, err)) return -1;
-    return records_sniff(&c->format, &c->role, column, head, bytes);
+    if (records_sniff(&c->format, &c->role, column, head, bytes)) return 1;
+    return records_check_text(head, bytes, c->path, err);
 }
 
 static int is_regular(const char *path) {
@@ -37,11 +39,23 @@ static int is_regular(const char *path) {
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-// A file that cannot be read is none that is known.
+static int is_data(const char *name) {
+    static const char *const ending[] = {".csv", ".tsv", ".json", ".jsonl", ".dat", ".data", ".inter", ".item"};
+    size_t n = strlen(name);
+    if (n > 3 && strcmp(name + n - 3, ".gz") == 0) n -= 3;
+    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++) {
+        const size_t m = strlen(ending[i]);
+        if (n > m && memcmp(name + n - m, ending[i], m) == 0) return 1;
+    }
+    return 0;
+}
+
+// A damaged file stays a candidate: another one, or the ids, must not take its place unseen.
 static void folder_look(Folder *f, const char *name, const char *const column[RECORDS_NAMES]) {
     Candidate c = {.path = file_join(f->path, name)};
-    Stream *stream = is_regular(c.path) ? stream_open(c.path, NULL) : NULL;
-    if (stream && sniff_stream(&c, stream, column, NULL) == 1) {
+    Stream *stream = is_regular(c.path) ? stream_open(c.path, &c.fault) : NULL;
+    const int known = stream ? sniff_stream(&c, stream, column, &c.fault) : 0;
+    if (known == 1 || (c.fault.code && is_data(name))) {
         f->file = mem_realloc(f->file, (size_t)f->n + 1, sizeof *f->file);
         f->file[f->n++] = c;
     } else {
@@ -85,17 +99,17 @@ static int is_named_like(const char *items, const char *log) {
     return n > 0 && strncmp(items, log, n) == 0;
 }
 
+enum { PERHAPS = 2 }; // taken where another one is
 typedef int (*Preference)(const Candidate *c, const void *context);
 
 static int has_role(const Candidate *c, const void *role) {
-    return c->role == *(const RecordsRole *)role;
+    return !c->format ? PERHAPS : c->role == *(const RecordsRole *)role;
 }
 static int has_format(const Candidate *c, const void *format) {
-    return !format || c->format == format;
+    return !c->format ? PERHAPS : !format || c->format == format;
 }
-static int is_known(const Candidate *c, const void *unused) {
-    (void)unused;
-    return is_well_known(file_name(c->path), c->role);
+static int is_known(const Candidate *c, const void *role) {
+    return is_well_known(file_name(c->path), *(const RecordsRole *)role);
 }
 static int is_like(const Candidate *c, const void *log_path) {
     return is_named_like(file_name(c->path), file_name(log_path));
@@ -106,19 +120,29 @@ static int is_another(const Candidate *c, const void *path) {
 
 // Strikes out (path to the end of the list) what the preference does not take; where it takes none, all stay unless `must`.
 static void narrow(Folder *f, Preference takes, const void *context, int must) {
-    int taken = 0;
+    int taken = 0, sure = 0;
     for (int i = 0; i < f->n; i++) {
-        if (!takes(&f->file[i], context)) continue;
+        const int takes_it = takes(&f->file[i], context);
+        sure |= takes_it == 1;
+        if (!takes_it) continue;
         Candidate c = f->file[i];
         f->file[i] = f->file[taken];
         f->file[taken++] = c;
     }
-    if (!taken && !must) return;
+    if (!sure && !must) return;
     for (int i = taken; i < f->n; i++) free(f->file[i].path);
     f->n = taken;
 }
 
+static const Err *damage(const Folder *f) {
+    for (int i = 0; i < f->n; i++)
+        if (!f->file[i].format) return &f->file[i].fault;
+    return NULL;
+}
+
 static int take_one(SourceFile *out, const Folder *f, const char *what, const char *option, Err *err) {
+    const Err *fault = damage(f);
+    if (fault) return err_set(err, fault->code, "%s; another file can be named with %s", fault->message, option);
     if (f->n > 1)
         return err_set(err, ERR_DATA, "%s: several %s (%.60s, %.60s%s); name one with %s", f->path, what,
                        file_name(f->file[0].path), file_name(f->file[1].path), f->n > 2 ? ", ..." : "", option);
@@ -148,10 +172,11 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
     if (folder_open(&f, folder, column, err)) return -1;
     narrow(&f, has_role, &role, 1);
     if (format) narrow(&f, has_format, format, 1);
-    narrow(&f, is_known, NULL, 0);
-    int all_published = f.n > 0 || ((!format || format == published) && is_nested(folder));
-    for (int i = 0; i < f.n; i++) all_published &= f.file[i].format == published;
-    int status = 0;
+    narrow(&f, is_known, &role, 0);
+    int logs = 0, all_published = 1, status = 0;
+    for (int i = 0; i < f.n; i++)
+        if (f.file[i].format) logs++, all_published &= f.file[i].format == published;
+    if (!logs) all_published = (!format || format == published) && is_nested(folder);
     if (all_published)
         s->log = (SourceFile){mem_strndup(folder, strlen(folder)), published, NULL};
     else
@@ -175,8 +200,8 @@ static char *folder_of(const char *path) {
 
 static int log_named(Source *s, const char *path, const RecordsFormat *format, const char *const column[RECORDS_NAMES],
                      Err *err) {
-    Candidate c = {.format = format};
     s->log.path = mem_strndup(path, strlen(path));
+    Candidate c = {.path = s->log.path, .format = format};
     s->log.stream = stream_open(path, err);
     if (!s->log.stream) return -1;
     int known = format ? 1 : sniff_stream(&c, s->log.stream, column, err);
@@ -200,8 +225,8 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
 // ---- the items ----
 
 static int items_named(Source *s, const char *path, const char *const column[RECORDS_NAMES], Err *err) {
-    Candidate c = {0};
     s->items.path = mem_strndup(path, strlen(path));
+    Candidate c = {.path = s->items.path};
     s->items.stream = stream_open(path, err);
     int known = s->items.stream ? sniff_stream(&c, s->items.stream, column, err) : -1;
     if (known < 0) return err_prefix(err, "the items' titles");
@@ -222,8 +247,12 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
         narrow(&f, is_another, s->log.path, 1);
         narrow(&f, has_format, s->log.format, 0);
         narrow(&f, is_like, s->log.path, 0);
-        narrow(&f, is_known, NULL, 0);
-        status = take_one(&s->items, &f, "files of items", "--items", err);
+        narrow(&f, is_known, &role, 0);
+        const Err *fault = damage(&f);
+        if (fault && f.n == 1 && optional) // the log may hold the titles
+            s->no_items = *fault;
+        else
+            status = take_one(&s->items, &f, "files of items", "--items", err);
         if (status == 0 && !s->items.path && !optional)
             status = err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
         folder_close(&f);
@@ -255,18 +284,30 @@ static int open_stream(SourceFile *f, Err *err) {
     return !f->path || f->stream ? 0 : -1;
 }
 
-int source_open(Source *s, const char *input, const char *items, const RecordsFormat *format,
-                const char *const column[RECORDS_NAMES], Err *err) {
+static int find(Source *s, const char *input, const char *items, const RecordsFormat *format,
+                const char *const column[RECORDS_NAMES], int say, Err *err) {
     *s = (Source){0};
     if (!file_exists(input)) return err_set(err, ERR_IO, "%s: no such file or folder", input);
     if (file_is_folder(input) ? log_in_folder(s, input, format, column, err) : log_named(s, input, format, column, err))
         return -1;
     int published = s->log.format == records_format("latentr3");
     set_category(s, published);
-    log_info("%s: %s%s", s->log.path, s->log.format->name, format ? " (as --format says)" : "");
+    if (say) log_info("%s: %s%s", s->log.path, s->log.format->name, format ? " (as --format says)" : "");
     if (published) return 0;
     if (items ? items_named(s, items, column, err) : items_beside(s, column, err)) return -1;
-    if (s->items.path) log_info("%s: %s, the items", s->items.path, s->items.format->name);
+    if (say && s->items.path) log_info("%s: %s, the items", s->items.path, s->items.format->name);
+    return 0;
+}
+
+int source_find(Source *s, const char *input, const char *items, const RecordsFormat *format,
+                const char *const column[RECORDS_NAMES], Err *err) {
+    return find(s, input, items, format, column, 0, err);
+}
+
+int source_open(Source *s, const char *input, const char *items, const RecordsFormat *format,
+                const char *const column[RECORDS_NAMES], Err *err) {
+    if (find(s, input, items, format, column, 1, err)) return -1;
+    if (s->log.format == records_format("latentr3")) return 0;
     return open_stream(&s->log, err) || open_stream(&s->items, err) ? -1 : 0;
 }
 

@@ -41,7 +41,7 @@ TitleFault titles_clean(Str *out, const char *s, size_t n, int published, int dr
     strip(out, '"');
     if (drop_year && !dropped) titles_drop_year(out); // it stood inside the quotes
     if (drop_year) strip(out, ' ');
-    if (out->len == 0) return TITLE_NONE;
+    if (items_is_blank(out->data, out->len)) return TITLE_NONE;
     if (published && memmem(s, n, "<span id", 8)) return TITLE_MARKUP;
     if (published && utf8_next(out->data, out->len, &letter) == out->len) return TITLE_SHORT;
     if (published && words(out) > WORDS_LIMIT) return TITLE_LONG;

@@ -6,7 +6,7 @@
 
 typedef enum TitleFault {
     TITLE_GOOD,
-    TITLE_NONE,
+    TITLE_NONE,    // nothing, or blanks of any kind alone
     TITLE_MARKUP,  // holds "<span id": a piece of the page, not a title
     TITLE_SHORT,   // one character
     TITLE_LONG,    // over 20 words between blanks

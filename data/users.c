@@ -1,6 +1,7 @@
 #include "data/users.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/log.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -127,7 +128,10 @@ int users_open_folder(Users *u, const Dataset *d, Err *err) {
         Rows rows;
         char name[16];
         snprintf(name, sizeof name, "%s.csv", splits[i]);
-        if (!dataset_has(d->folder, name)) continue;
+        if (!dataset_has(d->folder, name)) {
+            log_warn("%s has no %s: its users and items are unknown", d->folder, name);
+            continue;
+        }
         if (dataset_rows(d, &rows, splits[i], 0, err)) return -1;
         sequences_add(&u->sequences, u->items, &rows, NULL);
         rows_free(&rows);

@@ -12,8 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     Row row[2] = {{.user = "u", .target_title = "a", .target_id = "1"}, {.user = "v", .target_title = "b", .target_id = "2"}};
     const Rows rows = {.n = 2, .row = row, .name = "test"};
     int rank[2] = {-1, -1}, list = -1;
+    const ResultsAmong among = {.catalogue = "00"};
     Err err = {0};
-    if (results_parse((const char *)data, bytes, "fuzz", &rows, rank, &list, &err)) {
+    if (results_parse((const char *)data, bytes, "fuzz", &rows, &among, rank, &list, &err)) {
         EXPECT(err.code == ERR_DATA && err.message[0] && !strchr(err.message, '\n'));
         return 0;
     }

@@ -56,7 +56,7 @@ static void as_experiment(const char *path) {
         EXPECT(e.step[i].command && e.step[i].line > 0);
         for (int k = 0; k < e.step[i].n; k++) {
             const ExperimentOption *o = &e.step[i].option[k];
-            EXPECT(options_form(e.step[i].command, o->name) == (o->value ? OPTION_VALUE : OPTION_FLAG));
+            EXPECT(options_form(e.step[i].command, o->name) == (o->is_flag ? OPTION_FLAG : OPTION_VALUE));
             EXPECT(k == 0 || strcmp(e.step[i].option[k - 1].name, o->name) < 0);
         }
     }

@@ -7,17 +7,19 @@
  *     latentr3_close(r);
  *
  * Threads. A handle may be shared: calls that compute wait for each other, lookups of items wait for nobody. Handles are
- * independent of each other. Options and closing belong to one thread. Each handle computes with OpenMP threads of its own (the
- * option "threads"); after fork() the child must open anew, and cannot where the parent has computed (libgomp's rule).
+ * independent of each other. Options and closing belong to one thread. A call computes in a thread of its own, with OpenMP
+ * threads (the option "threads") that end with it: the caller's OpenMP team is left alone, and a child of fork() can go on with
+ * the parent's handles, unless another thread was in a call just then or they are on a GPU.
  *
  * State. The library keeps none beside its handles, but for latentr3_log_level. It changes neither locale, signals nor
  * environment, writes nothing (but the file of the option "index") and prints nothing unless the log level asks for it.
  *
- * Errors. A function that can fail returns 0, or one of enum latentr3_code and fills *error, which may be NULL. Three things
+ * Errors. A function that can fail returns 0, or one of enum latentr3_code and fills *error, which may be NULL. Four things
  * are no return codes, because the layers below have no way back from them: memory that the system refuses (a limit of the
- * process, no overcommit) ends the process with exit code 5, a broken invariant (a bug) with 6, both with a line on stderr; and
- * libgomp ends it where it can start no thread. Searches too large for the machine by their sizes are LATENTR3_MEMORY;
- * memory refused in the middle of a JSON file can read as LATENTR3_DATA.
+ * process, no overcommit) ends the process with exit code 5, a broken invariant (a bug) with 6, both with a line on stderr;
+ * libgomp ends it where it can start no thread; and a file of the model, the data or the index that is cut short while it is
+ * mapped, by SIGBUS: put new ones into place by renaming, never write over them. Searches too large for the machine by their
+ * sizes are LATENTR3_MEMORY; memory refused in the middle of a JSON file can read as LATENTR3_DATA.
  *
  * Texts are UTF-8. What the library returns as const char * belongs to the handle and stays until it is closed. */
 #ifndef LATENTR3_H
@@ -92,14 +94,15 @@ LATENTR3_API int latentr3_search(const latentr3 *r, const char *text, int32_t *i
 
 /* ---- recommending ----------------------------------------------------------------------------------------------------- */
 
-/* What a user has enjoyed, oldest first, at least one. Of a title that the catalogue lacks a language model reads the text. */
+/* What a user has enjoyed, oldest first, at least one. The last ten stand in a language model's prompt, a SASRec reads more. Of
+ * a title that the catalogue lacks a language model reads the text. */
 typedef struct latentr3_history {
     const char *const *entry; /* (n) titles, or ids where the query says by_id */
     int n;
 } latentr3_history;
 
-/* Begin with `latentr3_query query = {sizeof query};`: members that later versions add stand behind these, and zero always
- * means what was before there was the member. */
+/* Begin with `latentr3_query query = {.size = sizeof query};` (C++: set size after `= {}`): members that later versions add
+ * stand behind these, and zero always means what was before there was the member. */
 typedef struct latentr3_query {
     size_t size;              /* sizeof(latentr3_query) */
     int k;                    /* items of a list; 0: 10, or as many as there are beams where these are fewer */

@@ -3,6 +3,7 @@
 #include "app/opener.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,30 @@ int handle_fail(latentr3_error *error, const Err *err) {
         snprintf(error->message, sizeof error->message, "%s", err->message);
     }
     return err->code;
+}
+
+// ---- what computes ------------------------------------------------------------------------------------------------------
+
+typedef struct Run {
+    HandleWork *work;
+    void *context;
+    Err *err;
+    int status;
+} Run;
+
+static void *run_there(void *context) {
+    Run *run = context;
+    run->status = run->work(run->context, run->err);
+    return NULL;
+}
+
+int handle_run(HandleWork *work, void *context, Err *err) {
+    Run run = {work, context, err, 0};
+    pthread_t thread;
+    const int failed = thread_start(&thread, run_there, &run); // signals are for the host's threads
+    if (failed) return err_set(err, ERR_MEMORY, "no thread can be started: %s", strerror(failed));
+    pthread_join(thread, NULL);
+    return run.status;
 }
 
 // ---- options ------------------------------------------------------------------------------------------------------------
@@ -73,12 +98,13 @@ static int take_options(Options *o, const char *model, const char *data, const l
         if (options_set(o, given->text[2 * i], given->text[2 * i + 1], err)) return -1;
     if (!model || !data) return err_set(err, ERR_USAGE, "model or data is NULL");
     if (options_set(o, "model", model, err) || options_set(o, "data", data, err)) return -1;
-    return options_check(o, err);
+    return options_check(o, err) || options_check_model(o, err) ? -1 : 0;
 }
 
 // ---- opening ------------------------------------------------------------------------------------------------------------
 
-static int open_all(latentr3 *r, Err *err) {
+static int open_all(void *self, Err *err) {
+    latentr3 *r = self;
     const Opener opener = opener_of(&r->o);
     const EngineOptions options = opener_engine(&r->o);
     Dataset data;
@@ -94,18 +120,27 @@ int latentr3_open(latentr3 **out, const char *model, const char *data, const lat
     latentr3 *r = mem_zalloc(1, sizeof *r);
     pthread_mutex_init(&r->lock, NULL);
     int status = take_options(&r->o, model, data, options, &err);
-    if (status == 0) status = open_all(r, &err);
+    if (status == 0) status = handle_run(open_all, r, &err);
     if (status) latentr3_close(r);
     *out = status ? NULL : r;
     return status ? handle_fail(error, &err) : 0;
 }
 
-void latentr3_close(latentr3 *r) {
-    if (!r) return;
+static int close_all(void *self, Err *err) {
+    latentr3 *r = self;
+    (void)err;
     if (r->scores) reader_close(&r->scoring);
     engine_close(r->engine);
     model_drop(r->model);
     shelf_drop(r->shelf);
+    return 0;
+}
+
+void latentr3_close(latentr3 *r) {
+    if (!r) return;
+    Err err = {0};
+    handle_run(close_all, r, &err);
+    if (err.code) close_all(r, NULL); // no thread to be had
     options_free(&r->o);
     pthread_mutex_destroy(&r->lock);
     free(r);
@@ -138,13 +173,13 @@ int latentr3_item_removed(const latentr3 *r, int item) {
 }
 
 int latentr3_item_by_id(const latentr3 *r, const char *id) {
-    return items_by_id(&r->shelf->data.items, id);
+    return id ? items_by_id(&r->shelf->data.items, id) : -1;
 }
 
 int latentr3_item_by_title(const latentr3 *r, const char *title) {
-    return items_by_title(&r->shelf->data.items, title);
+    return title ? items_by_title(&r->shelf->data.items, title) : -1;
 }
 
 int latentr3_search(const latentr3 *r, const char *text, int32_t *item, int most) {
-    return *text ? shelf_search(r->shelf, text, strlen(text), item, most) : 0;
+    return text && *text ? shelf_search(r->shelf, text, strlen(text), item, most) : 0;
 }

@@ -19,11 +19,16 @@ struct latentr3 {
     int scores;
 };
 
+// Runs `work` in a thread of its own and waits for it: what computes starts OpenMP threads, and those of the caller, what is
+// theirs alone, and a parallel region that the caller may be in are the host program's.
+typedef int HandleWork(void *context, Err *err);
+int handle_run(HandleWork *work, void *context, Err *err);
+
 // Fills *error (which may be NULL) and returns the code.
 int handle_fail(latentr3_error *error, const Err *err);
 
-// The query with what its caller does not know of as zero, and the defaults in their places.
-int handle_query(const latentr3 *r, latentr3_query *q, const latentr3_query *given, Err *err);
+// The query with what its caller does not know of as zero.
+int handle_query(latentr3_query *q, const latentr3_query *given, Err *err);
 // What is at fault with the histories of a call.
 int handle_histories(const latentr3 *r, const latentr3_history *history, int users, const latentr3_query *q, Err *err);
 

@@ -1,5 +1,6 @@
 // latentr3_recommend: the users of a call join the engine's search as others leave it.
 #include "base/arena.h"
+#include "base/utf8.h"
 #include "lib/handle.h"
 
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 // ---- what is asked for --------------------------------------------------------------------------------------------------
 
 // A caller of an older header knows of fewer members, one of a newer header must not ask for what is not there.
-static int copy_query(latentr3_query *q, const latentr3_query *given, Err *err) {
+int handle_query(latentr3_query *q, const latentr3_query *given, Err *err) {
     *q = (latentr3_query){.size = sizeof *q};
     if (!given) return 0;
     if (given->size < sizeof given->size) return err_set(err, ERR_USAGE, "query: size is %zu", given->size);
@@ -19,17 +20,21 @@ static int copy_query(latentr3_query *q, const latentr3_query *given, Err *err) 
     return 0;
 }
 
-int handle_query(const latentr3 *r, latentr3_query *q, const latentr3_query *given, Err *err) {
+static int check_ids(const char *what, const char *const *id, int n, Err *err) {
+    if (n < 0 || (n && !id)) return err_set(err, ERR_USAGE, "query: %s is no list", what);
+    for (int i = 0; i < n; i++)
+        if (!id[i]) return err_set(err, ERR_USAGE, "query: entry %d of %s is NULL", i, what);
+    return 0;
+}
+
+static int fill_query(const latentr3 *r, latentr3_query *q, Err *err) {
     const int most = r->o.max_beams;
-    if (copy_query(q, given, err)) return -1;
     const int beams = q->beams ? q->beams : r->o.beams;
     if (q->k == 0) q->k = REQUEST_K < beams ? REQUEST_K : beams;
     if (q->beams == 0) q->beams = q->k > beams ? q->k : beams;
     if (q->k < 1 || q->k > q->beams || q->beams > most)
         return err_set(err, ERR_USAGE, "query: k %d and beams %d, where 1 <= k <= beams <= max-beams %d", q->k, q->beams, most);
-    if (q->allows < 0 || q->denies < 0 || (q->allows && !q->allow) || (q->denies && !q->deny))
-        return err_set(err, ERR_USAGE, "query: allow or deny is no list");
-    return 0;
+    return check_ids("allow", q->allow, q->allows, err) || check_ids("deny", q->deny, q->denies, err) ? -1 : 0;
 }
 
 int handle_histories(const latentr3 *r, const latentr3_history *history, int users, const latentr3_query *q, Err *err) {
@@ -40,6 +45,9 @@ int handle_histories(const latentr3 *r, const latentr3_history *history, int use
         if (h->n < 1 || !h->entry) return err_set(err, ERR_USAGE, "user %d: an empty history", u);
         for (int i = 0; i < h->n; i++) {
             if (!h->entry[i]) return err_set(err, ERR_USAGE, "user %d: entry %d of the history is NULL", u, i);
+            const size_t len = strlen(h->entry[i]), good = utf8_check(h->entry[i], len);
+            if (good < len)
+                return err_set(err, ERR_DATA, "user %d: entry %d of the history is no UTF-8 at byte %zu", u, i, good);
             if (q->by_id && items_by_id(items, h->entry[i]) < 0)
                 return err_set(err, ERR_USAGE, "user %d: '%.60s' is no item of the catalogue", u, h->entry[i]);
         }
@@ -47,10 +55,11 @@ int handle_histories(const latentr3 *r, const latentr3_history *history, int use
     return 0;
 }
 
-static Ask ask_of(const latentr3_query *q, const latentr3_history *h) {
+static Ask ask_of(const latentr3_query *q, const latentr3_history *h, int user) {
     return (Ask){.history = (const char **)h->entry,
                  .n = h->n,
                  .by_id = q->by_id,
+                 .number = user,
                  .k = q->k,
                  .beams = q->beams,
                  .exclude_seen = q->exclude_seen,
@@ -116,7 +125,8 @@ static int search_leave(Search *s, Err *err) {
     return 0;
 }
 
-static int search_run(Search *s, Err *err) {
+static int search_run(void *self, Err *err) {
+    Search *s = self;
     int status = 0;
     while (status == 0 && (s->joined < s->users || s->lives > 0)) {
         status = search_join(s, err);
@@ -131,12 +141,18 @@ int latentr3_recommend(latentr3 *r, const latentr3_history *history, int users, 
                        float *score, int *found, latentr3_error *error) {
     Err err = {0};
     latentr3_query q;
-    if (handle_query(r, &q, query, &err) || handle_histories(r, history, users, &q, &err)) return handle_fail(error, &err);
+    if (handle_query(&q, query, &err) || fill_query(r, &q, &err) || handle_histories(r, history, users, &q, &err))
+        return handle_fail(error, &err);
+    if (users == 0) return 0;
+    if (!item || !score || !found) {
+        err_set(&err, ERR_USAGE, "item, score or found is NULL");
+        return handle_fail(error, &err);
+    }
     Ask *ask = mem_alloc((size_t)users, sizeof *ask);
-    for (int u = 0; u < users; u++) ask[u] = ask_of(&q, &history[u]);
+    for (int u = 0; u < users; u++) ask[u] = ask_of(&q, &history[u], u);
     Search s = {.engine = r->engine, .ask = ask, .users = users, .k = q.k, .item = item, .score = score, .found = found};
     pthread_mutex_lock(&r->lock);
-    const int status = search_run(&s, &err);
+    const int status = handle_run(search_run, &s, &err);
     pthread_mutex_unlock(&r->lock);
     free(ask);
     return status ? handle_fail(error, &err) : 0;

@@ -101,7 +101,7 @@ static int get_float(const json_t *json, const char *key, float *out, int requir
     if (!json_is_number(v)) return err_set(err, ERR_DATA, "%s: \"%s\" is not a number", name, key);
     double x = json_number_value(v);
     if (!(fabs(x) <= 1e30)) return err_set(err, ERR_DATA, "%s: \"%s\" is %g, beyond 1e30", name, key, x);
-    *out = (float)x;
+    *out = (float)x + 0.0f; // so that -0 is 0, whose bits compare equal
     return 0;
 }
 
@@ -110,6 +110,15 @@ static int get_bool(const json_t *json, const char *key, int *out, const char *n
     if (!v) return 0;
     if (!json_is_boolean(v)) return err_set(err, ERR_DATA, "%s: \"%s\" is neither true nor false", name, key);
     *out = json_is_true(v);
+    return 0;
+}
+
+static int get_text(const json_t *json, const char *key, char *out, size_t size, const char *name, Err *err) {
+    const json_t *v = get(json, key);
+    if (!v) return 0;
+    if (!json_is_string(v) || json_string_length(v) >= size)
+        return err_set(err, ERR_DATA, "%s: \"%s\" is no text of at most %zu bytes", name, key, size - 1);
+    strcpy(out, json_string_value(v));
     return 0;
 }
 
@@ -223,9 +232,11 @@ static int read_rope(ModelConfig *c, const json_t *json, const char *name, Err *
 static int read_own(ModelConfig *c, const json_t *json, const char *name, Err *err) {
     const json_t *own = get(json, "latentr3");
     if (!own) return 0;
-    static const char *const known[] = {"thoughts",    "thought_window", "thought_hidden", "answer_sees_thought",
-                                        "thought_rms", "add_bos",        "item_text",      "history_titles",
-                                        NULL};
+    static const char *const known[] = {"thoughts",       "thought_window",
+                                        "thought_hidden", "answer_sees_thought",
+                                        "thought_rms",    "add_bos",
+                                        "item_text",      "history_titles",
+                                        "category",       NULL};
     if (!json_is_object(own)) return err_set(err, ERR_DATA, "%s: \"latentr3\" is no object", name);
     return refuse_unknown(own, "latentr3", known, name, err) || get_int(own, "thoughts", &c->thoughts, 0, name, err) ||
                    get_int(own, "thought_window", &c->thought_window, 0, name, err) ||
@@ -233,7 +244,8 @@ static int read_own(ModelConfig *c, const json_t *json, const char *name, Err *e
                    get_bool(own, "answer_sees_thought", &c->answer_sees_thought, name, err) ||
                    get_float(own, "thought_rms", &c->thought_rms, 0, name, err) ||
                    get_bool(own, "add_bos", &c->add_bos, name, err) || get_bool(own, "item_text", &c->item_text, name, err) ||
-                   get_bool(own, "history_titles", &c->history_titles, name, err)
+                   get_bool(own, "history_titles", &c->history_titles, name, err) ||
+                   get_text(own, "category", c->category, sizeof c->category, name, err)
                ? -1
                : 0;
 }
@@ -318,10 +330,11 @@ static json_t *own_json(const ModelConfig *c) {
                             "thought_hidden", c->thought_hidden, "answer_sees_thought", c->answer_sees_thought);
     if (c->thought_rms > 0) json_object_set_new(own, "thought_rms", json_real((double)c->thought_rms));
     if (c->add_bos >= 0) json_object_set_new(own, "add_bos", json_boolean(c->add_bos));
-    if (c->item_text) {
-        json_object_set_new(own, "item_text", json_true());
+    if (c->item_text || c->history_titles) {
+        json_object_set_new(own, "item_text", json_boolean(c->item_text));
         json_object_set_new(own, "history_titles", json_boolean(c->history_titles));
     }
+    if (*c->category) json_object_set_new(own, "category", json_string(c->category));
     return own;
 }
 

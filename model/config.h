@@ -8,7 +8,8 @@
 #include "io/gguf.h"
 #include "ops/ops.h"
 
-enum { CONFIG_THOUGHTS = 16 }; // the most a model may have
+enum { CONFIG_THOUGHTS = 16 };  // the most a model may have
+enum { CONFIG_CATEGORY = 132 }; // room for a category phrase and a NUL; a multiple of 4: no padding behind it
 #define CONFIG_THOUGHT_RMS 1e4
 
 typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2, FAMILY_SASREC } ModelFamily;
@@ -29,14 +30,15 @@ typedef struct ModelConfig {
     int rope_original_positions;
     int bos_id, eos_id; // -1: none
     // latentr3's own keys in config.json ("latentr3": {...}); defaults where absent
-    int thoughts;            // thought tokens, 0: none
-    int thought_window;      // 0: whole prompt
-    int thought_hidden;      // the last hidden state instead of LatentRATT
-    int answer_sees_thought; // the answer attends to the thoughts alone, not to the prompt
-    float thought_rms;       // what each thought's root mean square is scaled to; 0: it is left as it is made
-    int add_bos;             // -1: not said, 0 or 1
-    int item_text;           // answers are the items' index texts
-    int history_titles;      // with item_text: histories are titles all the same
+    int thoughts;                   // thought tokens, 0: none
+    int thought_window;             // 0: whole prompt
+    int thought_hidden;             // the last hidden state instead of LatentRATT
+    int answer_sees_thought;        // the answer attends to the thoughts alone, not to the prompt
+    float thought_rms;              // what each thought's root mean square is scaled to; 0: it is left as it is made
+    int add_bos;                    // -1: not said, 0 or 1
+    int item_text;                  // answers are the items' index texts
+    int history_titles;             // with item_text: histories are titles all the same
+    char category[CONFIG_CATEGORY]; // what the prompts that it was trained on call an item; "": not said
     // low-rank adapters; not a part of config.json
     int lora_rank;         // 0: none
     unsigned lora_targets; // bit t: on params_target[t]

@@ -141,6 +141,15 @@ static size_t matrix_bytes(const Llm *m) {
     return values * dtype_bytes(ops_dtype(m->ops));
 }
 
+// Memory that a device refuses later ends the program; a server that loads a second model is to go on with the first.
+static int check_fits(const Llm *m, const WeightsSource *s, size_t kept, Err *err) {
+    const size_t need = kept + (size_t)m->config.V * (size_t)m->config.D * dtype_bytes(ops_dtype(m->ops)),
+                 room = ops_free_bytes(m->ops);
+    if (need <= room) return 0;
+    return err_set(err, ERR_MEMORY, "%s: %zu MiB of weights are to be kept, the device has %zu MiB free", s->path, need >> 20,
+                   room >> 20);
+}
+
 // What is not kept is read once all the same, so that a bad file is refused here.
 static void check_streamed(FrozenMatrix *x) {
     float piece[PIECE];
@@ -157,9 +166,9 @@ static void check_streamed(FrozenMatrix *x) {
 
 int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err) {
     if (weights_check(m, s, err)) return -1;
-    const size_t machine = arena_machine_bytes(), all = matrix_bytes(m);
+    const size_t device = ops_memory_bytes(m->ops), all = matrix_bytes(m);
     const int unused = memory_bytes == FROZEN_UNUSED;
-    if (!memory_bytes) memory_bytes = all > machine / 4 * 3 ? machine / 2 : all;
+    if (!memory_bytes) memory_bytes = all > device / 4 * 3 ? device / 2 : all;
     Frozen *f = m->frozen = mem_zalloc(1, sizeof *f);
     *f = (Frozen){.s = s, .config = &m->config, .room = unused ? 0 : memory_bytes};
     static const char *const table[] = {"model.embed_tokens.weight", "lm_head.weight"};
@@ -168,8 +177,10 @@ int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err)
         if (p) f->mean[i] = weights_mean_row(s, &m->config, p);
     }
     if (weights_load_small(m, s, err)) return -1;
-    load_embedding(f, m);
+    const size_t room = f->room;
     bind_all(f, m);
+    if (check_fits(m, s, room - f->room, err)) return -1;
+    load_embedding(f, m);
     for (int i = 0; i < f->n && !unused; i++) {
         if (f->matrix[i].matrix->stream)
             check_streamed(&f->matrix[i]);

@@ -10,7 +10,7 @@ typedef struct Frozen Frozen;
 
 // In place of weights_load: norms, biases and LatentRATT are loaded, the embedding table in the compute type, the matrices
 // bound to `s`, which must stay open as long as the model. Checks what weights_load checks. memory_bytes: what the matrices
-// may take, the others stream (0: all of them where they fit into three quarters of the machine, else half of it; 1: none).
+// may take, the others stream (0: all of them where they fit into three quarters of the device, else half of it; 1: none).
 // FROZEN_UNUSED: nothing will be multiplied, so no matrix is kept, nor read before it is asked for.
 #define FROZEN_UNUSED SIZE_MAX
 int frozen_attach(Llm *m, const WeightsSource *s, size_t memory_bytes, Err *err);

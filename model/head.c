@@ -46,7 +46,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
 }
 
 void head_logprob(Session *s, const int32_t *slot, const int32_t *target, int M, float *logprob, const float *dlogprob) {
-    const int chunk = 128; // rows: 25 MB of logits for a vocabulary of 49,153
+    const int chunk = ops_rows_at_once(s->ops); // 128: 25 MB of logits for a vocabulary of 49,153
     size_t mark = arena_mark(&s->host);
     for (int m = 0; m < M; m += chunk)
         head_chunk(s, slot + m, target + m, M - m < chunk ? M - m : chunk, logprob + m, dlogprob ? dlogprob + m : NULL);
@@ -91,8 +91,10 @@ void head_rows(Session *s, HeadRows *rows, const int32_t *slot, int M) {
     size_t mark = arena_mark(&s->device);
     act *h = hidden_of(s, session_upload(s, slot, (size_t)M), M);
     op_linear_forward(s->ops, rows->logits, DTYPE_F32, h, &s->llm->head, NULL, M);
+    if (s->timed) ops_wait(s->ops);
     const double product_done = log_seconds();
     op_logprob(s->ops, NULL, rows->lse, rows->logits, NULL, M, V);
+    if (s->timed) ops_wait(s->ops);
     rows->softmax_s = log_seconds() - product_done;
     arena_reset(&s->device, mark);
 }

@@ -38,6 +38,7 @@ typedef struct Session {
     float **dk, **dv;           // (L) of (grad_slots, G K), NULL: no gradients
     float *dh;                  // (grad_slots, D)
     int recompute;              // segments keep each layer's input alone and make the rest again going back: memory for time
+    int timed;                  // wait for the device where a part ends whose time is taken: for a bench, it costs time itself
     int forward_rows;           // prompts of which nothing is recorded run in segments of so many rows: memory, not results
     Dropout dropout;            // rate 0: none (set by training); key is made for each segment
     uint64_t dropout_step;      // update that the dropout belongs to

@@ -66,8 +66,9 @@ static const char *shape_text(char out[96], int n, const int64_t *dims) {
 
 static int check_param(const WeightsSource *s, const Param *p, Err *err) {
     const Tensor *t = weights_find(s, p->name);
-    char have[96], want[96];
-    if (!t) return err_set(err, ERR_DATA, "%s: tensor \"%s\" is missing", s->path, p->name);
+    char have[96], want[96], other[80] = "";
+    if (s->is_gguf) gguf_name(other, p->name);
+    if (!t) return err_set(err, ERR_DATA, "%s: tensor \"%s\" is missing", s->path, *other ? other : p->name);
     if (t->type >= TENSOR_I32)
         return err_set(err, ERR_DATA, "%s: tensor \"%s\" has type %s, which holds no weights", s->path, t->name,
                        tensor_type_name(t->type));
@@ -154,10 +155,19 @@ static int open_folder(WeightsSource *s, Err *err) {
     return status;
 }
 
+static int open_gguf(WeightsSource *s, Err *err) {
+    int64_t parts = 1;
+    if (gguf_open(&s->gguf, s->path, err)) return -1;
+    if (gguf_find(&s->gguf, "split.count") && gguf_int(&s->gguf, "split.count", &parts, err)) return -1;
+    if (parts > 1)
+        return err_set(err, ERR_DATA, "%s: one of %lld parts of a model: merge them with `llama-gguf-split --merge`", s->path,
+                       (long long)parts);
+    return config_from_gguf(&s->config, &s->gguf, err);
+}
+
 int weights_open(WeightsSource *s, const char *path, Err *err) {
     *s = (WeightsSource){.path = mem_strndup(path, strlen(path)), .is_gguf = !file_is_folder(path)};
-    int status = s->is_gguf ? gguf_open(&s->gguf, path, err) : open_folder(s, err);
-    if (status == 0 && s->is_gguf) status = config_from_gguf(&s->config, &s->gguf, err);
+    int status = s->is_gguf ? open_gguf(s, err) : open_folder(s, err);
     if (status == 0) status = check_tensors(s, err);
     if (status) weights_close(s);
     return status;
@@ -317,12 +327,20 @@ static int not_saved(const Llm *m, const Param *p, Err *err) {
     return err_set(err, ERR_DATA, "tensor \"%s\" holds a value that is not finite: not saved", p->name);
 }
 
+static int rounds_to_inf(const uint16_t *half, size_t n) { // bf16
+    size_t i = 0;
+    while (i < n && (half[i] & 0x7f80) != 0x7f80) i++;
+    return i < n;
+}
+
 static int save_param(Saver *s, const Param *p, Err *err) {
     for (size_t at = 0, n; at < p->count; at += n) {
         n = p->count - at < param_step(p) ? p->count - at : param_step(p);
         param_values(s->m, p, at, n, s->stage);
         if (tensor_first_not_finite(s->stage, n) < n) return not_saved(s->m, p, err);
         if (s->type == TENSOR_BF16) tensor_to_bf16(s->half, s->stage, n);
+        if (s->type == TENSOR_BF16 && rounds_to_inf(s->half, n))
+            return err_set(err, ERR_DATA, "tensor \"%s\" holds a value beyond bf16's largest, 3.39e38: not saved", p->name);
         safetensors_write_data(&s->writer, s->type == TENSOR_BF16 ? (void *)s->half : (void *)s->stage,
                                n * tensor_block_bytes(s->type));
     }
@@ -357,28 +375,40 @@ static int save_tensors(const Llm *m, const char *path, TensorType type, Err *er
     return -1;
 }
 
-static int save_generation(const ModelConfig *c, const char *path, Err *err) {
-    json_t *json = json_object();
+static int names_id(const json_t *ids, int id) { // an id, or a list of them
+    if (json_is_integer(ids)) return json_integer_value(ids) == id;
+    for (size_t i = 0; i < json_array_size(ids); i++)
+        if (json_is_integer(json_array_get(ids, i)) && json_integer_value(json_array_get(ids, i)) == id) return 1;
+    return 0;
+}
+
+// What the source had, and the ids that end and pad an answer of this model. Others stop at a chat's ends of turns too.
+static int save_generation(const ModelConfig *c, const json_t *source, const char *path, Err *err) {
+    json_t *json = source ? json_deep_copy(source) : json_object();
+    json_object_del(json, "_from_model_config"); // transformers would take config.json's ids instead
     if (c->bos_id >= 0) json_object_set_new(json, "bos_token_id", json_integer(c->bos_id));
     if (c->eos_id >= 0) {
-        json_object_set_new(json, "eos_token_id", json_integer(c->eos_id));
-        json_object_set_new(json, "pad_token_id", json_integer(c->eos_id));
+        if (!names_id(json_object_get(json, "eos_token_id"), c->eos_id))
+            json_object_set_new(json, "eos_token_id", json_integer(c->eos_id));
+        if (!json_is_integer(json_object_get(json, "pad_token_id")))
+            json_object_set_new(json, "pad_token_id", json_integer(c->eos_id));
     }
     int status = json_save(path, json, err);
     json_decref(json);
     return status;
 }
 
-int weights_save(const Llm *m, const char *folder, TensorType type, Err *err) {
+int weights_save(const Llm *m, const char *folder, TensorType type, const json_t *generation, Err *err) {
     CHECK(type == TENSOR_F32 || type == TENSOR_BF16);
     char *tensors = file_join(folder, "model.safetensors"), *config = file_join(folder, "config.json");
-    char *generation = file_join(folder, "generation_config.json");
+    char *generation_path = file_join(folder, "generation_config.json");
     json_t *json = config_to_json(&m->config, type == TENSOR_BF16 ? "bfloat16" : "float32");
     int status = save_tensors(m, tensors, type, err);
-    if (status == 0 && m->config.family != FAMILY_SASREC) status = save_generation(&m->config, generation, err);
+    if (status == 0 && m->config.family != FAMILY_SASREC)
+        status = save_generation(&m->config, generation, generation_path, err);
     if (status == 0) status = json_save(config, json, err);
     json_decref(json);
-    free(tensors), free(config), free(generation);
+    free(tensors), free(config), free(generation_path);
     return status;
 }
 

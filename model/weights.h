@@ -43,8 +43,9 @@ int weights_check(const Llm *m, const WeightsSource *s, Err *err);
 int weights_load_small(Llm *m, const WeightsSource *s, Err *err);
 
 // Write config.json, model.safetensors and generation_config.json into `folder` (which exists), adapters merged. type: F32 or
-// BF16.
-int weights_save(const Llm *m, const char *folder, TensorType type, Err *err);
+// BF16. generation: what the source's generation_config.json held, which is kept but for what this model says otherwise; or
+// NULL.
+int weights_save(const Llm *m, const char *folder, TensorType type, const json_t *generation, Err *err);
 // 128-bit hash over all weights, 32 hexadecimal digits.
 void weights_hash(const Llm *m, char hex[33]);
 

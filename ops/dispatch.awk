@@ -6,7 +6,14 @@ function last_word(s) {
     return substr(s, RSTART)
 }
 
-function emit(text,    at, name, type, args, n, part, i, list, call) {
+# Whether an argument is a tensor: all that ops of mathematics take by an address, and the device's side of a copy. What they
+# point to by a struct or by a list of addresses is not looked at.
+function is_device(name, arg) {
+    if (name ~ /^ops_/) return arg ~ /void \*(device|to|from)$/
+    return arg ~ /^ *(const )?(void|act|float|double|int32_t|uint16_t) \*[a-z0-9_]+$/
+}
+
+function emit(text,    at, name, type, args, n, part, i, list, call, check) {
     gsub(/[ \t]+/, " ", text)
     at = index(text, "(")
     name = last_word(substr(text, 1, at - 1))
@@ -19,12 +26,15 @@ function emit(text,    at, name, type, args, n, part, i, list, call) {
         externs = externs type backend[i] "_" name "(" args ");\n"
         entries[i] = entries[i] ", " backend[i] "_" name
     }
-    if (name ~ /^ops_(open|close|has_bf16|reserve|release)$/) return
+    if (name ~ /^ops_(open|close|has_bf16|memory_bytes|free_bytes|reserve|release)$/) return
     n = split(args, part, ",")
-    for (i = 2; i <= n; i++) list = list ", " last_word(part[i])
+    for (i = 2; i <= n; i++) {
+        list = list ", " last_word(part[i])
+        if (is_device(name, part[i])) check = check "    DEVICE(" last_word(part[i]) ");\n"
+    }
     call = "ops->device->" name "(ops->own" list ");"
     if (type != "void ") call = type "result = " call
-    calls = calls type name "(" args ") {\n    ENTER(ops);\n    " call "\n    LEAVE(ops);\n"
+    calls = calls type name "(" args ") {\n    ENTER(ops);\n" check "    " call "\n    LEAVE(ops);\n"
     if (type != "void ") calls = calls "    return result;\n"
     calls = calls "}\n"
 }

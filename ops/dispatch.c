@@ -2,7 +2,7 @@
 // own functions have their device's name before them; both come from ops.h by dispatch.awk.
 //
 // With FOREIGN (tests alone) device memory can be read and written inside calls of the contract only, so that a layer above
-// which touches a tensor's memory dies on the spot.
+// which touches a tensor's memory dies on the spot, as one does that passes an op memory of the host in its place.
 #include "ops/ops.h"
 
 #include "base/arena.h"
@@ -23,6 +23,8 @@ static struct {
         size_t bytes;
     } range[RANGES];
 } foreign = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+size_t foreign_memory_bytes, foreign_free_bytes; // where a test gives the device less than the host has
 
 static void foreign_set(int protection) {
     for (int i = 0; i < RANGES; i++)
@@ -46,12 +48,26 @@ static void foreign_range(void *was, void *is, size_t bytes) {
     pthread_mutex_unlock(&foreign.lock);
 }
 
-#define ENTER(ops) foreign_count(1)
-#define LEAVE(ops) foreign_count(-1)
+// Not wanted (NULL), or in a range; just behind one lies a tensor without values.
+static int foreign_has(const void *device) {
+    int has = device == NULL;
+    pthread_mutex_lock(&foreign.lock);
+    for (int i = 0; i < RANGES && !has; i++) {
+        const size_t at = (size_t)((const char *)device - (const char *)foreign.range[i].at);
+        has = foreign.range[i].at && at <= foreign.range[i].bytes;
+    }
+    pthread_mutex_unlock(&foreign.lock);
+    return has;
+}
+
+#define ENTER(ops)     foreign_count(1)
+#define LEAVE(ops)     foreign_count(-1)
+#define DEVICE(tensor) CHECK(foreign_has(tensor))
 #else
 #define foreign_range(was, is, bytes) (void)0
 #define ENTER(ops)                    (void)0
 #define LEAVE(ops)                    (void)0
+#define DEVICE(tensor)                (void)0
 #endif
 
 #include <ops_table.h> // made by dispatch.awk
@@ -83,6 +99,20 @@ void ops_close(Ops *ops) {
 int ops_has_bf16(const char *device) {
     const Device *d = device_named(device);
     return d && d->ops_has_bf16(d->name);
+}
+
+size_t ops_memory_bytes(const Ops *ops) {
+#ifdef FOREIGN
+    if (foreign_memory_bytes) return foreign_memory_bytes;
+#endif
+    return ops->device->ops_memory_bytes(ops->own);
+}
+
+size_t ops_free_bytes(const Ops *ops) {
+#ifdef FOREIGN
+    if (foreign_free_bytes) return foreign_free_bytes;
+#endif
+    return ops->device->ops_free_bytes(ops->own);
 }
 
 void *ops_reserve(Ops *ops, size_t bytes, Err *err) {

@@ -26,7 +26,7 @@ static inline size_t dtype_bytes(Dtype t) {
 }
 
 typedef void act;       // element of the compute type
-typedef struct Ops Ops; // one backend in use by one thread
+typedef struct Ops Ops; // one backend in use by one thread at a time
 
 // device: "cpu" or "cuda"; NULL: what LATENTR3_DEVICE names, else the processor. threads 0: all processors. dtype bf16 asks for
 // hardware that multiplies bf16 and is refused where there is none.
@@ -34,7 +34,14 @@ int ops_open(Ops **ops, const char *device, int threads, Dtype dtype, Err *err);
 void ops_close(Ops *ops);
 Dtype ops_dtype(const Ops *ops);
 int ops_threads(const Ops *ops);
-int ops_has_bf16(const char *device);        // whether it multiplies bf16 (a processor: AMX or AVX512-BF16)
+int ops_has_bf16(const char *device);    // whether it multiplies bf16 (a processor: AMX or AVX512-BF16)
+size_t ops_memory_bytes(const Ops *ops); // of the device, in all: what its ranges can ever be backed by
+size_t ops_free_bytes(const Ops *ops);   // of those, what nothing has taken yet (a processor: all, its system judges)
+int ops_rows_at_once(const Ops *ops);    // rows that fill the device where a product's result is large: more gain nothing
+// The calling thread hands its work to another one and goes on: the helpers it computed with end, and it gets new ones when it
+// computes again. Left asleep they would cost whoever computes next: libgomp counts all helpers of the process, and where those
+// are more than the processors, none waits for its next work awake. The helpers of a thread that ends end with it.
+void ops_rest(Ops *ops);
 const char *ops_description(const Ops *ops); // e.g. "cpu, 2 threads, bf16 on AVX512-BF16, oneDNN 2.6.3"
 
 // Device memory: a range of addresses, backed as ops write there. For the arenas of the layers above. Ops run in the order of

@@ -15,7 +15,7 @@ configure_file(packaging/latentr3.pc.in latentr3.pc @ONLY)
 
 if(TARGET latentr3_mpi)
   set_target_properties(latentr3 PROPERTIES BUILD_WITH_INSTALL_RPATH ON
-                        INSTALL_RPATH "$ORIGIN:$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/latentr3")
+                        INSTALL_RPATH "$ORIGIN;$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/latentr3;${CMAKE_INSTALL_RPATH}")
   install(TARGETS latentr3_mpi DESTINATION ${CMAKE_INSTALL_LIBDIR}/latentr3 COMPONENT mpi)
 endif()
 install(TARGETS latentr3 liblatentr3)
@@ -23,9 +23,9 @@ install(FILES include/latentr3.h TYPE INCLUDE)
 install(FILES ${CMAKE_BINARY_DIR}/latentr3.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${CMAKE_BINARY_DIR}/latentr3.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES docs/latentr3.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
-install(FILES README.md TYPE DOC)
+install(FILES README.md CONTRIBUTING.md TYPE DOC)
 install(FILES LICENSE TYPE DOC RENAME copyright)
-install(DIRECTORY docs examples TYPE DOC PATTERN latentr3.3 EXCLUDE)
+install(DIRECTORY docs examples experiments TYPE DOC PATTERN latentr3.3 EXCLUDE PATTERN results EXCLUDE)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME latentr3)
@@ -37,6 +37,7 @@ set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)    # what it depends on is read out of the binaries
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON) # and ldconfig runs when it is installed
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=") # a later version of the same soname serves packages built on this one
 set(CPACK_STRIP_FILES ON)
 # OpenMPI and the seventy packages behind it are for those who start several processes: a package of its own.
 set(CPACK_DEB_COMPONENT_INSTALL ON)

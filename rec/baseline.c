@@ -161,8 +161,8 @@ int baseline_kind(const char *name) {
 
 // The key of entry i of a history, or -1 where the catalogue does not have it.
 static int history_key(const Baseline *b, const History *h, int i) {
-    int by_id = b->by == MATCH_ITEM && h->item_id,
-        item = by_id ? items_by_id(b->items, h->item_id[i]) : items_by_title(b->items, h->title[i]);
+    const char *id = h->item_id ? h->item_id[i] : NULL;
+    const int item = b->by == MATCH_ITEM && id ? items_by_id(b->items, id) : items_group_of(b->items, id, h->title[i]);
     return item < 0 ? -1 : b->key[item];
 }
 
@@ -174,11 +174,13 @@ static int stands_later(const Baseline *b, const History *h, int i, int key) {
 
 int baseline_choices(const Baseline *b, const Row *row, int exclude_seen) {
     const History h = ranker_history(row, 0), target = {&row->target_title, &row->target_id, NULL, 1, 0};
+    const int wanted = history_key(b, &target, 0);
     int choices = b->candidates;
+    if (wanted < 0 || !is_candidate(b, wanted)) return 0;
     for (int i = 0; i < h.n && exclude_seen; i++) {
         const int key = history_key(b, &h, i);
         if (key < 0 || stands_later(b, &h, i, key)) continue;
-        if (key == history_key(b, &target, 0)) return 0;
+        if (key == wanted) return 0;
         choices -= is_candidate(b, key);
     }
     return choices;
@@ -210,9 +212,17 @@ static int score_users(void *self, const History *h, int users, float *score, Er
     return 0;
 }
 
+int baseline_ranker_knows(const BaselineRanker *r, const History *h) {
+    for (int i = 0; i < h->n; i++)
+        if (history_key(r->b, h, i) >= 0) return 1;
+    return r->kind != BASELINE_ITEM_KNN;
+}
+
 static int rank_users(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
     const BaselineRanker *r = self;
     for (int u = 0; u < users; u++) {
+        found[u] = 0;
+        if (!baseline_ranker_knows(r, &h[u])) continue;
         score_user(r, &h[u], r->score);
         if (ranker_best(r->score, r->b->items->n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err)) return -1;
     }

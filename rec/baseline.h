@@ -42,8 +42,8 @@ enum { BASELINES = 4 };
 extern const char *const baseline_name[BASELINES]; // "popularity", "item-knn", "repeat-last", "random"
 int baseline_kind(const char *name);               // or -1
 
-// How many items random order chooses among for a row: the candidates; with exclude_seen less those of its history, and 0 where
-// its target is one of these.
+// How many items random order chooses among for a row: the candidates; with exclude_seen less those of its history. 0 where its
+// target is none of them.
 int baseline_choices(const Baseline *b, const Row *row, int exclude_seen);
 
 // As a recommender. Scores, of candidates alone (other items are never listed):
@@ -60,6 +60,9 @@ typedef struct BaselineRanker {
     uint64_t seed;        // of random
     float *score, *empty; // (items->n) of one user, and of one without history; made by baseline_ranker
 } BaselineRanker;
+
+// Whether it says anything of a user: item-knn has no list where it knows nothing of the history. Its scores are 0 there.
+int baseline_ranker_knows(const BaselineRanker *r, const History *h);
 
 // Valid as long as `r`, which is given with all but the arrays set.
 Ranker baseline_ranker(BaselineRanker *r);

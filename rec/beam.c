@@ -14,7 +14,6 @@
 #include <string.h>
 
 enum {
-    HEAD_ROWS = 128,   // logits at a time: V floats a row
     AHEAD_ROWS = 1024, // rows of a call that are run ahead, for memory's sake
     SPARE = 5,         // one row in so many may be run ahead in vain
 };
@@ -73,11 +72,15 @@ struct BeamSearch {
 };
 typedef BeamSearch Search;
 
+static double clock_set(Search *x) {
+    if (x->s->timed) ops_wait(x->s->ops);
+    return x->clock = log_seconds();
+}
+
 // The time since the last lap goes to `part`.
 static void lap(Search *x, double *part) {
-    const double now = log_seconds();
-    *part += now - x->clock;
-    x->clock = now;
+    const double then = x->clock;
+    *part += clock_set(x) - then;
 }
 
 // Nodes of one depth of the trie that may be run for W beams.
@@ -180,6 +183,7 @@ static float *more_logp(User *u, size_t n) {
 
 // The positions whose children are scored, and the children: slot (rows), row and token (picks).
 static void list_picks(Search *x, const Work *w, int32_t *slot, int32_t *row, int32_t *token) {
+    const int chunk = ops_rows_at_once(x->s->ops);
     int n = 0;
     size_t p = 0;
     for (Run *r = x->run; r < x->run + w->runs; r++) {
@@ -188,7 +192,7 @@ static void list_picks(Search *x, const Work *w, int32_t *slot, int32_t *row, in
             first = trie_first(x->t, at);
             slot[n] = last - (r->rows - 1) + i;
             for (int c = first, end = first + trie_children(x->t, at); c < end; c++, p++) {
-                row[p] = n % HEAD_ROWS;
+                row[p] = n % chunk;
                 token[p] = x->t->token[c];
             }
         }
@@ -202,11 +206,12 @@ static void pick_logp(Search *x, const Work *w, float *logp) {
             *token = ARENA_NEW(&s->host, int32_t, w->picks);
     list_picks(x, w, slot, row, token);
     lap(x, &x->stats->trie_s);
+    const int chunk = ops_rows_at_once(s->ops); // V floats a row
     size_t done = 0;
-    for (int first = 0; first < w->rows; first += HEAD_ROWS) {
+    for (int first = 0; first < w->rows; first += chunk) {
         HeadRows head;
         SessionMark begin = session_mark(s);
-        head_rows(s, &head, slot + first, w->rows - first < HEAD_ROWS ? w->rows - first : HEAD_ROWS);
+        head_rows(s, &head, slot + first, w->rows - first < chunk ? w->rows - first : chunk);
         size_t end = done + 1;
         while (end < w->picks && row[end] >= row[end - 1]) end++; // rows begin again at 0 with the next chunk
         head_pick(s, &head, row + done, token + done, end - done, logp + done);
@@ -365,7 +370,7 @@ int beam_add(BeamSearch *x, const BeamStart *start) {
 
 int beam_step(BeamSearch *x) {
     int live = 0;
-    x->clock = log_seconds();
+    clock_set(x);
     search_score(x);
     for (User *u = x->user; u < x->user + x->users; u++) {
         if (u->state != PLACE_LIVE) continue;

@@ -33,14 +33,16 @@ typedef struct Measure { // one recommender over all rows
 
 // Places of the target in a list: by title among the distinct titles before it, by item as it stands. Items of one index text
 // are the same title where the ranker does not tell them apart, and one with a title that was seen is a place by item alone.
-// Returns how many of the n items the titles that count take.
-static int find_target(const Measure *m, int at, const Recommendation *item, int n, int rank[MATCHES]) {
+// *target: the first item with the title that was found, or that is missed; -1: no item has it. Returns how many of the n items
+// the titles that count take.
+static int find_target(const Measure *m, int at, const Recommendation *item, int n, int rank[MATCHES], int *target) {
     const Items *items = m->r->items;
     const Row *row = &m->rows->row[at];
-    const int title = items_by_title(items, row->target_title), number = items_by_id(items, row->target_id);
-    const char *text = m->r->by_text && number >= 0 ? items->text[number] : NULL;
+    const int title = items_group_of(items, row->target_id, row->target_title), number = items_by_id(items, row->target_id);
+    const char *text = m->r->by_text && number >= 0 && !items->removed[number] ? items->text[number] : NULL;
     int i = 0;
     rank[MATCH_TITLE] = rank[MATCH_ITEM] = 0;
+    *target = title;
     for (int titles = 0; i < n; i++) {
         const int of = m->title_of[item[i].item], seen = m->seen && m->seen[of] == at + 1,
                   again = seen || m->last[of] == at + 1;
@@ -48,7 +50,7 @@ static int find_target(const Measure *m, int at, const Recommendation *item, int
         titles += !again;
         m->last[of] = at + 1;
         int same = of == title || (text && items->text[item[i].item] == text); // each text is kept once
-        if (same && !seen && !rank[MATCH_TITLE]) rank[MATCH_TITLE] = titles;
+        if (same && !seen && !rank[MATCH_TITLE]) rank[MATCH_TITLE] = titles, *target = of;
         if (item[i].item == number && i < m->list && !rank[MATCH_ITEM]) rank[MATCH_ITEM] = i + 1;
     }
     return i;
@@ -70,12 +72,12 @@ static int measure_group(Measure *m, int first, int n, Err *err) {
     for (int i = 0; i < n; i++) {
         const Recommendation *item = m->item + (size_t)i * (size_t)r->k;
         const Row *row = &m->rows->row[first + i];
-        int rank[MATCHES];
+        int rank[MATCHES], target;
         mark_seen(m, first + i);
-        const int listed = find_target(m, first + i, item, m->found[i], rank);
+        const int listed = find_target(m, first + i, item, m->found[i], rank, &target);
         for (int by = 0; by < MATCHES; by++) m->ranks->match[by][first + i] = rank[by];
         if (m->e) m->e->short_lists += m->found[i] < m->list;
-        if (m->results) results_row(m->results, row, first + i, rank, item, listed);
+        if (m->results) results_row(m->results, row, first + i, rank, target, item, listed, m->seen);
     }
     return 0;
 }
@@ -170,13 +172,18 @@ static int compare_baselines(Evaluation *e, const Measure *model, const Rows *tr
 
 // ---- together --------------------------------------------------------------------------------------------------------
 
+static int is_outside(const Items *items, const Row *row) {
+    const int title = items_group_of(items, row->target_id, row->target_title);
+    return title < 0 || items->removed[title];
+}
+
 static int evaluate_all(Measure *m, const Rows *train, const EvaluateOptions *o, Err *err) {
     Evaluation *e = m->e;
     double start = log_seconds();
     if (measure_rows(m, err)) return -1;
     e->seconds = log_seconds() - start;
     e->users = baseline_number_users(m->rows, m->ranks->user);
-    for (int i = 0; i < e->rows; i++) e->outside += !items_offer(m->r->items, m->rows->row[i].target_title);
+    for (int i = 0; i < e->rows; i++) e->outside += is_outside(m->r->items, &m->rows->row[i]);
     for (int by = 0; by < MATCHES; by++) summarize(e, o, m->ranks, &e->match[by], (MatchBy)by);
     return o->alone ? 0 : compare_baselines(e, m, train, o, err);
 }
@@ -199,8 +206,10 @@ int evaluate_ranks(const Ranker *r, const Rows *rows, int *const rank[MATCHES], 
 static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const Rows *train, const EvaluateOptions *o,
                          Ranks *ranks, Err *err) {
     Results results;
-    if (o->against && results_read(o->against, rows, ranks->other, &ranks->other_list, err)) return -1;
-    if (results_open(&results, r->items, e->list, &o->results, err)) return -1;
+    ResultsAmong among;
+    results_among(&among, r->items, o->exclude_seen);
+    if (o->against && results_read(o->against, rows, &among, ranks->other, &ranks->other_list, err)) return -1;
+    if (results_open(&results, r->items, &among, e->list, &o->results, err)) return -1;
     int *title_of = title_groups(r->items);
     Measure m = {.e = e, .r = r, .rows = rows, .ranks = ranks, .title_of = title_of, .results = &results};
     int failed = evaluate_all(&m, train, o, err);

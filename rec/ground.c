@@ -236,9 +236,24 @@ int ground_scores(Ground *g, const Str *text, const History *h, int users, float
     return 0;
 }
 
+// All items of the texts that stand in the history.
+static void leave_out_seen(const Catalogue *c, const History *h, float *score) {
+    uint8_t *seen = mem_zalloc((size_t)c->trie.leaves, 1);
+    for (int i = 0; i < h->n; i++) {
+        const int leaf = catalogue_history_leaf(c, h, i);
+        if (leaf >= 0) seen[leaf] = 1;
+    }
+    for (int i = 0; i < c->items->n; i++)
+        if (c->leaf[i] >= 0 && seen[c->leaf[i]]) score[i] = -INFINITY;
+    free(seen);
+}
+
 static int rank_score(void *self, const History *h, int users, float *score, Err *err) {
     Ground *g = self;
-    return write_answers(g, h, users, err) || ground_scores(g, g->text, h, users, score, err) ? -1 : 0;
+    if (write_answers(g, h, users, err) || ground_scores(g, g->text, h, users, score, err)) return -1;
+    for (int u = 0; u < users && g->o.exclude_seen; u++)
+        leave_out_seen(g->catalogue, &h[u], score + (size_t)u * (size_t)g->catalogue->items->n);
+    return 0;
 }
 
 static int rank_list(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
@@ -251,10 +266,6 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
         float *mine = score + (size_t)u * n;
         for (size_t i = 0; i < n; i++)
             if (!c->items->removed[i] && c->trie.leaf_item[c->leaf[i]] != (int)i) mine[i] = -INFINITY;
-        for (int i = 0; i < h[u].n && g->o.exclude_seen; i++) {
-            const int leaf = catalogue_history_leaf(c, &h[u], i);
-            if (leaf >= 0) mine[c->trie.leaf_item[leaf]] = -INFINITY;
-        }
         status = ranker_best(mine, (int)n, g->o.k, out + (size_t)u * (size_t)g->o.k, &found[u], err);
     }
     free(score);

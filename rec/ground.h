@@ -51,8 +51,8 @@ int ground_embed(Ground *g, const Str *text, int n, int pieces, float *out, Err 
 // The histories are the guide's.
 int ground_scores(Ground *g, const Str *text, const History *h, int users, float *score, Err *err);
 
-// Lists, and scores of all items: minus what they are ranked by. Items of one text are as near; a list has the first of them.
-// Valid as long as `g`.
+// Lists, and scores of all items: minus what they are ranked by, -INFINITY for what exclude_seen leaves out. Items of one text
+// are as near; a list has the first of them. Valid as long as `g`.
 Ranker ground_ranker(Ground *g);
 
 #endif

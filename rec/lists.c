@@ -37,9 +37,11 @@ int lists_check_trec(const Items *items, Err *err) {
     return 0;
 }
 
-void lists_put_trec(Str *out, const Items *items, const char *topic, const Recommendation *item, int n) {
+void lists_put_trec(Str *out, const Items *items, const char *topic, const Recommendation *item, int n, const int *left_out,
+                    int mark) {
     for (int i = 0, rank = 1; i < n; i++) {
-        int title = items_title_group(items, item[i].item), again = 0;
+        const int title = items_title_group(items, item[i].item);
+        int again = left_out && left_out[title] == mark;
         for (int j = 0; j < i && !again; j++) again = items_title_group(items, item[j].item) == title;
         if (again) continue;
         str_printf(out, "%s Q0 %s %d %d latentr3\n", topic, items->id[title], rank, n - rank + 1);
@@ -49,7 +51,7 @@ void lists_put_trec(Str *out, const Items *items, const char *topic, const Recom
 
 void lists_put(Str *out, ListForm form, const Items *items, const char *user, const Recommendation *item, int n) {
     if (form == LIST_TREC) {
-        lists_put_trec(out, items, user, item, n);
+        lists_put_trec(out, items, user, item, n, NULL, 0);
     } else if (form == LIST_JSONL) {
         lists_put_text(out, "{\"user\": ", user);
         str_puts(out, ", \"items\": ");

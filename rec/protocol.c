@@ -14,8 +14,9 @@ static int draw(const ProtocolRanker *p, uint64_t index) {
     return items_by_id(p->inner.items, row->target_id);
 }
 
-// Marks the candidates of a row in keep (items->n): 1; the items of its history, which are never drawn: 2.
-static void mark_candidates(const ProtocolRanker *p, int number, unsigned char *keep) {
+// Marks the candidates of a row in keep (items->n): 1; the items of its history, which are never drawn: 2. Returns how many
+// were drawn.
+static int mark_candidates(const ProtocolRanker *p, int number, unsigned char *keep) {
     enum { DRAWS = 64 * PROTOCOL_CANDIDATES }; // then there are hardly any left
     const Items *items = p->inner.items;
     const Row *row = &p->rows->row[number];
@@ -26,20 +27,22 @@ static void mark_candidates(const ProtocolRanker *p, int number, unsigned char *
     }
     const int target = items_by_id(items, row->target_id);
     if (target >= 0) keep[target] = 1;
-    for (uint64_t i = 0, found = 0; i < DRAWS && found < PROTOCOL_CANDIDATES; i++) {
+    int found = 0;
+    for (uint64_t i = 0; i < DRAWS && found < PROTOCOL_CANDIDATES; i++) {
         const int item = draw(p, (uint64_t)row->number * DRAWS + i);
         if (item >= 0 && !keep[item]) keep[item] = 1, found++;
     }
+    return found;
 }
 
 static int rank_candidates(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
-    const ProtocolRanker *p = self;
+    ProtocolRanker *p = self;
     const size_t n = (size_t)p->inner.items->n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
     unsigned char *keep = mem_alloc(n, 1);
     int status = p->inner.score(p->inner.self, h, users, score, err);
     for (int u = 0; u < users && status == 0; u++) {
-        mark_candidates(p, h[u].number, keep);
+        p->fewer += mark_candidates(p, h[u].number, keep) < PROTOCOL_CANDIDATES;
         float *mine = score + (size_t)u * n;
         for (size_t i = 0; i < n; i++)
             if (keep[i] != 1) mine[i] = -INFINITY;
@@ -51,7 +54,7 @@ static int rank_candidates(void *self, const History *h, int users, Recommendati
 
 int protocol_ranker(ProtocolRanker *p, Protocol protocol, const Ranker *inner, const Rows *rows, const Rows *train, Ranker *r,
                     Err *err) {
-    *p = (ProtocolRanker){protocol, *inner, rows, train};
+    *p = (ProtocolRanker){protocol, *inner, rows, train, 0};
     if (!inner->score)
         return err_set(err, ERR_USAGE, "--protocol %s needs a score of every item, and this model only writes lists",
                        protocol_name[protocol]);
@@ -63,6 +66,7 @@ int protocol_ranker(ProtocolRanker *p, Protocol protocol, const Ranker *inner, c
                   .users = inner->users,
                   .k = inner->k,
                   .titles = inner->titles,
+                  .seen_by_item = inner->seen_by_item,
                   .by_text = inner->by_text,
                   .rank = rank_candidates};
     return 0;

@@ -13,6 +13,7 @@ typedef struct ProtocolRanker {
     Protocol protocol;
     Ranker inner;             // scores all items
     const Rows *rows, *train; // borrowed: a history's number is its row, train is what popularity counts
+    int fewer;                // rows so far for which there were fewer than PROTOCOL_CANDIDATES
 } ProtocolRanker;
 
 // A Ranker that lists of each row the best of the target and the drawn items: distinct, in the catalogue, neither the target

@@ -28,8 +28,8 @@ typedef struct Ranker {
     int by_text;        // items with the same index text are not told apart
     // out (users, k) best first; found (users): how many of the k there are. ERR_DATA where a score is no finite number.
     int (*rank)(void *self, const History *h, int users, Recommendation *out, int *found, Err *err);
-    // score (users, items->n) of every item, higher is better, -INFINITY: never listed; NULL where the recommender only
-    // writes lists
+    // score (users, items->n) of every item, higher is better, -INFINITY: never listed, as what was seen where that is left
+    // out; NULL where the recommender only writes lists
     int (*score)(void *self, const History *h, int users, float *score, Err *err);
 } Ranker;
 

@@ -1,11 +1,25 @@
 #include "rec/recommend.h"
 #include "base/arena.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 
 static BeamOptions beam_options(const RecommendOptions *o) {
     return (BeamOptions){
         .beams = o->beams, .length_penalty = o->length_penalty, .skip_ghosts = o->skip_ghosts, .guidance = o->guidance};
+}
+
+// The item with the longest tail: where one answer takes a good part of the positions, it is this one's.
+static const char *longest_item(const Catalogue *c) {
+    int at = 0;
+    for (int l = 1; l < c->trie.leaves; l++)
+        if (c->trie.tail[l + 1] - c->trie.tail[l] > c->trie.tail[at + 1] - c->trie.tail[at]) at = l;
+    return c->items->id[c->trie.leaf_item[at]];
+}
+
+int recommend_crowds(const Llm *llm, int answer) {
+    const int positions = llm->rope.positions;
+    return answer > positions / 4 && positions - llm->config.thoughts - answer < PROMPT_RECOMMEND_TOKENS;
 }
 
 int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,
@@ -18,8 +32,13 @@ int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptSty
     if (tail > INT32_MAX)
         return err_set(err, ERR_USAGE, "%d beams of up to %d tokens need too many cache slots", o->beams,
                        catalogue->trie.longest);
-    if (reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, catalogue->trie.longest, err))
-        return -1;
+    const int longest = catalogue->trie.longest, crowds = recommend_crowds(llm, longest);
+    if (reader_open(&r->reader, llm, t, style, o->users, PROMPT_RECOMMEND_TOKENS, (int)tail, longest, err))
+        return crowds ? err_prefix(err, "item %s, an answer of %d tokens", longest_item(catalogue), longest) : -1;
+    if (crowds)
+        log_warn(
+            "item %s is an answer of %d tokens: it leaves %d of %d positions for prompts, which lose their beginning beyond",
+            longest_item(catalogue), longest, r->reader.room, llm->rope.positions);
     r->reader.prefixes = o->prefixes;
     r->place = mem_zalloc((size_t)o->users, sizeof *r->place);
     if (o->guide) guide_open(&r->guide, o->guide, catalogue, o->users);

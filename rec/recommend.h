@@ -42,6 +42,9 @@ typedef struct Recommender {
     int rows_most;         // slots in use from which on those of no use are given back
 } Recommender;
 
+// Whether a catalogue with an answer of so many tokens takes a good part of the positions from the prompts of all users.
+int recommend_crowds(const Llm *llm, int answer);
+
 // Everything given is borrowed. Thoughts are as llm->config says.
 int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,
                    const RecommendOptions *o, Err *err);

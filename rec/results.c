@@ -8,9 +8,18 @@
 
 enum { LINES, RUN, QRELS };
 
-int results_open(Results *r, const Items *items, int list, const ResultsPaths *paths, Err *err) {
+void results_among(ResultsAmong *among, const Items *items, int exclude_seen) {
+    Str titles = {0};
+    for (int i = 0; i < items->n; i++)
+        if (!items->removed[i] && items_title_group(items, i) == i) str_printf(&titles, "%s\n", items->title[i]);
+    file_hash_bytes(among->catalogue, titles.data ? titles.data : "", titles.len);
+    among->exclude_seen = exclude_seen;
+    str_free(&titles);
+}
+
+int results_open(Results *r, const Items *items, const ResultsAmong *among, int list, const ResultsPaths *paths, Err *err) {
     const char *const path[RESULTS_FILES] = {paths->lines, paths->trec_run, paths->trec_qrels};
-    *r = (Results){.items = items, .list = list, .sampled = paths->sampled};
+    *r = (Results){.items = items, .among = *among, .list = list, .sampled = paths->sampled};
     if ((paths->trec_run || paths->trec_qrels) && lists_check_trec(items, err)) return -1;
     for (int i = 0; i < RESULTS_FILES; i++) {
         if (path[i] && outfile_open(&r->file[i], path[i], err)) {
@@ -60,26 +69,27 @@ static void put_line(Results *r, const Row *row, int number, const int rank[MATC
         else
             str_printf(line, ", \"%s\": null", name[by]);
     }
-    str_printf(line, ", \"list\": %d, \"items\": ", r->list);
+    str_printf(line, ", \"list\": %d, \"catalogue\": \"%s\"", r->list, r->among.catalogue);
+    str_puts(line, r->among.exclude_seen ? ", \"exclude_seen\": true, \"items\": " : ", \"items\": ");
     lists_put_json(line, r->items, item, n);
     str_puts(line, "}\n");
     outfile_write(&r->file[LINES], line->data, line->len);
 }
 
-static void put_run(Results *r, int number, const Recommendation *item, int n) {
+static void put_run(Results *r, int number, const Recommendation *item, int n, const int *seen) {
     char topic[16];
     snprintf(topic, sizeof topic, "%d", number);
     str_clear(&r->line);
-    lists_put_trec(&r->line, r->items, topic, item, n);
+    lists_put_trec(&r->line, r->items, topic, item, n, seen, number + 1);
     outfile_write(&r->file[RUN], r->line.data, r->line.len);
 }
 
-void results_row(Results *r, const Row *row, int number, const int rank[MATCHES], const Recommendation *item, int n) {
-    int title = items_by_title(r->items, row->target_title);
+void results_row(Results *r, const Row *row, int number, const int rank[MATCHES], int target, const Recommendation *item, int n,
+                 const int *seen) {
     if (r->open[LINES]) put_line(r, row, number, rank, item, n);
-    if (r->open[RUN]) put_run(r, number, item, n);
+    if (r->open[RUN]) put_run(r, number, item, n, seen);
     if (r->open[QRELS])
-        outfile_printf(&r->file[QRELS], "%d 0 %s 1\n", number, title < 0 ? row->target_id : r->items->id[title]);
+        outfile_printf(&r->file[QRELS], "%d 0 %s 1\n", number, target < 0 ? row->target_id : r->items->id[target]);
 }
 
 // ---- reading -----------------------------------------------------------------------------------------------------------
@@ -105,7 +115,20 @@ static int read_line(const json_t *line, const Row *row, int number, int *rank, 
     return 0;
 }
 
-int results_parse(const char *data, size_t bytes, const char *name, const Rows *rows, int *rank, int *list, Err *err) {
+// Which items took part there and not here; NULL where they are the same, or the line does not say.
+static const char *other_items(const json_t *line, const ResultsAmong *among) {
+    const char *catalogue = json_string_value(json_object_get(line, "catalogue"));
+    const int unseen = json_is_true(json_object_get(line, "exclude_seen"));
+    if (json_object_get(line, "protocol")) return "drawn candidates, not among all items";
+    if (!catalogue) return NULL;
+    if (strcmp(catalogue, among->catalogue)) return "the items of another catalogue";
+    return unseen == among->exclude_seen ? NULL
+           : unseen                      ? "the items without those of the history, unlike here (--exclude-seen)"
+                                         : "all items, and here without those of the history (--exclude-seen)";
+}
+
+int results_parse(const char *data, size_t bytes, const char *name, const Rows *rows, const ResultsAmong *among, int *rank,
+                  int *list, Err *err) {
     size_t at = 0;
     int i = 0;
     *list = 0;
@@ -115,10 +138,10 @@ int results_parse(const char *data, size_t bytes, const char *name, const Rows *
         if (i == rows->n) return err_set(err, ERR_DATA, "%s: more than the %d rows of this evaluation", name, rows->n);
         json_t *line = json_parse_line(data + at, len, name, i + 1, err);
         if (!line) return -1;
-        int failed = read_line(line, &rows->row[i], i, &rank[i], list), sampled = json_object_get(line, "protocol") != NULL;
+        int failed = read_line(line, &rows->row[i], i, &rank[i], list);
+        const char *others = other_items(line, among);
         json_decref(line);
-        if (sampled)
-            return err_set(err, ERR_DATA, "%s: line %d: ranked among drawn candidates, not among all items", name, i + 1);
+        if (others) return err_set(err, ERR_DATA, "%s: line %d: ranked among %s", name, i + 1, others);
         if (failed)
             return err_set(err, ERR_DATA,
                            "%s: line %d: not a result of the same row (row %d of user %.64s, target \"%.200s\"); --against "
@@ -131,10 +154,10 @@ int results_parse(const char *data, size_t bytes, const char *name, const Rows *
     return 0;
 }
 
-int results_read(const char *path, const Rows *rows, int *rank, int *list, Err *err) {
+int results_read(const char *path, const Rows *rows, const ResultsAmong *among, int *rank, int *list, Err *err) {
     MapFile file;
     if (mapfile_open(&file, path, 0, err)) return -1;
-    int status = results_parse(file.data, file.bytes, path, rows, rank, list, err);
+    int status = results_parse(file.data, file.bytes, path, rows, among, rank, list, err);
     mapfile_close(&file);
     return status;
 }

@@ -89,7 +89,14 @@ int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *sc
 }
 
 static int rank_score(void *self, const History *h, int users, float *score, Err *err) {
-    return sasrec_ranker_scores(self, h, users, score, err);
+    SasrecRanker *r = self;
+    if (sasrec_ranker_scores(r, h, users, score, err)) return -1;
+    for (int u = 0; u < users && r->exclude_seen; u++)
+        for (int i = 0; i < h[u].n; i++) {
+            const int item = item_of(r, &h[u], i);
+            if (item >= 0) score[(size_t)u * (size_t)r->items->n + (size_t)item] = -INFINITY;
+        }
+    return 0;
 }
 
 int sasrec_ranker_knows(const SasrecRanker *r, const History *h) {
@@ -104,13 +111,9 @@ static int rank_list(void *self, const History *h, int users, Recommendation *ou
     SasrecRanker *r = self;
     const size_t n = (size_t)r->items->n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
-    int status = sasrec_ranker_scores(r, h, users, score, err);
+    int status = rank_score(r, h, users, score, err);
     for (int u = 0; u < users && status == 0; u++) {
         float *mine = score + (size_t)u * n;
-        for (int i = 0; i < h[u].n && r->exclude_seen; i++) {
-            const int item = item_of(r, &h[u], i);
-            if (item >= 0) mine[item] = -INFINITY;
-        }
         found[u] = 0;
         if (sasrec_ranker_knows(r, &h[u]))
             status = ranker_best(mine, (int)n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err);

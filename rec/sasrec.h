@@ -26,8 +26,8 @@ int sasrec_ranker_scores(SasrecRanker *r, const History *h, int users, float *sc
 // Whether the model knows an item of the history.
 int sasrec_ranker_knows(const SasrecRanker *r, const History *h);
 
-// The same as a Ranker. Lists are by score, the lower item number first where it is equal; a history that the model knows
-// nothing of has an empty one.
+// The same as a Ranker, but -INFINITY for what exclude_seen leaves out. Lists are by score, the lower item number first where
+// it is equal; a history that the model knows nothing of has an empty one.
 Ranker sasrec_ranker(SasrecRanker *r);
 
 // For the thought test (ThoughtTestLosses): the loss of a row's target is minus its score; one token.

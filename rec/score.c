@@ -2,11 +2,10 @@
 
 #include <math.h>
 
-int score_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, Err *err) {
-    if (llm->rope.positions < PROMPT_TRAIN_TOKENS)
-        return err_set(err, ERR_DATA, "the model has %d positions; rows have up to %d", llm->rope.positions,
-                       PROMPT_TRAIN_TOKENS);
-    return reader_open(r, llm, t, style, users, PROMPT_TRAIN_TOKENS, PROMPT_TRAIN_TOKENS, 0, err);
+int score_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, int room, Err *err) {
+    if (llm->rope.positions < room)
+        return err_set(err, ERR_DATA, "the model has %d positions; rows have up to %d", llm->rope.positions, room);
+    return reader_open(r, llm, t, style, users, room, room, 0, err);
 }
 
 double score_perplexity(RowScore s) {

@@ -10,11 +10,11 @@ typedef struct RowScore {
     double logprob; // natural log, summed over them
 } RowScore;
 
-// A reader with room for rows of PROMPT_TRAIN_TOKENS.
-int score_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, Err *err);
+// A reader with room for rows of `room` tokens, prompt and answer.
+int score_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, int users, int room, Err *err);
 
 // score (n): of the examples first .. first + n, at most r->users of them. The examples were made for the same tokenizer,
-// style and thoughts, with at most PROMPT_TRAIN_TOKENS.
+// style and thoughts, with at most the reader's room.
 void score_examples(Reader *r, const Examples *e, int first, int n, RowScore *score);
 
 double score_perplexity(RowScore s); // exp(-logprob / tokens)

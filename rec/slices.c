@@ -53,7 +53,7 @@ void slices_close(Slices *s) {
 
 int slices_of(const Slices *s, const Row *row) {
     const int outside = 1 << SLICE_ALL | 1 << SLICE_COLD | 1 << SLICE_UNPOPULAR | 1 << (SLICES - 1);
-    int item = items_by_title(s->items, row->target_title);
+    int item = items_group_of(s->items, row->target_id, row->target_title);
     return item < 0 ? outside : s->in[item];
 }
 

@@ -3,9 +3,11 @@
 #include "base/vec.h"
 #include "report/record.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CARD_BYTES = 1 << 20 };
 
@@ -14,7 +16,8 @@ static const char marker[] = "<!-- written by latentr3: a later command writes i
 typedef struct Card {
     Str text;
     const char *name;         // of the folder
-    const json_t *origin;     // "command", "configuration", "data", ...: metrics.json, or what was given; borrowed
+    json_t *made;             // CARD_ORIGIN, or NULL
+    const json_t *origin;     // "command", "configuration", "data", ...: `made`, else `metrics`; or NULL
     json_t *metrics, *config; // or NULL
     json_t *evaluation[2];    // test, valid; or NULL
 } Card;
@@ -42,17 +45,42 @@ static void put_quoted(Str *s, const char *before, const char *text) {
     str_puts(s, "\n");
 }
 
+static int is_text(const char *a, const char *b) {
+    return a && !strcmp(a, b);
+}
+
+// The model, whichever command trained it last.
 static int is_sasrec(const Card *c) {
-    const char *command = record_text(c->origin, "command", NULL);
-    return command && !strcmp(command, "sasrec");
+    return is_text(record_text(c->config, "model_type", NULL), "sasrec");
+}
+
+// What the validation rows measured, which is the command's choice.
+static const char *figure_of(const Card *c) {
+    if (is_text(record_text(c->origin, "command", NULL), "sasrec")) return "1 - NDCG@10";
+    return is_sasrec(c) ? "loss, nats an item," : "loss, nats a token,";
+}
+
+// What makes the numbers others than those of the model alone, among all items: "popularity-100, --exclude-seen".
+static void conditions(Str *s, const json_t *evaluation) {
+    static const char *const option[] = {"exclude-seen", "guidance", "shuffle-history"};
+    const json_t *configuration = json_object_get(evaluation, "configuration");
+    if (strcmp(record_protocol(evaluation), "full")) str_puts(s, record_protocol(evaluation));
+    for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
+        const json_t *value = json_object_get(configuration, option[i]);
+        if (!json_is_true(value) && !json_is_string(value)) continue;
+        str_printf(s, "%s--%s", s->len ? ", " : "", option[i]);
+        if (json_is_string(value)) str_printf(s, " %s", last_part(json_string_value(value)));
+    }
 }
 
 // ---- the header ----------------------------------------------------------------------------------------------------------
 
 static void header_results(Card *c, int i) {
     const json_t *e = c->evaluation[i], *title = json_object_get(e, "title");
-    const char *name, *protocol = record_protocol(e), *data = last_part(record_text(e, "configuration", "data", NULL));
+    const char *name, *data = last_part(record_text(e, "configuration", "data", NULL));
     json_t *value;
+    Str how = {0};
+    conditions(&how, e);
     if (!data) data = "data";
     put_quoted(&c->text, "  - task:\n      type: sequential-recommendation\n    dataset:\n      name: ", data);
     put_quoted(&c->text, "      type: ", data);
@@ -60,11 +88,13 @@ static void header_results(Card *c, int i) {
     json_object_foreach((json_t *)title, name, value) {
         if (!json_is_number(value) || !isfinite(json_number_value(value))) continue;
         Str type = {0};
-        str_printf(&type, strcmp(protocol, "full") ? "%s (%s)" : "%s", name, protocol);
+        str_puts(&type, name);
+        if (how.len) str_printf(&type, " (%s)", how.data);
         put_quoted(&c->text, "    - type: ", type.data);
         str_free(&type);
         str_printf(&c->text, "      value: %.6g\n", json_number_value(value));
     }
+    str_free(&how);
 }
 
 static void header(Card *c) {
@@ -137,11 +167,10 @@ static void training(Card *c) {
     if (!c->metrics) return;
     const double before = record_number(c->metrics, "validation_loss_before", NULL),
                  kept = record_number(c->metrics, "validation_loss_kept", NULL);
-    str_printf(s, "%.0f updates on %.0f rows", record_number(c->metrics, "steps", NULL),
+    str_printf(s, "%.0f steps on %.0f rows over all passes", record_number(c->metrics, "steps", NULL),
                record_number(c->metrics, "rows", NULL));
     if (isfinite(before) && isfinite(kept))
-        str_printf(s, "; %s on the validation rows %.4f before, %.4f of the model kept (step %.0f)",
-                   is_sasrec(c) ? "1 - NDCG@10" : "loss, nats a token,", before, kept,
+        str_printf(s, "; %s on the validation rows %.4f before, %.4f of the model kept (step %.0f)", figure_of(c), before, kept,
                    record_number(c->metrics, "kept_step", NULL));
     str_puts(s,
              json_is_true(json_object_get(c->metrics, "interrupted")) ? ". The run was stopped before its end.\n\n" : ".\n\n");
@@ -196,12 +225,15 @@ static void metrics_row(Str *s, const char *label, const json_t *metrics, int in
 static void evaluation(Card *c, int i) {
     Str *s = &c->text;
     const json_t *e = c->evaluation[i];
+    Str how = {0};
     str_printf(s, "%.0f rows of %s.csv, ranked among ", record_number(e, "rows", NULL), split_name[i]);
-    if (strcmp(record_protocol(e), "full"))
-        str_printf(s, "drawn candidates (%s), which gives higher numbers than among all items", record_protocol(e));
-    else
-        str_puts(s, "all items");
-    str_puts(s, "; hits by title, with 95 % intervals.\n\n");
+    record_put_among(s, e);
+    if (strcmp(record_protocol(e), "full")) str_puts(s, ", which gives higher numbers than among all items");
+    str_puts(s, "; hits by title, with 95 % intervals.");
+    conditions(&how, e);
+    if (how.len) str_puts(s, " Measured with "), put_text(s, how.data), str_puts(s, ".");
+    str_free(&how);
+    str_puts(s, "\n\n");
     str_puts(s, "| | HR@1 | HR@5 | HR@10 | NDCG@5 | NDCG@10 |\n| --- | --- | --- | --- | --- | --- |\n");
     metrics_row(s, "this model", json_object_get(e, "title"), 1);
     const json_t *baselines = json_object_get(e, "baselines");
@@ -268,25 +300,41 @@ static int is_foreign(const char *path) {
     return !ours;
 }
 
-static int read_all(Card *c, const char *folder, const json_t *origin, Err *err) {
-    if (read_optional(&c->metrics, folder, "metrics.json", err) || read_optional(&c->config, folder, "config.json", err) ||
-        read_optional(&c->evaluation[0], folder, "eval-test.json", err) ||
-        read_optional(&c->evaluation[1], folder, "eval-valid.json", err))
+static int read_all(Card *c, const char *folder, Err *err) {
+    if (read_optional(&c->made, folder, CARD_ORIGIN, err) ||
+        (!c->made && read_optional(&c->metrics, folder, "metrics.json", err)) ||
+        read_optional(&c->config, folder, "config.json", err))
         return -1;
-    c->origin = origin ? origin : c->metrics;
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "eval-%s.json", split_name[i]);
+        if (read_optional(&c->evaluation[i], folder, name, err)) return -1;
+        if (json_is_true(json_object_get(c->evaluation[i], "of_folder"))) continue;
+        json_decref(c->evaluation[i]);
+        c->evaluation[i] = NULL;
+    }
+    c->origin = c->made ? c->made : c->metrics;
     return 0;
 }
 
-int card_write(const char *folder, const json_t *origin, Err *err) {
+int card_forget(const char *folder, Err *err) {
+    char *path = file_join(folder, "README.md");
+    const int status = !is_foreign(path) && unlink(path) && errno != ENOENT ? err_errno(err, "%s", path) : 0;
+    free(path);
+    return status;
+}
+
+int card_write(const char *folder, Err *err) {
     Card c = {0};
     char *path = file_join(folder, "README.md"), *whole = realpath(folder, NULL);
     c.name = last_part(whole ? whole : folder);
-    int status = is_foreign(path) ? 0 : read_all(&c, folder, origin, err);
+    int status = is_foreign(path) ? 0 : read_all(&c, folder, err);
     if (status == 0 && c.origin) {
         header(&c), about(&c), command(&c), training(&c), hashes(&c), metrics(&c), limits(&c);
         status = file_write(path, c.text.data, c.text.len, err);
     }
-    json_decref(c.metrics), json_decref(c.config), json_decref(c.evaluation[0]), json_decref(c.evaluation[1]);
+    json_decref(c.made), json_decref(c.metrics), json_decref(c.config);
+    json_decref(c.evaluation[0]), json_decref(c.evaluation[1]);
     str_free(&c.text);
     free(path), free(whole);
     return status;

@@ -2,11 +2,17 @@
 #ifndef REPORT_CARD_H
 #define REPORT_CARD_H
 
-#include "base/json.h"
+#include "base/err.h"
 
-// Writes folder/README.md from what a command leaves there: metrics.json, config.json and the eval-SPLIT.json of `eval --save`.
-// origin: {"command", "configuration"} of a command that leaves no metrics.json; or NULL, and without metrics.json nothing is
-// written. A README.md that somebody else wrote stays as it is.
-int card_write(const char *folder, const json_t *origin, Err *err);
+// {"command", "configuration"} of a command that wrote the model and leaves no metrics.json. Beside it a metrics.json is that
+// of an earlier model.
+#define CARD_ORIGIN "origin.json"
+
+// Writes folder/README.md from what a command leaves there: origin.json or metrics.json (without either nothing is written),
+// config.json and, where they are of the folder's own model, the eval-SPLIT.json of `eval --save`. A README.md that somebody
+// else wrote stays as it is.
+int card_write(const char *folder, Err *err);
+// Removes one that card_write has written.
+int card_forget(const char *folder, Err *err);
 
 #endif

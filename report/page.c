@@ -17,16 +17,32 @@ void page_section_end(Page *p) {
     str_puts(p->out, "</section>\n");
 }
 
-// The folder's last part, or all of it where another run's is the same.
-const char *page_name(const Page *p, int run) {
+// The folder's last part, or all of it where another run's is the same; and the model that was measured, where that is not the
+// folder's own.
+static void put_plain_name(Str *out, const Page *p, int run) {
+    const Record *r = &p->run[run];
+    const char *name = r->name;
     for (int i = 0; i < p->runs; i++)
-        if (i != run && !strcmp(p->run[i].name, p->run[run].name)) return p->run[run].folder;
-    return p->run[run].name;
+        if (i != run && !strcmp(p->run[i].name, name)) name = r->folder;
+    str_puts(out, name);
+    if (r->measured) str_printf(out, " (metrics of %s)", r->measured);
+}
+
+// A line may break where names are put together of words: a table with many runs has no room for all of one.
+void page_put_name(Str *out, const Page *p, int run) {
+    Str name = {0}, text = {0};
+    put_plain_name(&name, p, run);
+    html_text(&text, name.data);
+    for (const char *c = text.data; c && *c; c++) {
+        str_append(out, c, 1);
+        if (strchr("_/.=", *c)) str_puts(out, "<wbr/>");
+    }
+    str_free(&name), str_free(&text);
 }
 
 void page_name_cell(Page *p, int run) {
     str_puts(p->out, "<th scope=\"row\">");
-    html_text(p->out, page_name(p, run));
+    page_put_name(p->out, p, run);
     str_puts(p->out, "</th>");
 }
 
@@ -89,7 +105,7 @@ static void legend(Page *p) {
     for (int i = 0; i < p->runs; i++) {
         str_puts(p->out, "<li>");
         plot_swatch(p->out, i);
-        html_text(p->out, page_name(p, i));
+        page_put_name(p->out, p, i);
         str_puts(p->out, "</li>\n");
     }
     str_puts(p->out, "</ul>\n");
@@ -119,7 +135,7 @@ static void fact(Page *p, const Fact *f, const Record *r) {
 
 static void stages(Page *p) {
     static const Fact facts[] = {{"stage", "command", TEXT, 0},
-                                 {"rows", "rows", COUNT, 0},
+                                 {"rows over all passes", "rows", COUNT, 0},
                                  {"steps", "steps", COUNT, 0},
                                  {"time", "seconds", SECONDS, 0},
                                  {"tokens a second", "tokens_per_s", COUNT, 0},
@@ -129,12 +145,12 @@ static void stages(Page *p) {
                                  {"validation of the model kept", "validation_loss_kept", REAL, 0},
                                  {"kept at step", "kept_step", COUNT, 0},
                                  {"evaluation: time", "seconds", SECONDS, 1},
-                                 {"evaluation: seconds a user", "seconds_per_user", REAL, 1},
+                                 {"evaluation: time a user", "seconds_per_user", SECONDS, 1},
                                  {"evaluation: processor time", "cpu_seconds", SECONDS, 1}};
     const char *head[PAGE_RUNS + 1] = {""};
     Str name[PAGE_RUNS] = {{0}};
     for (int i = 0; i < p->runs; i++) {
-        html_text(&name[i], page_name(p, i));
+        page_put_name(&name[i], p, i);
         head[i + 1] = name[i].data;
     }
     page_section(p, "Time and cost of each stage", "Validation is the loss in nats a token; of sasrec it is 1 - NDCG@10.");
@@ -151,16 +167,18 @@ static void stages(Page *p) {
 
 // ---- curves --------------------------------------------------------------------------------------------------------------
 
-typedef enum Of { ALL, RL, OTHERS } Of; // RL's loss is a surrogate: it does not belong beside the others'
+// What has one unit: RL's loss is a surrogate, and sasrec validates by its lists.
+enum { OF_RL = 1, OF_SASREC = 2, OF_OTHERS = 4, OF_ALL = 7 };
 
 typedef struct Curve {
     const char *caption, *event, *name;
-    Of of;
+    int of; // bits
 } Curve;
 
 static int has_curve(const Record *r, const Curve *c) {
     const char *command = record_text(r->metrics, "command", NULL);
-    return c->of == ALL || (c->of == RL) == (command && !strcmp(command, "rl"));
+    const int is = command && !strcmp(command, "rl") ? OF_RL : command && !strcmp(command, "sasrec") ? OF_SASREC : OF_OTHERS;
+    return (c->of & is) != 0;
 }
 
 static void curve(Page *p, const Curve *c) {
@@ -175,16 +193,17 @@ static void curve(Page *p, const Curve *c) {
 }
 
 static void curves(Page *p) {
-    static const Curve shown[] = {{"loss", "step", "loss", OTHERS},
-                                  {"validation", "validation", "loss", ALL},
-                                  {"reward", "step", "reward_mean", ALL},
-                                  {"reward of the noiseless thoughts", "step", "reward_clean", ALL},
-                                  {"spread of rewards within groups", "step", "reward_spread_within_groups", ALL},
-                                  {"spread of rewards between prompts", "step", "reward_spread_between_prompts", ALL},
-                                  {"objective (rl)", "step", "loss", RL},
-                                  {"gradient norm", "step", "gradient_norm", ALL},
-                                  {"thought norm", "step", "thought_norm", ALL},
-                                  {"learning rate", "step", "learning_rate", ALL}};
+    static const Curve shown[] = {{"loss", "step", "loss", OF_SASREC | OF_OTHERS},
+                                  {"validation loss", "validation", "loss", OF_RL | OF_OTHERS},
+                                  {"validation: 1 - NDCG@10", "validation", "loss", OF_SASREC},
+                                  {"reward", "step", "reward_mean", OF_ALL},
+                                  {"reward of the noiseless thoughts", "step", "reward_clean", OF_ALL},
+                                  {"spread of rewards within groups", "step", "reward_spread_within_groups", OF_ALL},
+                                  {"spread of rewards between prompts", "step", "reward_spread_between_prompts", OF_ALL},
+                                  {"objective (rl)", "step", "loss", OF_RL},
+                                  {"gradient norm", "step", "gradient_norm", OF_ALL},
+                                  {"thought norm", "step", "thought_norm", OF_ALL},
+                                  {"learning rate", "step", "learning_rate", OF_ALL}};
     int any = 0;
     for (int i = 0; i < p->runs; i++) any |= json_array_size(p->run[i].log) > 0;
     if (!any) return;
@@ -200,7 +219,10 @@ static void curves(Page *p) {
 int page_write(Str *out, const Record *record, int runs, const char *split, int resamples, uint64_t seed, Err *err) {
     Page p = {out, record, runs, split, resamples, seed};
     Str title = {0};
-    for (int i = 0; i < runs; i++) str_printf(&title, "%s%s", i ? ", " : "", page_name(&p, i));
+    for (int i = 0; i < runs; i++) {
+        if (i) str_puts(&title, ", ");
+        put_plain_name(&title, &p, i);
+    }
     html_begin(out, title.data);
     str_free(&title);
     legend(&p);

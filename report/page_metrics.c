@@ -1,5 +1,6 @@
 // The report's numbers: metrics with intervals, what a run gains over the first, and the rows by how popular their target is.
 #include "base/arena.h"
+#include "base/log.h"
 #include "rec/baseline.h"
 #include "rec/slices.h"
 #include "report/page_parts.h"
@@ -76,17 +77,15 @@ void page_metrics(Page *p) {
     const char *name[NAMES];
     const int n = names_of(p, name);
     const Record *r = page_first(p, NULL);
-    char note[400], among[64];
+    Str note = {0};
     if (!r) return;
-    snprintf(among, sizeof among,
-             strcmp(record_protocol(r->evaluation), "full") ? "ranked among drawn candidates (%.20s)"
-                                                            : "ranked among all items",
-             record_protocol(r->evaluation));
-    snprintf(note, sizeof note,
-             "%d %s rows of %.0f users, %s. By title: any item with the target's title is a hit; by item: the id itself. 95 %% "
-             "intervals by bootstrap over users. The baselines in grey are counted from the train rows.",
-             r->n, p->split, record_number(r->evaluation, "users", NULL), among);
-    page_section(p, "Metrics", note);
+    str_printf(&note, "%d %s rows of %.0f users, ranked among ", r->n, p->split, record_number(r->evaluation, "users", NULL));
+    record_put_among(&note, r->evaluation);
+    str_puts(&note,
+             ". By title: any item with the target's title is a hit; by item: the id itself. 95 % intervals by bootstrap "
+             "over users. The baselines in grey are counted from the train rows.");
+    page_section(p, "Metrics", note.data);
+    str_free(&note);
     metrics_table(p, "title", name, n, 1);
     metrics_plot(p, name, n);
     metrics_table(p, "item", name, n, 0);
@@ -102,14 +101,27 @@ static const Metric *metric_of(const Metrics *m, const char *name) {
     return NULL;
 }
 
+// Up to 10, the `nth` largest K of lists so long; 0: there is none.
+static int shown_k(int list, int nth) {
+    for (int j = METRIC_KS - 1; j >= 0; j--)
+        if (metric_k[j] <= list && metric_k[j] <= 10 && nth-- == 0) return metric_k[j];
+    return 0;
+}
+
+static int common_list(const Record *a, const Record *b) {
+    return a->list < b->list ? a->list : b->list;
+}
+
 static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first) {
-    static const char *const name[] = {"HR@5", "HR@10", "NDCG@5", "NDCG@10"};
-    for (size_t j = 0; j < sizeof name / sizeof *name; j++) {
-        const Metric *x = metric_of(gain, name[j]), *other = metric_of(first, name[j]);
+    for (int j = 0; j < 4; j++) {
+        char name[24];
+        const int k = shown_k(gain->list, 1 - j % 2);
+        snprintf(name, sizeof name, j < 2 ? "HR@%d" : "NDCG@%d", k);
+        const Metric *x = k ? metric_of(gain, name) : NULL, *other = k ? metric_of(first, name) : NULL;
         if (!x || !other) continue;
         str_puts(p->out, "<tr>");
         page_name_cell(p, i);
-        page_text_cell(p, name[j]);
+        page_text_cell(p, name);
         page_number_cell(p, other->value, 4);
         page_number_cell(p, other->value + x->value, 4);
         page_value_cell(p, (PageValue){x->value, x->low, x->high}, 1);
@@ -120,8 +132,7 @@ static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first)
     }
 }
 
-static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *part, int list) {
-    static const char *const name[] = {"HR@10", "NDCG@10"};
+static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *part, int list, const char *const *name) {
     Metrics gain;
     metrics_of_gain(&gain, part->rank, part->other, part->user, part->n, list, p->resamples, p->seed);
     str_puts(p->out, "<tr>");
@@ -136,16 +147,22 @@ static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *
 }
 
 static void slice_gains(Page *p, const Record *first, const int *user) {
-    static const char *const head[] = {"run", "target", "rows", "HR@10", "NDCG@10"};
+    char hit[24], ndcg[24];
+    const char *const head[] = {"run", "target", "rows", hit, ndcg};
     SlicesPart part;
+    int longest = 0;
     if (!first->slices) return;
+    for (int i = 0; i < p->runs; i++)
+        if (p->run[i].n && &p->run[i] != first && common_list(&p->run[i], first) > longest)
+            longest = common_list(&p->run[i], first);
+    snprintf(hit, sizeof hit, "HR@%d", shown_k(longest, 0)), snprintf(ndcg, sizeof ndcg, "NDCG@%d", shown_k(longest, 0));
     slices_part_open(&part, first->n);
     page_table(p, head, sizeof head / sizeof *head, 2);
     for (int i = 0; i < p->runs; i++) {
         const Record *r = &p->run[i];
         for (int slice = 1; slice < SLICES && r->n && r != first; slice++) {
             slices_pick(&part, slice, first->slices, r->rank, first->rank, user, first->n);
-            if (part.n) slice_gain_row(p, i, slice_label[slice], &part, r->list < first->list ? r->list : first->list);
+            if (part.n) slice_gain_row(p, i, slice_label[slice], &part, common_list(r, first), head + 3);
         }
     }
     page_table_end(p);
@@ -160,7 +177,7 @@ int page_gains(Page *p, Err *err) {
     if (!others) return 0;
     Str note = {0};
     str_puts(&note, "Over ");
-    html_text(&note, page_name(p, (int)(first - p->run)));
+    page_put_name(&note, p, (int)(first - p->run));
     str_puts(&note, ", by title: paired bootstrap over users (both see the same draws), 95 % intervals.");
     page_section(p, "Gains", note.data);
     str_free(&note);
@@ -170,11 +187,12 @@ int page_gains(Page *p, Err *err) {
     int status = 0;
     for (int i = 0; i < p->runs && status == 0; i++) {
         const Record *r = &p->run[i];
-        const int list = r->list < first->list ? r->list : first->list;
+        const int list = common_list(r, first);
         Metrics gain, of_first;
         if (!r->n || r == first) continue;
         status = record_comparable(first, r, err);
         if (status) break;
+        if (!record_same_train(first, r)) log_warn("%s was measured with another train.csv than %s", r->name, first->name);
         metrics_from_ranks(&of_first, first->rank, user, first->n, list, 0, p->seed);
         metrics_of_gain(&gain, r->rank, first->rank, user, first->n, list, p->resamples, p->seed);
         gain_rows(p, i, &gain, &of_first);
@@ -226,7 +244,7 @@ void page_slices(Page *p) {
     if (!page_first(p, "buckets")) return;
     for (int i = 0; i < p->runs; i++)
         for (int j = 0; j < 2 && p->run[i].evaluation; j++, heads++) {
-            html_text(&text[heads - 3], page_name(p, i));
+            page_put_name(&text[heads - 3], p, i);
             str_printf(&text[heads - 3], "<br/>%s", name[j]);
             head[heads] = text[heads - 3].data;
         }

@@ -17,7 +17,7 @@ typedef struct Page {
 // note: HTML, or NULL
 void page_section(Page *p, const char *title, const char *note);
 void page_section_end(Page *p);
-const char *page_name(const Page *p, int run); // how a run is called
+void page_put_name(Str *out, const Page *p, int run); // how a run is called
 void page_name_cell(Page *p, int run);
 // A table whose first `texts` columns hold texts and all others numbers. Heads are HTML.
 void page_table(Page *p, const char *const *head, int heads, int texts);

@@ -67,28 +67,26 @@ static void table(Page *p, const char *title, From from, const char *member, con
         object[i] = json_object_get(from_of(&p->run[i], from), member);
         if (!json_is_object(object[i])) object[i] = NULL;
         str_puts(p->out, "<th scope=\"col\">");
-        html_text(p->out, page_name(p, i));
+        page_put_name(p->out, p, i);
         str_puts(p->out, "</th>");
     }
     str_puts(p->out, "</tr></thead>\n<tbody>\n");
     rows(p, object, code);
     for (int k = 0; k < n; k++) {
         const json_t *value[PAGE_RUNS];
-        for (int i = 0; i < p->runs; i++) {
-            value[i] = json_object_get(p->run[i].metrics, more[k]);
-            if (!value[i]) value[i] = json_object_get(p->run[i].evaluation, more[k]);
-        }
+        for (int i = 0; i < p->runs; i++) value[i] = json_object_get(from_of(&p->run[i], from), more[k]);
         row(p, more[k], value, code);
     }
     page_table_end(p);
 }
 
 void page_settings(Page *p) {
-    static const char *const hash[] = {"model_hash_before", "model_hash", "results_hash"};
+    static const char *const before[] = {"model_hash_before"}, *const hash[] = {"model_hash", "results_hash"};
     page_section(p, "Configuration and hashes", "Bold: not the same in all runs.");
     table(p, "Options of the training", TRAINING, "configuration", NULL, 0, 0);
     table(p, "Options of the evaluation", EVALUATION, "configuration", NULL, 0, 0);
-    table(p, "Files", EITHER, "data", hash, 3, 1);
+    table(p, "Files of the training", TRAINING, "data", before, 1, 1);
+    table(p, "Files of the evaluation", EVALUATION, "data", hash, 2, 1);
     table(p, "Versions", EITHER, "versions", NULL, 0, 0);
     table(p, "Environment", TRAINING, "environment", NULL, 0, 0);
     page_section_end(p);

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 // ---- the thought test ----------------------------------------------------------------------------------------------------
 
@@ -51,13 +52,16 @@ void page_attention(Page *p) {
         for (int i = 0; i < p->runs; i++) {
             const json_t *a = json_object_get(p->run[i].evaluation, "attention"),
                          *at = json_array_get(json_object_get(a, "positions"), (size_t)g);
-            const double share = g == POSITIONS ? record_number(a, "rest", NULL) : record_number(at, "weight", NULL);
+            // A position's weight is the mean of the rows that reach it, the bars are shares of all.
+            const double share = g == POSITIONS ? record_number(a, "rest", NULL)
+                                                : record_number(at, "weight", NULL) * record_number(at, "rows", NULL) /
+                                                      record_number(a, "rows", NULL);
             bar[g * p->runs + i] = (PlotBar){share >= 0 && share <= 1 ? share : NAN, NAN, NAN};
         }
     snprintf(
         note, sizeof note,
         "Share of LatentRATT's attention that lies on each title of the history, from the last one back, and on the rest of "
-        "the prompt: the mean of %.0f rows.",
+        "the prompt: the mean of %.0f rows, 0 where a history is shorter.",
         record_number(first->evaluation, "attention", "rows", NULL));
     page_section(p, "What the thought attends to", note);
     str_puts(p->out, "<div class=\"plots\">\n");
@@ -82,16 +86,41 @@ static void history(Page *p, const json_t *sample) {
     str_puts(p->out, "</ol></div>\n");
 }
 
+enum { LIST_TITLES = 20 }; // of a list are shown: the largest K there is
+
+static int place_of(const char *title, const char *const *list, int n) {
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i], title)) return i + 1;
+    return 0;
+}
+
+// The distinct titles of a list, as places count them. Returns how many.
+static int titles_of(const json_t *items, const char *title[LIST_TITLES]) {
+    int n = 0;
+    for (size_t i = 0; i < json_array_size(items) && n < LIST_TITLES; i++) {
+        const char *text = record_text(json_array_get(items, i), "title", NULL);
+        if (!text) text = "?";
+        if (!place_of(text, title, n)) title[n++] = text;
+    }
+    return n;
+}
+
 static void list_of(Page *p, int run, int row) {
-    const json_t *items = json_object_get(json_array_get(p->run[run].results, (size_t)row), "items");
+    const Record *r = &p->run[run];
+    const json_t *items = json_object_get(json_array_get(r->results, (size_t)row), "items");
+    const char *title[LIST_TITLES];
     if (!items) return;
+    const int n = titles_of(items, title);
+    // The target's title, not the rank's place: titles that were seen count as none. Another title may be a hit where both
+    // have one index text.
+    int hit = r->rank[row] ? place_of(r->row[row].target_title, title, n) : 0;
+    if (!hit) hit = r->rank[row];
     str_puts(p->out, "<div><h3>");
-    html_text(p->out, page_name(p, run));
+    page_put_name(p->out, p, run);
     str_puts(p->out, "</h3>\n<ol>\n");
-    for (size_t i = 0; i < json_array_size(items) && i < 10; i++) {
-        const char *title = record_text(json_array_get(items, i), "title", NULL);
-        str_printf(p->out, "<li%s>", p->run[run].rank[row] == (int)i + 1 ? " class=\"hit\"" : "");
-        html_text(p->out, title ? title : "?");
+    for (int i = 0; i < n; i++) {
+        str_printf(p->out, "<li%s>", i + 1 == hit ? " class=\"hit\"" : "");
+        html_text(p->out, title[i]);
         str_puts(p->out, "</li>\n");
     }
     str_puts(p->out, "</ol></div>\n");
@@ -116,7 +145,8 @@ void page_samples(Page *p) {
     const Record *r = page_first(p, "samples");
     if (!r) return;
     page_section(p, "Some recommendations",
-                 "Rows spread evenly over the split, not chosen. Bold: the target. Percentages: the thought's attention.");
+                 "Rows spread evenly over the split, not chosen. Items of one title stand once. Bold: the target. "
+                 "Percentages: the thought's attention.");
     const json_t *samples = json_object_get(r->evaluation, "samples");
     for (size_t i = 0; i < json_array_size(samples) && i < RECORD_SAMPLES; i++) sample_of(p, r, json_array_get(samples, i));
     page_section_end(p);

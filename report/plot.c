@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { WIDTH = 360, HEIGHT = 220, LEFT = 52, RIGHT = 10, TOP = 12, BOTTOM = 26 };
 
@@ -32,12 +33,22 @@ static Scale scale_of(double low, double high, double from, double to, int round
     return (Scale){low, high, from, to, tick};
 }
 
+// So many digits that two ticks beside each other differ.
+static int digits_of(const Scale *y) {
+    const int first = (int)floor(log10(fmax(fabs(y->low), fabs(y->high)))), last = (int)floor(log10(y->tick) + 1e-9);
+    return first - last + 1 > 4 ? first - last + 1 : 4;
+}
+
 static void axis(Str *out, const Scale *y) {
+    enum { LABEL = 8 }; // characters that fit; more of them stand closer together
+    const int digits = digits_of(y);
+    char label[32];
     for (double t = ceil(y->low / y->tick - 1e-9) * y->tick; t <= y->high + 1e-9 * y->tick; t += y->tick) {
         const double at = place(y, t);
         str_printf(out, "<line class=\"grid\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", LEFT, at, WIDTH - RIGHT, at);
-        str_printf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n", LEFT - 5, at + 4,
-                   fabs(t) < 1e-9 * y->tick ? 0. : t);
+        snprintf(label, sizeof label, "%.*g", digits, fabs(t) < 1e-9 * y->tick ? 0. : t);
+        str_printf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\"%s>%s</text>\n", LEFT - 5, at + 4,
+                   strlen(label) > LABEL ? " textLength=\"46\" lengthAdjust=\"spacingAndGlyphs\"" : "", label);
     }
 }
 

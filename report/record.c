@@ -1,6 +1,7 @@
 #include "report/record.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "rec/protocol.h"
 
 #include <limits.h>
@@ -115,7 +116,9 @@ static int take_event(void *context, json_t *line, int number, Err *err) {
 static int open_training(Record *r, Err *err) {
     char *metrics = path_of(r, "metrics", NULL, ".json"), *log = path_of(r, "log", NULL, ".jsonl");
     int status = read_object(&r->metrics, metrics, err);
-    if (status == 0 && r->metrics && file_exists(log)) {
+    if (status == 0 && r->metrics && file_stamp(log).bytes > LOG_BYTES) {
+        log_warn("%s: over %d MiB, so its curves are left out", log, LOG_BYTES >> 20);
+    } else if (status == 0 && r->metrics && file_exists(log)) {
         r->log = json_array();
         status = read_lines(log, LOG_BYTES, 1, take_event, r, err);
     }
@@ -195,13 +198,26 @@ static int open_evaluation(Record *r, const char *split, Err *err) {
     return status ? -1 : 0;
 }
 
-// ---- together ------------------------------------------------------------------------------------------------------------
-
 static char *without_slashes(const char *folder) {
     size_t n = strlen(folder);
     while (n > 1 && folder[n - 1] == '/') n--;
     return mem_strndup(folder, n);
 }
+
+// A folder may keep what was measured of another model than its own.
+static char *measured_of(const Record *r) {
+    const char *model = record_text(r->evaluation, "configuration", "model", NULL);
+    char *config = path_of(r, "config", NULL, ".json");
+    const int holds_model = r->metrics || file_exists(config);
+    free(config);
+    if (!holds_model || !json_is_false(json_object_get(r->evaluation, "of_folder"))) return NULL;
+    char *whole = without_slashes(model ? model : "another model");
+    char *name = mem_strndup(file_name(whole), strlen(file_name(whole)));
+    free(whole);
+    return name;
+}
+
+// ---- together ------------------------------------------------------------------------------------------------------------
 
 int record_open(Record *r, const char *folder, const char *split, Err *err) {
     *r = (Record){.folder = without_slashes(folder)};
@@ -214,13 +230,14 @@ int record_open(Record *r, const char *folder, const char *split, Err *err) {
         status =
             err_set(err, ERR_DATA, "%s: neither a training run (metrics.json) nor an evaluation (eval-%s.json of eval --save)",
                     folder, split);
+    if (status == 0) r->measured = measured_of(r);
     if (status) record_close(r);
     return status;
 }
 
 void record_close(Record *r) {
     json_decref(r->metrics), json_decref(r->log), json_decref(r->evaluation), json_decref(r->results);
-    free(r->row), free(r->rank), free(r->slices), free(r->folder);
+    free(r->row), free(r->rank), free(r->slices), free(r->measured), free(r->folder);
     *r = (Record){0};
 }
 
@@ -231,17 +248,43 @@ const char *record_protocol(const json_t *evaluation) {
     return "unknown";
 }
 
-static int without_seen(const Record *r) {
-    return json_is_true(json_object_get(json_object_get(r->evaluation, "configuration"), "exclude-seen"));
+static int without_seen(const json_t *evaluation) {
+    return json_is_true(json_object_get(json_object_get(evaluation, "configuration"), "exclude-seen"));
+}
+
+void record_put_among(Str *s, const json_t *evaluation) {
+    const char *protocol = record_protocol(evaluation);
+    if (strcmp(protocol, "full"))
+        str_printf(s, "drawn candidates (%s)", protocol);
+    else
+        str_puts(s, "all items");
+    if (without_seen(evaluation)) str_puts(s, " but those of the history");
+}
+
+// Of the titles that could be recommended, as every line of the results has it; NULL in those of older versions.
+static const char *catalogue_of(const Record *r) {
+    return record_text(json_array_get(r->results, 0), "catalogue", NULL);
+}
+
+static int differ(const char *a, const char *b) {
+    return a && b && strcmp(a, b);
+}
+
+int record_same_train(const Record *a, const Record *b) {
+    return !differ(record_text(a->evaluation, "data", "train.csv", NULL),
+                   record_text(b->evaluation, "data", "train.csv", NULL));
 }
 
 int record_comparable(const Record *a, const Record *b, Err *err) {
     if (strcmp(record_protocol(a->evaluation), record_protocol(b->evaluation)))
         return err_set(err, ERR_DATA, "%s was measured with --protocol %s, %s with %s", b->name, record_protocol(b->evaluation),
                        a->name, record_protocol(a->evaluation));
-    if (without_seen(a) != without_seen(b))
-        return err_set(err, ERR_DATA, "%s was measured with --exclude-seen, %s without", without_seen(b) ? b->name : a->name,
-                       without_seen(b) ? a->name : b->name);
+    const int unseen = without_seen(b->evaluation);
+    if (without_seen(a->evaluation) != unseen)
+        return err_set(err, ERR_DATA, "%s was measured with --exclude-seen, %s without", unseen ? b->name : a->name,
+                       unseen ? a->name : b->name);
+    if (differ(catalogue_of(a), catalogue_of(b)))
+        return err_set(err, ERR_DATA, "%s was measured with another catalogue than %s", b->name, a->name);
     if (a->n != b->n) return err_set(err, ERR_DATA, "%s has %d rows, %s %d", b->name, b->n, a->name, a->n);
     for (int i = 0; i < a->n; i++)
         if (strcmp(a->row[i].user, b->row[i].user) || strcmp(a->row[i].target_title, b->row[i].target_title) ||

@@ -4,6 +4,7 @@
 #define REPORT_RECORD_H
 
 #include "base/json.h"
+#include "base/vec.h"
 #include "data/dataset.h"
 
 enum { RECORD_SAMPLES = 12 };           // of "samples", the first ones are read
@@ -12,8 +13,9 @@ enum { RECORD_JSON_BYTES = 256 << 20 }; // most of a JSON file: eval-SPLIT.json 
 typedef struct Record {
     char *folder;
     const char *name;   // the folder's last part; borrowed from it
+    char *measured;     // the model that the evaluation is of, where the folder holds another one; else NULL
     json_t *metrics;    // or NULL
-    json_t *log;        // array of events, or NULL
+    json_t *log;        // array of events, or NULL; NULL too, with a warning, beyond 128 MiB
     json_t *evaluation; // or NULL
     // Of the evaluation's rows; n 0: no evaluation.
     json_t *results; // array of lines; "items" only of rows that "samples" names
@@ -37,8 +39,12 @@ int record_curve(const Record *r, const char *event, const char *name, double **
 
 // What an evaluation ranked among: a name of rec/protocol.h, or "unknown".
 const char *record_protocol(const json_t *evaluation);
-// Whether both are evaluations of the same rows, ranked among the same items: by one protocol, with or without what was seen.
-// ERR_DATA naming what differs where they are not.
+// The same as the end of a sentence: "all items", "drawn candidates (uniform-100)", with what --exclude-seen left out.
+void record_put_among(Str *s, const json_t *evaluation);
+// Whether both are evaluations of the same rows, ranked among the same items: of one catalogue, by one protocol, with or
+// without what was seen. ERR_DATA naming what differs where they are not.
 int record_comparable(const Record *a, const Record *b, Err *err);
+// Whether the train rows beside them, which the baselines count, were the same.
+int record_same_train(const Record *a, const Record *b);
 
 #endif

@@ -81,14 +81,14 @@ static void bootstrap(SpreadValue *v, const Draws *d, int resamples, uint64_t se
     free(value);
 }
 
-// MRR counts the places of a list: all are cut to the shortest.
-static int shortest_list(const SpreadPair *pair, int pairs) {
-    int list = INT_MAX;
-    for (int s = 0; s < pairs; s++) {
-        if (pair[s].mine->list < list) list = pair[s].mine->list;
-        if (pair[s].other->list < list) list = pair[s].other->list;
-    }
-    return list;
+static void lists_of(const SpreadPair *pair, int pairs, int *shortest, int *longest) {
+    *shortest = INT_MAX, *longest = 0;
+    for (int s = 0; s < pairs; s++)
+        for (int i = 0; i < 2; i++) {
+            const int list = i ? pair[s].other->list : pair[s].mine->list;
+            if (list < *shortest) *shortest = list;
+            if (list > *longest) *longest = list;
+        }
 }
 
 static int check_pairs(const SpreadPair *pair, int pairs, Err *err) {
@@ -99,10 +99,11 @@ static int check_pairs(const SpreadPair *pair, int pairs, Err *err) {
 }
 
 int spread_gain(SpreadValue *v, const SpreadPair *pair, int pairs, const char *metric, int resamples, uint64_t seed, Err *err) {
-    const int list = shortest_list(pair, pairs);
-    const Worth w = worth_of(metric, list);
+    int shortest, longest;
+    lists_of(pair, pairs, &shortest, &longest);
+    const Worth w = worth_of(metric, longest);
     v->pairs = 0;
-    if (!pairs || w.k > list) return 0;
+    if (!pairs || w.k > shortest) return 0;
     if (check_pairs(pair, pairs, err)) return -1;
     const Record *first = pair[0].mine;
     int *user = mem_alloc((size_t)first->n, sizeof *user);

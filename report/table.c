@@ -1,5 +1,6 @@
 #include "report/table.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -17,12 +18,17 @@ static int row_has_gains(const Table *t, int row) {
     return 0;
 }
 
+// A byte of a label that needs no escape. A line's end or a tab would break the table.
+static void put_byte(Str *out, const char *s) {
+    str_append(out, iscntrl((unsigned char)*s) ? " " : s, 1);
+}
+
 // ---- Markdown ------------------------------------------------------------------------------------------------------------
 
 static void markdown_text(Str *out, const char *s) {
     for (; *s; s++) {
         if (strchr("|\\`*_<>[]", *s)) str_puts(out, "\\");
-        str_append(out, *s == '\n' ? " " : s, 1);
+        put_byte(out, s);
     }
 }
 
@@ -111,19 +117,23 @@ void table_csv(Str *out, const Table *t) {
 // ---- LaTeX ---------------------------------------------------------------------------------------------------------------
 
 static void latex_text(Str *out, const char *s) {
+    static const char named[] = "\\<>|"; // in the oldest font encoding the last three print other signs
+    static const char *const name[] = {"backslash", "less", "greater", "bar"};
     for (; *s; s++) {
-        if (*s == '\\')
-            str_puts(out, "\\textbackslash{}");
+        const char *found = strchr(named, *s);
+        if (found)
+            str_printf(out, "\\text%s{}", name[found - named]);
         else if (*s == '^' || *s == '~')
             str_printf(out, "\\%c{}", *s);
         else if (strchr("&%$#_{}", *s))
             str_printf(out, "\\%c", *s);
         else
-            str_append(out, *s == '\n' ? " " : s, 1);
+            put_byte(out, s);
     }
 }
 
-// A star where the interval of the gain leaves 0 out.
+// A star where the interval of the gain leaves 0 out. {}: behind the end of a row TeX would take a label's "[" or "*" for an
+// option.
 void table_latex(Str *out, const Table *t) {
     str_puts(out, "% needs \\usepackage{booktabs}; *: the 95 % interval of the gain");
     if (t->baseline) {
@@ -136,6 +146,7 @@ void table_latex(Str *out, const Table *t) {
     for (int j = 0; j < t->metrics; j++) str_printf(out, " & %s", t->metric[j]);
     str_puts(out, " \\\\\n\\midrule\n");
     for (int i = 0; i < t->rows; i++) {
+        str_puts(out, "{}");
         latex_text(out, t->row[i].label);
         for (int j = 0; j < t->metrics; j++) {
             const SpreadValue *v = &t->row[i].value[j];

@@ -8,6 +8,7 @@
 void answer_print(Str *out, const Job *job, const Engine *e, double now);
 // {"error": {"status": N, "message": "..."}}
 void answer_error(Str *out, int status, const char *message);
+void answer_error_text(Str *out, const char *message); // {"error": "..."}: the Open Inference Protocol's form
 // {"id": "...", "title": "...", "text": "...", "removed": false, "interactions": N}; text where the item has one
 void answer_item(Str *out, const Shelf *s, int item);
 

@@ -12,7 +12,7 @@ typedef struct Counters {
     pthread_mutex_t lock;
     int status[COUNTERS_STATUSES]; // codes met so far, in the order of their appearance
     int64_t replies[COUNTERS_STATUSES];
-    int64_t seconds[COUNTERS_BUCKETS + 1]; // recommendations by the time from the request to the reply
+    int64_t seconds[COUNTERS_BUCKETS + 1]; // recommendations by the time from the whole request to the reply
     double seconds_sum;
     int64_t sizes[COUNTERS_SIZES + 1]; // steps by their users
     int64_t step_users, users;         // the sum of these; users who are done

@@ -56,7 +56,8 @@ static EnginePlace *enter(Engine *e, const Ask *ask) {
     int k = 0;
     for (int i = 0; i < ask->n; i++)
         if (items_entry(items, ask->history[i], ask->by_id, &p->title[k], &p->id[k], &p->text[k]) >= 0 || !ask->by_id) k++;
-    p->history = (History){.title = p->title, .item_id = ask->by_id ? p->id : NULL, .text = p->text, .n = k};
+    p->history =
+        (History){.title = p->title, .item_id = ask->by_id ? p->id : NULL, .text = p->text, .n = k, .number = ask->number};
     e->joined++;
     return p;
 }
@@ -76,10 +77,11 @@ static int check_memory(const Llm *m, const Trie *t, const EngineOptions *o, Err
     const BeamOptions beam = {.beams = o->beams};
     const double slots = (double)o->users * (PROMPT_RECOMMEND_TOKENS + c->thoughts) + (double)beam_slots(t, &beam, o->users);
     const double slot = (2.0 * c->L * c->G * c->K + 2.0 * c->D) * (double)dtype_bytes(ops_dtype(m->ops)),
-                 machine = (double)arena_machine_bytes();
-    if (slots < INT32_MAX && slots * slot < 0.75 * machine) return 0;
-    return err_set(err, ERR_MEMORY, "%d users at a time and %d beams would need caches of %.1f GiB, the machine has %.1f",
-                   o->users, o->beams, slots * slot / (1 << 30), machine / (1 << 30));
+                 room = fmin(0.75 * (double)ops_memory_bytes(m->ops), (double)ops_free_bytes(m->ops));
+    if (slots < INT32_MAX && slots * slot < room) return 0;
+    return err_set(err, ERR_MEMORY,
+                   "%d users at a time and %d beams would need caches of %.1f GiB, the device has room for %.1f", o->users,
+                   o->beams, slots * slot / (1 << 30), room / (1 << 30));
 }
 
 static int open_recommender(Engine *e, Recommender *r, Llm *llm, int users, PrefixCache *prefixes, Err *err) {
@@ -99,6 +101,20 @@ static int open_language_model(Engine *e, Err *err) {
     // All that engine_start will find: by then a change of the catalogue is on the disk.
     if (reader_fits(m->llm, m->tokenizer, &m->style, e->catalogue.trie.longest, err)) return -1;
     return check_memory(m->llm, &e->catalogue.trie, &e->o, err);
+}
+
+int engine_check_item(const Engine *e, int item, Err *err) {
+    const Model *m = e->model;
+    const Items *items = &e->shelf->data.items;
+    Ints ids = {0};
+    if (!m->tokenizer) return 0;
+    int status = prompt_answer(&ids, m->tokenizer, &m->style, items->title[item], items->text[item], err);
+    if (status == 0 && recommend_crowds(m->llm, (int)ids.len))
+        status =
+            err_set(err, ERR_DATA, "item %s: an answer of %zu tokens would leave fewer than %d of %d positions for prompts",
+                    items->id[item], ids.len, PROMPT_RECOMMEND_TOKENS, m->llm->rope.positions);
+    ints_free(&ids);
+    return status;
 }
 
 static int open_baseline(Engine *e, Err *err) {
@@ -131,6 +147,10 @@ int engine_start(Engine *e, Err *err) {
     if (m->tokens && start_sasrec(e, err)) return -1;
     e->started = 1;
     return 0;
+}
+
+void engine_rest(const Engine *e) {
+    if (e->model->llm) ops_rest(e->model->llm->ops);
 }
 
 int engine_open(Engine **engine, Model *m, Shelf *s, const EngineOptions *o, Err *err) {
@@ -221,6 +241,14 @@ static int best(const Engine *e, EnginePlace *p, float *score) {
     return ranker_best(score, items->n, p->ask->k, p->answer.item, &p->answer.n, &p->err);
 }
 
+int engine_knows(const Engine *e, const History *h) {
+    return e->token ? sasrec_ranker_knows(&e->sasrec, h) : baseline_ranker_knows(&e->baseline_ranker, h);
+}
+
+int engine_knows_item(const Engine *e, int item) {
+    return !e->token || e->token[item] >= 0;
+}
+
 static int score_all(Engine *e, EnginePlace *const *p, int users, Err *err) {
     const size_t n = (size_t)e->shelf->data.items.n;
     float *score = mem_alloc((size_t)users * n, sizeof *score);
@@ -228,7 +256,7 @@ static int score_all(Engine *e, EnginePlace *const *p, int users, Err *err) {
     for (int u = 0; u < users; u++) history[u] = p[u]->history;
     const int status = e->scorer.score(e->scorer.self, history, users, score, err);
     for (int u = 0; u < users && status == 0; u++)
-        if (!e->token || sasrec_ranker_knows(&e->sasrec, &history[u])) best(e, p[u], score + (size_t)u * n);
+        if (engine_knows(e, &history[u])) best(e, p[u], score + (size_t)u * n);
     free(score), free(history);
     return status;
 }

@@ -76,11 +76,14 @@ typedef struct Engine {
 } Engine;
 
 // Builds the catalogue, beside whatever else the model is used for; holds model and shelf. ERR_USAGE and ERR_DATA as rec/ has
-// them, ERR_MEMORY where the searches would need more than the machine has.
+// them, ERR_MEMORY where the searches would need more than the device has.
 int engine_open(Engine **e, Model *m, Shelf *s, const EngineOptions *o, Err *err);
+// Whether an item may be added: ERR_DATA where its answer would cut the prompts of all users.
+int engine_check_item(const Engine *e, int item, Err *err);
 // What the model itself computes, in the thread that is to use the engine: no other may use the model meanwhile. Before the
 // first user; a second call does nothing.
 int engine_start(Engine *e, Err *err);
+void engine_rest(const Engine *e); // the calling thread, which goes on, hands it to another one: ops_rest
 // What is known of prompts goes from the one to the other, where both have the same model.
 void engine_inherit(Engine *e, Engine *from);
 void engine_close(Engine *e);
@@ -93,6 +96,8 @@ void engine_step(Engine *e); // one token more for all
 // 0: not yet done; 1: *answer is filled, for answer_free, and the place is free; -1: the same, with err in its stead.
 int engine_take(Engine *e, int place, Answer *answer, Err *err);
 void engine_drop(Engine *e, int place);
+int engine_knows(const Engine *e, const History *h); // whether a SASRec or a baseline has a list for such a user
+int engine_knows_item(const Engine *e, int item);    // of the catalogue: a SASRec knows those it was trained on
 int engine_free_places(const Engine *e);
 // All of it for one user, while nobody else is there.
 int engine_rank(Engine *e, const Ask *ask, Answer *answer, Err *err);

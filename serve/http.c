@@ -19,9 +19,10 @@
 
 struct Client { // an open connection
     int fd;
-    double deadline; // when its present phase must be over; 0: none, the server itself is at work
+    size_t target_bytes; // of the request that has begun
+    double deadline;     // when its present phase must be over; 0: none, the server itself is at work
     Exchange *exchange;
-    int answered; // once, at least
+    int idle; // its last request is answered, and nothing of another has come
     Client *before, *after;
 };
 
@@ -66,10 +67,20 @@ static Client *client_of(struct MHD_Connection *connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+// A request's first line is there. Between requests a client has longer; before the first one its time runs already.
+static void *client_asks(void *self, const char *target, struct MHD_Connection *connection) {
+    Client *c = client_of(connection);
+    (void)self;
+    c->target_bytes = strlen(target);
+    if (c->idle) c->deadline = log_seconds() + HTTP_HEADER_SECONDS;
+    c->idle = 0;
+    return NULL; // no exchange yet
+}
+
+// Asked of the socket, not read from it: bytes that wait unread would hide the end behind them.
 static int client_gone(const Client *c) {
-    char byte;
-    const ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    struct pollfd end = {.fd = c->fd, .events = POLLRDHUP};
+    return poll(&end, 1, 0) > 0;
 }
 
 static void exchange_resume(Exchange *x) {
@@ -101,7 +112,7 @@ static void clients_sweep(Http *h) {
             http_error(x, 503, "the client has gone");
             exchange_resume(x);
         } else if (c->deadline > 0 && now > c->deadline) {
-            if (x || !c->answered) h->calls->timed_out(h->calls->self);
+            if (!c->idle) h->calls->timed_out(h->calls->self);
             shut(c);
         } else if (look && c->deadline > 0 && !(x && x->dispatched) && client_gone(c)) {
             shut(c);
@@ -111,6 +122,10 @@ static void clients_sweep(Http *h) {
 
 // ---- exchanges --------------------------------------------------------------------------------------------------------
 
+static int is_inference_protocol(const char *path) {
+    return !strncmp(path, "/v2", 3) && (path[3] == 0 || path[3] == '/');
+}
+
 void http_error(Exchange *x, int status, const char *format, ...) {
     char message[640];
     va_list args;
@@ -119,7 +134,10 @@ void http_error(Exchange *x, int status, const char *format, ...) {
     va_end(args);
     x->status = status;
     str_clear(&x->reply);
-    answer_error(&x->reply, status, message);
+    if (is_inference_protocol(x->path))
+        answer_error_text(&x->reply, message);
+    else
+        answer_error(&x->reply, status, message);
 }
 
 const char *http_header(const Exchange *x, const char *name) {
@@ -132,6 +150,25 @@ const char *http_query(const Exchange *x, const char *name, size_t *len) {
     if (MHD_lookup_connection_value_n(x->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, len) != MHD_YES)
         return NULL;
     return value ? value : "";
+}
+
+typedef struct QueryNames {
+    const char *const *known, *other;
+} QueryNames;
+
+static enum MHD_Result find_other(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
+    QueryNames *q = self;
+    (void)kind, (void)value;
+    int known = 0;
+    for (const char *const *k = q->known; *k; k++) known |= !strcmp(name, *k);
+    if (!known) q->other = name;
+    return known ? MHD_YES : MHD_NO;
+}
+
+const char *http_query_beside(const Exchange *x, const char *const *names) {
+    QueryNames q = {.known = names};
+    MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, find_other, &q);
+    return q.other;
 }
 
 // "http://host/path" in the place of a path is what proxies are asked, and servers must understand; it overrules the header.
@@ -154,9 +191,8 @@ static Exchange *exchange_new(Http *h, struct MHD_Connection *connection, const 
     x->client = client_of(connection);
     x->method = method;
     set_target(x, target);
-    x->begun = log_seconds();
     x->client->exchange = x;
-    x->client->deadline = x->begun + HTTP_BODY_SECONDS;
+    x->client->deadline = log_seconds() + HTTP_BODY_SECONDS;
     h->exchanges++;
     return x;
 }
@@ -170,7 +206,7 @@ static void exchange_completed(void *self, struct MHD_Connection *connection, vo
     if (!x) return;
     CHECK(!x->waits_for);
     x->client->exchange = NULL;
-    x->client->answered = 1;
+    x->client->idle = 1;
     x->client->deadline = log_seconds() + HTTP_IDLE_SECONDS;
     h->exchanges--;
     str_free(&x->body), str_free(&x->reply);
@@ -216,12 +252,14 @@ enum { SINGLE_HEADERS = sizeof single_header / sizeof single_header[0] };
 
 typedef struct Headers {
     int count[SINGLE_HEADERS], malformed;
+    size_t bytes;
 } Headers;
 
 static enum MHD_Result count_header(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
     Headers *h = self;
     (void)kind;
     for (int i = 0; i < SINGLE_HEADERS; i++) h->count[i] += !strcasecmp(name, single_header[i]);
+    h->bytes += strlen(name) + strlen(": \r\n") + (value ? strlen(value) : 0);
     h->malformed |= !*name;
     for (const char *c = name; *c; c++) h->malformed |= *c <= ' ' || strchr("\"(),/:;<=>?@[\\]{}\x7f", *c);
     for (const char *c = value; c && *c; c++) h->malformed |= utf8_is_control(*c) && *c != '\t';
@@ -233,6 +271,11 @@ static int is_clear(Exchange *x) {
     const char *coding = http_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING), *expects = http_header(x, MHD_HTTP_HEADER_EXPECT);
     Headers h = {0};
     MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_header, &h);
+    if (x->client->target_bytes > HTTP_HEADER_BYTES)
+        http_error(x, 414, "the address has %zu bytes, more than the limit of %d", x->client->target_bytes, HTTP_HEADER_BYTES);
+    else if (x->client->target_bytes + h.bytes > HTTP_HEADER_BYTES)
+        http_error(x, 431, "address and headers have %zu bytes, more than the limit of %d", x->client->target_bytes + h.bytes,
+                   HTTP_HEADER_BYTES);
     if (h.malformed) http_error(x, 400, "a header's name or value has a byte that does not belong there");
     if (expects && strcasecmp(expects, "100-continue")) http_error(x, 417, "Expect: 100-continue alone is known");
     for (int i = 0; i < SINGLE_HEADERS; i++)
@@ -284,6 +327,7 @@ static enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connec
     }
     if (x->status == 0 && !x->dispatched) {
         x->dispatched = 1;
+        if (x->begun == 0) x->begun = log_seconds(); // else it waited for what it needs, which counts
         h->calls->dispatch(h->calls->self, x);
     }
     if (x->status) return exchange_reply(x);
@@ -367,12 +411,12 @@ int http_open(Http **http, const char *host, int port, const HttpCalls *calls, O
         http_close(h);
         return -1;
     }
-    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_handle,
-                                 h, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listener,
-                                 MHD_OPTION_CONNECTION_LIMIT, allowed_connections(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                 (size_t)HTTP_HEADER_BYTES, MHD_OPTION_NOTIFY_CONNECTION, client_connection, h,
-                                 MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, h, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-                                 MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
+    h->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_handle, h,
+        MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
+        allowed_connections(), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY_BYTES, MHD_OPTION_NOTIFY_CONNECTION,
+        client_connection, h, MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, h, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_URI_LOG_CALLBACK, client_asks, h, MHD_OPTION_END);
     if (h->daemon) return 0;
     http_close(h);
     return err_set(err, ERR_IO, "the HTTP server cannot be started");
@@ -408,9 +452,17 @@ static void take_replies(Http *h) {
     }
 }
 
+static int has_newcomers(const Http *h) {
+    struct pollfd wait = {.fd = h->listener, .events = POLLIN};
+    return poll(&wait, 1, 0) > 0;
+}
+
 // Nothing new is accepted. Connections that wait for a request of their client's are shut.
 static void drain(Http *h) {
-    MHD_run(h->daemon); // what has been connected so far
+    // What the system has connected so far: a run takes several, at most BACKLOG can wait, and those who go on coming do not
+    // keep us. One run more reads what the last ones ask.
+    for (int runs = 0; runs < BACKLOG && has_newcomers(h); runs++) MHD_run(h->daemon);
+    MHD_run(h->daemon);
     MHD_quiesce_daemon(h->daemon);
     close(h->listener); // who comes now is refused at once, and may go elsewhere
     h->listener = -1;

@@ -6,14 +6,15 @@
 
 enum {
     HTTP_BODY_BYTES = 1 << 20,    // of a request
-    HTTP_SWALLOW_BYTES = 8 << 20, // a longer body is not even read to its end before the client hears of it
-    HTTP_HEADER_BYTES = 32 << 10, // request line and headers of a connection (libmicrohttpd's memory for it)
+    HTTP_SWALLOW_BYTES = 8 << 20, // a longer body is not read to its end: refused by its Content-Length, or the connection ends
+    HTTP_HEADER_BYTES = 32 << 10, // address and headers of a request
+    HTTP_MEMORY_BYTES = 64 << 10, // of a connection: these, what libmicrohttpd notes for each of them, and the reply's headers
     HTTP_CONNECTIONS = 4096,      // at a time, fewer where the process may not open as many files
     // Seconds that a client has, from first to last byte, whatever comes in between:
     HTTP_HEADER_SECONDS = 10,
     HTTP_BODY_SECONDS = 20,
     HTTP_REPLY_SECONDS = 30,
-    HTTP_IDLE_SECONDS = 60, // between requests
+    HTTP_IDLE_SECONDS = 60, // between requests, the next one's first line included
 };
 
 struct MHD_Connection;
@@ -39,8 +40,8 @@ typedef struct Exchange { // a request and its reply
     Reply *waits_for;  // what a thread will post; NULL: nobody works on it
     Job *job;          // where it is one for the worker's queue
     int suspended, dispatched;
-    int gone; // the client has left while it waited
-    double begun;
+    int gone;     // the client has left while it waited
+    double begun; // when its last byte was here; 0: not yet
 } Exchange;
 
 typedef struct HttpCalls { // to whom requests go
@@ -68,6 +69,8 @@ int http_connections(const Http *h);
 int http_draining(const Http *h);
 const char *http_header(const Exchange *x, const char *name);             // or NULL
 const char *http_query(const Exchange *x, const char *name, size_t *len); // decoded value, or NULL
+const char *http_query_beside(const Exchange *x,
+                              const char *const *names); // the first of no such name (a list to NULL), or NULL
 void http_error(Exchange *x, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

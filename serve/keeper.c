@@ -34,7 +34,10 @@ static int try_out(Engine *e, Err *err) {
 static int load_model(const Opener *opener, const EngineOptions *o, Shelf *s, Model **m, Engine **e, Err *err) {
     if (opener->model(opener->self, &s->data, m, err)) return -1;
     if (engine_open(e, *m, s, o, err) == 0) {
-        if (try_out(*e, err) == 0) return 0;
+        if (try_out(*e, err) == 0) {
+            engine_rest(*e); // the worker computes, and its helpers are then the only ones
+            return 0;
+        }
         engine_close(*e);
     }
     model_drop(*m);
@@ -99,7 +102,7 @@ static void reload(Keeper *k, Task *t) {
     }
     t->reply.status = 200;
     str_printf(body, ", \"seconds\": %.3f}\n", log_seconds() - start);
-    log_info("reloaded: %s", body->data);
+    log_info("reloaded: %.*s", (int)body->len - 1, body->data); // in one line
 }
 
 // The item as it shall be, in memory. *changed 0: it is so already. Returns the status of the reply.
@@ -111,9 +114,7 @@ static int put_item(Items *items, const Task *t, int *changed, Err *err) {
     int status = items_parse_added(&one, line.data, line.len, "the item", err);
     str_free(&line);
     if (status) return 422;
-    const int retitled = there && strcmp(items->title[known], t->title);
-    if (retitled) status = items_remove(items, (const char *const *)&t->id, 1, changed, err);
-    if (status == 0 && (!there || retitled)) status = items_add(items, &one, changed, err);
+    status = there ? items_set_title(items, t->id, t->title, changed, err) : items_add(items, &one, changed, err);
     const int same_text = known >= 0 && (items->text[known] ? t->text && !strcmp(items->text[known], t->text) : !t->text);
     if (status == 0 && known >= 0 && !same_text) {
         const char *text = t->text ? t->text : "";
@@ -122,7 +123,7 @@ static int put_item(Items *items, const Task *t, int *changed, Err *err) {
         *changed += more;
     }
     items_free(&one);
-    return status ? 409 : there ? 200 : 201;
+    return status ? 500 : there ? 200 : 201;
 }
 
 static int remove_item(Items *items, const Task *t, int *changed, Err *err) {
@@ -132,6 +133,11 @@ static int remove_item(Items *items, const Task *t, int *changed, Err *err) {
         return 404;
     }
     return items_remove(items, (const char *const *)&t->id, 1, changed, err) ? 409 : 200;
+}
+
+static int check_item(const Engine *e, const Task *t, int changed, Err *err) {
+    if (t->kind != TASK_PUT || !changed) return 0;
+    return engine_check_item(e, items_by_id(&e->shelf->data.items, t->id), err);
 }
 
 // The data folder is changed as `latentr3 catalog` does, so what others changed there is seen too. The engine is made before
@@ -145,7 +151,7 @@ static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, i
         if (status < 300) {
             *s = shelf_open(d);
             shelf_count(*s, k->shelf);
-            if (engine_open(e, k->model, *s, &k->o, err))
+            if (engine_open(e, k->model, *s, &k->o, err) || check_item(*e, t, *changed, err))
                 status = err->code == ERR_IO || err->code == ERR_MEMORY ? 500 : 422;
             else if (*changed && dataset_save_items(&(*s)->data, err))
                 status = 500;
@@ -178,6 +184,10 @@ static void change_items(Keeper *k, Task *t) {
     }
 }
 
+static int is_change(const Task *t) {
+    return t->kind != TASK_COUNTED;
+}
+
 static void *keeper_main(void *self) {
     Keeper *k = self;
     shelf_count(k->shelf, NULL); // what is served is not held up by it
@@ -188,13 +198,13 @@ static void *keeper_main(void *self) {
         if (t) {
             k->first = t->next;
             if (!k->first) k->last = NULL;
-            k->tasks--;
+            k->changes -= is_change(t);
         }
         pthread_mutex_unlock(&k->lock);
         if (!t) return NULL;
         if (t->kind == TASK_RELOAD)
             reload(k, t);
-        else if (t->kind != TASK_COUNTED)
+        else if (is_change(t))
             change_items(k, t);
         outbox_post(k->outbox, &t->reply);
     }
@@ -211,12 +221,12 @@ int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err) {
 
 int keeper_put(Keeper *k, Task *t) {
     pthread_mutex_lock(&k->lock);
-    const int fits = k->tasks < KEEPER_TASKS && !k->closed;
+    const int fits = !k->closed && (k->changes < KEEPER_CHANGES || !is_change(t));
     if (fits) {
         t->next = NULL;
         *(k->last ? &k->last->next : &k->first) = t;
         k->last = t;
-        k->tasks++;
+        k->changes += is_change(t);
         pthread_cond_broadcast(&k->changed);
     }
     pthread_mutex_unlock(&k->lock);

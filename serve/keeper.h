@@ -32,19 +32,19 @@ typedef struct Keeper {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     Task *first, *last;
-    int tasks, closed;
-    Model *model; // what is served now; held. Read under the lock
+    int changes, closed; // changes: among the tasks that wait
+    Model *model;        // what is served now; held. Read under the lock
     Shelf *shelf;
 } Keeper;
 
-enum { KEEPER_TASKS = 64 };
+enum { KEEPER_CHANGES = 64 };
 
 // Data, model and engine from the start, tried on one user: an error says what is wrong with them.
 int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf **s, Engine **e, Err *err);
 
 // Takes over model and shelf, whose interactions the keeper counts before all else.
 int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err);
-int keeper_put(Keeper *k, Task *t); // 0; -1 where KEEPER_TASKS wait already
+int keeper_put(Keeper *k, Task *t); // 0; -1 where KEEPER_CHANGES wait already: who only reads is not among them
 void keeper_join(Keeper *k);        // after the tasks that wait
 // What is served now; the caller holds both.
 void keeper_now(Keeper *k, Model **m, Shelf **s);

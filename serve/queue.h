@@ -20,7 +20,7 @@ typedef struct Job {
     Answer *answer; // (request.n)
     int taken;      // users that a worker has or had
     int open;       // users taken and not yet given back
-    int cancelled;  // its client has gone: the users not yet taken never will be
+    int cancelled;  // its client has gone: the users not yet taken never will be. Another thread asks queue_cancelled
     Err err;        // the first error of a user; code 0: none
     double queued, begun;
     struct Job *next;

@@ -132,6 +132,7 @@ static int read_users(Request *r, const json_t *users, const Ask *common, const 
         snprintf(at.text, sizeof at.text, "users[%zu].", i);
         if (!json_is_object(user)) return err_set(err, ERR_USAGE, "users[%zu]: no JSON object", i);
         r->ask[i] = *common;
+        r->ask[i].number = (int)i;
         if (known_members(user, members, &at, err) || read_history(r, user, &r->ask[i], &at, err) ||
             read_wish(r, user, &r->ask[i], limits, &at, err))
             return -1;
@@ -206,8 +207,28 @@ static int read_shape(const json_t *input, const RequestLimits *limits, size_t *
     return 0;
 }
 
+// Entry i of `list`, "inputs" or "outputs". Its parameters may say what holds anyway; what else clients could ask of a tensor
+// (binary data, classification) is not done.
+static int check_tensor(const json_t *tensor, const char *const *members, const char *list, size_t i, Err *err) {
+    static const char *const known[] = {"binary_data", "content_type", NULL};
+    const json_t *parameters = json_object_get(tensor, "parameters"), *binary = json_object_get(parameters, "binary_data"),
+                 *type = json_object_get(parameters, "content_type");
+    Place at, in;
+    snprintf(at.text, sizeof at.text, "%s[%zu].", list, i);
+    snprintf(in.text, sizeof in.text, "%s[%zu].parameters.", list, i);
+    if (known_members(tensor, members, &at, err)) return -1;
+    if (parameters && !json_is_object(parameters)) return refuse(&at, "parameters", "no JSON object", err);
+    if (known_members(parameters, known, &in, err)) return -1;
+    if (binary && !json_is_false(binary)) return refuse(&in, "binary_data", "not false", err);
+    if (type && !(json_is_string(type) && !strcmp(json_string_value(type), "str")))
+        return refuse(&in, "content_type", "not str", err);
+    return 0;
+}
+
 // Each row of the tensor is a user's history.
 static int read_tensor(Request *r, const json_t *input, const Ask *common, const RequestLimits *limits, Err *err) {
+    static const char *const members[] = {"name", "datatype", "shape", "parameters", "data", NULL};
+    if (check_tensor(input, members, "inputs", 0, err)) return -1;
     const char *name = json_string_value(json_object_get(input, "name")),
                *type = json_string_value(json_object_get(input, "datatype"));
     size_t users = 0, width = 0;
@@ -223,6 +244,7 @@ static int read_tensor(Request *r, const json_t *input, const Ask *common, const
         Ask *ask = &r->ask[r->n++];
         *ask = *common;
         ask->by_id = by_id;
+        ask->number = (int)u;
         ask->history = all + u * width;
         for (size_t i = 0; i < width; i++)
             if (*all[u * width + i]) ask->history[ask->n++] = all[u * width + i];
@@ -230,16 +252,38 @@ static int read_tensor(Request *r, const json_t *input, const Ask *common, const
     return 0;
 }
 
+const char *const request_output[REQUEST_OUTPUTS] = {"item", "title", "score"};
+
+static int read_outputs(Request *r, const json_t *outputs, Err *err) {
+    static const char *const members[] = {"name", "parameters", NULL};
+    const json_t *v;
+    size_t i;
+    if (outputs && !json_is_array(outputs)) return err_set(err, ERR_USAGE, "outputs: no list");
+    json_array_foreach(outputs, i, v) {
+        const char *name = json_string_value(json_object_get(v, "name"));
+        int what = 0;
+        if (check_tensor(v, members, "outputs", i, err)) return -1;
+        while (what < REQUEST_OUTPUTS && !(name && !strcmp(name, request_output[what]))) what++;
+        if (what == REQUEST_OUTPUTS) return err_set(err, ERR_USAGE, "outputs[%zu].name: neither item, title nor score", i);
+        r->outputs |= 1 << what;
+    }
+    if (!r->outputs) r->outputs = (1 << REQUEST_OUTPUTS) - 1;
+    return 0;
+}
+
 int request_infer(Request *r, const char *body, size_t bytes, const RequestLimits *limits, Err *err) {
-    static const char *const wishes[] = {"k", "beams", "exclude_seen", NULL};
-    const Place at = {"parameters."};
+    static const char *const members[] = {"id", "parameters", "inputs", "outputs", NULL}, *const wishes[] = {"k", "beams",
+                                                                                                             "exclude_seen",
+                                                                                                             NULL};
+    const Place top = {""}, at = {"parameters."};
     Ask ask = {.allows = -1};
-    if (parse_object(r, body, bytes, err)) return -1;
+    if (parse_object(r, body, bytes, err) || known_members(r->json, members, &top, err)) return -1;
     r->form = REQUEST_INFER;
     const json_t *id = json_object_get(r->json, "id"), *parameters = json_object_get(r->json, "parameters"),
                  *inputs = json_object_get(r->json, "inputs");
     if (id && !json_is_string(id)) return err_set(err, ERR_USAGE, "id: no text");
-    r->id = json_string_value(id);
+    r->id = id;
+    if (read_outputs(r, json_object_get(r->json, "outputs"), err)) return -1;
     if (parameters && !json_is_object(parameters)) return err_set(err, ERR_USAGE, "parameters: no JSON object");
     if (parameters && (known_members(parameters, wishes, &at, err) || read_wish(r, parameters, &ask, limits, &at, err)))
         return -1;

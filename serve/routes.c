@@ -10,6 +10,13 @@
 
 // ---- who may ask ------------------------------------------------------------------------------------------------------
 
+// A client could not send it, and a NUL would leave a key that is shorter than its line.
+static int has_odd_byte(const char *key, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (utf8_is_control(key[i]) || (unsigned char)key[i] >= 0x80) return 1;
+    return 0;
+}
+
 int routes_read_keys(Keys *keys, const char *path, Err *err) {
     enum { FILE_BYTES = 1 << 20 };
     MapFile f;
@@ -22,7 +29,9 @@ int routes_read_keys(Keys *keys, const char *path, Err *err) {
         const char *next = at + n + 1;
         while (n && (at[n - 1] == '\r' || at[n - 1] == ' ')) n--;
         if (n && *at != '#') {
-            if (n < ROUTES_KEY_BYTES)
+            if (has_odd_byte(at, n))
+                status = err_set(err, ERR_DATA, "%s: line %d: a byte that cannot stand in a header", path, line);
+            else if (n < ROUTES_KEY_BYTES)
                 status =
                     err_set(err, ERR_DATA, "%s: line %d: a key of %zu bytes, fewer than %d", path, line, n, ROUTES_KEY_BYTES);
             keys->key = mem_realloc(keys->key, (size_t)keys->n + 1, sizeof *keys->key);
@@ -74,12 +83,14 @@ static int is_local_name(const Routes *r, const char *host) {
     return 0;
 }
 
-static int is_foreign(const Routes *r, const Exchange *x) {
-    const char *origin = http_header(x, "Origin");
-    if (x->host && r->keys.n == 0 && !is_local_name(r, x->host)) return 1;
-    if (!origin) return 0;
-    const char *authority = strstr(origin, "://");
-    return !authority || !x->host || strcmp(authority + 3, x->host) != 0;
+// Why not, or NULL.
+static const char *foreign(const Routes *r, const Exchange *x) {
+    const char *origin = http_header(x, "Origin"), *authority = origin ? strstr(origin, "://") : NULL;
+    if (x->host && r->keys.n == 0 && !is_local_name(r, x->host))
+        return "without API keys the server answers to names of its own machine alone; behind a proxy it needs --api-key-file";
+    if (origin && (!authority || !x->host || strcmp(authority + 3, x->host) != 0))
+        return "a page of another origin may not ask here; a proxy must pass the Host on that the browser has";
+    return NULL;
 }
 
 // ---- replies at once --------------------------------------------------------------------------------------------------
@@ -132,13 +143,14 @@ static void ready(Routes *r, Exchange *x, const char *name) {
     str_printf(&x->reply, "{\"ready\": %s}\n", x->status ? "false" : "true");
 }
 
-// Whether `name` is the model's; else the reply says that it is not.
+// Whether `name` is the model's, or NAME/VERSION; else the reply says that it is not.
 static int right_model(Routes *r, Exchange *x, const char *name, Model **m) {
     Shelf *s;
     keeper_now(r->keeper, m, &s);
     shelf_drop(s);
-    if (!strcmp((*m)->name, name)) return 1;
-    http_error(x, 404, "there is no such model; the one here is %.100s", (*m)->name);
+    const size_t n = strlen((*m)->name);
+    if (!strncmp(name, (*m)->name, n) && (name[n] == 0 || (name[n] == '/' && !strcmp(name + n + 1, (*m)->version)))) return 1;
+    http_error(x, 404, "there is no such model; the one here is %.100s, version %s", (*m)->name, (*m)->version);
     model_drop(*m);
     return 0;
 }
@@ -215,13 +227,16 @@ static int read_limit(Exchange *x, int *limit) {
 
 static void search_items(Routes *r, Exchange *x, const char *name) {
     enum { QUERY_CHARACTERS = 200 };
+    static const char *const names[] = {"query", "limit", NULL};
     Model *m;
     Shelf *s;
     size_t n;
     int limit, found[SHELF_FOUND];
     (void)name;
     const char *query = http_query(x, "query", &n);
-    if (read_limit(x, &limit)) return;
+    const char *other = http_query_beside(x, names);
+    if (other) http_error(x, 422, "%.60s: there is no such parameter", other);
+    if (other || read_limit(x, &limit)) return;
     if (query && (utf8_count(query, n) > QUERY_CHARACTERS || utf8_check(query, n) < n)) {
         http_error(x, 422, "query: not at most %d characters of UTF-8", QUERY_CHARACTERS);
         return;
@@ -349,7 +364,8 @@ static void infer(Routes *r, Exchange *x, const char *name) {
 enum { OPEN = 1, JSON_BODY = 2 }; // OPEN: no key is asked for
 
 typedef struct Route {
-    const char *method, *path; // "*" stands for one piece of the path, "+" for all that follows: the handler's `name`
+    // "*" stands for one piece of the path, "+" for all that follows: the handler's `name`, with a "/" between two of them.
+    const char *method, *path;
     int flags;
     void (*handle)(Routes *r, Exchange *x, const char *name);
 } Route;
@@ -370,21 +386,25 @@ static const Route routes[] = {
     {"GET", "/v2/models/*", 0, model_metadata},
     {"GET", "/v2/models/*/ready", 0, model_ready},
     {"POST", "/v2/models/*/infer", JSON_BODY, infer},
+    {"GET", "/v2/models/*/versions/*", 0, model_metadata},
+    {"GET", "/v2/models/*/versions/*/ready", 0, model_ready},
+    {"POST", "/v2/models/*/versions/*/infer", JSON_BODY, infer},
 };
 enum { ROUTES = sizeof routes / sizeof routes[0], NAME_BYTES = ITEMS_ID_LIMIT + 2 }; // an id that is too long is told so
 
-// Whether the path is that of the pattern; name receives what stands for its "*".
+// Whether the path is that of the pattern; name receives what stands for its "*"s.
 static int path_matches(const char *pattern, const char *path, char name[NAME_BYTES]) {
+    size_t len = 0;
     *name = 0;
     for (; *pattern; pattern++) {
         if (*pattern != '*' && *pattern != '+') {
             if (*pattern != *path++) return 0;
             continue;
         }
-        const size_t n = *pattern == '*' ? strcspn(path, "/") : strlen(path), kept = n < NAME_BYTES ? n : NAME_BYTES - 1;
+        const size_t n = *pattern == '*' ? strcspn(path, "/") : strlen(path);
         if (n == 0) return 0;
-        memcpy(name, path, kept);
-        name[kept] = 0;
+        len += (size_t)snprintf(name + len, NAME_BYTES - len, "%s%.*s", len ? "/" : "", (int)n, path);
+        if (len >= NAME_BYTES) len = NAME_BYTES - 1;
         path += n;
     }
     return *path == 0;
@@ -425,8 +445,9 @@ static void begin(void *self, Exchange *x) {
     Routes *r = self;
     char name[NAME_BYTES];
     const Route *route = find_route(x, name);
-    if (is_foreign(r, x))
-        http_error(x, 403, "a page of another origin may not ask here");
+    const char *foreigner = foreign(r, x);
+    if (foreigner)
+        http_error(x, 403, "%s", foreigner);
     else if (r->keys.n && !(route && (route->flags & OPEN)) && !has_key(&r->keys, x))
         http_error(x, 401, "an API key is needed: Authorization: Bearer KEY, or X-API-Key");
     else if (!route)

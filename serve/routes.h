@@ -21,7 +21,7 @@ typedef struct Routes {
     double started;
 } Routes;
 
-// One key a line, at least ROUTES_KEY_BYTES bytes; empty lines and those that begin with # are passed over.
+// One key a line, at least ROUTES_KEY_BYTES bytes of ASCII; empty lines and those that begin with # are passed over.
 enum { ROUTES_KEY_BYTES = 16 };
 int routes_read_keys(Keys *keys, const char *path, Err *err);
 void routes_free_keys(Keys *keys);

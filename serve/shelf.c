@@ -1,6 +1,7 @@
 #include "serve/shelf.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "data/sequences.h"
 
 #include <stdlib.h>
@@ -48,7 +49,7 @@ void shelf_drop(Shelf *s) {
     if (!s || atomic_fetch_sub(&s->holders, 1) > 1) return;
     dataset_close(&s->data);
     str_free(&s->folded);
-    free(s->folded_at), free(s->count), free(s->popular);
+    free(s->folded_at), free(s->count), free(s->title_count), free(s->popular);
     free(s);
 }
 
@@ -71,14 +72,24 @@ static void count_rows(Shelf *s) {
     rows_free(&train);
 }
 
-// By insertion; a title counts once, with the interactions of its first item.
+static void count_titles(Shelf *s) {
+    const Items *items = &s->data.items;
+    s->title_count = mem_zalloc((size_t)items->n, sizeof *s->title_count);
+    for (int i = 0; i < items->n; i++) s->title_count[items_title_group(items, i)] += s->count[i];
+}
+
+int shelf_interactions(const Shelf *s, int item) {
+    return s->title_count[items_title_group(&s->data.items, item)];
+}
+
+// By insertion.
 static void find_popular(Shelf *s) {
     const Items *items = &s->data.items;
     s->popular = mem_alloc(SHELF_POPULAR, sizeof *s->popular);
     for (int i = 0; i < items->n; i++) {
         if (items->removed[i] || items_title_group(items, i) != i) continue;
         int at = s->populars;
-        while (at > 0 && s->count[s->popular[at - 1]] < s->count[i]) at--;
+        while (at > 0 && s->title_count[s->popular[at - 1]] < s->title_count[i]) at--;
         if (at == SHELF_POPULAR) continue;
         if (s->populars < SHELF_POPULAR) s->populars++;
         memmove(s->popular + at + 1, s->popular + at, (size_t)(s->populars - 1 - at) * sizeof *s->popular);
@@ -103,22 +114,27 @@ void shelf_count(Shelf *s, const Shelf *before) {
         memcpy(s->count, before->count, (size_t)before->data.items.n * sizeof *s->count);
     else
         count_rows(s);
+    count_titles(s);
     find_popular(s);
     s->counted = 1;
 }
 
 // ---- searching --------------------------------------------------------------------------------------------------------
 
-static int is_word_byte(unsigned char c) {
-    return c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
+// Whether the first character is a letter, a mark on one, or a digit, of whatever script.
+static int is_word(const char *s, size_t n) {
+    uint32_t c;
+    const utf8proc_category_t kind = utf8_next(s, n, &c) ? utf8proc_category((utf8proc_int32_t)c) : UTF8PROC_CATEGORY_CN;
+    return kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_NO;
 }
 
 // Whether a word of the title that is not its first text begins with `text`.
 static int has_word(const char *title, size_t n, const char *text, size_t len) {
-    for (size_t i = 1; i + len <= n; i++)
-        if (is_word_byte((unsigned char)title[i]) && !is_word_byte((unsigned char)title[i - 1]) &&
-            !memcmp(title + i, text, len))
-            return 1;
+    if (n == 0 || !is_word(text, len)) return 0;
+    for (const char *at = title + 1, *before; (at = memmem(at, (size_t)(title + n - at), text, len)); at++) {
+        for (before = at - 1; before > title && (*before & 0xc0) == 0x80;) before--;
+        if (!is_word(before, (size_t)(at - before))) return 1;
+    }
     return 0;
 }
 

@@ -14,8 +14,9 @@ typedef struct Shelf {
     size_t *folded_at;  // (items.n + 1) where each begins
     atomic_int counted; // 0: what follows is not there yet, and shelf_search finds nothing for an empty text
     int *count;         // (items.n) interactions in the train rows
+    int *title_count;   // (items.n) of a title, under its first item
     FileStamp train;    // of the file they were counted in
-    int *popular;       // (populars) the items with the most, none of them removed, each title once
+    int *popular;       // (populars) the titles with the most, by their first item, none of them removed
     int populars;
 } Shelf;
 
@@ -26,8 +27,9 @@ Shelf *shelf_open(Dataset *data); // takes `data` over
 // a warning. `before` (or NULL) has them already where it is of the same train.csv and has the same items first. For one
 // thread, once; others may look when `counted` is set.
 void shelf_count(Shelf *s, const Shelf *before);
-Shelf *shelf_hold(Shelf *s); // one more holder; returns s
-void shelf_drop(Shelf *s);   // the last one closes it
+int shelf_interactions(const Shelf *s, int item); // of the item's title, by which items count as one
+Shelf *shelf_hold(Shelf *s);                      // one more holder; returns s
+void shelf_drop(Shelf *s);                        // the last one closes it
 
 // The items whose title begins with the text, then those with a word that does; without regard to case, none of them removed.
 // found (most): item numbers in the catalogue's order. Returns how many. An empty text finds the popular ones.

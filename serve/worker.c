@@ -16,8 +16,10 @@ void job_free(Job *job) {
 static void reply(Worker *w, Job *job) {
     Reply *r = &job->reply;
     r->status = job->err.code ? 500 : 200;
-    if (job->cancelled) // nobody reads it
+    if (queue_cancelled(w->queue, job)) // nobody reads it
         r->status = 503;
+    else if (job->err.code && job->request.form == REQUEST_INFER)
+        answer_error_text(&r->body, job->err.message);
     else if (job->err.code)
         answer_error(&r->body, r->status, job->err.message);
     else

@@ -1,5 +1,6 @@
 # Tests again over other libraries of ops:
-#   foreign_*    the CPU's, with device memory out of reach but inside calls of ops.h: a layer above that touches it dies
+#   foreign_*    the CPU's, with device memory out of reach but inside calls of ops.h, which take no other: a layer above that
+#                touches it dies, or that passes memory of the host
 #   emulated_*   CUDA's sources as C++, block by block and thread by thread (tests/shim/cuda)
 include(ops/dispatch.cmake)
 ops_cpu(ops_cpu)
@@ -11,15 +12,16 @@ target_compile_definitions(ops_foreign PRIVATE FOREIGN)
 function(again prefix ops)
   foreach(name ${ARGN})
     add_executable(${prefix}_${name} tests/${name}.c)
-    target_compile_definitions(${prefix}_${name} PRIVATE OPS_OPAQUE $<$<STREQUAL:${prefix},emulated>:OPS_EMULATED>)
+    target_compile_definitions(${prefix}_${name} PRIVATE OPS_OPAQUE $<IF:$<STREQUAL:${prefix},emulated>,OPS_EMULATED,FOREIGN>)
     target_link_libraries(${prefix}_${name} PRIVATE serve report train rec model data text io ${ops} base ${CMOCKA})
     add_test(NAME ${prefix}_${name} COMMAND ${prefix}_${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${prefix}_${name} PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive)
   endforeach()
 endfunction()
 
-again(foreign ops_foreign test_ablations test_attention test_frozen test_gradients test_layers test_lora test_ops test_recompute
-      test_rl test_sasrec test_sasrec_ops test_sasrec_ranker test_score test_segments test_serve test_sft test_steps test_weights)
+again(foreign ops_foreign test_ablations test_attention test_beam test_frozen test_gradients test_ground test_guard test_layers
+      test_lean test_loop test_lora test_ops test_optimizer test_recompute test_rewards test_rl test_sasrec test_sasrec_ops
+      test_sasrec_ranker test_score test_segments test_serve test_sft test_steps test_thought_test test_training test_weights)
 
 include(CheckLanguage)
 check_language(CXX)

@@ -354,15 +354,18 @@ static inline void case_config(Case *cases, int n, Dtype dtype, const Config *co
 
 static inline void cases_run_dtype(Case *cases, int n, Dtype dtype) {
 #ifdef OPS_OPAQUE
-    const struct Kernels *const v2 = NULL, *const v3 = NULL, *const v4 = NULL;
+    const struct Kernels *const level[3] = {0};
 #else
-    const Kernels *best = kernels_best(), // each has those before it
-        *const v2 = &kernels_v2, *const v3 = best != v2 ? &kernels_v3 : NULL, *const v4 = best == &kernels_v4 ? best : NULL;
+    const Kernels *const level[] = {kernels_level(0), kernels_level(1), kernels_level(2)};
 #endif
     const Config config[] = {
-        {"2 threads", 2, NULL, 0, 1},     {"1 thread", 1, NULL, 0, 1}, {"3 threads", 3, NULL, 0, 1},
-        {"odd addresses", 2, NULL, 1, 0}, {"v2 kernels", 2, v2, 0, 0}, {"v3 kernels", 2, v3, 0, 0},
-        {"v4 kernels", 2, v4, 0, 0},
+        {"2 threads", 2, NULL, 0, 1},
+        {"1 thread", 1, NULL, 0, 1},
+        {"3 threads", 3, NULL, 0, 1},
+        {"odd addresses", 2, NULL, 1, 0},
+        {"plainest kernels", 2, level[0], 0, 0},
+        {"kernels of level 1", 2, level[1], 0, 0},
+        {"kernels of level 2", 2, level[2], 0, 0},
     };
     for (int i = 0; i < n; i++) {
         cases[i].number = i + 1;

@@ -4,6 +4,7 @@ Needs selenium, chromium and chromedriver; tests/cli/serve.bats skips it without
 their first letter will do; what a model says is not judged, only that the page shows it.
 """
 
+import json
 import shutil
 import sys
 
@@ -21,6 +22,22 @@ def browser():
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+
+# From here on the test decides when an answer comes, and with what: held[i].come(STATUS, TEXT), without them the server's own. After it the page gets
+# the time to do whatever it does with it.
+HOLD = """
+const ask = fetch;
+held = [];
+fetch = (...request) => new Promise(answer => held.push({path: request[0], come: async (status, text) => {
+    if (!status) {
+        const reply = await ask(...request);
+        [status, text] = [reply.status, await reply.text()];
+    }
+    answer(new Response(text, {status}));
+    await new Promise(done => setTimeout(done, 50));
+}}));
+"""
 
 
 class Page:
@@ -43,6 +60,21 @@ class Page:
 
     def script(self, text):
         return self.driver.execute_script("return " + text)
+
+    def hold(self):
+        """A new page whose requests wait for come()."""
+        self.driver.refresh()
+        self.until(lambda: self.texts("#popular li"), "popular items show")
+        self.driver.execute_script(HOLD)
+
+    def come(self, path, status=0, text="", which=0):
+        """The answer to the oldest request for that path which has none yet, or to a younger one."""
+        self.until(lambda: self.script("held.filter(h => h.path.startsWith('%s')).length > %d" % (path, which)), "a request is made")
+        self.driver.execute_async_script("""
+            const [path, which, status, text, done] = arguments;
+            const one = held.filter(h => h.path.startsWith(path))[which];
+            held.splice(held.indexOf(one), 1);
+            one.come(status, text).then(done)""", path, which, status, text)
 
 
 def check(condition, what):
@@ -77,7 +109,7 @@ def check_lists(page, history):
     names = page.texts("#items .name")
     check(1 <= len(names) <= 10 and not set(names) & set(history), "items of the history are left out")
     check(page.texts("#plain-items .name") and page.texts("#popular .name"), "the lists beside it are there")
-    check("ms" in page.one("#time").text, "the time is told")
+    check("after thinking" in page.one("#time").text and "ms for all three lists" in page.one("#time").text, "the time is told")
     page.one("#unseen").click()
     page.until(lambda: "ms" in page.one("#time").text, "it goes on without the exclusion")
 
@@ -105,6 +137,155 @@ def check_phone_and_dark(page):
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+# ---- answers that come late --------------------------------------------------------------------------------------
+
+ITEMS, LISTS = "v1/items", "v1/recommend"
+BUSY = json.dumps({"error": {"status": 503, "message": "busy"}})
+
+
+def open_list(page, letter):
+    page.keys(letter)
+    page.come(ITEMS)
+    check(page.texts("#found li"), "completion shows titles")
+
+
+def late_list(page, letter):
+    """An answer that comes when the list is not wanted any more opens none."""
+    for leave in (Keys.TAB, Keys.ESCAPE):
+        page.hold()
+        page.keys(letter, leave)
+        page.come(ITEMS)
+        check(not page.texts("#found li") and page.one("#query").get_attribute("aria-expanded") == "false", "the list stays closed")
+
+
+def list_of_before(page, letter):
+    """Enter takes nothing from the list of another text, nor what only ends a composition of the keyboard's."""
+    page.hold()
+    open_list(page, letter)
+    page.script("$('query').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true}))")
+    check(not page.texts("#history li"), "Enter within a composition takes no title")
+    page.keys("?", Keys.ENTER)
+    check(not page.texts("#history li"), "Enter takes no title that the text does not ask for")
+    titles = page.texts("#found li")
+    page.keys(Keys.ARROW_UP)
+    check(page.texts("#found li[aria-selected=true]") == titles[-1:], "arrows mark one all the same")
+    page.come(ITEMS)
+    check(not page.texts("#found li"), "no title begins with that")
+    page.keys(Keys.BACKSPACE)
+    page.come(ITEMS)
+    page.keys(Keys.ENTER)
+    check(page.texts("#history .name") == titles[:1], "Enter takes the first title of its own list")
+
+
+def touch(page, kind, *points):
+    page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
+
+
+def fingers(page, letter):
+    """A finger that moves scrolls the list of titles, one that taps takes a title; so does the mouse's first button, and no other."""
+    page.hold()
+    page.driver.execute_script("$('found').style.maxHeight = '3rem'")
+    open_list(page, letter)
+    second = page.one("#found li:nth-child(2)")
+    ActionChains(page.driver).context_click(second).perform()
+    check(not page.texts("#history li"), "the mouse's second button takes no title")
+    ActionChains(page.driver).click_and_hold(page.one("#found li")).move_to_element(page.one("h1")).release().perform()
+    check(not page.texts("#history li") and page.texts("#found li"), "nor does a button that is let go elsewhere")
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    box = page.script("(r => [r.x + r.width / 2, r.bottom - 5])($('found').getBoundingClientRect())")
+    touch(page, "touchStart", box)
+    for up in range(10, 50, 10):
+        touch(page, "touchMove", (box[0], box[1] - up))
+    touch(page, "touchEnd")
+    page.until(lambda: page.script("$('found').scrollTop > 0"), "a finger scrolls the list")
+    check(not page.texts("#history li"), "and takes no title")
+    titles = page.texts("#found li")
+
+    def tap():  # the first one may end the scrolling
+        touch(page, "touchStart", box)
+        touch(page, "touchEnd")
+        return page.texts("#history .name")
+
+    page.until(tap, "a tap takes a title")
+    check(len(page.texts("#history .name")) == 1 and page.texts("#history .name")[0] in titles, "one of the list")
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def focus_in_history(page, letter):
+    """Recommendations that come leave the buttons of the history where they are, and the focus and the mouse's button on them."""
+    page.hold()
+    open_list(page, letter)
+    page.keys(Keys.ENTER, Keys.TAB)
+    focus = "document.activeElement.getAttribute('aria-label')"
+    check(page.script(focus).startswith("Remove "), "Tab goes to the button of the history")
+    page.come(LISTS)
+    check(page.texts("#history .bar") and (page.script(focus) or "").startswith("Remove "), "the focus stays")
+    page.one("#unseen").click()
+    ActionChains(page.driver).click_and_hold(page.one("#history button")).perform()
+    page.come(LISTS)
+    ActionChains(page.driver).release().perform()
+    check(not page.texts("#history li"), "a click that recommendations come into removes the title")
+
+
+def backspace_held(page, letter):
+    """Backspace that is held until the box is empty leaves the history as it is."""
+    page.hold()
+    open_list(page, letter)
+    page.keys(Keys.ENTER)
+    press = "$('query').dispatchEvent(new KeyboardEvent('keydown', {key: 'Backspace', repeat: %s}))"
+    page.script(press % "true")
+    check(len(page.texts("#history li")) == 1, "a key that repeats removes no title")
+    page.script(press % "false")
+    check(not page.texts("#history li"), "a key that is pressed does")
+
+
+def odd_key(page, letter):
+    """An API key that no header can carry is refused, and one that was stored can be replaced."""
+    page.hold()
+    page.script("sessionStorage.setItem('latentr3-key', 'geheim\u20ac')")
+    page.driver.refresh()
+    page.until(lambda: page.one("#key").is_displayed() and page.texts("#error") != [""], "the box for the key shows")
+    box = page.one("#key-text")
+    for text in ("\u20ac0123456789abcdef", "\u00e90123456789abcdef"):
+        box.send_keys(Keys.CONTROL, "a", Keys.NULL, text, Keys.ENTER)
+        check(box.is_displayed() and "ASCII" in page.texts("#error")[0], "a key of other characters is refused")
+    box.send_keys(Keys.CONTROL, "a", Keys.NULL, "the second key of two", Keys.ENTER)
+    page.until(lambda: page.texts("#popular li") and not box.is_displayed() and page.texts("#error") == [""], "another one is taken")
+    page.script("sessionStorage.clear()")
+
+
+def without_thoughts(page, letter):
+    """Of a model that does not think two lists are shown."""
+    page.hold()
+    open_list(page, letter)
+    page.keys(Keys.ENTER)
+    page.come(LISTS, 200, json.dumps({"seconds": 0.1, "items": [], "explain": {"thought": None, "without_thought": None, "popular": []}}))
+    check(page.texts("#time") == ["100 ms for both lists"] and not page.one("#plain").is_displayed(), "and that is what is told")
+
+
+def late_errors(page, letter):
+    """An error is shown until a request of its kind goes well; that of a request which another has followed is not."""
+    page.hold()
+    page.keys(letter, Keys.BACKSPACE, letter)
+    page.come(ITEMS, which=1)
+    page.come(ITEMS, 503, BUSY)
+    check(page.texts("#found li") and page.texts("#error") == [""], "the error of an older text is not shown")
+    page.keys(Keys.BACKSPACE, letter)
+    page.come(ITEMS, 503, BUSY)
+    check(page.texts("#error") == ["busy"] and not page.texts("#found li"), "an error is shown in the place of titles")
+    page.keys(Keys.BACKSPACE)
+    open_list(page, letter)
+    check(page.texts("#error") == [""], "titles that come end it")
+    page.keys(Keys.ENTER)
+    page.come(LISTS, 502, "<html>Bad Gateway</html>")
+    check("502" in page.texts("#error")[0], "a proxy's page is told by its status")
+    open_list(page, letter)
+    check("502" in page.texts("#error")[0], "titles do not end the error of the lists")
+    page.keys(Keys.ENTER)
+    page.come(LISTS)
+    check(page.texts("#error") == [""], "lists do")
+
+
 def main():
     url = sys.argv[1]
     page = Page(url)
@@ -116,6 +297,8 @@ def main():
         if len(sys.argv) > 2:
             page.driver.save_screenshot(sys.argv[2])
         check_rest(page, url)
+        for race in (late_list, list_of_before, fingers, focus_in_history, backspace_held, odd_key, without_thoughts, late_errors):
+            race(page, history[0][0].lower())
     finally:
         page.driver.quit()
     print("page: all is well")

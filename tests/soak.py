@@ -6,11 +6,13 @@ PART: those alone, by the names of the functions below. DATA is copied before it
 not held up by slow ones: their p99 is compared with what it was before.
 """
 
+import atexit
 import http.client
 import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -40,10 +42,11 @@ class Server:
     def __init__(self, data=DATA, *options):
         command = [PROGRAM, "serve", "--model", MODEL, "--data", data, "--threads", os.environ.get("SOAK_THREADS", "1"), "--port", "0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        atexit.register(self.process.kill)  # where a check fails: nothing is left then, and no thread is waited for
         self.where = urlparse(self.process.stdout.readline().strip())
         check(self.where.port, "the server does not start")
         self.log = []
-        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
+        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
         self.reader.start()
 
     def connect(self):
@@ -58,7 +61,7 @@ class Server:
         reply = connection.getresponse()
         text = reply.read()
         connection.close()
-        return reply.status, text
+        return reply.status, text, reply.headers
 
     def metric(self, name):
         for line in self.once("GET", "/metrics", None)[1].decode().splitlines():
@@ -82,7 +85,7 @@ class Load:
 
     def __init__(self, server, clients=2, pause=0.0, ask=lambda: ASK):
         self.server, self.times, self.wrong, self.on, self.pause, self.ask = server, [], [], True, pause, ask
-        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(clients)]
         for t in self.threads:
             t.start()
 
@@ -128,26 +131,40 @@ def p99_for(server, seconds):
 # ---- malformed requests ----------------------------------------------------------------------------------------------
 
 
-def broken_http(rng):
+def broken_http(rng, kind):
     """Bytes that are no request, or one that is cut short, or one with something of it changed."""
     good = ("POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
             % (len(ASK), ASK)).encode()
-    kind = rng.randrange(6)
-    if kind == 0:
+    if kind == "noise":
         return rng.randbytes(rng.randrange(1, 2000))
-    if kind == 1:
+    if kind == "cut":
         return good[: rng.randrange(1, len(good))]
-    if kind == 2:
+    if kind == "changed":
         changed = bytearray(good)
         for _ in range(rng.randrange(1, 8)):
             changed[rng.randrange(len(changed))] = rng.randrange(256)
         return bytes(changed)
-    if kind == 3:
+    if kind == "length":
         return good.replace(b"Content-Length: ", b"Content-Length: " + rng.choice([b"-", b"9" * 30, b"x", b"+", b"0x"]))
-    if kind == 4:
+    if kind == "version":
         return good.replace(b"HTTP/1.1", rng.choice([b"HTTP/9.9", b"", b"http", b"HTTP/1.1 x"]))
     return b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n" + \
         rng.choice([b"zz\r\n", b"ffffffffffffffff\r\n", b"5\r\nabc", b"-1\r\n\r\n", b"3\r\n{}x0\r\n\r\n"])
+
+
+def reply_to(server, sent, seconds):
+    """The status, or what becomes of the connection instead."""
+    with server.socket() as s:
+        s.settimeout(seconds)
+        try:
+            s.sendall(sent)
+            reply = s.recv(4096)
+        except TimeoutError:
+            return "waits"
+        except OSError:
+            return "closes"  # it may do so in the middle of our bytes
+    status = re.match(rb"HTTP/1\.[01] (\d{3}) ", reply)
+    return status[1].decode() if status else repr(reply) if reply else "closes"
 
 
 def broken_json(rng):
@@ -162,16 +179,14 @@ def malformed():
     server, rng = Server(), random.Random(1)
     load = Load(server, 1)
     for _ in range(share(5000, 50)):
-        with server.socket() as s:
-            s.settimeout(0.05)  # of what is cut short it waits for the rest
-            try:
-                s.sendall(broken_http(rng))
-                s.recv(4096)
-            except OSError:
-                pass  # it may close in the middle of our bytes
+        kind = rng.choice(("noise", "cut", "changed", "length", "version", "chunks"))
+        sent, whole = broken_http(rng, kind), kind in ("length", "version")
+        reply = reply_to(server, sent, 60 if whole else 0.05)  # of the others it may wait for the rest
+        also = "" if whole else "|waits|200" if kind == "changed" else "|waits"  # what has changed may still be a request
+        check(re.fullmatch("4..|505|closes" + also, reply), "%s for the bytes %r" % (reply, sent))
     for _ in range(share(5000, 50)):
         body = broken_json(rng)
-        status, text = server.once(body=body)
+        status, text, _ = server.once(body=body)
         check(status in (200, 400, 413, 422), "status %d for the body %r" % (status, body))
         check(status == 200 or json.loads(text)["error"]["status"] == status, "an error that is no JSON")
     check(not load.stop().wrong, "others were disturbed by malformed requests: %s" % load.wrong[:3])
@@ -192,7 +207,9 @@ SLOW = {
 def slow_clients():
     server = Server()
     seconds = max(2.0, 35 * min(1.0, 4 * SHARE))
+    allowed = 0.1 if SHARE >= 0.25 else 1.0  # two seconds' p99 is their slowest answer; who is held up waits 10 s or more
     before, wrong = p99_for(server, seconds)()
+    check(not wrong, "without slow clients some were not answered: %s" % wrong)
     for kind, (first, drip) in SLOW.items():
         # A client that waits to be cut off takes 10 to 30 s; all of a kind wait together.
         clients = []
@@ -213,6 +230,7 @@ def slow_clients():
         during, wrong = measured()
         check(not wrong, "clients %s: others were not answered: %s" % (kind, wrong))
         print("slow clients %s: p99 of the others %.1f ms, before %.1f ms" % (kind, 1000 * during, 1000 * before), flush=True)
+        check(during < 5 * before + allowed, "clients %s: others were held up" % kind)
         for s in clients:
             s.close()
     if SHARE >= 0.25:
@@ -225,23 +243,29 @@ def slow_clients():
 
 def too_many():
     server = Server(DATA, "--queue", "8", "--batch", "2")
-    statuses, on, lock = {}, [True], threading.Lock()
+    statuses, faults, on, lock = {}, [], [True], threading.Lock()  # check() ends nothing but its own thread
 
     def client():
         while on[0]:
-            status, text = server.once()
-            check(status in (200, 503), "status %d where too many ask" % status)
+            try:
+                status, _, headers = server.once()
+            except Exception as error:  # whatever it is, an answer was lost
+                faults.append(repr(error))
+                return
+            if status != 200 and not (status == 503 and re.fullmatch("[1-9][0-9]*", headers.get("Retry-After", ""))):
+                faults.append("%d with %s" % (status, headers.items()))
             with lock:
                 statuses[status] = statuses.get(status, 0) + 1
 
-    threads = [threading.Thread(target=client) for _ in range(24)]
+    threads = [threading.Thread(target=client, daemon=True) for _ in range(24)]
     for t in threads:
         t.start()
     time.sleep(max(2.0, 60 * SHARE))
     on[0] = False
     for t in threads:
         t.join()
-    check(statuses.get(200), "nobody is answered where too many ask")
+    check(not faults, "where too many ask: %s" % faults[:3])
+    check(statuses.get(200) and statuses.get(503), "where too many ask, not some are answered and some refused: %s" % statuses)
     print("too many: %s" % statuses)
     server.end()
 

@@ -231,6 +231,9 @@ static void attention_cases(void **state) {
         BOTH(1, 1, 64, 120, 1, 3, 0, 1, 0, 0, 0, 1),   // LatentRATT at every item
         BOTH(3, 1, 16, 70, 1, 66, 1, -1, 1, 0, 0, 1),  // second thoughts: each behind the first
         BOTH(2, 1, 16, 30, -3, 60, 0, 1, 1, 0, 0, 2),  // blocks of a few rows, two more keys each
+        BOTH(66, 2, 8, 3, 33, 70, 1, 9, 1, 0),         // slots that many tiles of queries see, and their own
+        BOTH(66, 2, 8, 3, 33, 70, 1, 9, 1, 42),        // of which the first are not wanted
+        BOTH(64, 1, 136, 1, 37, 66, 0, 1, 1, 0),       // likewise, and a second block of columns
         BOTH(2, 1, 8, 0, 1, 3, 1, 5, 1, 0),            // nothing at all
     };
     CASES_RUN(shapes);

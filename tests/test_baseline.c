@@ -108,6 +108,10 @@ static void test_by_hand(void **state) {
     // Users {a, b} and {c, b}: b is near a and c by 1 / sqrt(2).
     assert_string_equal(list(&title, BASELINE_ITEM_KNN, &r, 0), "1 0 3 4");
     assert_string_equal(list(&title, BASELINE_ITEM_KNN, &r, 1), "1 4");
+    const char *t_none[] = {"no such title"}, *i_none[] = {"7"};
+    Row nobody = row("u", t_none, i_none, 1, "d", "104"); // of whom nothing is known
+    assert_string_equal(list(&title, BASELINE_ITEM_KNN, &nobody, 0), "");
+    assert_string_equal(list(&title, BASELINE_POPULARITY, &nobody, 0), "0 1 3 4");
     baseline_close(&title), baseline_close(&item);
 
     // Removed items are counted, and stand in no list; title a goes under item 102 now.
@@ -289,6 +293,17 @@ static void test_choices(void **state) {
     row.target_title = title[1], row.target_id = id[1];
     assert_int_equal(baseline_choices(&b, &row, 0), b.candidates);
     assert_int_equal(baseline_choices(&b, &row, 1), 0);
+    row.target_title = "no such title", row.target_id = "no such id";
+    assert_int_equal(baseline_choices(&b, &row, 0), 0);
+    baseline_close(&b);
+    Err err = {0};
+    int changed;
+    OK(items_remove(&w.items, (const char *[]){w.items.id[3]}, 1, &changed, &err));
+    baseline_open(&b, &w.items, &none, MATCH_ITEM);
+    row.target_title = w.items.title[3], row.target_id = w.items.id[3];
+    assert_int_equal(baseline_choices(&b, &row, 0), 0); // it was removed
+    row.target_title = w.items.title[4], row.target_id = w.items.id[4];
+    assert_int_equal(baseline_choices(&b, &row, 0), THINGS - 1);
     baseline_close(&b);
     world_close(&w);
 }

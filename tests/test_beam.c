@@ -89,7 +89,7 @@ static void score_all(Fixture *f, int row, float length_penalty, double *score) 
     ints_append(&prompt, f->g.examples.instruction.data, f->g.examples.instruction.len);
     ints_append(&prompt, f->g.examples.example[row].prompt, (size_t)f->g.examples.example[row].prompt_len);
     for (int i = 0; i < e.n; i++) e.example[i].prompt = prompt.data, e.example[i].prompt_len = (int)prompt.len;
-    OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, AT_ONCE, &err));
+    OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, AT_ONCE, PROMPT_TRAIN_TOKENS, &err));
     for (int i = 0; i < e.n; i += AT_ONCE) {
         RowScore part[AT_ONCE];
         int n = e.n - i < AT_ONCE ? e.n - i : AT_ONCE;

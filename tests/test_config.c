@@ -195,6 +195,10 @@ static void test_own_keys(void **state) {
     refuse(llama, "{\"latentr3\":{\"thought_rms\":10001}}", "thought_rms");
     refuse(llama, "{\"latentr3\":{\"thought_rms\":\"1\"}}", "thought_rms");
     refuse(llama, "{\"latentr3\":{\"answer_sees_thought\":true}}", "there are none");
+    refuse(llama, "{\"latentr3\":{\"category\":7}}", "\"category\" is no text of at most 131 bytes");
+    char long_phrase[200] = "{\"latentr3\":{\"category\":\"";
+    memset(long_phrase + strlen(long_phrase), 'x', 132);
+    refuse(llama, strcat(long_phrase, "\"}}"), "at most 131 bytes");
     refuse(llama, "{\"latentr3\":[]}", "latentr3");
     refuse(llama, "{\"hidden_size\":577,\"head_dim\":64,\"latentr3\":{\"thoughts\":1}}", "odd");
 }
@@ -203,7 +207,7 @@ static void test_round_trip(void **state) {
     (void)state;
     const char *const change[] = {
         "{\"latentr3\":{\"thoughts\":2,\"thought_window\":64,\"thought_hidden\":true,\"answer_sees_thought\":true,"
-        "\"thought_rms\":0.1,\"add_bos\":false}}",
+        "\"thought_rms\":0.1,\"add_bos\":false,\"category\":\"video game\"}}",
         "{\"bos_token_id\":null,\"eos_token_id\":null,\"tie_word_embeddings\":false,\"head_dim\":32,\"rms_norm_eps\":1."
         "2345678e-5}",
         "{\"rope_scaling\":{\"factor\":32.5,\"low_freq_factor\":1.25,\"high_freq_factor\":4.0,"

@@ -246,6 +246,26 @@ static void test_several_titles(void **state) {
     }
 }
 
+// Why nothing is left.
+static void test_nothing_left(void **state) {
+    (void)state;
+    static const char items[] = "item,title\nb,Two\nc,\n";
+    refuses("csv", no_columns, "user,item\nu,a\nv,a\nu,c\n", items, "among 3: 2 with items that the file of items has not");
+    refuses("csv", no_columns, "user,item\nu,c\nv,c\nu,a\n", items, "among 3: 2 with items whose title cannot be used");
+}
+
+// A title that comes late counts for all; users of items whose title never comes leave nothing.
+static void test_late_titles(void **state) {
+    (void)state;
+    static const char log[] = "user,item,title\nv,b,\nu,a,\nw,a,\" \"\nu,a,One\nw,c,Two\nu,b,\n";
+    takes("csv", log, NULL, "u a 2 One\nw a 3 One\nu a 4 One\nw c 5 Two\n");
+    Interactions x;
+    Err err = {0};
+    assert_int_equal(read_text(&x, "csv", no_columns, log, NULL, (InteractionsOptions){.strict = 1}, &err), 0);
+    assert_true(x.users.n == 2 && x.untitled[TITLE_NONE] == 2 && x.items_untitled[TITLE_NONE] == 1 && x.lines == 6);
+    interactions_free(&x);
+}
+
 static void test_dates(void **state) {
     (void)state;
     static const struct {
@@ -463,6 +483,13 @@ static void run(const PrepareOptions *o, json_t **report) {
     if (prepare_run(o, report, &err)) fail_msg("%s", err.message);
 }
 
+static void refuses_run(PrepareOptions o, int code, const char *part) {
+    Err err = {0};
+    assert_int_equal(prepare_run(&o, NULL, &err), -1);
+    if (err.code != code || !strstr(err.message, part))
+        fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
+}
+
 static const char *source_format(const json_t *report) {
     return json_string_value(json_object_get(json_object_get(report, "source"), "format"));
 }
@@ -511,6 +538,47 @@ static void test_choice(void **state) {
     folder_remove(in), folder_remove(out), folder_remove(elsewhere);
 }
 
+static void put_text(const char *folder, const char *name, const char *text) {
+    folder_put(folder, name, text, strlen(text));
+}
+
+// A damaged file is refused where it would be taken, and passed over where a name decides against it.
+static void test_damaged_files(void **state) {
+    (void)state;
+    static const char log[] = "user,item,time\nu,1,10\nu,2,20\nu,1,30\n", titled[] =
+                                                                              "user,item,time,title\nu,1,10,A\nu,2,20,B\n"
+                                                                              "u,1,30,A\n";
+    static const char *const items[] = {"item\ttitle\n1\tCaf\xe9\n2\tTwo\n", "", "\xff\xfei", "item\ttitle\r1\tOne\r2\tTwo\r"},
+                             *const fault[] = {"titles.tsv: line 2, byte 16 of the file: not UTF-8", "titles.tsv: empty file",
+                                               "titles.tsv: UTF-16", "titles.tsv: line 1: a carriage return"};
+    char *in = folder_new(), *out = folder_new(), *file = file_join(in, "log.csv");
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1}, named = o;
+    named.input = file;
+    for (int i = 0; i < 4; i++) {
+        put_text(in, "log.csv", log), put_text(in, "titles.tsv", items[i]);
+        refuses_run(o, ERR_DATA, fault[i]), refuses_run(named, ERR_DATA, fault[i]);
+        put_text(in, "log.csv", titled); // these stand in the log
+        run(&named, NULL);
+        PrepareOptions bad = named;
+        char *path = file_join(in, "titles.tsv");
+        bad.items = path, refuses_run(bad, ERR_DATA, fault[i]);
+        bad = o, bad.input = path, refuses_run(bad, ERR_DATA, fault[i]);
+        free(path);
+    }
+    folder_remove(in);
+    o.input = in = folder_new();
+    put_text(in, "ratings.csv.gz", "\x1f\x8b\x08"), put_text(in, "log.csv", titled);
+    refuses_run(o, ERR_DATA, "ratings.csv.gz: ");
+    put_text(in, "u.data", "1\t1\t5\t881250949\n1\t2\t5\t881250950\n1\t1\t5\t881250951\n"), put_text(in, "u.item", "");
+    refuses_run(o, ERR_DATA, "u.item: empty file");
+    put_text(in, "u.item",
+             "1|One|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n2|Two|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|"
+             "0|0|0|0|0|0|0|0|0|0|0\n");
+    run(&o, NULL);
+    free(file);
+    folder_remove(in), folder_remove(out);
+}
+
 // The title rules of Amazon's metadata, whatever the format of the log beside it.
 static void test_title_rules(void **state) {
     (void)state;
@@ -534,13 +602,6 @@ static void test_title_rules(void **state) {
     folder_remove(in), folder_remove(out);
 }
 
-static void refuses_run(PrepareOptions o, int code, const char *part) {
-    Err err = {0};
-    assert_int_equal(prepare_run(&o, NULL, &err), -1);
-    if (err.code != code || !strstr(err.message, part))
-        fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
-}
-
 static void test_options(void **state) {
     (void)state;
     char *in = folder_new(), *out = folder_new(), *log = file_join(in, "log.txt");
@@ -548,7 +609,8 @@ static void test_options(void **state) {
     PrepareOptions o = {.input = log, .out = out, .history = 10, .split = "time"}, bad;
     refuses_run(o, ERR_USAGE, "no times to split by");
     o.split = "leave-one-out";
-    bad = o, bad.from = "2017-10-01", refuses_run(bad, ERR_DATA, "no interaction that can be used");
+    bad = o, bad.from = "2017-10-01",
+    refuses_run(bad, ERR_DATA, "no interaction that can be used among 8: 8 outside of the time asked for");
     bad = o, bad.min_items = 3, refuses_run(bad, ERR_USAGE, "say where it begins");
     bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before until");
     bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings");
@@ -652,6 +714,7 @@ int main(void) {
         cmocka_unit_test(test_several_titles), cmocka_unit_test(test_dates),       cmocka_unit_test(test_index_texts),
         cmocka_unit_test(test_positions),      cmocka_unit_test(test_sequences),   cmocka_unit_test(test_window),
         cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),       cmocka_unit_test(test_title_rules),
+        cmocka_unit_test(test_damaged_files),  cmocka_unit_test(test_late_titles), cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_choice),         cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
         cmocka_unit_test(test_movielens_1m),   cmocka_unit_test(test_published),
     };

@@ -64,6 +64,42 @@ static void same_bits(void **state) {
         }
 }
 
+#ifdef FOREIGN
+extern size_t foreign_memory_bytes, foreign_free_bytes;
+
+// The device's memory decides what is kept and how large the step's arena is, not the host's.
+static void by_device(void **state) {
+    (void)state;
+    Err err = {0};
+    WeightsSource source;
+    Ops *ops;
+    Llm llm;
+    Session s;
+    OK(weights_open(&source, "tests/golden/tiny-qwen2", &err));
+    OK(ops_open(&ops, NULL, 2, DTYPE_F32, &err));
+    for (int small = 0; small < 2; small++) {
+        foreign_memory_bytes = small ? (size_t)64 << 10 : 0;
+        OK(llm_init(&llm, ops, &source.config, 64, &err));
+        OK(frozen_attach(&llm, &source, 0, &err));
+        assert_int_equal(llm.head.stream || llm.block[llm.config.L - 1].down.stream, small);
+        foreign_memory_bytes = (size_t)16 << 20;
+        OK(session_init(&s, &llm, 64, &err));
+        assert_int_equal(s.device.capacity_bytes, foreign_memory_bytes);
+        session_free(&s);
+        llm_free(&llm);
+    }
+    foreign_memory_bytes = 0, foreign_free_bytes = (size_t)64 << 10; // as beside another model
+    OK(llm_init(&llm, ops, &source.config, 64, &err));
+    assert_int_equal(frozen_attach(&llm, &source, 0, &err), -1);
+    assert_int_equal(err.code, ERR_MEMORY);
+    assert_non_null(strstr(err.message, "the device has 0 MiB free"));
+    llm_free(&llm);
+    foreign_free_bytes = 0;
+    ops_close(ops);
+    weights_close(&source);
+}
+#endif
+
 // The golden model with a NaN in one matrix.
 static void not_finite(void **state) {
     (void)state;
@@ -113,6 +149,12 @@ static void not_finite(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(not_finite)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bits),
+#ifdef FOREIGN
+        cmocka_unit_test(by_device),
+#endif
+        cmocka_unit_test(not_finite),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

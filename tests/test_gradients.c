@@ -45,7 +45,7 @@ static void bench_rows(Bench *b) {
             b->prompt[r][i] = i < shared ? e->instruction.data[i] : (int32_t)rng_below(3, 71 + (uint64_t)r, (uint64_t)i, V);
         for (int i = 0; i < answer[r]; i++) b->answer[r][i] = (int32_t)rng_below(3, 81 + (uint64_t)r, (uint64_t)i, V);
         b->prompt_len[r] = prompt[r], b->answer_len[r] = answer[r], b->index[r] = (uint32_t)r;
-        e->example[r] = (Example){b->prompt[r] + shared, b->answer[r], prompt[r] - shared, answer[r], shared > 0};
+        e->example[r] = (Example){b->prompt[r] + shared, b->answer[r], prompt[r] - shared, answer[r], shared > 0, r};
     }
 }
 

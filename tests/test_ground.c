@@ -371,6 +371,12 @@ static void test_same_titles(void **state) {
     for (int i = 0; i < found; i++) assert_true(list[i].item == 1 || list[i].item == 2 || list[i].item == 4);
     OK(r.score(r.self, f.history, 1, score, &err));
     assert_true(score[0] == -INFINITY && score[1] == score[3] && score[2] > -INFINITY);
+    // What was seen has no score where it is left out, and so has nothing else with its title: nobody ranks it by scores
+    // either.
+    const char *seen[] = {"A"};
+    g.o.exclude_seen = 1;
+    OK(r.score(r.self, &(History){.title = seen, .n = 1}, 1, score, &err));
+    assert_true(score[1] == -INFINITY && score[3] == -INFINITY && score[2] > -INFINITY && score[4] > -INFINITY);
     ground_close(&g);
     catalogue_free(&catalogue);
     items_free(&items);

@@ -40,6 +40,21 @@ static void healthy(void **state) {
     assert_non_null(guard_refuses(&young, 1.06, 1, 50));
 }
 
+// The gradient that the optimizer is given: numbers of a stream, but for `value` at parameter `at`.
+static void gradient_put(const Llm *m, const Optimizer *o, uint64_t stream, size_t at, float value) {
+    float *g = mem_alloc(o->count, sizeof *g);
+    for (size_t j = 0; j < o->count; j++) g[j] = o->begin + j == at ? value : (float)rng_uniform(3, stream, j);
+    ops_upload(m->ops, m->dw + o->begin, g, o->count * sizeof *g);
+    free(g);
+}
+
+static void gradient_is_zero(const Llm *m, const Optimizer *o) {
+    float *g = mem_alloc(o->count, sizeof *g);
+    ops_download(m->ops, g, m->dw + o->begin, o->count * sizeof *g);
+    for (size_t j = 0; j < o->count; j++) assert_true(g[j] == 0);
+    free(g);
+}
+
 // 400 places and values in the gradient of each trainer's model: refused, named, nothing changed.
 static void injected(void **state) {
     (void)state;
@@ -58,7 +73,7 @@ static void injected(void **state) {
                      &err));
         OK(optimizer_init(&o, m, &(OptimizerOptions){.lr = 1e-3, .spike = 50}, &err));
         for (int i = 0; i < GUARD_LEAST; i++) {
-            for (size_t j = 0; j < o.count; j++) m->dw[o.begin + j] = (float)rng_uniform(3, (uint64_t)i + 1, j);
+            gradient_put(m, &o, (uint64_t)i + 1, SIZE_MAX, 0);
             assert_false(optimizer_update_for(&o, 2 + 0.01 * (i % 7)).refused);
         }
         const size_t bytes = optimizer_bytes(&o);
@@ -69,15 +84,14 @@ static void injected(void **state) {
             uint64_t draw = 1000 * (uint64_t)i;
             do p = &m->params.param[rng_below(4, 1, draw++, (uint64_t)m->params.n)];
             while (p->offset < o.begin || p->offset >= o.begin + o.count);
-            for (size_t j = 0; j < o.count; j++) m->dw[o.begin + j] = (float)rng_uniform(3, 1000 + (uint64_t)i, j);
-            m->dw[p->offset + (size_t)rng_below(4, 2, (uint64_t)i, p->count)] = bad[i % 5];
+            gradient_put(m, &o, 1000 + (uint64_t)i, p->offset + (size_t)rng_below(4, 2, (uint64_t)i, p->count), bad[i % 5]);
             const OptimizerStep s = optimizer_update_for(&o, 2);
             assert_true(s.refused);
             assert_string_equal(s.why, i % 5 < 3 ? "the gradient is not finite" : "the gradient is a spike");
             if (i % 5 < 3) assert_string_equal(s.where, p->name);
             optimizer_store(&o, after);
             assert_memory_equal(before, after, bytes);
-            for (size_t j = 0; j < o.count; j++) assert_true(m->dw[o.begin + j] == 0);
+            gradient_is_zero(m, &o);
         }
         assert_true(optimizer_update_for(&o, NAN).refused && optimizer_update_for(&o, 1e6).refused);
         optimizer_store(&o, after);
@@ -107,14 +121,15 @@ static void spoil(void *context, const json_t *event) {
     if (strcmp(json_string_value(json_object_get(event, "event")), "step")) return;
     Llm *m = &t->g.llm;
     size_t count, begin = llm_train_range(m, &count);
-    if (step + 1 >= injection.first && step + 1 < injection.first + injection.count) m->dw[begin + count / 2] = injection.value;
+    if (step + 1 >= injection.first && step + 1 < injection.first + injection.count)
+        ops_upload(m->ops, m->dw + begin + count / 2, &injection.value, sizeof injection.value);
 }
 
 static int run_with(TraineeKind kind, const char *folder, int64_t first, int count, float value, Trainee *t, Err *err) {
     injection = (Injection){first, count, value};
     trainee_open(t, kind, folder, 2);
     t->on_event = spoil;
-    return trainee_run(t, 1, err);
+    return trainee_run(t, 0, err);
 }
 
 static void batch_is_told(void **state) {
@@ -136,6 +151,8 @@ static void batch_is_told(void **state) {
             const char *why = strstr(at, "\"why\":\"the gradient is "), *batch = strstr(at, "\"batch\":["),
                        *end = strchr(at, '\n');
             assert_true(why && why < end && batch && batch < end);
+            // Of rows their numbers, of sequences their order.
+            assert_int_equal(atoi(batch + strlen("\"batch\":[")) >= 100, kind != TRAINEE_SASREC);
             trainee_close(&t);
             trainee_remove(folder);
         }
@@ -152,9 +169,12 @@ static void three_end_the_run(void **state) {
         assert_non_null(strstr(err.message, "stopped at step 22: three updates in a row were refused"));
         assert_int_equal(t.report.refused, 3);
         trainee_close(&t);
-        // The last checkpoint holds weights that are sound: nothing was injected into a run that goes on from it.
+        // It has left a checkpoint of sound weights: nothing was injected into a run that goes on behind the three.
         OK(run_with((TraineeKind)kind, folder, 0, 0, 0, &again, &err));
         assert_int_equal(again.report.steps, TRAINEE_STEPS);
+        assert_non_null(strstr(again.events.data, "\"step\":23,"));
+        assert_null(strstr(again.events.data, "\"event\":\"step\",\"step\":22,"));
+        assert_int_equal(again.report.refused, 3);
         assert_true(isfinite(again.report.best_loss));
         trainee_close(&again);
         trainee_remove(folder);

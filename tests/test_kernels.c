@@ -17,10 +17,8 @@ static const double u = 0x1p-24;
 
 // Each test runs for each table. Arrays are malloc'd to the exact length, so that the address sanitizer sees their ends.
 static void for_each_level(void (*test)(const Kernels *)) {
-    const Kernels *best = kernels_best(); // what the machine has, and with it those before
-    test(&kernels_v2);
-    if (best != &kernels_v2) test(&kernels_v3);
-    if (best == &kernels_v4) test(&kernels_v4);
+    const Kernels *k;
+    for (int level = 0; (k = kernels_level(level)); level++) test(k);
 }
 
 static float *normals(size_t n, uint64_t stream) {

@@ -2,6 +2,7 @@
 // model learns as it does with f32 masters, where rounding to nearest would stand still.
 #include "base/rng.h"
 #include "golden.h"
+#include "ops_case.h"
 #include "train/optimizer.h"
 #include "train/sft.h"
 
@@ -30,9 +31,22 @@ static Moments *moments_new(void) {
 }
 
 static void half_step(Ops *ops, Moments *x, uint64_t seed) {
-    memcpy(x->half, x->before, sizeof x->half);
-    op_adamw_half(ops, x->half[0], x->half[1], x->half[2], x->g, N, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 7, 0.5f, seed, STREAM,
-                  FIRST);
+    uint16_t *half = device_new(ops, x->before, 3 * N, sizeof *half);
+    float *g = device_new(ops, x->g, N, sizeof *g);
+    op_adamw_half(ops, half, half + N, half + 2 * N, g, N, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 7, 0.5f, seed, STREAM, FIRST);
+    ops_download(ops, x->half, half, sizeof x->half);
+    ops_release(ops, half, sizeof x->half + 1), ops_release(ops, g, sizeof x->g + 1);
+}
+
+// The same step of f32.
+static void wide_step(Ops *ops, Moments *x) {
+    float *const host[] = {x->p, x->m, x->v, x->g}, *at[4];
+    for (int k = 0; k < 4; k++) at[k] = device_new(ops, host[k], N, sizeof *host[k]);
+    op_adamw(ops, at[0], at[1], at[2], at[3], N, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 7, 0.5f);
+    for (int k = 0; k < 4; k++) {
+        ops_download(ops, host[k], at[k], N * sizeof *host[k]);
+        ops_release(ops, at[k], N * sizeof *host[k] + 1);
+    }
 }
 
 static Ops *ops_of(int threads) {
@@ -53,7 +67,7 @@ static void bits_as_promised(void **state) {
     half_step(one, x, SEED);
     assert_memory_equal(got, x->half, sizeof x->half);
     float *const wide[] = {x->p, x->m, x->v};
-    op_adamw(one, x->p, x->m, x->v, x->g, N, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 7, 0.5f);
+    wide_step(one, x);
     int moved = 0;
     for (int k = 0; k < 3; k++)
         for (int i = 0; i < N; i++) {
@@ -83,7 +97,7 @@ static void right_in_the_mean(void **state) {
             for (int i = 0; i < LOOKED_AT; i++) sum[k][i] += (double)bf16_to_f32(x->half[k][i]);
     }
     float *const wide[] = {x->p, x->m, x->v};
-    op_adamw(ops, x->p, x->m, x->v, x->g, N, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 7, 0.5f);
+    wide_step(ops, x);
     for (int k = 0; k < 3; k++)
         for (int i = 0; i < LOOKED_AT; i++) {
             const double want = (double)wide[k][i], unit = fabs(want) / 128;

@@ -31,7 +31,7 @@ static double saved_loss(Golden *g) {
     Err err = {0};
     char path[] = "/tmp/latentr3-lora-XXXXXX", command[64];
     assert_non_null(mkdtemp(path));
-    OK(weights_save(&g->llm, path, TENSOR_F32, &err));
+    OK(weights_save(&g->llm, path, TENSOR_F32, NULL, &err));
     Golden plain;
     WeightsSource source;
     golden_open(&plain, folder, DTYPE_F32, 1, 1);

@@ -14,19 +14,27 @@ static void adamw_for_long(void **state) {
     Err err = {0};
     Ops *ops;
     OK(ops_open(&ops, NULL, 2, DTYPE_F32, &err));
-    float p[N], m[N] = {0}, v[N] = {0}, g[N];
+    float p[N], m[N], v[N], g[N], *device = ops_reserve(ops, 4 * sizeof p, &err); // p, m, v, g
+    assert_non_null(device);
     double p64[N], m64[N] = {0}, v64[N] = {0}, g64[N];
     rng_normal(p, N, 5, 1, 0);
     for (int i = 0; i < N; i++) p64[i] = (double)p[i];
+    ops_upload(ops, device, p, sizeof p);
+    ops_zero(ops, device + N, sizeof m + sizeof v);
     for (int step = 1; step <= STEPS; step++) {
         rng_normal(g, N, 5, 2, (uint64_t)step * N);
         for (int i = 0; i < N; i++) { // sizes from 1e-6 to 1, some with a drift, some seldom there
             g[i] = (float)pow(10, -6.0 * i / N) * (g[i] + (float)(i % 3)) * (i % 5 == 0 && step % 50 ? 0 : 1);
             g64[i] = (double)g[i];
         }
-        op_adamw(ops, p, m, v, g, N, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, step, 0.5f);
+        ops_upload(ops, device + 3 * N, g, sizeof g);
+        op_adamw(ops, device, device + N, device + 2 * N, device + 3 * N, N, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, step, 0.5f);
         ref_adamw(p64, m64, v64, g64, N, 1e-3, 0.9, 0.999, 1e-8, 0.01, step, 0.5);
     }
+    ops_download(ops, p, device, sizeof p);
+    ops_download(ops, m, device + N, sizeof m);
+    ops_download(ops, v, device + 2 * N, sizeof v);
+    ops_release(ops, device, 4 * sizeof p);
     double difference = 0, norm = 0;
     for (int i = 0; i < N; i++) {
         difference += ((double)p[i] - p64[i]) * ((double)p[i] - p64[i]), norm += p64[i] * p64[i];

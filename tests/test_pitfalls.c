@@ -258,9 +258,16 @@ static void test_shuffle(void **state) {
                 id[r][i] = name[r][i] + 1;
                 text[r][i] = i % 2 ? name[r][i] + 2 : NULL;
             }
-            rows.row[r] = (Row){.n = r % 2 ? N : 1, .title = title[r], .item_id = id[r], .text = r % 3 ? text[r] : NULL};
+            rows.row[r] =
+                (Row){.number = r, .n = r % 2 ? N : 1, .title = title[r], .item_id = id[r], .text = r % 3 ? text[r] : NULL};
         }
+        Row last = rows.row[ROWS - 1]; // drawn alone, it is shuffled as among all
+        Rows drawn = {.n = 1, .row = malloc(sizeof last)};
+        drawn.row[0] = last;
+        rows_shuffle_histories(&drawn, seed);
         rows_shuffle_histories(&rows, seed);
+        assert_memory_equal(drawn.row[0].title, rows.row[ROWS - 1].title, N * sizeof(char *));
+        rows_free(&drawn);
         for (int r = 0; r < ROWS; r++) {
             const Row *x = &rows.row[r];
             int seen[N] = {0};

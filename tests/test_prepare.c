@@ -605,7 +605,7 @@ static void test_refusals(void **state) {
     bad = o, bad.category = "", refuses_run(bad, ERR_USAGE, "category phrase");
     bad = o, bad.input = none, refuses_run(bad, ERR_IO, "no such file or folder");
     bad = o, bad.format = "ml-100k", refuses_run(bad, ERR_DATA, "no interaction log of the format ml-100k");
-    bad = o, bad.input = file, bad.format = "ml-1m", refuses_run(bad, ERR_DATA, "no interaction that can be used among 6");
+    bad = o, bad.input = file, bad.format = "ml-1m", refuses_run(bad, ERR_DATA, "among 6: 6 bad lines, the first: ");
     bad = o, bad.out = in, refuses_run(bad, ERR_USAGE, "the folder is not empty");
     bad = o, bad.out = file, refuses_run(bad, ERR_IO, "tiny.inter");
     bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (0 of 5 interactions");
@@ -628,6 +628,27 @@ static void test_refusals(void **state) {
     folder_remove(none), folder_remove(in), folder_remove(out);
 }
 
+// A history that no command could read again is refused before anything is written.
+static void test_large_history(void **state) {
+    (void)state;
+    enum { TITLE = 60000, ITEMS = 20 };
+    char *in = folder_new(), *out = folder_new(), *file = file_join(in, "log.csv"), *title = mem_alloc(TITLE + 1, 1);
+    Str log = {0};
+    memset(title, 't', TITLE), title[TITLE] = 0;
+    str_puts(&log, "user,item,time,title\n");
+    for (int i = 0; i < ITEMS; i++) str_printf(&log, "u7,%d,%d,%d", i, i + 1, i), str_puts(&log, title), str_puts(&log, "\n");
+    folder_put(in, "log.csv", log.data, log.len);
+    PrepareOptions o = {.input = file, .out = out, .history = 18, .split = "leave-one-out"};
+    refuses_run(o, ERR_DATA, "valid.csv: line 2, user u7: a history of 18 items");
+    char *none = file_join(out, "train.csv");
+    assert_false(file_exists(none));
+    o.history = 17;
+    run(&o, NULL);
+    str_free(&log);
+    free(none), free(file), free(title);
+    folder_remove(in), folder_remove(out);
+}
+
 // A run that was killed leaves temporary files; they do not make a folder somebody's.
 static void test_leftovers(void **state) {
     (void)state;
@@ -646,8 +667,27 @@ static void test_leftovers(void **state) {
     refuses_run(o, ERR_USAGE, "the folder is not empty");
     folder_remove(out);
     o.out = out = folder_new();
-    folder_put(out, "train.csv.tmp-123", "x", 1);
+    // What a dead process left goes, or one of this process's number; not what a living one writes.
+    char ours[64], living[64];
+    snprintf(ours, sizeof ours, "info.txt.tmp-%ld-99999", (long)getpid());
+    snprintf(living, sizeof living, "info.txt.tmp-%ld-7", (long)getppid());
+    static const char dead[] = "train.csv.tmp-2147483647-0";
+    folder_put(out, dead, "x", 1), folder_put(out, ours, "x", 1), folder_put(out, living, "x", 1);
+    char *info = file_join(out, "info.txt"), *at;
+    OutFile held;
+    Err err = {0};
+    assert_int_equal(outfile_open(&held, info, &err), 0);
     run(&o, NULL);
+    for (int i = 0; i < 4; i++) {
+        at = i == 3 ? mem_strndup(held.temporary, strlen(held.temporary))
+                    : file_join(out, i == 0   ? dead
+                                     : i == 1 ? ours
+                                              : living);
+        assert_int_equal(file_exists(at), i >= 2);
+        free(at);
+    }
+    outfile_abandon(&held);
+    free(info);
     folder_remove(in), folder_remove(out);
 }
 
@@ -777,7 +817,7 @@ int main(void) {
         cmocka_unit_test(test_statistics),         cmocka_unit_test(test_tie_order),
         cmocka_unit_test(test_one_large_user),     cmocka_unit_test(test_files),
         cmocka_unit_test(test_refusals),           cmocka_unit_test(test_leftovers),
-        cmocka_unit_test(test_movielens_100k),
+        cmocka_unit_test(test_large_history),      cmocka_unit_test(test_movielens_100k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

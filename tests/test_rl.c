@@ -53,7 +53,9 @@ static void gradients_match(void **state) {
             }
 }
 
-// Frozen prompts run in segments of as many rows as are wanted, to the same bits.
+// Frozen prompts run in segments of as many rows as are wanted, to the same bits. Not on a GPU, where the number of rows
+// chooses among cuBLASLt's products: there the rewards' last bits differ, and more of the advantages, which divide by their
+// spread.
 static void prompts_in_parts(void **state) {
     (void)state;
     Err err = {0};
@@ -78,8 +80,12 @@ static void prompts_in_parts(void **state) {
         ops_download(g.ops, gradient[i], g.llm.dw + latent, count * sizeof(float));
         session_free(&s);
     }
-    assert_memory_equal(reward[0], reward[1], sizeof(double) * (size_t)(n * K));
-    assert_memory_equal(gradient[0], gradient[1], count * sizeof(float));
+    const int gpu = strncmp(ops_description(g.ops), "cuda", 4) == 0;
+    double most = 0;
+    for (size_t i = 0; i < count; i++) most = fmax(most, fabs((double)gradient[0][i]));
+    for (int i = 0; i < n * K; i++) golden_close(reward[1][i], reward[0][i], gpu * 1e-5 * fabs(reward[0][i]), "reward", i);
+    for (size_t i = 0; i < count; i++)
+        golden_close((double)gradient[1][i], (double)gradient[0][i], gpu * 1e-3 * most, "gradient", (int)i);
     for (int i = 0; i < 2; i++) free(gradient[i]), free(reward[i]);
     free(noise);
     golden_close_all(&g);

@@ -7,7 +7,7 @@ static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/t
 static void score(Fixture *f, int users, RowScore *out) {
     Err err = {0};
     Reader r;
-    OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, users, &err));
+    OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, users, PROMPT_TRAIN_TOKENS, &err));
     // golden.h shares what all prompts begin with, which may be more than the instruction
     Examples e = {.n = f->rows, .example = calloc((size_t)f->rows, sizeof(Example))};
     Ints prompt[8] = {0};
@@ -16,7 +16,8 @@ static void score(Fixture *f, int users, RowScore *out) {
         ints_append(&prompt[i], f->g.examples.instruction.data, f->g.examples.instruction.len);
         ints_append(&prompt[i], x->prompt, (size_t)x->prompt_len);
         size_t shared = i % 2 ? r.instruction.len : 0; // behind the shared node, or alone
-        e.example[i] = (Example){prompt[i].data + shared, x->answer, (int)(prompt[i].len - shared), x->answer_len, shared > 0};
+        e.example[i] =
+            (Example){prompt[i].data + shared, x->answer, (int)(prompt[i].len - shared), x->answer_len, shared > 0, i};
     }
     for (int i = 0; i < f->rows; i += users) score_examples(&r, &e, i, f->rows - i < users ? f->rows - i : users, out + i);
     for (int i = 0; i < f->rows; i++) ints_free(&prompt[i]);

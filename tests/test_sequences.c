@@ -108,6 +108,28 @@ static void rows_that_break_off(void **state) {
     items_free(&items);
 }
 
+// Rows are missing: each item counts once nevertheless, and all that was before is still known.
+static void rows_with_gaps(void **state) {
+    (void)state;
+    Items items;
+    items_make(&items);
+    Row row[] = {row_of(&items, "anna", (int[]){0, 1, 2}, 3, 3), row_of(&items, "anna", (int[]){2, 3, 4}, 3, 5),
+                 row_of(&items, "anna", (int[]){5, 6, 7}, 3, 8), row_of(&items, "anna", (int[]){1, 2, 3}, 3, 4)};
+    Rows rows = {.n = 4, .row = row};
+    SequencePlace place[4];
+    Sequences s = {0};
+    sequences_add(&s, &items, &rows, place);
+    assert_int_equal(s.n, 2);
+    assert_int_equal(s.broken, 1);
+    assert_sequence(&s, 0, (int[]){0, 1, 2, 3, 4, 5, 6, 7, 8}, 9);
+    assert_sequence(&s, 1, (int[]){1, 2, 3, 4}, 4); // no end of what was there
+    const int want[4][2] = {{0, 3}, {0, 5}, {0, 8}, {1, 3}};
+    for (int i = 0; i < 4; i++) assert_true(place[i].sequence == want[i][0] && place[i].n == want[i][1]);
+    rows_drop(row, 4);
+    sequences_free(&s);
+    items_free(&items);
+}
+
 // Sequences of few items, so that pieces repeat, cut into rows with every length of history and into two splits, users
 // interleaved: what was cut comes back.
 static void what_was_cut_comes_back(void **state) {
@@ -197,9 +219,8 @@ static void examples_of_rows(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_go_on),
-        cmocka_unit_test(rows_that_break_off),
-        cmocka_unit_test(what_was_cut_comes_back),
+        cmocka_unit_test(rows_go_on),       cmocka_unit_test(rows_that_break_off),
+        cmocka_unit_test(rows_with_gaps),   cmocka_unit_test(what_was_cut_comes_back),
         cmocka_unit_test(examples_of_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,6 +69,14 @@ static void test_infer(void **state) {
     OK(request_infer(&r, body, strlen(body), &limits, &err));
     assert_true(r.form == REQUEST_INFER && r.n == 2 && r.ask[0].n == 2 && r.ask[1].n == 1 && r.ask[1].k == 3);
     assert_string_equal(r.ask[1].history[0], "c");
+    assert_true(!r.id && r.outputs == 7);
+    request_free(&r);
+    static const char part[] =
+        "{\"id\": \"a\\u0000b\", \"outputs\": [{\"name\": \"score\"}, {\"name\": \"item\"}], \"inputs\": [{\"name\": "
+        "\"history\", \"datatype\": \"BYTES\", \"shape\": [1, 1], \"data\": [\"a\"]}]}";
+    OK(request_infer(&r, part, strlen(part), &limits, &err));
+    assert_int_equal(json_string_length(r.id), 3);
+    assert_true(r.outputs == (1 << REQUEST_ITEM | 1 << REQUEST_SCORE));
     request_free(&r);
     static const struct {
         const char *shape, *data, *fault; // fault NULL: it is taken
@@ -93,6 +101,38 @@ static void test_infer(void **state) {
         const int status = request_infer(&r, text.data, text.len, &limits, &err);
         if (status != (cases[i].fault ? -1 : 0) || (status && !strstr(err.message, cases[i].fault)))
             fail_msg("%s of %s: %d %s", cases[i].data, cases[i].shape, status, err.message);
+        request_free(&r);
+        str_free(&text);
+    }
+}
+
+static void test_infer_members(void **state) {
+    (void)state;
+    static const struct {
+        const char *top, *input, *output, *fault; // more members; fault NULL: they are taken
+    } cases[] = {
+        {", \"id\": \"a\", \"parameters\": {}", ", \"parameters\": {\"content_type\": \"str\"}",
+         ", \"parameters\": {\"binary_data\": false}", NULL},
+        {", \"output\": []", "", "", "output: there is no such member"},
+        {"", ", \"dtype\": \"BYTES\"", "", "inputs[0].dtype: there is no such member"},
+        {"", "", ", \"shape\": [1]", "outputs[0].shape: there is no such member"},
+        {"", ", \"parameters\": {\"binary_data_size\": 9}", "", "inputs[0].parameters.binary_data_size: there is no"},
+        {"", ", \"parameters\": {\"content_type\": \"base64\"}", "", "inputs[0].parameters.content_type: not str"},
+        {"", ", \"parameters\": []", "", "inputs[0].parameters: no JSON object"},
+        {"", "", ", \"parameters\": {\"binary_data\": true}", "outputs[0].parameters.binary_data: not false"},
+        {"", "", ", \"parameters\": {\"classification\": 2}", "outputs[0].parameters.classification: there is no"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Request r;
+        Err err = {0};
+        Str text = {0};
+        str_printf(&text,
+                   "{\"inputs\": [{\"name\": \"history\", \"datatype\": \"BYTES\", \"shape\": [1, 1], \"data\": [\"a\"]%s}], "
+                   "\"outputs\": [{\"name\": \"item\"%s}]%s}",
+                   cases[i].input, cases[i].output, cases[i].top);
+        const int status = request_infer(&r, text.data, text.len, &limits, &err);
+        if (status != (cases[i].fault ? -1 : 0) || (status && !strstr(err.message, cases[i].fault)))
+            fail_msg("%s: %d %s", text.data, status, err.message);
         request_free(&r);
         str_free(&text);
     }
@@ -216,19 +256,20 @@ static void finds(const Shelf *s, const char *text, int most, const char *want) 
 
 static void test_search(void **state) {
     (void)state;
-    Shelf *before = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\n");
-    before->count = mem_alloc(3, sizeof *before->count);
-    memcpy(before->count, (const int[]){1, 5, 3}, 3 * sizeof *before->count);
+    Shelf *before = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\nToy Story\t3\n");
+    before->count = mem_alloc(4, sizeof *before->count);
+    memcpy(before->count, (const int[]){1, 5, 3, 3}, 4 * sizeof *before->count);
     Shelf *s = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\nToy Story\t3\nOld Story\t4\t\tremoved\n"
                          "\xc3\x89toile story\t5\n");
     finds(s, "toy", 8, "0 3 ");
     finds(s, "", 8, ""); // nothing is counted yet
     shelf_count(s, before);
-    Shelf *other = new_shelf("Toy Story\t0\nOld Story\t2\nAm\xc3\xa9lie\t1\n"), *later = new_shelf("Toy Story\t0\n");
+    Shelf *other = new_shelf("Toy Story\t0\nOld Story\t2\nAm\xc3\xa9lie\t1\nToy Story\t3\n"),
+          *later = new_shelf("Toy Story\t0\n");
     shelf_count(other, before), shelf_count(later, before); // other items, and some that are gone: counted anew
     assert_int_equal(other->count[0] + later->count[0], 0);
     before->train.inode++; // another train.csv
-    Shelf *again = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\n");
+    Shelf *again = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\nToy Story\t3\n");
     shelf_count(again, before);
     assert_int_equal(again->count[1], 0);
     shelf_drop(other), shelf_drop(later), shelf_drop(again), shelf_drop(before);
@@ -240,12 +281,20 @@ static void test_search(void **state) {
     finds(s, "\xc3\xa9lie", 8, "");
     finds(s, "old", 8, ""); // removed
     finds(s, "of us, t", 8, "2 ");
-    finds(s, "", 8, "1 2 0 5 "); // the popular ones, each title once
+    finds(s, "", 8, "1 0 2 5 "); // the popular ones, each title once, with the interactions of all its items
     assert_int_equal(s->populars, 4);
+    assert_true(shelf_interactions(s, 0) == 4 && shelf_interactions(s, 3) == 4 && shelf_interactions(s, 2) == 3);
     Shelf *held = shelf_hold(s);
     shelf_drop(s);
     finds(held, "toy", 8, "0 3 ");
     shelf_drop(held);
+    // A word begins behind any script's punctuation and spaces, not behind its letters, marks and digits.
+    Shelf *all = new_shelf("The \u201cHeroes\u201d\t0\nAlien\u2014Heroes\t1\n\u00bfHeroes?\t2\nSuper\u00e9heroes\t3\n"
+                           "X\u0301heroes\t4\n\u0663heroes\t5\nO\u3000heroes\t6\nVi\u1ec7t, \u00e9toile\t7\n");
+    finds(all, "HEROES", 8, "0 1 2 6 ");
+    finds(all, "\u00c9toile", 8, "7 ");
+    finds(all, "\u201d", 8, ""); // no word
+    shelf_drop(all);
 }
 
 // ---- counters ---------------------------------------------------------------------------------------------------------
@@ -277,9 +326,9 @@ static void test_counters(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request),    cmocka_unit_test(test_infer),
-                                       cmocka_unit_test(test_queue),      cmocka_unit_test(test_queue_threads),
-                                       cmocka_unit_test(test_queue_rest), cmocka_unit_test(test_search),
-                                       cmocka_unit_test(test_counters)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request),       cmocka_unit_test(test_infer),
+                                       cmocka_unit_test(test_infer_members), cmocka_unit_test(test_queue),
+                                       cmocka_unit_test(test_queue_threads), cmocka_unit_test(test_queue_rest),
+                                       cmocka_unit_test(test_search),        cmocka_unit_test(test_counters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,10 +110,10 @@ static char *text_of(const char *path) {
     return text;
 }
 
-static void refuse(const char *text, const Rows *rows, const char *what) {
+static void refuse(const char *text, const Rows *rows, const ResultsAmong *among, const char *what) {
     Err err = {0};
     int rank[ROWS], list;
-    assert_int_equal(results_parse(text, strlen(text), "other.jsonl", rows, rank, &list, &err), -1);
+    assert_int_equal(results_parse(text, strlen(text), "other.jsonl", rows, among, rank, &list, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
     if (!strstr(err.message, what)) fail_msg("\"%s\" does not say \"%s\"", err.message, what);
 }
@@ -130,48 +130,65 @@ static void test_results(void **state) {
     const ResultsPaths paths = {path[0], path[1], path[2], NULL};
     const int rank[ROWS][MATCHES] = {{1, 1}, {0, 0}, {2, 0}, {2, 3}};
     const Recommendation list[3] = {{0, 3}, {2, 2.5f}, {3, -1}};
-    OK(results_open(&r, &c.items, 2, &paths, &err));
-    for (int i = 0; i < ROWS; i++) results_row(&r, &c.row[i], i, rank[i], list, i == 1 ? 1 : 3);
+    ResultsAmong among;
+    results_among(&among, &c.items, 0);
+    OK(results_open(&r, &c.items, &among, 2, &paths, &err));
+    for (int i = 0; i < ROWS; i++)
+        results_row(&r, &c.row[i], i, rank[i], items_by_id(&c.items, c.row[i].target_id), list, i == 1 ? 1 : 3, NULL);
     OK(results_commit(&r, &err));
 
     char *lines = text_of(path[0]), *run = text_of(path[1]), *qrels = text_of(path[2]);
     int again[ROWS], most;
-    OK(results_read(path[0], &c.rows, again, &most, &err));
+    OK(results_read(path[0], &c.rows, &among, again, &most, &err));
     assert_int_equal(most, 2); // not 3, the items
     for (int i = 0; i < ROWS; i++) assert_int_equal(again[i], rank[i][MATCH_TITLE]);
     assert_true(strstr(run, "0 Q0 100 1 3 latentr3\n0 Q0 102 2 2 latentr3\n0 Q0 103 3 1 latentr3\n1 Q0 100 1 1 latentr3\n") ==
                 run);
     assert_true(strstr(qrels, "0 0 100 1\n1 0 101 1\n") == qrels);
 
+    // Other items took part: some were removed, or those of the history left out. Lines that do not say are taken.
+    ResultsAmong fewer_items, unseen = among;
+    unsigned char *removed = c.items.removed;
+    removed[4] = 1;
+    results_among(&fewer_items, &c.items, 0);
+    removed[4] = 0;
+    unseen.exclude_seen = 1;
+    refuse(lines, &c.rows, &fewer_items, "line 1: ranked among the items of another catalogue");
+    refuse(lines, &c.rows, &unseen, "line 1: ranked among all items, and here without");
+    const char *old = "{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"items\": [1]}";
+    OK(results_parse(old, strlen(old), "old.jsonl", &(Rows){.n = 1, .row = c.row, .name = "test"}, &unseen, again, &most,
+                     &err));
+
     // Other rows: one more, one less, another target, user, order; and what is no result.
     Rows fewer = c.rows;
     fewer.n--;
-    refuse(lines, &fewer, "more than the 6 rows");
+    refuse(lines, &fewer, &among, "more than the 6 rows");
     lines[strlen(lines) - 1] = 0;
     char *last = strrchr(lines, '\n');
     *last = 0;
-    refuse(lines, &c.rows, "6 rows, this evaluation has 7");
+    refuse(lines, &c.rows, &among, "6 rows, this evaluation has 7");
     Row kept = c.row[2];
     c.row[2].target_id = "7";
-    refuse(lines, &c.rows, "line 3");
+    refuse(lines, &c.rows, &among, "line 3");
     c.row[2] = kept;
     c.row[2].target_title = "title 7";
-    refuse(lines, &c.rows, "line 3");
+    refuse(lines, &c.rows, &among, "line 3");
     c.row[2] = kept;
     c.row[2].user = "somebody";
-    refuse(lines, &c.rows, "line 3");
+    refuse(lines, &c.rows, &among, "line 3");
     c.row[2] = kept;
     Rows one = {.n = 1, .row = c.row, .name = "test"};
-    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 1, \"items\": []}", &one, "line 1"); // a rank behind the list
-    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 2, \"list\": 1, \"items\": [1, 2]}", &one, "line 1");
-    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"list\": 0, \"items\": [1]}", &one, "line 1");
-    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"list\": 1e9, \"items\": [1]}", &one, "line 1");
-    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"items\": []}", &one, "empty");
-    refuse("{\"row\": 1, \"target\": \"title 0\", \"rank\": null, \"items\": [1]}", &one, "line 1");
-    refuse("{\"row\": 0, \"rank\": null, \"items\": [1]}", &one, "line 1");
-    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 0.5, \"items\": [1]}", &one, "line 1");
-    refuse("", &one, "0 rows");
-    refuse("nothing", &one, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 1, \"items\": []}", &one, &among,
+           "line 1"); // a rank behind the list
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 2, \"list\": 1, \"items\": [1, 2]}", &one, &among, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"list\": 0, \"items\": [1]}", &one, &among, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"list\": 1e9, \"items\": [1]}", &one, &among, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": null, \"items\": []}", &one, &among, "empty");
+    refuse("{\"row\": 1, \"target\": \"title 0\", \"rank\": null, \"items\": [1]}", &one, &among, "line 1");
+    refuse("{\"row\": 0, \"rank\": null, \"items\": [1]}", &one, &among, "line 1");
+    refuse("{\"row\": 0, \"target\": \"title 0\", \"rank\": 0.5, \"items\": [1]}", &one, &among, "line 1");
+    refuse("", &one, &among, "0 rows");
+    refuse("nothing", &one, &among, "line 1");
     for (int i = 0; i < 3; i++) unlink(path[i]), free(path[i]);
     rmdir(folder);
     free(lines), free(run), free(qrels);

@@ -116,12 +116,12 @@ static void test_edges(void **state) {
     other.n--;
     assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "HR@10", DRAWS, 1, &err), -1);
     assert_int_equal(err.code, ERR_DATA);
-    // Lists of different lengths: MRR counts the places that both have.
-    int late[ROWS];
-    for (int i = 0; i < ROWS; i++) late[i] = 15;
-    other.n++, mine.rank = late, mine.list = 20;
+    // MRR counts all places of a list: where these are of different lengths there is none to be gained.
+    other.n++, mine.list = 20;
     assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "MRR", DRAWS, 1, &err), 0);
-    assert_true(v.pairs == 1 && v.gain == 0);
+    assert_int_equal(v.pairs, 0);
+    assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "HR@10", DRAWS, 1, &err), 0);
+    assert_int_equal(v.pairs, 1);
 }
 
 // What was ranked among other items is another measure.
@@ -129,17 +129,21 @@ static void test_ways(void **state) {
     (void)state;
     static const char *const way[] = {"{\"protocol\": \"full\"}", "{\"protocol\": \"uniform-100\"}",
                                       "{\"protocol\": \"full\", \"configuration\": {\"exclude-seen\": true}}"};
-    Record r[3];
+    enum { WAYS = 4 }; // the last: in full, among items of another catalogue
+    Record r[WAYS];
     SpreadValue v;
     Err err;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < WAYS; i++) {
         r[i] = record_with(0);
-        r[i].evaluation = json_loads(way[i], 0, NULL);
+        r[i].evaluation = json_loads(way[i % 3], 0, NULL);
+        r[i].results = json_pack("[{s:s}]", "catalogue", i < 3 ? "00" : "01");
     }
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++)
+    for (int i = 0; i < WAYS; i++)
+        for (int j = 0; j < WAYS; j++)
             assert_int_equal(spread_gain(&v, &(SpreadPair){&r[i], &r[j]}, 1, "HR@10", DRAWS, 1, &err), i == j ? 0 : -1);
-    for (int i = 0; i < 3; i++) json_decref(r[i].evaluation);
+    json_array_clear(r[3].results); // of an older version, which did not say
+    assert_int_equal(spread_gain(&v, &(SpreadPair){&r[0], &r[3]}, 1, "HR@10", DRAWS, 1, &err), 0);
+    for (int i = 0; i < WAYS; i++) json_decref(r[i].evaluation), json_decref(r[i].results);
 }
 
 int main(void) {

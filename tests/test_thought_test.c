@@ -140,7 +140,7 @@ static void score(Case *c, Reader *r, RowScore *out) {
 static Reader scorer(Case *c) {
     Err err = {0};
     Reader r;
-    OK(score_open(&r, &c->f.g.llm, c->f.tokenizer, &c->f.style, ROOM, &err));
+    OK(score_open(&r, &c->f.g.llm, c->f.tokenizer, &c->f.style, ROOM, PROMPT_TRAIN_TOKENS, &err));
     return r;
 }
 

@@ -44,7 +44,20 @@ static void test_years_and_rules(void **state) {
     str_free(&s);
 }
 
+// Blanks of any kind, in quotes too, are no title; beside letters they stay.
+static void test_blanks(void **state) {
+    (void)state;
+    static const char *const blank[] = {"", "  ", "\" \"", "\xc2\xa0", "\xe3\x80\x80 \xe2\x80\x8b", "\" \xc2\xa0\""};
+    Str s = {0};
+    for (size_t i = 0; i < sizeof blank / sizeof *blank; i++)
+        assert_int_equal(titles_clean(&s, blank[i], strlen(blank[i]), 0, 0), TITLE_NONE);
+    assert_int_equal(titles_clean(&s, "\xc2\xa0X", 3, 0, 0), TITLE_GOOD);
+    assert_string_equal(s.data, "\xc2\xa0X");
+    str_free(&s);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_years), cmocka_unit_test(test_years_and_rules)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_years), cmocka_unit_test(test_years_and_rules),
+                                       cmocka_unit_test(test_blanks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

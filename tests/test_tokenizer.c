@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "text/added.h"
 #include "text/prompt.h"
 
 #include <pthread.h>
@@ -297,6 +298,33 @@ static void test_specials(void **state) {
     tokenizer_close(t);
 }
 
+static int put_piece(void *user, int32_t id, const char *text, size_t len, Err *err) {
+    (void)err;
+    if (id >= 0)
+        str_printf(user, "%d|", (int)id);
+    else
+        str_printf(user, "%.*s|", (int)len, text);
+    return 0;
+}
+
+// What stands in blanks that the token before has stripped: as `tokenizers` has it, a token that strips to its left is none
+// there.
+static void test_stripped_twice(void **state) {
+    (void)state;
+    for (int lstrip = 0; lstrip < 2; lstrip++) {
+        AddedSet set = {0};
+        Err err = {0};
+        Str out = {0};
+        assert_int_equal(added_put(&set, 1, "<a>", 3, ADDED_RSTRIP, &err), 0);
+        assert_int_equal(added_put(&set, 2, "  ", 2, lstrip ? ADDED_LSTRIP : 0, &err), 0);
+        assert_int_equal(added_put(&set, 3, "x", 1, ADDED_LSTRIP, &err), 0);
+        assert_int_equal(added_sort(&set, &err), 0);
+        assert_int_equal(added_split(&set, NULL, "<a>   b<a> x", 12, put_piece, &out, &err), 0);
+        assert_string_equal(out.data, lstrip ? "1| b|1|3|" : "1|2| b|1|3|");
+        added_free(&set), str_free(&out);
+    }
+}
+
 static void test_not_utf8(void **state) {
     (void)state;
     Tokenizer *t = open_model(models[0]);
@@ -557,10 +585,11 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),   cmocka_unit_test(test_prompt_text), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_specials), cmocka_unit_test(test_not_utf8),    cmocka_unit_test(test_add_and_save),
-        cmocka_unit_test(test_pieces),   cmocka_unit_test(test_bad_pieces),  cmocka_unit_test(test_large),
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_index_texts), cmocka_unit_test(test_text_files),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_prompt_text),    cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_specials),     cmocka_unit_test(test_stripped_twice), cmocka_unit_test(test_not_utf8),
+        cmocka_unit_test(test_add_and_save), cmocka_unit_test(test_pieces),         cmocka_unit_test(test_bad_pieces),
+        cmocka_unit_test(test_large),        cmocka_unit_test(test_threads),        cmocka_unit_test(test_index_texts),
+        cmocka_unit_test(test_text_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

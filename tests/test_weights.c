@@ -85,7 +85,7 @@ static Llm load_model(const char *path, const ModelConfig *c) {
 
 static void save_model(const Llm *m, TensorType type) {
     Err err = {0};
-    if (weights_save(m, folder, type, &err)) fail_msg("%s", err.message);
+    if (weights_save(m, folder, type, NULL, &err)) fail_msg("%s", err.message);
 }
 
 // ---- what is read is what the file holds --------------------------------------------------------------------------
@@ -155,6 +155,24 @@ static void test_round_trip(void **state) {
         weights_close(&s);
         llm_free(&again), llm_free(&m);
     }
+}
+
+// Finite in f32, and no longer so once rounded.
+static void test_beyond_bf16(void **state) {
+    (void)state;
+    Llm m = model_of(&small, 7);
+    const Param *p = params_find(&m.params, "model.norm.weight");
+    float x[32] = {[31] = 3.3895e38f};
+    Err err = {0};
+    ops_upload(ops, m.w + p->offset, x, sizeof x);
+    save_model(&m, TENSOR_BF16);
+    x[31] = -3.4e38f;
+    ops_upload(ops, m.w + p->offset, x, sizeof x);
+    save_model(&m, TENSOR_F32);
+    assert_int_equal(weights_save(&m, folder, TENSOR_BF16, NULL, &err), -1);
+    assert_int_equal(err.code, ERR_DATA);
+    if (!strstr(err.message, "\"model.norm.weight\" holds a value beyond bf16's largest")) fail_msg("\"%s\"", err.message);
+    llm_free(&m);
 }
 
 // The last row more, or rows that the file does not have: those get the mean.
@@ -522,8 +540,8 @@ static void test_wrong_gguf(void **state) {
     Llm m = model_of(&small, 11);
     static const struct {
         const char *from, *to, *part;
-    } change[] = {{"blk.1.ffn_up.weight", "blk.1.ffn_xx.weight", "\"model.layers.1.mlp.up_proj.weight\" is missing"},
-                  {"output_norm.weight", "output_morm.weight", "\"model.norm.weight\" is missing"},
+    } change[] = {{"blk.1.ffn_up.weight", "blk.1.ffn_xx.weight", "\"blk.1.ffn_up.weight\" is missing"},
+                  {"output_norm.weight", "output_morm.weight", "\"output_norm.weight\" is missing"},
                   {"output.weight", "outpux.weight", "unexpected tensor \"outpux.weight\""},
                   {"blk.1.ffn_up.weight", "blk.0.ffn_up.weight", "duplicate tensor"}};
     for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
@@ -550,6 +568,25 @@ static void test_wrong_gguf(void **state) {
     weights_close(&s);
     str_free(&file);
     llm_free(&m);
+    free(path);
+}
+
+// The second part of a model has no configuration.
+static void test_split_gguf(void **state) {
+    (void)state;
+    const int64_t dims[1] = {8};
+    GgufBuilder b = {.alignment = 32};
+    gb_u32(&b, "split.no", 1), gb_u32(&b, "split.count", 2);
+    gb_tensor(&b, "blk.1.ffn_norm.weight", 1, dims, 0, NULL, 8 * sizeof(float));
+    Str file = gb_finish(&b);
+    char *path = file_join(folder, "model-00002-of-00002.gguf");
+    WeightsSource s;
+    Err err = {0};
+    assert_int_equal(file_write(path, file.data, file.len, NULL), 0);
+    assert_int_equal(weights_open(&s, path, &err), -1);
+    assert_int_equal(err.code, ERR_DATA);
+    if (!strstr(err.message, "one of 2 parts of a model")) fail_msg("\"%s\"", err.message);
+    str_free(&file);
     free(path);
 }
 
@@ -599,19 +636,11 @@ static void test_transformers_reads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_vocabulary),
-        cmocka_unit_test(test_new_tokens),
-        cmocka_unit_test(test_latent),
-        cmocka_unit_test(test_wrong_tensors),
-        cmocka_unit_test(test_wrong_folder),
-        cmocka_unit_test(test_other_model),
-        cmocka_unit_test(test_other_model),
-        cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_wrong_gguf),
-        cmocka_unit_test(test_transformers_reads),
+        cmocka_unit_test(test_golden),        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_beyond_bf16),
+        cmocka_unit_test(test_vocabulary),    cmocka_unit_test(test_new_tokens),   cmocka_unit_test(test_latent),
+        cmocka_unit_test(test_wrong_tensors), cmocka_unit_test(test_wrong_folder), cmocka_unit_test(test_other_model),
+        cmocka_unit_test(test_other_model),   cmocka_unit_test(test_shards),       cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_wrong_gguf),    cmocka_unit_test(test_split_gguf),   cmocka_unit_test(test_transformers_reads),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -76,7 +76,7 @@ static inline void trainee_rows(Trainee *t) {
     for (int i = 0; i < t->g.examples.n; i++) {
         Example *x = &t->g.examples.example[i];
         memmove((int32_t *)x->prompt, x->prompt + x->prompt_len - 12, 12 * sizeof(int32_t));
-        x->prompt_len = 12, x->answer_len = 4;
+        x->prompt_len = 12, x->answer_len = 4, x->number = 100 + i;
     }
     assert_int_equal(t->g.examples.n, TRAINEE_ROWS);
 }

@@ -125,7 +125,8 @@ int added_split(const AddedSet *set, PatternRun *run, const char *text, size_t l
         if (t->flags & ADDED_LSTRIP) begin = spaces_begin(text, begin);
         if (t->flags & ADDED_RSTRIP) end = spaces_end(text, len, end);
         if (begin > done && sink(user, -1, text + done, begin - done, err)) return -1;
-        if (sink(user, t->id, NULL, 0, err)) return -1;
+        const int passed = (t->flags & ADDED_LSTRIP) && done >= end; // all of it is stripped: nothing is left of the token
+        if (!passed && sink(user, t->id, NULL, 0, err)) return -1;
         done = end; // may go back: a token of blanks may stand in what the one before has stripped, as in `tokenizers`
     }
     return len > done ? sink(user, -1, text + done, len - done, err) : 0;

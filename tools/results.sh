@@ -12,8 +12,8 @@ kept=experiments/results
 
 sum_of() { sha256sum "experiments/$1.yaml" "$kept/$1.json" "$kept/$1.md"; }
 
-# An experiment file without comments, empty lines and the list of seeds.
-meaning() { sed -E '/^ *(#|$)/d; s/ +# .*//; s/seed: \[[^]]*\]//'; }
+# An experiment file without comments and empty lines.
+meaning() { sed -E '/^ *(#|$)/d; s/ +# .*//'; }
 
 keep() {
     local name=$1 folder=$2
@@ -21,7 +21,7 @@ keep() {
         echo "$folder holds no experiment called $name" >&2
         exit 1
     }
-    # Results of before "file" stood there say nothing. Seeds may be added by experiments that differ in them alone.
+    # Results of before "file" stood there say nothing. Those of fewer seeds than the file names are not its results.
     if jq -e 'has("file")' "$folder/results.json" >/dev/null; then
         diff <(jq -r .file "$folder/results.json" | meaning) <(meaning <"experiments/$name.yaml") >&2 || {
             echo "$folder was made by another experiments/$name.yaml: run it again" >&2

@@ -8,6 +8,8 @@ build=$(realpath "$1")
 mode=${2:-full}
 passed=0
 failed=0
+# A test that hangs fails, and the others are run: none takes a third of this on a slow machine.
+limit=900
 
 # check NAME COMMAND...: one test that passes when the command does.
 check() {
@@ -32,14 +34,14 @@ trap 'rm -f "$output"' EXIT
 
 select=()
 [ "$mode" = quick ] && select=(--label-exclude slow)
-ctest --test-dir "$build" --output-on-failure --no-tests=error "${select[@]}" 2>&1 | tee "$output"
+ctest --test-dir "$build" --output-on-failure --no-tests=error --timeout $limit "${select[@]}" 2>&1 | tee "$output"
 status=${PIPESTATUS[0]}
 count '^ *[0-9]+/[0-9]+ Test .* Passed ' '^ *[0-9]+/[0-9]+ Test .*(\*\*\*|Failed)' "$output"
 # A run that broke off without naming a test is a failure too.
 [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
 
 [ "$mode" = full ] || unset LATENTR3_PYTHON
-LATENTR3=$build/latentr3 bats --tap tests/cli 2>&1 | tee "$output"
+LATENTR3=$build/latentr3 BATS_TEST_TIMEOUT=$limit bats --tap --timing tests/cli 2>&1 | tee "$output"
 status=${PIPESTATUS[0]}
 before=$failed
 count '^ok ' '^not ok ' "$output"

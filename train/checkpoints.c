@@ -1,10 +1,10 @@
 #include "train/checkpoints.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,13 +200,8 @@ int checkpoints_wait(Checkpoints *c, Err *err) {
     return c->job.status;
 }
 
-// Signals are the main thread's.
 static int start_thread(Checkpoints *c, Err *err) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    c->running = pthread_create(&c->thread, NULL, write_job, c) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    c->running = thread_start(&c->thread, write_job, c) == 0;
     return c->running ? 0 : err_set(err, ERR_MEMORY, "%s: no memory for the thread that writes", c->folder);
 }
 

@@ -234,10 +234,13 @@ static const uint32_t *examples_of(Loop *l, int64_t step, int *n) {
     return l->order + first;
 }
 
-// The examples of an update that was refused: numbers of train's rows, or sequences, as they are used (0, 1, ...).
+// The examples of an update that was refused.
 static void tell_batch(const Loop *l, const uint32_t *index, int n, json_t *event) {
     json_t *batch = json_array();
-    for (int i = 0; i < n; i++) json_array_append_new(batch, json_integer((json_int_t)index[i]));
+    for (int i = 0; i < n; i++) {
+        const uint32_t x = index[i];
+        json_array_append_new(batch, json_integer(l->stage->number ? l->stage->number(l->context, x) : (json_int_t)x));
+    }
     json_object_set_new(event, "batch", batch);
     const char *why = json_string_value(json_object_get(event, "why")),
                *where = json_string_value(json_object_get(event, "where"));
@@ -259,21 +262,34 @@ static void update(Loop *l) {
     r->refused += refused;
     if (refused) tell_batch(l, index, n, event);
     double took = log_seconds() - started;
-    json_object_set_new(event, "seconds", json_real(took));
     json_object_set_new(event, "tokens_per_s", json_real((double)work.forward / took));
     r->steps++;
     r->examples += n;
     r->tokens_forward += work.forward;
     r->tokens_back += work.back;
     const char *figure = json_object_get(event, "reward_mean") ? "reward_mean" : "loss";
+    const json_t *value = json_object_get(event, figure);
     progress_update(&l->bar, (uint64_t)r->examples, "step %lld/%lld %.6s %.4f", (long long)r->steps, (long long)l->total,
-                    figure, json_number_value(json_object_get(event, figure)));
+                    figure, json_is_number(value) ? json_number_value(value) : (double)NAN);
     emit(l, event);
 }
 
 // Where the run goes on from.
 static int interrupted(Loop *l, Err *err) {
     return l->o->checkpoints ? checkpoint(l, err) : 0;
+}
+
+static int events_lost(const Loop *l, Err *err) {
+    return l->o->lost ? l->o->lost(l->o->context, err) : 0;
+}
+
+// Ends the run with the error that the caller has set, and with what a signal leaves.
+static int give_up(Loop *l) {
+    Checkpoints *c = l->o->checkpoints;
+    if (c && l->report->steps && checkpoint(l, NULL) == 0 && checkpoints_wait(c, NULL) == 0)
+        log_info("%s: checkpoint at step %lld; the same command with --resume goes on", l->stage->name,
+                 (long long)l->report->steps);
+    return -1;
 }
 
 // What comes after an update: the validation that is owed, and a checkpoint where it is time for one.
@@ -283,9 +299,20 @@ static int after_update(Loop *l, Err *err) {
     if (l->owed && validate(l, err)) return -1;
     if (l->report->interrupted) return interrupted(l, err);
     l->finished = step == l->total || (o->early_stop && l->waited >= o->patience);
+    if (events_lost(l, err)) return give_up(l);
     if (!o->checkpoints) return 0;
     const int due = o->save_every && step % o->save_every == 0, has_others = o->save_every || o->checkpoints->last >= 0;
     return due || (l->finished && has_others) ? checkpoint(l, err) : 0;
+}
+
+// Three updates in a row were: a run that goes on begins behind them, and may meet three more.
+static int refuse(Loop *l, Err *err) {
+    err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates in a row were refused", l->stage->name,
+            (long long)l->report->steps);
+    l->refused = 0;
+    give_up(l);
+    ranks_agree(l->o->ranks, 0, NULL); // the others wait for the checkpoint
+    return -1;
 }
 
 static int loop_step(Loop *l, Err *err) {
@@ -294,11 +321,9 @@ static int loop_step(Loop *l, Err *err) {
     const int64_t step = l->report->steps, in_epoch = (step - 1) % l->per_epoch + 1;
     const int64_t due = in_epoch * o->validations / l->per_epoch, before = (in_epoch - 1) * o->validations / l->per_epoch;
     l->owed = step == l->total || due > before;
+    if (events_lost(l, err)) return give_up(l);
     if ((l->report->interrupted = stop_asked(o))) return interrupted(l, err);
-    if (l->refused >= 3)
-        return err_set(err, ERR_DATA, "%s: stopped at step %lld: three updates in a row were refused", l->stage->name,
-                       (long long)step);
-    return after_update(l, err);
+    return l->refused >= 3 ? refuse(l, err) : after_update(l, err);
 }
 
 int loop_run(const LoopOptions *o, const LoopStage *stage, void *context, Optimizer *optimizer, const Session *s, int examples,

@@ -28,6 +28,8 @@ typedef struct LoopOptions {
     void (*event)(void *context, const json_t *event);
     // The model is the best so far by validation loss: keep it. Called at least once.
     int (*save)(void *context, Err *err);
+    // Whether what was told is lost, and the error: then the run ends behind the present step, at a checkpoint. May be NULL.
+    int (*lost)(void *context, Err *err);
     void *context;
     // Where the run's checkpoints go, and the one that it goes on from (checkpoints_find); NULL: none. Rank 0's alone count.
     Checkpoints *checkpoints;
@@ -65,6 +67,7 @@ typedef struct LoopStage {
     int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
     double (*validate)(void *stage, LoopValidation *v); // validation loss (lower is better)
     const char *figure;                                 // what `validate` gives where that is no loss, or NULL
+    int (*number)(const void *stage, uint32_t example); // what the log calls an example; NULL: as they are used (0, 1, ...)
     int keep_first; // the model as it came competes too (RL), and is saved before the first step
 } LoopStage;
 // optimizer: the one that `update` uses; with the session's weights it is what a checkpoint holds.

@@ -38,10 +38,17 @@ static int all_equal(const double *x, int n) {
     return 1;
 }
 
+// As advantage_mean; of no number, none.
+static double mean_of(const double *x, int n, int stride) {
+    for (int i = 0; i < n; i++)
+        if (isfinite(x[(size_t)i * (size_t)stride])) return advantage_mean(x, n, stride);
+    return (double)NAN;
+}
+
 static RlFigures figures_of(const Update *u) {
     const int n = u->n, K = u->m->rollout.samples;
-    RlFigures f = {.reward_mean = advantage_mean(u->reward, n * K, 1),
-                   .reward_clean = advantage_mean(u->reward, n, K),
+    RlFigures f = {.reward_mean = mean_of(u->reward, n * K, 1),
+                   .reward_clean = mean_of(u->reward, n, K),
                    .reward_std = advantage_std(u->reward, n * K),
                    .advantage_norm = advantage_norm(u->advantage, n * K)};
     double *mean = mem_alloc((size_t)n, sizeof *mean), *length = mem_alloc((size_t)n, sizeof *length), all = 0, between = 0,
@@ -211,6 +218,7 @@ static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
     // Noise belongs to (step, place in the update), so it is the same after a resume and for any micro-batch.
     rng_normal(t->noise, (size_t)n * group, t->o->loop.seed, RNG_NOISE + ((uint64_t)t->optimizer.step << 8), 0);
     OptimizerStep step;
+    if (t->o->groups & TRAIN_BACKBONE) t->embedding_norm = llm_embedding_norm(t->s->llm);
     RlFigures f = rl_update(t->session, t->train, index, n, &t->o->method, t->noise, t->reference, t->o->loop.micro_rows,
                             &t->shares, &t->optimizer, &step);
     for (int round = 1; round < t->shares.rounds; round++) take_work(t->s, t->session[round]);
@@ -248,10 +256,16 @@ static double rl_validate(void *stage, LoopValidation *v) {
     return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks, v);
 }
 
+static int rl_number(const void *stage, uint32_t example) {
+    return ((const Rl *)stage)->train->example[example].number;
+}
+
 int rl_check(const Llm *m, const RlOptions *o, Err *err) {
     const RlMethod *method = &o->method;
     if (m->config.thoughts == 0)
-        return err_set(err, ERR_USAGE, "rl needs a model with a thought: sft makes one, and convert --add-thought");
+        return err_set(err, ERR_USAGE, "rl needs a model with a thought: %s",
+                       m->config.family == FAMILY_SASREC ? "sasrec --thoughts 1 trains one"
+                                                         : "sft makes one, and convert --add-thought");
     if (o->groups == TRAIN_LATENT && !llm_has_latent(m))
         return err_set(err, ERR_USAGE, "rl --train latent trains LatentRATT, and this model has none (--thought hidden)");
     if ((method->scope != ADVANTAGE_BATCH || method->objective.kind == OBJECTIVE_LATENT) && method->rollout.samples < 2)
@@ -277,7 +291,8 @@ static void close_shares(Rl *t) {
 }
 
 int rl_train(Session *s, const Examples *train, const Examples *valid, const RlOptions *o, LoopReport *report, Err *err) {
-    static const LoopStage stage = {.name = "rl", .update = rl_step, .validate = rl_validate, .keep_first = 1};
+    static const LoopStage stage = {
+        .name = "rl", .update = rl_step, .validate = rl_validate, .number = rl_number, .keep_first = 1};
     Llm *m = s->llm;
     if (rl_check(m, o, err)) return -1;
     Rl t = {.s = s, .train = train, .valid = valid, .o = o};

@@ -123,20 +123,26 @@ double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, i
     return micro_batches(s, e, index, 0, n, micro_rows, 1.0 / (double)tokens, train);
 }
 
-int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_rows, unsigned groups) {
+int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_rows, int shares, unsigned groups) {
     uint32_t *order = mem_alloc((size_t)e->n, sizeof *order);
+    int *rows = mem_alloc((size_t)e->n, sizeof *rows);
+    Shares s = {.n = shares, .begin = mem_zalloc((size_t)shares + 1, sizeof *s.begin)};
     int64_t forward = 0, answers = 0;
     for (int i = 0; i < e->n; i++) {
         order[i] = (uint32_t)i;
-        forward += example_rows(&e->example[i], thoughts);
+        rows[i] = example_rows(&e->example[i], thoughts);
+        forward += rows[i];
         answers += e->example[i].answer_len + thoughts - 1;
     }
-    for (int first = 0; first < e->n;) {
-        const int update_end = e->n - first / batch * batch < batch ? e->n : (first / batch + 1) * batch;
-        first = micro_end(e, order, first, update_end, thoughts, micro_rows);
-        forward += (int64_t)e->instruction.len;
+    for (int update = 0; update < e->n; update += batch) {
+        shares_cut(&s, rows + update, e->n - update < batch ? e->n - update : batch);
+        for (int share = 0; share < shares; share++)
+            for (int first = update + s.begin[share], end = update + s.begin[share + 1]; first < end;) {
+                first = micro_end(e, order, first, end, thoughts, micro_rows);
+                forward += (int64_t)e->instruction.len;
+            }
     }
-    free(order);
+    free(order), free(rows), free(s.begin);
     return forward + (groups == TRAIN_LATENT ? answers : forward);
 }
 
@@ -196,14 +202,21 @@ static double sft_validate(void *stage, LoopValidation *v) {
     return sft_measure(t->s, t->valid, t->o->loop.micro_rows, t->o->loop.ranks, v);
 }
 
+static int sft_number(const void *stage, uint32_t example) {
+    return ((const Sft *)stage)->train->example[example].number;
+}
+
 int sft_check(const Llm *m, unsigned groups, Err *err) {
     if (groups != TRAIN_LATENT || llm_has_latent(m)) return 0;
     return err_set(err, ERR_USAGE, "--train latent trains LatentRATT, and this model has none");
 }
 
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err) {
-    const LoopStage stage = {
-        .name = "sft", .update = sft_step, .validate = sft_validate, .keep_first = o->groups == TRAIN_LATENT};
+    const LoopStage stage = {.name = "sft",
+                             .update = sft_step,
+                             .validate = sft_validate,
+                             .number = sft_number,
+                             .keep_first = o->groups == TRAIN_LATENT};
     Sft t = {.s = s, .train = train, .valid = valid, .o = o};
     OptimizerOptions optimizer = o->optimizer;
     optimizer.steps = loop_steps(&o->loop, train->n);

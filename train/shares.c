@@ -1,5 +1,6 @@
 #include "train/shares.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -16,6 +17,10 @@ static int whole(const Shares *s) {
 int shares_check(const Ranks *ranks, int deterministic, Err *err) {
     if (!deterministic || ranks_size(ranks) <= SHARES_FIXED) return 0;
     return err_set(err, ERR_USAGE, "--deterministic cuts an update into %d shares: at most so many ranks", SHARES_FIXED);
+}
+
+int shares_count(const Ranks *ranks, int deterministic) {
+    return deterministic ? SHARES_FIXED : ranks_size(ranks);
 }
 
 void shares_cut(Shares *s, const int *rows, int n) {
@@ -109,7 +114,7 @@ static void courier_start(Shares *s) {
     Courier *c = s->courier = mem_zalloc(1, sizeof *c);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
-    CHECK(pthread_create(&c->thread, NULL, courier_main, s) == 0);
+    CHECK(thread_start(&c->thread, courier_main, s) == 0);
 }
 
 static void courier_end(Courier *c) {
@@ -214,7 +219,7 @@ static size_t slots_of(const Shares *s) {
 
 void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic, size_t bucket) {
     const size_t size = (size_t)ranks_size(ranks);
-    *s = (Shares){.ranks = ranks, .llm = m, .n = deterministic ? SHARES_FIXED : (int)size};
+    *s = (Shares){.ranks = ranks, .llm = m, .n = shares_count(ranks, deterministic)};
     CHECK((int)size <= s->n);
     s->rounds = (s->n + (int)size - 1) / (int)size;
     s->begin = mem_zalloc((size_t)s->n + 1, sizeof *s->begin);
@@ -296,11 +301,11 @@ int shares_update(Shares *s, Session *session, Optimizer *o, const SharesUpdate 
     const Figures all = figures_of_all(s, mine);
     const double loss = all.loss / (double)u->terms;
     const OptimizerStep step = optimizer_update_for(o, loss);
-    json_object_set_new(event, "loss", json_real(loss));
+    json_object_set_new(event, "loss", json_finite(loss));
     json_object_set_new(event, u->terms_name, json_integer(u->terms));
     json_object_set_new(event, "learning_rate", json_real(step.rate));
-    json_object_set_new(event, "gradient_norm", json_real(step.norm));
-    if (all.thoughts) json_object_set_new(event, "thought_norm", json_real(sqrt(all.squares / all.thoughts)));
+    json_object_set_new(event, "gradient_norm", json_finite(step.norm));
+    if (all.thoughts) json_object_set_new(event, "thought_norm", json_finite(sqrt(all.squares / all.thoughts)));
     optimizer_tell(&step, event);
     shares_tell(s, event);
     return step.refused;

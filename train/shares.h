@@ -37,6 +37,8 @@ typedef struct Shares {
 
 // ERR_USAGE for more ranks than there are shares.
 int shares_check(const Ranks *ranks, int deterministic, Err *err);
+// How many an update has.
+int shares_count(const Ranks *ranks, int deterministic);
 // Behind llm_train. bucket: values of one; 0: as many as are good.
 void shares_init(Shares *s, const Ranks *ranks, Llm *m, int deterministic, size_t bucket);
 void shares_free(Shares *s);

@@ -1,6 +1,7 @@
 #include "train/watch.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -175,15 +175,6 @@ static void *watch_main(void *watch) {
     return NULL;
 }
 
-static int start(Watch *w) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); // signals are for the thread that computes
-    const int status = pthread_create(&w->thread, NULL, watch_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return status;
-}
-
 static void watch_free(Watch *w) {
     for (int i = 0; i <= w->peers; i++)
         if (w->peer[i].fd >= 0) close(w->peer[i].fd);
@@ -208,7 +199,7 @@ Watch *watch_open(const Ranks *r) {
     for (int i = 0; i < w->peers; i++)
         if (w->peer[i].fd >= 0) set_probes(w->peer[i].fd);
     w->peer[w->peers].fd = eventfd(0, EFD_CLOEXEC);
-    if (w->peer[w->peers].fd >= 0 && start(w) == 0) return w;
+    if (w->peer[w->peers].fd >= 0 && thread_start(&w->thread, watch_main, w) == 0) return w;
     log_line(LOG_ERROR, "warning: rank %d does not watch the others: its thread cannot be started", r->rank);
     tell(w, 0);
     watch_free(w);

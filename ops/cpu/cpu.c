@@ -1,4 +1,6 @@
 #include "ops/cpu/cpu.h"
+#include "ops/cpu/isa.h"
+#include "ops/team.h"
 
 #include <dnnl.h>
 #include <stdio.h>
@@ -7,37 +9,46 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// By the parts of each level that its kernels use: clang does not know the levels by name.
-const Kernels *kernels_best(void) {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return &kernels_v4;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return &kernels_v3;
-    return &kernels_v2;
-}
-
 int ops_has_bf16(const char *device) {
     (void)device;
-    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-    return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx;
+    return isa_bf16() != NULL;
+}
+
+// How many threads a team of that many really gets: OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS can leave it fewer. oneDNN
+// shares a product among as many as it was told of, so that those who do not come leave their parts undone.
+static int team_given(int threads) {
+    const int theirs = omp_get_dynamic();
+    int given = 1;
+    omp_set_dynamic(0);
+#pragma omp parallel num_threads(threads)
+#pragma omp single
+    given = omp_get_num_threads();
+    omp_set_dynamic(theirs);
+    return given;
+}
+
+static int take_threads(Ops *ops, int wanted, Err *err) {
+    const int all = omp_get_num_procs() < CPU_MAX_THREADS ? omp_get_num_procs() : CPU_MAX_THREADS;
+    ops->threads = team_given(wanted ? wanted : all);
+    if (ops->threads >= wanted) return 0;
+    return err_set(err, ERR_USAGE, "%d threads: OpenMP gives %d here (OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS)", wanted,
+                   ops->threads);
 }
 
 int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) {
     if (!device) device = getenv("LATENTR3_DEVICE");
     if (device && *device && strcmp(device, "cpu") != 0)
         return err_set(err, ERR_USAGE, "no device \"%s\" in this build, only cpu", device);
-    if (!__builtin_cpu_supports("sse4.2")) return err_set(err, ERR_USAGE, "this processor lacks SSE 4.2");
+    if (isa_check(err)) return -1;
     if (threads < 0 || threads > CPU_MAX_THREADS)
         return err_set(err, ERR_USAGE, "%d threads: must be 0 to %d", threads, CPU_MAX_THREADS);
     if (dtype == DTYPE_BF16 && !ops_has_bf16(device))
         return err_set(err, ERR_USAGE, "this processor does not multiply bf16 (AVX512-BF16 or AMX): use --dtype f32");
     Ops *ops = mem_zalloc(1, sizeof *ops);
-    ops->threads = threads ? threads : omp_get_num_procs();
-    if (ops->threads > CPU_MAX_THREADS) ops->threads = CPU_MAX_THREADS;
     ops->dtype = dtype;
     ops->k = kernels_best();
-    int status = arena_reserve(&ops->shared, arena_machine_bytes(), "the scratch arena", err);
+    int status = take_threads(ops, threads, err);
+    if (status == 0) status = arena_reserve(&ops->shared, arena_machine_bytes(), "the scratch arena", err);
     for (int t = 0; status == 0 && t < ops->threads; t++)
         status = arena_reserve(&ops->own[t], (size_t)1 << 30, "a thread's scratch arena", err);
     if (status == 0) status = linear_open(ops, err);
@@ -46,16 +57,21 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
         return -1;
     }
     const dnnl_version_t *v = dnnl_version();
-    const char *unit = dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx512_core_amx ? "AMX" : "AVX512-BF16";
     snprintf(ops->description, sizeof ops->description, "cpu, %d threads, %s%s, %s, oneDNN %d.%d.%d", ops->threads,
-             dtype == DTYPE_BF16 ? "bf16 on " : "f32", dtype == DTYPE_BF16 ? unit : "", ops->k->name, v->major, v->minor,
+             dtype == DTYPE_BF16 ? "bf16 on " : "f32", dtype == DTYPE_BF16 ? isa_bf16() : "", ops->k->name, v->major, v->minor,
              v->patch);
     *out = ops;
     return 0;
 }
 
+void ops_rest(Ops *ops) {
+    (void)ops;
+    team_end();
+}
+
 void ops_close(Ops *ops) {
     if (!ops) return;
+    ops_rest(ops);
     linear_close(ops);
     arena_free(&ops->shared);
     for (int t = 0; t < CPU_MAX_THREADS; t++) arena_free(&ops->own[t]);
@@ -67,6 +83,17 @@ Dtype ops_dtype(const Ops *ops) {
 }
 int ops_threads(const Ops *ops) {
     return ops->threads;
+}
+size_t ops_memory_bytes(const Ops *ops) {
+    (void)ops;
+    return arena_machine_bytes();
+}
+size_t ops_free_bytes(const Ops *ops) {
+    return ops_memory_bytes(ops);
+}
+int ops_rows_at_once(const Ops *ops) {
+    (void)ops;
+    return 128;
 }
 const char *ops_description(const Ops *ops) {
     return ops->description;

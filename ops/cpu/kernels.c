@@ -1,6 +1,6 @@
-// Compiled for x86-64-v2, -v3 and -v4 (KERNELS names the table). Plain loops that the compiler turns into vectors; the one
-// tile product is written with vector types because its registers have to be counted. Reductions run in the order that
-// the `omp simd` lanes give: fixed for a machine.
+// Compiled for x86-64-v2, -v3 and -v4, elsewhere once as the compiler does by itself (KERNELS names the table). Plain loops
+// that the compiler turns into vectors; the one tile product is written with vector types because its registers have to be
+// counted. Reductions run in the order that the `omp simd` lanes give: fixed for a machine.
 #include "ops/cpu/kernels.h"
 
 #include <math.h>

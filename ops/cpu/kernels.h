@@ -48,7 +48,8 @@ typedef struct Kernels {
     void (*transpose)(float *out, int ld, const float *x, int n, int K);
 } Kernels;
 
-extern const Kernels kernels_v2, kernels_v3, kernels_v4;
+// The tables that this machine can run, the plainest first; NULL behind the last, which is the best.
+const Kernels *kernels_level(int level);
 const Kernels *kernels_best(void);
 
 #endif

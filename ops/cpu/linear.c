@@ -1,6 +1,7 @@
 // Matrix products by oneDNN. A weight is repacked once (f32 -> the layout and type the kernel asks for) and again when its
 // version moves; primitives are kept by shape. bf16 products accumulate in f32.
 #include "ops/cpu/cpu.h"
+#include "ops/cpu/isa.h"
 
 #include <dnnl.h>
 #include <omp.h>
@@ -70,9 +71,7 @@ static void team_end(Team theirs) {
 
 int linear_open(Ops *ops, Err *err) {
     LinearState *s = ops->linear = mem_zalloc(1, sizeof *s);
-    const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-    s->blocked = ops->dtype == DTYPE_F32 && (isa == dnnl_cpu_isa_sse41 || isa == dnnl_cpu_isa_avx || isa == dnnl_cpu_isa_avx2 ||
-                                             isa == dnnl_cpu_isa_avx2_vnni);
+    s->blocked = ops->dtype == DTYPE_F32 && !isa_has_f32_products();
     if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) || dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags))
         return err_set(err, ERR_INTERNAL, "oneDNN does not start");
     return 0;

@@ -11,13 +11,14 @@ static int rank(const Lora *l) {
 
 static void up_read(const void *context, void *out, Dtype type, int first, int rows) {
     const Lora *l = context;
+    const Kernels *k = kernels_best();
     const size_t R = (size_t)rank(l), row_bytes = (size_t)l->up.I * dtype_bytes(type);
     memset(out, 0, (size_t)rows * row_bytes);
     for (int i = 0; i < l->parts; i++) {
         const LoraPart *p = &l->part[i];
         for (int r = first > p->row ? first : p->row; r < first + rows && r < p->row + p->rows; r++)
-            kernels_best()->store((char *)out + (size_t)(r - first) * row_bytes + (size_t)i * R * dtype_bytes(type),
-                                  p->b + (size_t)(r - p->row) * R, R, type);
+            k->store((char *)out + (size_t)(r - first) * row_bytes + (size_t)i * R * dtype_bytes(type),
+                     p->b + (size_t)(r - p->row) * R, R, type);
     }
 }
 

@@ -28,6 +28,9 @@ typedef struct Panels {
 
 // Those for rows of K values in the compute type.
 const Panels *panels_of(const Ops *ops, int K);
-extern const Panels panels_f32, panels_bf16; // panels_bf16 needs AVX512-BF16
+extern const Panels panels_f32;
+#ifdef __x86_64__
+extern const Panels panels_bf16; // for AVX512-BF16
+#endif
 
 #endif

@@ -4,13 +4,17 @@
 //   forward    a block of threads has (query tile, key/value head, 128 columns of the values). It walks the keys twice: for the
 //              largest score and the sum, then for the weighted values, whose sums so never need rescaling
 //   backward   dq: the same tiles.  dk, dv: a block has (64 slots, key/value head, 128 columns) and walks the queries that see
-//              them, in order. So every sum has one owner and one order
+//              them, in order; where they are many (an instruction is seen by all prompts), several blocks walk a chunk of them
+//              each, and the chunks' sums are added in their order. So every sum has one owner and one order
 // All H/G query heads that share a key/value head go together: a tile has 64 / (H/G) rows times H/G queries.
 #include "ops/cuda/tile.cuh"
 
 #include <vector>
 
-enum { COLUMNS = 2 }; // pieces of columns that a block of threads sums
+enum {
+    COLUMNS = 2,     // pieces of columns that a block of threads sums
+    CHUNK_TILES = 32 // of queries that one walks at most, for 64 slots
+};
 
 typedef struct Tile { // rows [row, row + rows) of the segment, which are rows first ... of their block
     int row, rows, first;
@@ -33,11 +37,23 @@ typedef struct Heap { // device: what a tile reads
     const Span *span;
 } Heap;
 
-typedef struct KeySums { // device: what a piece of 64 slots reads. Of slot0 on, of which there are `slots`
+typedef struct Chunk { // rows [first, end) of those that see a piece of 64 slots
+    int piece, first, end;
+    int part; // of KeySums, that takes the sums; < 0: the gradients themselves, as there is no other chunk
+} Chunk;
+
+typedef struct Cut { // a piece of several chunks, whose sums are parts [part, part + parts)
+    int piece, part, parts;
+} Cut;
+
+typedef struct KeySums { // device: what the pieces of 64 slots read. Of slot0 on, of which there are `slots`
     const Run *run;
-    const int *offset;
+    const int *offset; // piece p has runs [offset[p], offset[p + 1])
+    const Chunk *chunk;
+    const Cut *cut;
     int slot0, slots, grad_slot0;
-    float *dk, *dv; // (S - grad_slot0, G K)
+    float *dk, *dv;           // (S - grad_slot0, G K)
+    float *dk_part, *dv_part; // (parts, 64, G K)
 } KeySums;
 
 template <typename T> struct Workplace { // shared memory of a block of threads
@@ -84,7 +100,7 @@ struct KeptPlan {
     size_t tiles;
     int grad_slot0; // that the pieces are of; < 0: there are none
     KeySums sums;
-    size_t pieces; // with runs
+    size_t chunks, cuts, parts;
 };
 
 int attention_open(Ops *ops, Err *err) {
@@ -289,11 +305,14 @@ __global__ void __launch_bounds__(TILE_THREADS) backward_queries_kernel(Heap hea
 
 // ---- keys by pieces of 64 slots ---------------------------------------------------------------------------------------------
 
-// Who sees which slots: the runs of piece p are [offset[p], offset[p + 1]).
+// Who sees which slots, as KeySums has it.
 typedef struct Pieces {
     int slot0, slots; // the first slot of piece 0; slots of all pieces together
     std::vector<int> offset;
     std::vector<Run> run;
+    std::vector<Chunk> chunk;
+    std::vector<Cut> cut;
+    int parts;
 } Pieces;
 
 typedef struct Reader { // all rows of a block see the slots, or, where they are its own, causally
@@ -332,7 +351,7 @@ static Pieces pieces_make(const AttnPlan *plan, int grad_slot0) {
             const int at = runs.empty() ? 0 : runs.back().at + runs.back().rows;
             runs.push_back(Run{r.row + skip, r.rows - skip, from, r.own ? from + 1 : cap, r.own, cap, at});
         }
-    Pieces all = {begin, end - begin, {0}, {}};
+    Pieces all = {begin, end - begin, {0}, {}, {}, {}, 0};
     for (const std::vector<Run> &runs : piece) {
         all.run.insert(all.run.end(), runs.begin(), runs.end());
         all.offset.push_back((int)all.run.size());
@@ -340,18 +359,37 @@ static Pieces pieces_make(const AttnPlan *plan, int grad_slot0) {
     return all;
 }
 
-static void pieces_on_device(Ops *ops, KeptPlan *kept, const AttnPlan *plan, int grad_slot0) {
+static void chunks_make(Pieces *all, int most) {
+    for (size_t p = 0; p + 1 < all->offset.size(); p++) {
+        if (all->offset[p] == all->offset[p + 1]) continue;
+        const Run &last = all->run[(size_t)all->offset[p + 1] - 1];
+        const int rows = last.at + last.rows, chunks = (rows + most - 1) / most, piece = (int)p;
+        for (int c = 0; c < chunks; c++)
+            all->chunk.push_back(
+                Chunk{piece, c * most, c + 1 < chunks ? (c + 1) * most : rows, chunks > 1 ? all->parts + c : -1});
+        if (chunks < 2) continue;
+        all->cut.push_back(Cut{piece, all->parts, chunks});
+        all->parts += chunks;
+    }
+}
+
+static void pieces_on_device(Ops *ops, KeptPlan *kept, const AttnPlan *plan, int grad_slot0, int rep) {
     if (kept->grad_slot0 == grad_slot0) return;
-    const Pieces p = pieces_make(plan, grad_slot0);
+    Pieces p = pieces_make(plan, grad_slot0);
+    chunks_make(&p, CHUNK_TILES * (TILE / rep));
     arena_reset(&kept->memory, kept->mark);
     kept->sums = KeySums{upload(ops, p.run.data(), p.run.size()),
                          upload(ops, p.offset.data(), p.offset.size()),
+                         upload(ops, p.chunk.data(), p.chunk.size()),
+                         upload(ops, p.cut.data(), p.cut.size()),
                          p.slot0,
                          p.slots,
                          grad_slot0,
                          NULL,
+                         NULL,
+                         NULL,
                          NULL};
-    kept->pieces = p.run.empty() ? 0 : p.offset.size() - 1;
+    kept->chunks = p.chunk.size(), kept->cuts = p.cut.size(), kept->parts = (size_t)p.parts;
     kept->grad_slot0 = grad_slot0;
 }
 
@@ -387,17 +425,16 @@ __device__ void seers_set(Workplace<T> *w, const Run *run, int runs, int first, 
 
 template <typename T> __global__ void __launch_bounds__(TILE_THREADS) backward_keys_kernel(KeySums sums, Shape s, Back<T> x) {
     WORKPLACE(T, w);
-    const int p = (int)blockIdx.x, g = (int)blockIdx.y, column0 = (int)blockIdx.z * COLUMNS * TILE, i = (int)threadIdx.x;
+    const Chunk chunk = sums.chunk[blockIdx.x];
+    const int p = chunk.piece, g = (int)blockIdx.y, column0 = (int)blockIdx.z * COLUMNS * TILE, i = (int)threadIdx.x;
     const Run *run = sums.run + sums.offset[p];
     const int runs = sums.offset[p + 1] - sums.offset[p];
-    if (runs == 0) return;
-    const int rows = run[runs - 1].at + run[runs - 1].rows;
     if (i < TILE) w->key[i] = p * TILE + i < sums.slots ? (sums.slot0 + p * TILE + i) * s.G + g : -1;
     Sum16<T> dk[COLUMNS][PARTS], dv[COLUMNS][PARTS];
 #pragma unroll
     for (int c = 0; c < COLUMNS * PARTS; c++) dk[c / PARTS][c % PARTS].zero(), dv[c / PARTS][c % PARTS].zero();
-    for (int first = 0; first < rows; first += TILE / s.rep) {
-        seers_set(w, run, runs, first, rows, s, g);
+    for (int first = chunk.first; first < chunk.end; first += TILE / s.rep) {
+        seers_set(w, run, runs, first, chunk.end, s, g);
         back_queries(w, x.lse, x.dot);
         piece_scores(&w->score, &w->a, &w->b, x.q, w->query, x.k, w->key, s.K, s.wide);
         piece_scores(&w->dscore, &w->a, &w->b, x.dout, w->query, x.v, w->key, s.K, s.wide);
@@ -412,19 +449,37 @@ template <typename T> __global__ void __launch_bounds__(TILE_THREADS) backward_k
             piece_combine<true>(dk[c], &w->a, &w->b, w->key, x.q, w->query, column0 + c * TILE, s.K, s.wide);
         }
     }
-    const size_t before = (size_t)(sums.slot0 - sums.grad_slot0 + p * TILE);
+    const int whole = chunk.part < 0;
+    const size_t before = whole ? (size_t)(sums.slot0 - sums.grad_slot0 + p * TILE) : (size_t)chunk.part * TILE;
+    float *to_k = whole ? sums.dk : sums.dk_part, *to_v = whole ? sums.dv : sums.dv_part;
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
         const auto place = [=](int row, int column) {
             return ((before + (size_t)row) * (size_t)s.G + (size_t)g) * (size_t)s.K + (size_t)column;
         };
         sums_walk(w, dk[c], column0 + c * TILE, s.K, [=](int row, int column, float value) {
-            if (w->key[row] >= 0) sums.dk[place(row, column)] += value;
+            if (w->key[row] >= 0) to_k[place(row, column)] = whole ? to_k[place(row, column)] + value : value;
         });
         sums_walk(w, dv[c], column0 + c * TILE, s.K, [=](int row, int column, float value) {
-            if (w->key[row] >= 0) sums.dv[place(row, column)] += value;
+            if (w->key[row] >= 0) to_v[place(row, column)] = whole ? to_v[place(row, column)] + value : value;
         });
     }
+}
+
+// The gradients of cut pieces += the sums of their chunks.
+static void parts_add(Ops *ops, const KeySums &all, size_t cuts, size_t width) {
+    const KeySums sums = all;
+    const size_t piece = TILE * width;
+    each(ops, cuts * piece, [=] __device__(size_t i) {
+        const Cut cut = sums.cut[i / piece];
+        const size_t in = i % piece, slot = (size_t)cut.piece * TILE + in / width;
+        if (slot >= (size_t)sums.slots) return;
+        const size_t at = ((size_t)(sums.slot0 - sums.grad_slot0) + slot) * width + in % width;
+        float k = sums.dk[at], v = sums.dv[at];
+        for (int c = cut.part; c < cut.part + cut.parts; c++)
+            k += sums.dk_part[(size_t)c * piece + in], v += sums.dv_part[(size_t)c * piece + in];
+        sums.dk[at] = k, sums.dv[at] = v;
+    });
 }
 
 // ---- the ops ----------------------------------------------------------------------------------------------------------------
@@ -475,11 +530,14 @@ static void backward(Ops *ops, float *dq, float *dk, float *dv, const T *out, Ba
     x.dot = dots(ops, x.dout, out, (size_t)N * (size_t)H, K);
     LAUNCH(ops, backward_queries_kernel<T>, grid_of(kept->tiles, s), TILE_THREADS, sizeof(Workplace<T>), heap, s, x, dq);
     if (!dk) return;
-    pieces_on_device(ops, kept, plan, grad_slot0);
-    if (kept->pieces == 0) return;
+    pieces_on_device(ops, kept, plan, grad_slot0, s.rep);
+    if (kept->chunks == 0) return;
+    const size_t width = (size_t)G * (size_t)K, part = kept->parts * TILE * width;
     KeySums sums = kept->sums;
     sums.dk = dk, sums.dv = dv;
-    LAUNCH(ops, backward_keys_kernel<T>, grid_of(kept->pieces, s), TILE_THREADS, sizeof(Workplace<T>), sums, s, x);
+    sums.dk_part = scratch_get<float>(ops, part), sums.dv_part = scratch_get<float>(ops, part);
+    LAUNCH(ops, backward_keys_kernel<T>, grid_of(kept->chunks, s), TILE_THREADS, sizeof(Workplace<T>), sums, s, x);
+    parts_add(ops, sums, kept->cuts, width);
 }
 
 void op_attention_backward(Ops *ops, float *dq, float *dk, float *dv, const act *dout, const act *out, const float *lse,

@@ -12,6 +12,7 @@ extern "C" {
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <sys/types.h>
 
 typedef __nv_bfloat16 bf16;
 
@@ -36,8 +37,10 @@ typedef struct Fetched {
 } Fetched;
 
 struct Ops {
-    int threads;
+    int threads, device;
+    pid_t process; // that opened it
     Dtype dtype;
+    size_t memory_bytes; // of the GPU
     cudaStream_t stream;
     struct Memory *memory;      // the ranges of ops_reserve (memory.cu)
     struct LinearState *linear; // cuBLASLt, what it chose by shape (linear.cu)
@@ -50,6 +53,11 @@ struct Ops {
 
 #define CUDA(call) cuda_check((call), #call)
 void cuda_check(cudaError_t status, const char *what); // stops the program: 5 out of memory, 6 else
+// Before any other call of CUDA, which takes the device from the thread that calls: its program may compute on others. In a
+// child of a fork, where CUDA does nothing more, it ends that; there what was opened before can only be closed, which frees
+// the host's memory.
+void gpu_enter(const Ops *ops);
+int gpu_is_here(const Ops *ops); // 0: in such a child
 
 int memory_open(Ops *ops, Err *err);
 void memory_close(Ops *ops);
@@ -114,6 +122,7 @@ enum { BLOCK = 256 };
 #define LAUNCH(ops, kernel, grid, block, shared_bytes, ...)                                                                    \
     do {                                                                                                                       \
         auto *kernel_ = kernel;                                                                                                \
+        gpu_enter(ops);                                                                                                        \
         if ((shared_bytes) > 48 << 10)                                                                                         \
             CUDA(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(shared_bytes)));             \
         kernel_<<<grid, block, shared_bytes, (ops)->stream>>>(__VA_ARGS__);                                                    \

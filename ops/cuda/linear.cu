@@ -2,6 +2,10 @@
 // copy of it, made again when its version moves. Sums are f32. What cuBLASLt chose is kept by shape.
 #include "ops/cuda/cuda.cuh"
 
+extern "C" {
+#include "base/log.h"
+}
+
 #include <array>
 #include <cublasLt.h>
 #include <map>
@@ -22,6 +26,7 @@ typedef struct Product {
     Dtype c_type;
     const void *a, *b;
     void *c;
+    size_t a_stride = 0, b_stride = 0, c_stride = 0; // values from column to column, set by product_run
 } Product;
 
 typedef struct Choice {
@@ -29,13 +34,14 @@ typedef struct Choice {
     cublasLtMatmulAlgo_t algo;
 } Choice;
 
-enum { WORKSPACE_BYTES = 32 << 20, CHOICES_LIMIT = 4096, KEY = 10 };
+enum { WORKSPACE_BYTES = 32 << 20, CHOICES_LIMIT = 4096, KEY = 13 };
 
 struct LinearState {
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t preference;
     void *workspace;
     std::map<std::array<int, KEY>, Choice> choice;
+    int said; // that a large product is plain
 };
 
 struct MatrixCache { // a weight in the compute type
@@ -59,12 +65,16 @@ int linear_open(Ops *ops, Err *err) {
     return 0;
 }
 
-void linear_close(Ops *ops) {
-    LinearState *s = ops->linear;
-    if (!s) return;
+static void lt_close(LinearState *s) {
     if (s->preference) cublasLtMatmulPreferenceDestroy(s->preference);
     if (s->workspace) cudaFree(s->workspace);
     if (s->handle) cublasLtDestroy(s->handle);
+}
+
+void linear_close(Ops *ops) {
+    LinearState *s = ops->linear;
+    if (!s) return;
+    if (gpu_is_here(ops)) lt_close(s);
     delete s;
 }
 
@@ -93,9 +103,9 @@ static Layouts layouts_make(const Ops *ops, const Product *p) {
     if (p->b_turned) LT(cublasLtMatmulDescSetAttribute(l.op, CUBLASLT_MATMUL_DESC_TRANSB, &turned, sizeof turned));
     const uint64_t m = (uint64_t)p->m, n = (uint64_t)p->n, k = (uint64_t)p->k, a_rows = p->a_turned ? k : m,
                    b_rows = p->b_turned ? n : k;
-    LT(cublasLtMatrixLayoutCreate(&l.a, type, a_rows, p->a_turned ? m : k, (int64_t)a_rows));
-    LT(cublasLtMatrixLayoutCreate(&l.b, type, b_rows, p->b_turned ? k : n, (int64_t)b_rows));
-    LT(cublasLtMatrixLayoutCreate(&l.c, lt_type(p->c_type), m, n, (int64_t)m));
+    LT(cublasLtMatrixLayoutCreate(&l.a, type, a_rows, p->a_turned ? m : k, (int64_t)p->a_stride));
+    LT(cublasLtMatrixLayoutCreate(&l.b, type, b_rows, p->b_turned ? k : n, (int64_t)p->b_stride));
+    LT(cublasLtMatrixLayoutCreate(&l.c, lt_type(p->c_type), m, n, (int64_t)p->c_stride));
     return l;
 }
 
@@ -109,8 +119,9 @@ static void layouts_free(Layouts *l) {
 static Choice *choose(Ops *ops, const Product *p, const Layouts *l) {
     LinearState *s = ops->linear;
     const uint32_t align[3] = {alignment(p->a), alignment(p->b), alignment(p->c)};
-    const std::array<int, KEY> key = {p->m,   p->n,           p->k,          p->a_turned,   p->b_turned,
-                                      p->add, (int)p->c_type, (int)align[0], (int)align[1], (int)align[2]};
+    const std::array<int, KEY> key = {
+        p->m,          p->n,          p->k,          p->a_turned,      p->b_turned,      p->add,          (int)p->c_type,
+        (int)align[0], (int)align[1], (int)align[2], (int)p->a_stride, (int)p->b_stride, (int)p->c_stride};
     const auto have = s->choice.find(key);
     if (have != s->choice.end()) return &have->second;
     if (s->choice.size() >= CHOICES_LIMIT) s->choice.clear();
@@ -129,25 +140,36 @@ static Choice *choose(Ops *ops, const Product *p, const Layouts *l) {
     return &(s->choice[key] = c);
 }
 
-// For shapes that cuBLASLt does not take (rows that are no multiple of its vectors): a thread an entry.
+// For shapes that cuBLASLt does not take: a thread an entry.
 template <typename T, typename C> static void plain_product(Ops *ops, const Product *p) {
     const T *a = (const T *)p->a, *b = (const T *)p->b;
     C *c = (C *)p->c;
     const size_t m = (size_t)p->m, n = (size_t)p->n, k = (size_t)p->k;
-    const size_t a_row = p->a_turned ? k : 1, a_step = p->a_turned ? 1 : m, b_column = p->b_turned ? 1 : k,
-                 b_step = p->b_turned ? n : 1;
+    const size_t a_row = p->a_turned ? p->a_stride : 1, a_step = p->a_turned ? 1 : p->a_stride,
+                 b_column = p->b_turned ? 1 : p->b_stride, b_step = p->b_turned ? p->b_stride : 1, c_stride = p->c_stride;
     const int add = p->add;
     each(ops, m * n, [=] __device__(size_t i) {
         const T *x = a + i % m * a_row, *y = b + i / m * b_column;
-        float sum = add ? load(c + i) : 0;
+        C *to = c + i / m * c_stride + i % m;
+        float sum = add ? load(to) : 0;
         for (size_t j = 0; j < k; j++) sum += load(x + j * a_step) * load(y + j * b_step);
-        store(c + i, sum);
+        store(to, sum);
     });
 }
 
-static void product_run(Ops *ops, const Product *p) {
+// Once: the shapes change with the number of rows.
+static void say_plain(LinearState *s, const Product *p) {
+    const double many = 1e9;
+    if (s->said || (double)p->m * p->n * p->k < many) return;
+    s->said = 1;
+    log_warn(
+        "cuBLASLt has no product of (%d, %d) and (%d, %d): this one, and others that it lacks, run far below the GPU's rate",
+        p->m, p->k, p->k, p->n);
+}
+
+// Whether cuBLASLt does it.
+static int lt_run(Ops *ops, const Product *p) {
     LinearState *s = ops->linear;
-    memory_written(ops, p->c, (size_t)p->m * (size_t)p->n * dtype_bytes(p->c_type));
     Layouts l = layouts_make(ops, p);
     Choice *choice = choose(ops, p, &l);
     const float one = 1, beta = p->add ? 1 : 0;
@@ -157,8 +179,62 @@ static void product_run(Ops *ops, const Product *p) {
         choice->found = status != CUBLAS_STATUS_NOT_SUPPORTED; // offered and refused: nothing was launched
         if (choice->found) lt_check(status, "cublasLtMatmul");
     }
-    if (!choice->found) BY_TYPE(ops->dtype, T, BY_TYPE(p->c_type, C, plain_product<T, C>(ops, p)));
+    const int done = choice->found;
     layouts_free(&l);
+    return done;
+}
+
+// Columns of `rows` values that begin at multiples of 16 bytes.
+static size_t wide_stride(size_t rows, Dtype type) {
+    const size_t step = 16 / dtype_bytes(type);
+    return (rows + step - 1) / step * step;
+}
+
+template <typename T>
+static void columns_copy(Ops *ops, T *to, size_t to_stride, const T *from, size_t from_stride, size_t rows, size_t columns) {
+    each_place(ops, (int)columns, (int)rows, [=] __device__(int column, int row) {
+        to[(size_t)column * to_stride + (size_t)row] = from[(size_t)column * from_stride + (size_t)row];
+    });
+}
+
+// An operand as cuBLASLt's fast products take it: where its columns begin elsewhere than at multiples of 16 bytes (a vocabulary
+// of an odd size), a copy in the scratch arena, whose columns do.
+static const void *operand_of(Ops *ops, const void *x, size_t rows, size_t columns, size_t *stride) {
+    *stride = wide_stride(rows, ops->dtype);
+    if (*stride == rows && (uintptr_t)x % 16 == 0) return x;
+    char *copy = scratch_get<char>(ops, *stride * columns * dtype_bytes(ops->dtype));
+    BY_TYPE(ops->dtype, T, columns_copy<T>(ops, (T *)copy, *stride, (const T *)x, rows, rows, columns));
+    return copy;
+}
+
+// The same for the result, by way of the scratch arena: where cuBLASLt has nothing that writes it as it lies.
+template <typename C> static int wide_run(Ops *ops, const Product *p) {
+    const size_t m = (size_t)p->m, n = (size_t)p->n;
+    Product wide = *p;
+    wide.c_stride = wide_stride(m, p->c_type);
+    if (wide.c_stride == m && (uintptr_t)p->c % 16 == 0) return 0;
+    C *c = scratch_get<C>(ops, wide.c_stride * n);
+    wide.c = c;
+    if (p->add) columns_copy<C>(ops, c, wide.c_stride, (const C *)p->c, m, m, n);
+    if (!lt_run(ops, &wide)) return 0;
+    columns_copy<C>(ops, (C *)p->c, m, c, wide.c_stride, m, n);
+    return 1;
+}
+
+static void product_run(Ops *ops, const Product *product) {
+    Product p = *product;
+    const size_t mark = arena_mark(&ops->scratch), m = (size_t)p.m, n = (size_t)p.n, k = (size_t)p.k;
+    memory_written(ops, p.c, m * n * dtype_bytes(p.c_type));
+    p.a = operand_of(ops, p.a, p.a_turned ? k : m, p.a_turned ? m : k, &p.a_stride);
+    p.b = operand_of(ops, p.b, p.b_turned ? n : k, p.b_turned ? k : n, &p.b_stride);
+    p.c_stride = m;
+    int done = lt_run(ops, &p);
+    if (!done) BY_TYPE(p.c_type, C, done = wide_run<C>(ops, &p));
+    if (!done) {
+        say_plain(ops->linear, &p);
+        BY_TYPE(ops->dtype, T, BY_TYPE(p.c_type, C, plain_product<T, C>(ops, &p)));
+    }
+    arena_reset(&ops->scratch, mark);
 }
 
 // ---- weights --------------------------------------------------------------------------------------------------------------
@@ -169,8 +245,11 @@ void ops_matrix_free(Ops *ops, Matrix *m) {
         ops_matrix_free(ops, &m->lora->up);
     }
     if (!m->cache) return;
-    CUDA(cudaStreamSynchronize(ops->stream)); // products may be reading it
-    if (m->cache->data) CUDA(cudaFree(m->cache->data));
+    if (gpu_is_here(ops)) {
+        gpu_enter(ops);
+        CUDA(cudaStreamSynchronize(ops->stream)); // products may be reading it
+        if (m->cache->data) CUDA(cudaFree(m->cache->data));
+    }
     free(m->cache);
     m->cache = NULL;
 }
@@ -221,6 +300,7 @@ static const void *weight_of(Ops *ops, Matrix *w) {
     }
     if (!w->cache) w->cache = (MatrixCache *)mem_zalloc(1, sizeof *w->cache);
     MatrixCache *c = w->cache;
+    gpu_enter(ops);
     if (!c->data) CUDA(cudaMalloc(&c->data, bytes));
     if (!c->fresh || c->version != *w->version) weight_fill(ops, c->data, w);
     c->version = *w->version;

@@ -1,4 +1,4 @@
-// Device memory as ranges of addresses that are backed piece by piece: the arenas above reserve as much as the machine has
+// Device memory as ranges of addresses that are backed piece by piece: the arenas above reserve as much as the GPU has
 // and use what they need. Nothing here is seen by a kernel; a kernel's op says what it is going to write (memory_written).
 #include "ops/cuda/cuda.cuh"
 
@@ -15,6 +15,8 @@ typedef struct Range {
 } Range;
 
 typedef struct Driver { // by name at run time, so that the program starts where there is no driver
+    decltype(&cuDeviceGet) device;
+    decltype(&cuDeviceGetAttribute) attribute;
     decltype(&cuMemAddressReserve) reserve;
     decltype(&cuMemAddressFree) unreserve;
     decltype(&cuMemCreate) create;
@@ -41,10 +43,18 @@ template <typename F> static int find(F **function, const char *name) {
 }
 
 static int driver_find(Driver *d) {
-    return find(&d->reserve, "cuMemAddressReserve") || find(&d->unreserve, "cuMemAddressFree") ||
+    return find(&d->device, "cuDeviceGet") || find(&d->attribute, "cuDeviceGetAttribute") ||
+           find(&d->reserve, "cuMemAddressReserve") || find(&d->unreserve, "cuMemAddressFree") ||
            find(&d->create, "cuMemCreate") || find(&d->release, "cuMemRelease") || find(&d->map, "cuMemMap") ||
            find(&d->unmap, "cuMemUnmap") || find(&d->access, "cuMemSetAccess") ||
            find(&d->granularity, "cuMemGetAllocationGranularity");
+}
+
+static int device_maps(const Driver *d, int number) {
+    CUdevice device;
+    int maps = 0;
+    return d->device(&device, number) == CUDA_SUCCESS &&
+           d->attribute(&maps, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, device) == CUDA_SUCCESS && maps;
 }
 
 int memory_open(Ops *ops, Err *err) {
@@ -52,8 +62,10 @@ int memory_open(Ops *ops, Err *err) {
     if (driver_find(&m->driver)) return err_set(err, ERR_USAGE, "the GPU's driver is too old: CUDA 12 is needed");
     m->prop.type = CU_MEM_ALLOCATION_TYPE_PINNED;
     m->prop.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
-    size_t unit = 0, bytes = arena_machine_bytes();
-    if (m->driver.granularity(&unit, &m->prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) != CUDA_SUCCESS)
+    m->prop.location.id = ops->device;
+    size_t unit = 0, bytes = ops->memory_bytes;
+    if (!device_maps(&m->driver, ops->device) ||
+        m->driver.granularity(&unit, &m->prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) != CUDA_SUCCESS)
         return err_set(err, ERR_USAGE, "the GPU does not map memory");
     m->piece_bytes = unit * UNITS;
     void *range = ops_reserve(ops, bytes, err);
@@ -64,6 +76,7 @@ int memory_open(Ops *ops, Err *err) {
 
 void *ops_reserve(Ops *ops, size_t bytes, Err *err) {
     Memory *m = ops->memory;
+    gpu_enter(ops);
     Range *r = (Range *)mem_zalloc(1, sizeof *r);
     r->bytes = (bytes + m->piece_bytes - 1) / m->piece_bytes * m->piece_bytes;
     if (m->driver.reserve(&r->at, r->bytes, 0, 0, 0) != CUDA_SUCCESS) {
@@ -77,13 +90,17 @@ void *ops_reserve(Ops *ops, size_t bytes, Err *err) {
     return (void *)r->at;
 }
 
-static void range_free(Memory *m, Range *r) {
+static void range_unmap(Memory *m, Range *r) {
     for (size_t i = 0; i < r->bytes / m->piece_bytes; i++) {
         if (!r->piece[i]) continue;
         m->driver.unmap(r->at + i * m->piece_bytes, m->piece_bytes);
         m->driver.release(r->piece[i]);
     }
     m->driver.unreserve(r->at, r->bytes);
+}
+
+static void range_free(Ops *ops, Range *r) {
+    if (gpu_is_here(ops)) range_unmap(ops->memory, r);
     free(r->piece);
     free(r);
 }
@@ -91,12 +108,15 @@ static void range_free(Memory *m, Range *r) {
 void ops_release(Ops *ops, void *range, size_t bytes) {
     (void)bytes;
     if (!range) return;
-    CUDA(cudaStreamSynchronize(ops->stream));
+    if (gpu_is_here(ops)) {
+        gpu_enter(ops);
+        CUDA(cudaStreamSynchronize(ops->stream));
+    }
     for (Range **r = &ops->memory->range; *r; r = &(*r)->next) {
         if ((void *)(*r)->at != range) continue;
         Range *gone = *r;
         *r = gone->next;
-        range_free(ops->memory, gone);
+        range_free(ops, gone);
         return;
     }
     CHECK(!"a range that was reserved");
@@ -107,7 +127,7 @@ void memory_close(Ops *ops) {
     if (!m) return;
     while (m->range) {
         Range *next = m->range->next;
-        range_free(m, m->range);
+        range_free(ops, m->range);
         m->range = next;
     }
     free(m);
@@ -128,7 +148,6 @@ static void piece_back(Ops *ops, Range *r, size_t i) {
     CUmemAccessDesc access = {};
     access.location = m->prop.location;
     access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-    CUDA(cudaSetDevice(0)); // the driver wants a context in the thread that calls, and this may be its first call
     driver_check(m->driver.create(&r->piece[i], m->piece_bytes, &m->prop, 0), m->piece_bytes);
     driver_check(m->driver.map(at, m->piece_bytes, 0, r->piece[i], 0), m->piece_bytes);
     driver_check(m->driver.access(at, m->piece_bytes, &access, 1), m->piece_bytes);
@@ -138,6 +157,7 @@ static void piece_back(Ops *ops, Range *r, size_t i) {
 void memory_written(Ops *ops, const void *device, size_t bytes) {
     Memory *m = ops->memory;
     const CUdeviceptr at = (CUdeviceptr)device;
+    gpu_enter(ops);
     if (bytes == 0) return;
     for (Range *r = m->range; r; r = r->next) {
         if (at < r->at || at - r->at >= r->bytes) continue;

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 from ctypes import POINTER, byref, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_size_t, c_void_p
 
 SONAME = "liblatentr3.so.0"
@@ -85,11 +86,11 @@ def load():
     if _loaded is None:
         try:
             library = ctypes.CDLL(_path())
-        except OSError as e:
+            for name, (result, arguments) in _signatures.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+        except (OSError, AttributeError) as e:  # no library, or another one
             raise ImportError(f"{e}; install latentr3, or name its {SONAME} in LATENTR3_LIBRARY") from None
-        for name, (result, arguments) in _signatures.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
         _loaded = library
     return _loaded
 
@@ -99,12 +100,16 @@ def log_level(level):
     load().latentr3_log_level(level)
 
 
-def check(function, *arguments):
-    """Call a function whose last argument is an error, and raise what it returns."""
+def check(function, *arguments, first=0):
+    """Call a function whose last argument is an error, and raise what it returns. first: the number of its user 0."""
     error = _CError()
     code = function(*arguments, byref(error))
     if code:
-        e = _errors.get(code, InternalError)(error.message.decode(errors="replace"))
+        message = error.message.decode(errors="replace")
+        users = re.match(r"users? \d+(?: to \d+)?: ", message)
+        if users:
+            message = re.sub(r"\d+", lambda u: str(first + int(u[0])), users[0]) + message[users.end():]
+        e = _errors.get(code, InternalError)(message)
         e.code = code
         raise e
 
@@ -112,9 +117,17 @@ def check(function, *arguments):
 def encode(text):
     if not isinstance(text, str):
         raise TypeError(f"a text is expected, not {type(text).__name__}")
-    if "\0" in text:
+    return _whole(text.encode())
+
+
+def path(path):
+    return _whole(os.fsencode(path))
+
+
+def _whole(text):
+    if b"\0" in text:  # where C would take it to end
         raise ValueError("a text holds a NUL character")
-    return text.encode()
+    return text
 
 
 def listed(values):
@@ -148,14 +161,16 @@ def query(k=0, beams=0, by_id=False, exclude_seen=False, allow=None, deny=()):
     return q
 
 
-def open_handle(model, data, options):
+def open_handle(handle, model, data, options):
+    """handle: a c_void_p of the caller's, who closes it whatever happens here."""
     library = load()
-    handle, o = c_void_p(), library.latentr3_options_new()
+    o = library.latentr3_options_new()
     try:
         for name, value in options.items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
+            text = str(value)
+            if text in ("True", "False"):  # NumPy's too
+                text = text.lower()
             check(library.latentr3_options_set, o, encode(name.replace("_", "-")), encode(text))
-        check(library.latentr3_open, byref(handle), os.fsencode(model), os.fsencode(data), o)
+        check(library.latentr3_open, byref(handle), path(model), path(data), o)
     finally:
         library.latentr3_options_free(o)
-    return handle

@@ -1,16 +1,27 @@
 """The package over the world that `latentr3 synth` makes: WORLD names it, LATENTR3 the program. Run by tests/cli/library.bats."""
 
 import ast
+import copy
 import csv
 import json
 import os
+import pickle
+import shutil
+import signal
 import subprocess
 import tempfile
 import threading
+import traceback
 import unittest
+from unittest import mock
+
+try:
+    import numpy
+except ImportError:
+    numpy = None
 
 import latentr3
-from latentr3 import Recommender
+from latentr3 import Recommender, _library
 
 WORLD, PROGRAM = os.environ["WORLD"], os.environ["LATENTR3"]
 MODEL, DATA = WORLD + "/model", WORLD + "/data"
@@ -52,11 +63,8 @@ class TestRecommender(unittest.TestCase):
         self.assertEqual(self.r.recommend([tuple(t) for t in self.titles], k=5), lists)
         self.assertEqual(self.r._rank([], 5, 0, False, False, None, ()), [])
 
+    @unittest.skipUnless(numpy, "NumPy is missing")
     def test_numpy(self):
-        try:
-            import numpy
-        except ImportError:
-            self.skipTest("NumPy is missing")
         histories = numpy.full((4, 6), -1)
         for u in range(4):
             histories[u, 6 - u - 1:] = range(3 * u, 3 * u + u + 1)
@@ -64,6 +72,11 @@ class TestRecommender(unittest.TestCase):
         self.assertEqual(lists, self.r.recommend(self.titles, k=5))
         self.assertEqual(lists[1], self.r.recommend(histories[1], k=5))
         self.assertEqual(lists[1], self.r.recommend(list(histories[1]), k=5))
+        ragged = numpy.empty(4, object)
+        ragged[:] = [[3 * u + i for i in range(u + 1)] for u in range(4)]
+        self.assertEqual(lists, self.r.recommend(ragged, k=5))
+        ids = numpy.array([self.r.id(i) for i in range(4)])
+        self.assertEqual(self.r.evaluate(ragged, ids, at=(5,)), self.r.evaluate(self.titles, ids, at=(5,)))
         item, score, found = self.r.recommend_arrays(histories, k=5, allow=[self.r.id(i) for i in range(3)])
         self.assertEqual((item.shape, item.dtype, score.shape, score.dtype), ((4, 5), numpy.int32, (4, 5), numpy.float32))
         self.assertEqual(found.tolist(), [3] * 4)
@@ -135,6 +148,20 @@ class TestRecommender(unittest.TestCase):
                 self.assertAlmostEqual(value, want[name], delta=1e-6)
         self.assertTrue({"HR@10", "NDCG@10"} <= set(want))
 
+    def test_targets(self):
+        """As ids that are text; one that the catalogue lacks, or has no more, is told from a miss."""
+        with tempfile.TemporaryDirectory() as folder:
+            data = shutil.copytree(DATA, folder + "/data")
+            subprocess.run([PROGRAM, "catalog", "remove", "--data", data, "--id", self.r.id(7)], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with Recommender.load("popularity", data) as r:
+                likely = r.recommend(self.titles[0], k=1)[0].id
+                got = r.evaluate(self.titles[:1] * 4, [likely, r.id(7), "none", likely], at=(n for n in (1, 2)))
+                self.assertEqual(got, {"HR@1": 0.5, "NDCG@1": 0.5, "HR@2": 0.5, "NDCG@2": 0.5, "targets_outside": 2})
+                self.assertRaises(TypeError, lambda: r.evaluate(self.titles[:1], [int(likely)]))
+        for wrong in ("53", 53.9):
+            self.assertRaises(TypeError, lambda: self.r.score(self.titles[0], [wrong]))
+
     def test_few_beams(self):
         with Recommender.load(MODEL, DATA, thoughts=1, beams=4, max_beams=6) as r:
             self.assertEqual([len(x) for x in r.recommend(self.titles)], [4] * 4)
@@ -169,21 +196,128 @@ class TestRecommender(unittest.TestCase):
             self.r.recommend([self.titles[0], []])
         with self.assertRaisesRegex(latentr3.UsageError, "no item"):
             self.r.recommend(["no such id"], by_id=True)
-        title, score, arrays = self.titles[0][0], self.r.score, self.r.recommend_arrays
+        with self.assertRaisesRegex(latentr3.UsageError, "user 1: an empty history"):
+            self.r.recommend([[1], []])
+        for wrong in ([1, "a"], [[2], ["a", 1]], [[1], [2, None]]):
+            self.assertRaisesRegex(TypeError, "user [01]: some entries are numbers, others are not", self.r.recommend, wrong)
+        with self.assertRaisesRegex(latentr3.UsageError, "did you mean popularity"):
+            Recommender.load("popularty", DATA)
+        title, score = self.titles[0][0], self.r.score
+        arrays = self.r.recommend_arrays if numpy else lambda h, k=5: self.r._rank_flat(h, self.r._length(k, 0))
         for wrong in (lambda: self.r.recommend([["a"], [1]]), lambda: self.r.recommend([b"a"]),
                       # One text is no list, neither of its letters nor of numbers that are its bytes.
                       lambda: self.r.recommend(title), lambda: self.r.recommend(b"ab"),
                       lambda: self.r.recommend([[title], title]), lambda: self.r.recommend([title], allow="53"),
                       lambda: self.r.recommend([title], deny="53"), lambda: score(title, [1]), lambda: score(b"ab", [1]),
                       lambda: score([title], "53"), lambda: self.r.evaluate([[title]], "5"),
+                      lambda: self.r.evaluate([title], ["5"]),
                       lambda: arrays([title]), lambda: arrays(title)):
             self.assertRaises(TypeError, wrong)
         self.assertRaises(ValueError, lambda: self.r.recommend(["a\0b"]))
-        self.assertRaises(ValueError, lambda: self.r.recommend(["a"], k=0))
+        for wrong in (0, -1, 1001, 2**32 + 3):
+            self.assertRaisesRegex(ValueError, f"k is {wrong}", lambda: self.r.recommend(["a"], k=wrong))
+            self.assertRaisesRegex(ValueError, f"k is {wrong}", lambda: arrays([["a"]], k=wrong))
+        for wrong in (-1, 1001, 2**32 + 12, -2**32 + 12):
+            self.assertRaisesRegex(ValueError, f"beams is {wrong}", lambda: self.r.recommend(["a"], beams=wrong))
+        self.assertEqual(self.r.search(title, most=2**32 + 3), self.r.search(title, most=len(self.r)))
+        self.assertEqual(self.r.search(title, most=-1), [])
+        for model, data in ((MODEL + "\0a", DATA), (MODEL, DATA + "\0a"), (os.fsencode(MODEL) + b"\0a", DATA)):
+            self.assertRaisesRegex(ValueError, "NUL", Recommender.load, model, data)
         closed = Recommender.load("popularity", DATA, strict=True)
         closed.close()
         closed.close()
         self.assertRaises(ValueError, lambda: closed.recommend(["a"]))
+
+    def test_one_owner(self):
+        """A handle is closed once: where opening or that very call is interrupted too, and not by a copy."""
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            with self.assertRaisesRegex(TypeError, "load it again"):
+                copied(self.r)
+        library, closed = _library.load(), []
+        real = library.latentr3_close
+
+        def interrupted(handle):
+            closed.append(handle.value)
+            if len(closed) == 1:
+                real(handle)
+            raise KeyboardInterrupt
+
+        r = Recommender.load("popularity", DATA)
+        with mock.patch.object(library, "latentr3_close", interrupted):
+            self.assertRaises(KeyboardInterrupt, r.close)
+            r.close()
+            del r
+            self.assertEqual(len(closed), 1)
+            opens, closed[:] = library.latentr3_open, []
+
+            def opened(*arguments):
+                opens(*arguments)
+                raise KeyboardInterrupt
+
+            with mock.patch.object(library, "latentr3_open", opened):
+                self.assertRaises(KeyboardInterrupt, Recommender.load, "popularity", DATA)
+        self.assertEqual(len(closed), 1)
+
+    def test_slices(self):
+        """A call goes over its users, and its items, in batches, and Ctrl-C ends it behind one of them."""
+        library = _library.load()
+        real, done = {name: getattr(library, name) for name in ("latentr3_recommend", "latentr3_score")}, []
+
+        def recommend(*arguments):
+            done.append(arguments[2])
+            return real["latentr3_recommend"](*arguments)
+
+        def score(*arguments):
+            done.append(arguments[5])
+            return real["latentr3_score"](*arguments)
+
+        # A shell's background job, as these tests may be part of, ignores it.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+
+        def interrupted(*arguments):
+            code = recommend(*arguments)
+            os.kill(os.getpid(), signal.SIGINT)
+            return code
+
+        def calls(f):
+            del done[:]
+            with mock.patch.multiple(library, latentr3_recommend=recommend, latentr3_score=score):
+                return f(), done[:]
+
+        want = self.r.recommend(self.titles, k=5)
+        some, scores = [8, 3, 7, 9, 1], self.r.score(self.titles[3], [8, 3, 7, 9, 1])
+        self.assertEqual(scores, [self.r.score(self.titles[3], [i])[0] for i in some])
+        # Scoring no items is how all histories are checked first.
+        self.assertEqual(calls(lambda: self.r.recommend(self.titles, k=5)), (want, [0, 1, 1, 1, 1]))
+        with Recommender.load(MODEL, DATA, thoughts=1, batch=3) as r:
+            self.assertEqual(calls(lambda: r.recommend(self.titles))[1], [0, 3, 1])
+            got, sizes = calls(lambda: r.score(self.titles[3], some))
+            self.assertEqual(sizes, [3, 2])
+            for (a, tokens), (b, want_tokens) in zip(got, scores):
+                self.assertAlmostEqual(a, b, delta=1e-3)
+                self.assertEqual(tokens, want_tokens)
+        with Recommender.load("random", DATA) as r:
+            self.assertEqual(calls(lambda: r.recommend(self.titles))[1], [0, 4])
+            self.assertNotEqual(*r.recommend([self.titles[0]] * 2))
+            self.assertEqual(calls(lambda: r.score(self.titles[0], some))[1], [1, 4])
+        with self.assertRaisesRegex(latentr3.UsageError, "user 3"):
+            calls(lambda: self.r.recommend(self.titles[:3] + [[]]))
+        self.assertEqual(done, [0])
+        del done[:]
+        with mock.patch.object(library, "latentr3_recommend", interrupted), self.assertRaises(KeyboardInterrupt):
+            self.r.evaluate(self.titles, ["1"] * 4)
+        self.assertEqual(done, [1])
+        self.assertEqual(self.r.recommend(self.titles, k=5), want)
+
+    def test_users_of_messages(self):
+        """A call's user 0 is the first of a slice."""
+        for said, want in (("user 2: user 1", "user 7: user 1"), ("users 0 to 3: a 1", "users 5 to 8: a 1"), ("k 1", "k 1")):
+            def fails(error):
+                error._obj.message = said.encode()
+                return 3
+
+            with self.assertRaisesRegex(latentr3.DataError, f"^{want}$"):
+                _library.check(fails, first=5)
 
     def test_threads(self):
         want, got = self.r.recommend(self.titles), [None] * 4
@@ -197,6 +331,27 @@ class TestRecommender(unittest.TestCase):
         for t in threads:
             t.join()
         self.assertEqual(got, [want] * 4)
+
+    def test_fork(self):
+        """A child goes on with its parent's recommender, and opens others; so does the parent."""
+        want = self.r.recommend(self.titles), self.r.score(self.titles[0], [1, 2])
+
+        def child():
+            self.assertEqual((self.r.recommend(self.titles), self.r.score(self.titles[0], [1, 2])), want)
+            with Recommender.load(MODEL, DATA, thoughts=1, threads=3) as r:
+                self.assertEqual([x.id for x in r.recommend(self.titles[0])], [x.id for x in want[0][0]])
+
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            try:
+                child()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        self.assertEqual((self.r.recommend(self.titles), self.r.score(self.titles[0], [1, 2])), want)
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
 
     def test_versions(self):
         program = subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE, check=True, text=True).stdout

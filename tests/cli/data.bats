@@ -191,12 +191,43 @@ make_logs() {
     says '*"bad_line": 1,*'
     [ "$(wc -l <"$TMP/member/info.txt")" -eq 15 ]
     awk 'BEGIN {
-        for (u = 1; u <= 40; u++) for (i = 0; i < 12; i++) printf "{\"user_id\": \"%d\", \"parent_asin\": \"%d\", \"rating\": 5, \"timestamp\": %d}\n", u, (u + i) % 15 + 1, 500 + i * 1000
+        for (u = 1; u <= 40; u++) for (i = 0; i < 12; i++) printf "{\"user_id\": \"%d\", \"parent_asin\": \"%d\", \"rating\": 5, \"timestamp\": %s}\n", u, (u + i) % 15 + 1, i ? 100000000000 + i : u % 2 ? 500 : 1700000000
     }' >"$TMP/jsonl/log.jsonl"
     awk 'BEGIN { for (i = 1; i <= 15; i++) printf "{\"parent_asin\": \"%d\", \"title\": \"Film %d\"}\n", i, i }' >"$TMP/jsonl/meta.jsonl"
     exits 0 "$LATENTR3" prepare --data "$TMP/jsonl/log.jsonl" --items "$TMP/jsonl/meta.jsonl" --format amazon-2023 --out "$TMP/early"
-    says '*a timestamp before 1970*'
+    says '*a timestamp before 1970*seconds, where milliseconds are expected*'
+    jq -e '.dropped.interactions.bad_line == 40 and .window.first == "1973-03-03"' "$TMP/early/dataset.json"
     exits 0 "$LATENTR3" inspect --data "$TMP/early"
+}
+
+@test "prepare: a TSV of ids from 0 that looks like u.data: the options that read it are named, and do" {
+    make_logs
+    awk -F'\t' 'BEGIN {OFS = FS} {$1 -= 1; print}' "$TMP/ml/u.data" >"$TMP/ml/log.tsv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/ml/log.tsv" --out "$TMP/a"
+    says '*line 1: an id that is not *; --format tsv --columns user,item,rating,time takes any *bad line 12*'
+    exits 0 "$LATENTR3" prepare --data "$TMP/ml/log.tsv" --format tsv --columns user,item,rating,time --out "$TMP/b"
+    jq -e '.counts.interactions == 480 and .counts.users == 40' "$TMP/b/dataset.json"
+}
+
+@test "dataset.json: the options as they were asked for, the rule of ties, no leakage without times" {
+    make_logs
+    tail -n +2 "$TMP/recbole/small.inter" >"$TMP/bare"
+    sed 's/:[a-z_]*//g' "$TMP/recbole/small.item" >"$TMP/items.tsv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/bare" --format tsv --columns user,item,rating,time --items "$TMP/items.tsv" --title-column movie_title \
+        --from 1990-01-01 --until 2020-01-01 --tie-order 5 --out "$TMP/a" --json
+    jq -e '(.options | .from == "1990-01-01" and .until == "2020-01-01" and .columns == {"columns": "user,item,rating,time", "title": "movie_title"})
+        and (.ties.rule | test("chance")) and .leakage.share == 0' "$TMP/a/dataset.json"
+    exits 0 "$LATENTR3" prepare --data "$TMP/bare" --format tsv --columns user,item,-,- --items "$TMP/items.tsv" --split leave-one-out --out "$TMP/b"
+    [[ $output != *"later than the first test"* ]]
+    jq -e '.leakage == null and .ties.rule == "order of the log" and (.options | has("from") | not)' "$TMP/b/dataset.json"
+}
+
+@test "prepare: what a killed one left is no reason to refuse, and goes" {
+    make_logs
+    mkdir "$TMP/a"
+    touch "$TMP/a/train.csv.tmp-2147483647-0"
+    exits 0 "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/a"
+    [ "$(ls "$TMP/a" | grep -c tmp)" -eq 0 ]
 }
 
 @test "prepare: a disk that fills up leaves an earlier folder as it was" {

@@ -97,7 +97,7 @@ use() {
     export LATENTR3_LOG=error
     args=(--data "$WORLD/data" --decode ground)
     refuses 2 '*--decode ground*language model*' "$LATENTR3" eval --model popularity "${args[@]}"
-    refuses 2 '*--ghost-tokens goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --ghost-tokens keep
+    refuses 2 '*--ghost-tokens goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --ghost-tokens skip
     refuses 2 '*--guidance-weight goes with --decode trie*' "$LATENTR3" eval --model m "${args[@]}" --guidance-weight 0.3
     refuses 2 '*--guidance-power goes with --decode ground*' "$LATENTR3" eval --model m --data "$WORLD/data" --guidance-power 2
 }
@@ -154,6 +154,7 @@ use() {
     rm "$TMP/data/valid.csv"
     LATENTR3_LOG=warn exits 0 "$LATENTR3" eval --model popularity --data "$TMP/data" --protocol uniform-100
     says '*has no valid.csv: histories are without its items*'
+    says '*--protocol uniform-100: * rows are ranked among fewer than 100 drawn items*'
     refuses 2 '*--protocol uniform-100 does not go with it' "$LATENTR3" eval --model popularity --data "$WORLD/data" --protocol uniform-100 --against "$TMP/drawn"
 }
 

@@ -40,7 +40,7 @@ train() {
     local out=$2 options
     small_training "$1" "$WORLD/world/model" "$WORLD/start"
     shift 2
-    ${EXEC:-} "$LATENTR3" "${options[@]}" --data "$WORLD/world/data" --out "$out" "${quick[@]}" --max-steps "${STEPS:-6}" --save-every 1 --keep $((STEPS ? 1 : 2)) "$@"
+    ${EXEC:-} "$LATENTR3" "${options[@]}" --data "$WORLD/world/data" --out "$out" "${quick[@]}" --max-steps "${STEPS:-6}" --save-every "${EVERY:-1}" --keep $((STEPS ? 1 : 2)) "$@"
 }
 
 # faulty KIND OPTION...: the same into $RUN under the shim, which FAULTS_* steer.
@@ -160,12 +160,40 @@ visit() {
     [ "$failed" -eq 0 ]
 }
 
+@test "a line of the log or of the curves that cannot be written: exit 4, a checkpoint, and --resume goes on with all lines" {
+    export FAULTS_CALLS=write FAULTS_HOW=ENOSPC
+    for kind in sasrec sft; do
+        for at in 1 3 7; do # the first validation, which has no checkpoint yet; a step; the last step or its validation
+            for file in log.jsonl curves.csv events.out; do
+                rm -rf "${RUN:?}"
+                FAULTS_UNDER=$RUN/$file FAULTS_AT=$at EVERY=0 exits 4 faulty "$kind"
+                says "latentr3: *$file*: No space left on device"
+                [ "${#lines[@]}" -eq 1 ]
+                not jq -e .steps "$RUN/metrics.json"
+                [ "$at" -eq 1 ] || [ -s "$RUN/checkpoints/latest" ]
+                EVERY=0 train "$kind" "$RUN" --resume
+                same "$kind"
+            done
+        done
+    done
+}
+
 @test "an allocation that fails: exit 5 and one line; the checkpoint before it holds" {
     points=0 failed=0
     export STEPS=2 FAULTS_CALLS=alloc
     for kind in sasrec ${SOAK:+sft rl}; do visit "$kind" 5 53; done
     echo "# $points allocations failed" >&3
     [ "$failed" -eq 0 ]
+}
+
+@test "a file system that has no locks and cannot flush a folder: a warning, and the same run" {
+    export FAULTS_UNDER=$WORLD FAULTS_AT=1 FAULTS_ON=1
+    FAULTS_CALLS=flock FAULTS_HOW=ENOSYS LATENTR3_LOG=warn faulty sasrec 2>"$WORLD/said"
+    grep -q 'warning: .*/run: its file system has no locks' "$WORLD/said"
+    same sasrec
+    rm -rf "$RUN"
+    FAULTS_CALLS=folder FAULTS_HOW=EINVAL faulty sasrec
+    same sasrec
 }
 
 @test "a file that is cut short while it is read: exit 4 and one line" {

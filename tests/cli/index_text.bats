@@ -81,9 +81,9 @@ use() { "$LATENTR3" "$1" --model "$WORLD/sft" --data "$WORLD/data" --dtype f32 "
     cp -r "$WORLD/data" "$TMP/data"
     rm "$TMP/data/dataset.json"
     cp "$TMP/info" "$TMP/data/info.txt"
-    refuses 3 '*answers with index texts, and no item of info.txt has one*' "$LATENTR3" sft --model "$WORLD/model" --data "$TMP/data" \
+    refuses 3 '*: sft --item-text answers with index texts, and no item of info.txt has one*' "$LATENTR3" sft --model "$WORLD/model" --data "$TMP/data" \
         --category book --out "$TMP/out" --item-text
-    refuses 3 '*answers with index texts*' "$LATENTR3" eval --model "$WORLD/sft" --data "$TMP/data" --category book
+    refuses 3 '*/sft answers with index texts*' "$LATENTR3" eval --model "$WORLD/sft" --data "$TMP/data" --category book
     refuses 2 '*--history-text says nothing without --item-text' "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" \
         --out "$TMP/out" --history-text title
     refuses 2 '*a frozen backbone keeps its embedding: the 16 new tokens*' "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" \

@@ -7,22 +7,26 @@ setup_file() {
     cd "$BATS_TEST_DIRNAME/../.." || exit 1
     export OMP_WAIT_POLICY=passive
     export WORLD=$BATS_FILE_TMPDIR/world ROOT=$BATS_FILE_TMPDIR/root
-    local build
-    build=$(dirname "$(realpath "${LATENTR3:-build/latentr3}")")
-    # A sanitizer's library wants its runtime before the program's.
-    if grep -q 'CMAKE_C_FLAGS:.*sanitize' "$build/CMakeCache.txt"; then
-        export SANITIZED=1
+    BUILD=$(dirname "$(realpath "${LATENTR3:-build/latentr3}")")
+    export BUILD
+    if grep -q 'CMAKE_C_FLAGS:.*sanitize' "$BUILD/CMakeCache.txt"; then
+        export SANITIZED=1 LATENTR3=$BUILD/latentr3 LIBRARY=$BUILD/library_check
+        make_models
         return 0
     fi
-    (cd "$build" && cpack -G DEB -B "$BATS_FILE_TMPDIR/deb" >/dev/null)
+    (cd "$BUILD" && cpack -G DEB -B "$BATS_FILE_TMPDIR/deb" >/dev/null)
     dpkg -x "$BATS_FILE_TMPDIR"/deb/latentr3_*.deb "$ROOT"
     export LATENTR3=$ROOT/usr/bin/latentr3 LD_LIBRARY_PATH=$ROOT/usr/lib PKG_CONFIG_PATH=$ROOT/usr/lib/pkgconfig
-    "$LATENTR3" synth --items 120 --rows 1500 --out "$WORLD" 2>/dev/null
+    make_models
     shop_log "$WORLD/log" "$WORLD/shop.log"
     "$LATENTR3" prepare --data "$WORLD/shop.log" --out "$WORLD/shop" --category book >/dev/null 2>&1
-    "$LATENTR3" sasrec --data "$WORLD/data" --out "$WORLD/sasrec" --epochs 1 --width 16 --heads 2 2>/dev/null
-    compile tests/library.c "$BATS_FILE_TMPDIR/library" -pthread -lm
+    compile tests/library.c "$BATS_FILE_TMPDIR/library" -pthread -fopenmp -lm
     export LIBRARY=$BATS_FILE_TMPDIR/library
+}
+
+make_models() {
+    "$LATENTR3" synth --items 120 --rows 1500 --out "$WORLD" 2>/dev/null
+    "$LATENTR3" sasrec --data "$WORLD/data" --out "$WORLD/sasrec" --epochs 1 --width 16 --heads 2 2>/dev/null
 }
 
 packaged() { [ -z "$SANITIZED" ] || skip "a sanitizer's build is not packaged"; }
@@ -67,13 +71,28 @@ same_lists() {
 }
 
 @test "library: options, users, queries, scores, threads and errors; nothing is printed" {
-    packaged
     exits 0 "$LIBRARY" check "$WORLD/model" "$WORLD/data"
     [ -z "$output" ]
     # Its options are those of serve, but for what is about HTTP.
     mapfile -t options < <("$LATENTR3" serve --help | sed -nE 's/^  --([^ ]*) .*/\1/p' | grep -vxE 'host|port|api-key-file|queue|config')
     [ "${#options[@]}" -gt 10 ]
     [ "$("$LIBRARY" unknown "${options[@]}" host beans | paste -sd' ')" = 'host beans' ]
+}
+
+@test "library: the score of an item is the one it is listed with, of baselines and SASRecs" {
+    cp -r "$WORLD/data" "$TMP/data" # with a title of two items, hence another data set
+    rm "$TMP/data/dataset.json"
+    awk -F'\t' 'BEGIN {OFS = FS} NR == 2 {title = $1} NR == 6 {$1 = title} {print}' "$WORLD/data/info.txt" >"$TMP/data/info.txt"
+    for model in popularity item-knn repeat-last random; do exits 0 "$LIBRARY" items $model "$TMP/data"; done
+    exits 0 "$LIBRARY" items "$WORLD/sasrec" "$WORLD/data"
+}
+
+@test "library: numbers have a point in a locale with a comma too" {
+    packaged
+    # Its sources are in Debian's package locales.
+    mkdir "$TMP/locales"
+    localedef -i de_DE -f UTF-8 "$TMP/locales/de_DE.UTF-8" || skip "localedef cannot make de_DE"
+    exits 0 env LOCPATH="$TMP/locales" LC_ALL=de_DE.UTF-8 "$LIBRARY" locale "$WORLD/model" "$WORLD/data"
 }
 
 @test "library: only latentr3_ is seen of it, its soname carries the version, any C or C++ reads the header" {
@@ -110,8 +129,15 @@ same_lists() {
     deb=$(echo "$BATS_FILE_TMPDIR"/deb/latentr3_*.deb)
     depends=$(dpkg-deb -f "$deb" Depends)
     for library in libc6 libdnnl libgomp1 libjansson libmicrohttpd libyaml; do [[ $depends == *"$library"* ]]; done
+    dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./shlibs | grep -qxF "liblatentr3 0 latentr3 (>= $(dpkg-deb -f "$deb" Version))"
     [ -f "$ROOT/usr/share/doc/latentr3/copyright" ]
     [ -f "$ROOT/usr/share/doc/latentr3/docs/commands.md" ]
+    # What its documents link to is there.
+    for file in "$ROOT"/usr/share/doc/latentr3/{*.md,docs/*.md}; do
+        for target in $(grep -oE '\]\([^)#: ]+(\)|#)' "$file" | sed -E 's/^..//; s/.$//'); do
+            [ -e "$(dirname "$file")/$target" ] || { echo "$file: $target is missing" && return 1; }
+        done
+    done
     page=$ROOT/usr/share/man/man1/latentr3.1
     for command in $("$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'); do
         section=$(sed -n "/^\.SH \"${command^^}\"\$/,/^\.SH /p" "$page" | sed 's/\\-/-/g')
@@ -126,6 +152,22 @@ same_lists() {
     for file in "$page" "$ROOT/usr/share/man/man3/latentr3.3"; do [ -z "$(man --warnings -l "$file" 2>&1 >/dev/null)" ]; done
 }
 
+@test "make install: names with blanks; ldconfig runs for root alone, and not below DESTDIR" {
+    packaged
+    mkdir "$TMP/bin"
+    printf '#!/bin/sh\necho "${ASKS:-0}"\n' >"$TMP/bin/id"
+    printf '#!/bin/sh\ntouch "$TMP/ran"\n' >"$TMP/bin/ldconfig"
+    chmod +x "$TMP"/bin/*
+    export TMP PATH=$TMP/bin:$PATH
+    make -s -o build install BUILD="$BUILD" DESTDIR="$TMP/a root" PREFIX='/opt/the prefix'
+    [ "$(LD_LIBRARY_PATH='' "$TMP/a root/opt/the prefix/bin/latentr3" --version)" = "$("$LATENTR3" --version)" ]
+    [ -e "$TMP/a root/opt/the prefix/lib/liblatentr3.so.0" ]
+    ASKS=1000 make -s -o build install BUILD="$BUILD" PREFIX="$TMP/here"
+    [ ! -e "$TMP/ran" ]
+    make -s -o build install BUILD="$BUILD" PREFIX="$TMP/here"
+    [ -e "$TMP/ran" ]
+}
+
 @test "python: the package, alone and out of its wheel" {
     packaged
     python=${LATENTR3_PYTHON:-python3}
@@ -135,6 +177,9 @@ same_lists() {
     says '*OK*'
     grep -q "^version = \"$(pkg-config --modversion latentr3)\"" python/pyproject.toml
     LATENTR3_LIBRARY=/none PYTHONPATH=python exits 1 "$python" -c 'import latentr3; latentr3.version()'
+    says '*ImportError*LATENTR3_LIBRARY*'
+    other=$(ldconfig -p | awk '/libm\.so\.6/ {print $NF; exit}')
+    LATENTR3_LIBRARY=$other PYTHONPATH=python exits 1 "$python" -c 'import latentr3; latentr3.version()'
     says '*ImportError*LATENTR3_LIBRARY*'
     # Every function that Python declares is the library's.
     grep -oE '"latentr3_[a-z_]+"' python/latentr3/_library.py | tr -d '"' | sort >"$TMP/python"

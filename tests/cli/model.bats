@@ -119,6 +119,12 @@ copy_model() {
     cp -f "$GOLDEN/tiny-llama/config.json" "$TMP/model/config.json"
     jq '.bos_token = "<nowhere>"' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
     convert "*bos_token '<nowhere>'*"
+    jq '.pad_token = "[PAD]"' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
+    convert "*pad_token '[[]PAD]'*"
+    jq '.added_tokens_decoder["1501"] = {"content": "[PAD]"}' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
+    convert "*token '[[]PAD]' of tokenizer_config.json, id 1501, is not so in tokenizer.json*"
+    jq '.added_tokens_decoder["1498"].content = "<|im_end|>"' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
+    convert "*token '<|im_end|>' of tokenizer_config.json, id 1498, *"
 }
 
 @test "convert: the same tensors and the same ids come back" {
@@ -160,6 +166,12 @@ copy_model() {
     done
     cmp "$TMP/bf16/model.safetensors" "$TMP/seed1/model.safetensors"
     differ "$TMP/seed1/model.safetensors" "$TMP/seed2/model.safetensors"
+    LATENTR3_LOG=error refuses 2 '*--add-thought: *seed1 has a thought already' "$LATENTR3" convert --model "$TMP/seed1" --out "$TMP/more" --add-thought
+    jq '.latentr3 = {"thoughts": 1, "thought_hidden": true}' "$GOLDEN/tiny-llama/config.json" >"$TMP/config.json"
+    copy_model
+    mv "$TMP/config.json" "$TMP/model/config.json"
+    LATENTR3_LOG=error refuses 2 '*has a thought already, its last hidden state' "$LATENTR3" convert --model "$TMP/model" --out "$TMP/more" --add-thought
+    [ ! -e "$TMP/more" ]
 }
 
 @test "convert: the thought becomes the last token, the embedding follows the tokenizer" {
@@ -170,6 +182,11 @@ copy_model() {
     "$LATENTR3" inspect --json "$TMP/plain" | jq -e '.tokenizer == {"size": 1500, "thought_id": null} and .configuration.vocab_size == 1501'
     "$LATENTR3" inspect --json "$TMP/thought" | jq -e '.tokenizer == {"size": 1501, "thought_id": 1500} and .configuration.vocab_size == 1501'
     jq -e '.additional_special_tokens | index("<|Thought|>")' "$TMP/thought/special_tokens_map.json"
+    # transformers 5 has another name for that list
+    jq 'del(.additional_special_tokens) | .extra_special_tokens = ["<|im_start|>"]' "$GOLDEN/tiny-llama/tokenizer_config.json" \
+        >"$TMP/model/tokenizer_config.json"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/five" --add-thought
+    jq -e '.extra_special_tokens == ["<|im_start|>", "<|Thought|>"] and (has("additional_special_tokens") | not)' "$TMP/five/tokenizer_config.json"
 }
 
 @test "convert: the BOS rule is saved with the model" {
@@ -187,11 +204,58 @@ copy_model() {
     refuses 2 '*has none*' "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/out" --bos yes
 }
 
+@test "a folder without tokenizer.json: what makes it one" {
+    copy_model
+    rm "$TMP/model/tokenizer.json"
+    refuses 4 '*tokenizer.json: No such file*' "$LATENTR3" tokenize --model "$TMP/model"
+    touch "$TMP/model/vocab.json"
+    refuses 4 '*no tokenizer.json, and vocab.json is not read; *save_pretrained[(])*' "$LATENTR3" tokenize --model "$TMP/model"
+    touch "$TMP/model/tokenizer.model"
+    refuses 4 '*and tokenizer.model is not read; *' "$LATENTR3" tokenize --model "$TMP/model"
+}
+
+@test "convert: a chat template in a file of its own" {
+    copy_model
+    printf '{{ "é" }}\n' >"$TMP/model/chat_template.jinja"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/out"
+    jq -je .chat_template "$TMP/out/tokenizer_config.json" | cmp - "$TMP/model/chat_template.jinja"
+    printf 'ab\xff' >"$TMP/model/chat_template.jinja"
+    LATENTR3_LOG=error refuses 3 '*chat_template.jinja: no UTF-8 at byte 2' "$LATENTR3" convert --model "$TMP/model" --out "$TMP/none"
+}
+
+@test "an integer beyond 64 bits leaves the others integers" {
+    copy_model
+    grep -q '"model_max_length": 1000000000000000019884624838656' "$TMP/model/tokenizer_config.json"
+    sed -i 's/"model_max_length"/"x": [512, {"y": -3}, 0.5], "max_length": 512, &/' "$TMP/model/tokenizer_config.json"
+    exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/out"
+    [ "$(jq -c '[.x, .max_length]' "$TMP/out/tokenizer_config.json")" = '[[512,{"y":-3},0.5],512]' ]
+    grep -q '"max_length": 512,$' "$TMP/out/tokenizer_config.json"
+    grep -q '"y": -3$' "$TMP/out/tokenizer_config.json"
+    sed -i 's/"hidden_act"/"max_length": 1000000000000000019884624838656, &/' "$TMP/model/config.json"
+    exits 0 "$LATENTR3" inspect --json "$TMP/model"
+    sed -i 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 1000000000000000019884624838656/' "$TMP/model/config.json"
+    LATENTR3_LOG=error refuses 3 '*config.json: "num_hidden_layers" is not an integer' "$LATENTR3" inspect "$TMP/model"
+}
+
 @test "generation_config.json: sampling fields are reported as not used" {
     copy_model
     jq '. + {"temperature": 0.7, "top_p": 0.8}' "$GOLDEN/tiny-llama/generation_config.json" >"$TMP/model/generation_config.json"
     exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/out"
     says '*temperature, top_p not used*'
+}
+
+@test "generation_config.json: the source's is kept, with the model's own ids" {
+    copy_model
+    kept() { # SOURCE WANTED
+        echo "$1" >"$TMP/model/generation_config.json"
+        exits 0 "$LATENTR3" convert --force --model "$TMP/model" --out "$TMP/out"
+        [ "$(jq -Sc . "$TMP/out/generation_config.json")" = "$2" ]
+    }
+    kept '{"eos_token_id": [1499, 1497], "pad_token_id": 1498, "top_k": 5}' '{"eos_token_id":[1499,1497],"pad_token_id":1498,"top_k":5}'
+    kept '{"eos_token_id": [1499, 1498], "pad_token_id": null}' '{"eos_token_id":1497,"pad_token_id":1497}'
+    kept '{"_from_model_config": true}' '{"eos_token_id":1497,"pad_token_id":1497}'
+    jq '.bos_token = "<|im_start|>"' "$GOLDEN/tiny-llama/tokenizer_config.json" >"$TMP/model/tokenizer_config.json"
+    kept '{"bos_token_id": 7, "eos_token_id": 1497}' '{"bos_token_id":1498,"eos_token_id":1497,"pad_token_id":1497}'
 }
 
 @test "an output that cannot be written whole leaves nothing behind" {

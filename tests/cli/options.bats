@@ -70,7 +70,8 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     refuses 2 '*--json is given twice' "$LATENTR3" eval --json --json
     refuses 2 '*--json takes no value' "$LATENTR3" eval --json=true
     refuses 2 '*sft: --model is missing*' "$LATENTR3" sft --data d --out o
-    refuses 2 '*recommend: --history is missing*' "$LATENTR3" recommend --model m --data d
+    refuses 2 '*recommend: exactly one of --history, --history-id, --users and --all-users is expected' "$LATENTR3" recommend --model m --data d
+    refuses 2 '*exactly one of --history, *' "$LATENTR3" recommend --model m --data d --out o --history A --all-users
 }
 
 @test "real numbers: only plain decimal ones inside the range, the range is named" {
@@ -109,6 +110,41 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     refuses 2 '*-k 10 is more than --beams 5*' "$LATENTR3" recommend --model m --data d --history A -k 10 --beams 5
 }
 
+@test "options that would change nothing" {
+    for command in 'sft --out o' 'rl --out o' 'bench sft'; do
+        for idle in '--lora-alpha 16' '--lora-targets q,v'; do
+            # shellcheck disable=SC2086
+            refuses 2 "*${idle% *} goes with --lora-rank R" "$LATENTR3" $command --model m --data d $idle
+        done
+    done
+    for option in '--thought hidden' '--thought-rms 0.1' '--thought-window 3'; do
+        # shellcheck disable=SC2086
+        refuses 2 "*${option% *} goes with --thoughts N of at least 1" "$LATENTR3" sft --model m --data d --out o --thoughts 0 $option
+        # shellcheck disable=SC2086
+        refuses 2 "*${option% *} goes with --thoughts N of at least 1" "$LATENTR3" sasrec --data d --out o $option
+    done
+    refuses 2 '*--latent-lr goes with --thoughts N of at least 1' "$LATENTR3" sft --model m --data d --out o --thoughts 0 --latent-lr 1e-3
+    refuses 2 '*--latent-lr goes with --thought ratt' "$LATENTR3" sft --model m --data d --out o --thought hidden --latent-lr 1e-3
+    refuses 2 '*--thought-window goes with --thought ratt' "$LATENTR3" sasrec --data d --out o --thoughts 1 --thought hidden --thought-window 3
+    refuses 2 '*--patience goes with early stopping, not with --no-early-stop' "$LATENTR3" sft --model m --data d --out o --no-early-stop --patience 3
+    refuses 2 '*--advantage-window goes with --advantage batch' "$LATENTR3" rl --model m --data d --out o --advantage group --advantage-window 2
+    for option in '--epsilon-low 0.1' '--epsilon-high 0.1'; do
+        # shellcheck disable=SC2086
+        refuses 2 "*${option% *} goes with --inner N of at least 2*" "$LATENTR3" rl --model m --data d --out o $option
+    done
+    # All defaults may be typed.
+    exits 4 "$LATENTR3" rl --model m --data d --out o --advantage group --advantage-window 0 --epsilon-low 0.2 --epsilon-high 0.28 --inner 1
+    exits 4 "$LATENTR3" sasrec --data d --out o --thoughts 0 --thought ratt --thought-rms 0 --thought-window 0 --patience 10 --no-early-stop
+    refuses 2 '*--negatives goes with --loss bce' "$LATENTR3" sasrec --data d --out o --negatives 3
+    for idle in '--items 100' '--rows 300'; do
+        # shellcheck disable=SC2086
+        refuses 2 "*${idle% *} goes with a log that synth makes, not with --data" "$LATENTR3" synth --data d --out o $idle
+    done
+    # At their defaults they say nothing, as in a model card's command.
+    exits 4 "$LATENTR3" sft --model "$TMP/none" --data d --out "$TMP/o" --lora-rank 0 --lora-alpha 0 --lora-targets q,k,v,o,gate,up,down
+    exits 4 "$LATENTR3" sasrec --data "$TMP/none" --out "$TMP/o" --loss ce --negatives 1
+}
+
 @test "--config: the command line wins, everything else is refused with its line" {
     config() {
         printf "$1" >"$TMP/c.yaml"
@@ -142,6 +178,10 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     mkdir "$TMP/full" && touch "$TMP/full/file"
     refuses 2 "*--out tests/golden/tiny-llama/. is the input itself" \
         "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$GOLDEN/tiny-llama/." --force
+    for command in "sft --model $GOLDEN/tiny-llama" "rl --model $GOLDEN/tiny-llama" sasrec synth; do
+        # shellcheck disable=SC2086
+        refuses 2 "*--out $TMP/full/. is the input itself" "$LATENTR3" $command --data "$TMP/full" --out "$TMP/full/." --force
+    done
     refuses 2 "*--out $TMP/full is not empty; --force writes into it" \
         "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/full"
     refuses 4 "*a folder is needed here*" "$LATENTR3" convert --model "$GOLDEN/tiny-llama" --out "$TMP/full/file"

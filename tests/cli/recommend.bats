@@ -34,6 +34,16 @@ use() {
     jq -e -s 'all(.[]; (.items | length) == 10 and (.items | map(.id) | unique | length) == 10)' "$TMP/results"
 }
 
+@test "threads: as many as OpenMP gives, and more are refused" {
+    use score --json --max-rows 8 --threads 1 | jq -c .rows >"$TMP/one"
+    for limit in OMP_THREAD_LIMIT=1 OMP_MAX_ACTIVE_LEVELS=0; do
+        (export "${limit?}" && use score --json --max-rows 8) | jq -c .rows | cmp - "$TMP/one"
+        grep -q 'cpu, 1 threads' "$TMP/log"
+    done
+    OMP_THREAD_LIMIT=2 refuses 2 '*3 threads: OpenMP gives 2 here*OMP_THREAD_LIMIT*' \
+        env LATENTR3_LOG=error "$LATENTR3" score --model "$WORLD/model" --data "$WORLD/data" --threads 3
+}
+
 @test "eval: no K above the number of beams" {
     use eval --json --beams 4 --max-rows 20 >"$TMP/json"
     jq -e '.title | has("HR@3") and (has("HR@5") | not) and (has("NDCG@10") | not)' "$TMP/json"
@@ -150,6 +160,17 @@ use() {
     jq -c '[.items[].id]' "$TMP/unseen" | cmp - "$TMP/a"
     use recommend --history "$title" -k 2 >"$TMP/table"
     [ "$(wc -l <"$TMP/table")" -eq 3 ]
+}
+
+@test "recommend: a title that leaves little room for prompts is named" {
+    cp -r "$WORLD/data" "$TMP/data"
+    long=("$LATENTR3" recommend --model "$WORLD/model" --data "$TMP/data" --history x --beams 1 -k 1)
+    "$LATENTR3" catalog add --data "$TMP/data" --id 900 --title "$(printf '?%.0s' {1..3000})" 2>/dev/null
+    exits 0 "${long[@]}"
+    says '*warning: item 900 is an answer of * tokens: it leaves *positions*'
+    "$LATENTR3" catalog add --data "$TMP/data" --id 901 --title "$(printf '?%.0s' {1..5000})" 2>/dev/null
+    exits 3 "${long[@]}"
+    says '*item 901, an answer of * tokens: *positions leave*for the prompt*'
 }
 
 @test "recommend: refusals" {

@@ -116,8 +116,22 @@ same_numbers() {
     jq -s '.[0].unpopular.items, .[0].unpopular.rows, (.[].unpopular | .["HR@10", "NDCG@10"])' "$TMP/sft.json" "$TMP/knn.json" >"$TMP/expected"
     same_numbers "$TMP/shown" "$TMP/expected"
     values "$TMP/page" "//tr[th='steps']" | grep -qx 6
+    # However short.
+    [ "$(xmllint --xpath "string(//tr[th='evaluation: time a user']/td[2])" "$TMP/page")" = "$(printf '%.3g s' "$(jq .seconds_per_user "$TMP/knn.json")")" ]
+    # The bars of the thought's attention are shares of one whole: together as high as 1 would be, of which the axis shows a part.
+    figure="//figure[starts-with(figcaption, 'attention')]"
+    top=$(xmllint --xpath "string(($figure//text[@text-anchor='end'])[last()])" "$TMP/page")
+    xmllint --xpath "sum($figure//rect/@height) * $top div ($figure//line/@y1 - ($figure//line)[last()]/@y1)" "$TMP/page" >"$TMP/sum"
+    jq -e '. - 1 | fabs < .01' "$TMP/sum"
     [ "$(xmllint --xpath 'count(//figure)' "$TMP/page")" -ge 8 ]
     [ "$(xmllint --xpath 'count(//article)' "$TMP/page")" -eq 12 ]
+    # Training and evaluation each name the files that they read.
+    hash_at() { xmllint --xpath "string(//h3[.='$1']/following-sibling::div[1]//tr[th='$2']/td[1])" "$TMP/page"; }
+    [ "$(hash_at 'Files of the training' train.csv)" = "$(jq -r '.data["train.csv"]' "$TMP/sft/metrics.json")" ]
+    for file in test.csv info.txt; do
+        [ "$(hash_at 'Files of the evaluation' $file)" = "$(jq -r --arg f $file '.data[$f]' "$TMP/sft/eval-test.json")" ]
+    done
+    [ "$(hash_at 'Files of the evaluation' model_hash)" = "$(jq -r .model_hash "$TMP/sft/eval-test.json")" ]
     report "$TMP/again" "$TMP/sft" "$TMP/knn/"
     cmp "$TMP/page" "$TMP/again"
 }
@@ -142,20 +156,136 @@ same_numbers() {
     refuses 3 "*neither a training run*nor an evaluation (eval-test.json*" report "$TMP/page" "$TMP/popular"
 }
 
+@test "report: a list is of titles, and bold is the target at its place" {
+    mkdir "$TMP/data"
+    for file in train.csv valid.csv test.csv info.txt; do # titles that some items share
+        sed -E 's/([A-Z][a-z]{3} [A-Z])[a-z]{3}/\1/g' "$WORLD/world/data/$file" >"$TMP/data/$file"
+    done
+    "$LATENTR3" sasrec --data "$TMP/data" --out "$TMP/run" --width 8 --layers 1 --epochs 2 --threads 1
+    "$LATENTR3" eval --model "$TMP/run" --data "$TMP/data" --threads 1 --save "$TMP/run" --json >"$TMP/json"
+    report "$TMP/page" "$TMP/run"
+    hits=0
+    for i in $(seq 12); do
+        row=$(jq ".samples[$i - 1].row" "$TMP/run/eval-test.json")
+        line=$(sed -n "$((row + 1))p" "$TMP/run/results-test.jsonl")
+        list="(//article)[$i]//div[h3='run']//li"
+        xmllint --xpath "$list/text()" "$TMP/page" | diff - <(jq -r 'reduce .items[].title as $t ([]; if index($t) then . else . + [$t] end) | .[]' <<<"$line")
+        [ "$(xmllint --xpath "count(${list}[@class])" "$TMP/page")" -eq "$(jq '.rank // 0 | if . > 0 then 1 else 0 end' <<<"$line")" ]
+        rank=$(jq '.rank // 0' <<<"$line")
+        [ "$rank" -gt 0 ] || continue
+        [ "$(xmllint --xpath "string((${list})[$rank][@class='hit'])" "$TMP/page")" = "$(jq -r .target <<<"$line")" ]
+        # An item's place is not its title's.
+        jq -e '.items[.rank - 1].title == .target' <<<"$line" || hits=$((hits + 1))
+    done
+    [ "$hits" -gt 0 ]
+}
+
 @test "report: titles and names with markup in them are text" {
     mkdir "$TMP/data"
     for file in train.csv valid.csv test.csv info.txt; do
         sed 's/Luvi /<script>\&amp;<!--/g' "$WORLD/world/data/$file" >"$TMP/data/$file"
     done
-    evil="$TMP/a<b>\"&'\$(id)"
+    evil="$TMP/a_<b>\"&'\$(id)"
     "$LATENTR3" eval --model popularity --data "$TMP/data" --max-rows 20 --save "$evil" --json >"$TMP/json" || cat "$TMP/json"
     report "$TMP/page" "$evil"
     xmllint --noout "$TMP/page"
     not grep -qi '<script' "$TMP/page"
-    [ "$(xmllint --xpath 'string(//h1)' "$TMP/page")" = "$(basename "$evil")" ]
+    for place in //h1 //li //table/thead//th[2]; do
+        [ "$(xmllint --xpath "string($place)" "$TMP/page")" = "$(basename "$evil")" ]
+    done
+    grep -q 'a_<wbr/>&lt;b&gt;' "$TMP/page" # where a narrow table breaks it
     jq -r '[.samples[].history[]] | unique | map(select(contains("<script>"))) | .[0]' "$evil/eval-test.json" >"$TMP/title"
     grep -q '<script>&amp;<!--' "$TMP/title"
     [ "$(xmllint --xpath "count(//article//li[text() = '$(cat "$TMP/title")'])" "$TMP/page")" -gt 0 ]
+}
+
+@test "report: where a model's folder keeps the evaluation of another one, its label says so" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    evaluate popularity "$TMP/run" >"$TMP/json"
+    evaluate popularity "$TMP/alone" >"$TMP/json"
+    report "$TMP/page" "$TMP/run" "$TMP/alone"
+    for place in //h1 //title; do
+        [ "$(xmllint --xpath "string($place)" "$TMP/page" | tr -d '\n')" = "run (metrics of popularity), alone" ]
+    done
+    [ "$(xmllint --xpath "string(//section[h2='Metrics']//tbody//th)" "$TMP/page")" = "run (metrics of popularity)" ]
+    evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    report "$TMP/page" "$TMP/run"
+    [ "$(xmllint --xpath "string(//h1)" "$TMP/page")" = run ]
+}
+
+@test "report: the ticks of a narrow curve differ" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    for unit in 1e-6 1e-9 3e3; do
+        jq -c --argjson unit "$unit" 'if .event == "validation" then .loss = 5.148 + .step * $unit else . end' "$WORLD/sft/log.jsonl" >"$TMP/run/log.jsonl"
+        report "$TMP/page" "$TMP/run"
+        xmllint --xpath "//figure[figcaption='validation loss']//text[@text-anchor='end' and @x < 100]/text()" "$TMP/page" >"$TMP/ticks"
+        [ "$(wc -l <"$TMP/ticks")" -ge 3 ]
+        [ -z "$(sort "$TMP/ticks" | uniq -d)" ]
+    done
+}
+
+@test "report: a chart has one unit" {
+    "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sas" --epochs 2 --width 8 --layers 1 --warmup 1 --threads 1
+    report "$TMP/page" "$WORLD/sft" "$TMP/sas"
+    lines_of() { xmllint --xpath "//figure[figcaption='$1']//polyline/@class" "$TMP/page" | tr -d '\n'; }
+    [ "$(lines_of 'validation loss')" = ' class="s r0"' ]
+    [ "$(lines_of 'validation: 1 - NDCG@10')" = ' class="s r1"' ]
+}
+
+@test "report: a log beyond what is read takes its curves away, not the page" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    truncate -s 129M "$TMP/run/log.jsonl"
+    exits 0 report "$TMP/page" "$TMP/run"
+    says "*run/log.jsonl: over 128 MiB, so its curves are left out"
+    [ "$(xmllint --xpath "count(//section[h2='Training'])" "$TMP/page")" -eq 0 ]
+    [ "$(xmllint --xpath "string(//tr[starts-with(th, 'rows')]/td)" "$TMP/page")" = 96 ]
+}
+
+@test "report: lists shorter than 5 have gains too" {
+    evaluate "$WORLD/sft" "$TMP/a" --beams 3 >"$TMP/json"
+    evaluate "$WORLD/sft" "$TMP/b" --beams 3 --length-penalty 0 --against "$TMP/a/results-test.jsonl" >"$TMP/json"
+    report "$TMP/page" "$TMP/a" "$TMP/b"
+    [ "$(xmllint --xpath "(//section[h2='Gains']//table)[1]//tr/td[1]/text()" "$TMP/page" | tr '\n' ' ')" = "HR@1 HR@3 NDCG@1 NDCG@3 " ]
+    values "$TMP/page" "(//section[h2='Gains']//table)[1]" >"$TMP/shown"
+    jq '.title as $t | .against as $a | ("HR@1", "HR@3", "NDCG@1", "NDCG@3") | $a[.].other, $t[.], $a[.].gain, $a[.].interval[]' "$TMP/json" >"$TMP/expected"
+    same_numbers "$TMP/shown" "$TMP/expected"
+    values "$TMP/page" "(//section[h2='Gains']//table)[2]//tr[td='unpopular']" >"$TMP/shown"
+    jq '.against.unpopular | .rows, (.["HR@3", "NDCG@3"] | .gain, .interval[])' "$TMP/json" >"$TMP/expected"
+    same_numbers "$TMP/shown" "$TMP/expected"
+}
+
+# wide FILE: by how many pixels a page is wider than a phone.
+wide() {
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null || skip "no chromium and chromedriver"
+    "${LATENTR3_PYTHON:-false}" -c 'import selenium' 2>/dev/null || skip "LATENTR3_PYTHON names no Python with selenium"
+    "$LATENTR3_PYTHON" - "$1" <<'PY'
+import shutil, sys
+from selenium import webdriver
+options = webdriver.ChromeOptions()
+for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    options.add_argument(argument)
+driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+driver.get("file://" + sys.argv[1])
+print(driver.execute_script("return document.scrollingElement.scrollWidth - 360"))
+driver.quit()
+PY
+}
+
+@test "report: names, titles and users that cannot break are no wider than a phone" {
+    long=$(printf 'x%.0s' $(seq 120))
+    mkdir "$TMP/data"
+    for file in train.csv valid.csv test.csv info.txt; do
+        sed "s/Luvi /$long/g" "$WORLD/world/data/$file" >"$TMP/data/$file"
+    done
+    for file in train.csv valid.csv test.csv; do sed -i "2,\$s/^/$long/" "$TMP/data/$file"; done
+    "$LATENTR3" eval --model popularity --data "$TMP/data" --max-rows 20 --save "$TMP/$long" --json >"$TMP/json"
+    cp -r "$TMP/$long" "$TMP/b$long"
+    report "$TMP/page.html" "$TMP/$long" "$TMP/b$long"
+    [ "$(xmllint --xpath "count(//article[contains(., '$long')])" "$TMP/page.html")" -gt 0 ]
+    wide "$TMP/page.html" >"$TMP/wide"
+    [ "$(cat "$TMP/wide")" -le 0 ]
 }
 
 @test "report: folders that are none, damaged files, other rows: one line, no page" {
@@ -203,6 +333,33 @@ same_numbers() {
     [ ! -e "$TMP/page" ]
 }
 
+@test "report and eval --against: what was ranked among other items is not compared, and another train.csv is named" {
+    other() { "$LATENTR3" eval --model popularity --data "$TMP/data" --max-rows 40 --category item --json "$@"; }
+    cp -r "$WORLD/world/data" "$TMP/data"
+    evaluate popularity "$TMP/a" >"$TMP/json"
+    "$LATENTR3" catalog remove --data "$TMP/data" --id 3
+    other --save "$TMP/b" >"$TMP/json"
+    refuses 3 '*b was measured with another catalogue than a' report "$TMP/page" "$TMP/a" "$TMP/b"
+    refuses 3 '*results-test.jsonl: line 1: ranked among the items of another catalogue' other --against "$TMP/a/results-test.jsonl"
+    refuses 3 '*results-test.jsonl: line 1: ranked among all items, and here without those of the history [(]--exclude-seen)' \
+        other --exclude-seen --against "$TMP/b/results-test.jsonl"
+    other --exclude-seen --results "$TMP/unseen" >"$TMP/json"
+    refuses 3 '*unseen: line 1: ranked among the items without those of the history, unlike here*' other --against "$TMP/unseen"
+    other --exclude-seen --against "$TMP/unseen" >"$TMP/json"
+    # Index texts are no other items.
+    cp -r "$WORLD/world/data" "$TMP/texts"
+    printf '3\tthe third\n' >"$TMP/text"
+    "$LATENTR3" catalog text --data "$TMP/texts" --file "$TMP/text"
+    "$LATENTR3" eval --model popularity --data "$TMP/texts" --max-rows 40 --against "$TMP/a/results-test.jsonl" --json >"$TMP/json"
+    # Fewer train rows.
+    cp -r "$WORLD/world/data" "$TMP/few"
+    rm "$TMP/few/dataset.json"
+    sed -i '$d' "$TMP/few/train.csv"
+    "$LATENTR3" eval --model popularity --data "$TMP/few" --max-rows 40 --category item --save "$TMP/c" --json >"$TMP/json"
+    exits 0 report "$TMP/page" "$TMP/a" "$TMP/c"
+    says '*c was measured with another train.csv than a'
+}
+
 # card FILE: the header of a model card as JSON.
 card() {
     "${LATENTR3_PYTHON:-false}" -c 'import huggingface_hub, yaml' 2>/dev/null || skip "LATENTR3_PYTHON names no Python with huggingface_hub"
@@ -225,7 +382,7 @@ PY
     grep -qE "^    latentr3 sft --model $WORLD/world/model .*--max-steps 6" "$WORLD/sft/README.md"
     not grep -q -e '--[a-z-]* -1' "$WORLD/sft/README.md" # no option at the value that stands for none
     grep -qF "| train.csv | $(jq -r '.data["train.csv"]' "$WORLD/sft/metrics.json") |" "$WORLD/sft/README.md"
-    grep -qE '^6 updates on 96 rows; loss, nats a token, on the validation rows' "$WORLD/sft/README.md"
+    grep -qE '^6 steps on 96 rows over all passes; loss, nats a token, on the validation rows' "$WORLD/sft/README.md"
     grep -q '^    latentr3 synth .*--items 60 --rows 1200' "$WORLD/world/model/README.md"
     "$LATENTR3" convert --model "$WORLD/sft" --out "$TMP/converted"
     grep -q "^    latentr3 convert --model $WORLD/sft" "$TMP/converted/README.md"
@@ -247,12 +404,56 @@ PY
     jq -e '.rows == 40' "$TMP/run/eval-test.json"
 }
 
-@test "model card: numbers among drawn candidates are called so" {
-    cp -r "$WORLD/sft" "$TMP/run"
-    evaluate popularity "$TMP/run" --protocol popularity-100 >"$TMP/json"
+@test "model card: what was ranked among, and how, is named" {
+    "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/run" --max-steps 1 --width 8 --layers 1
+    evaluate "$TMP/run" "$TMP/run" --protocol popularity-100 >"$TMP/json"
     grep -qF 'type: "HR@10 (popularity-100)"' "$TMP/run/README.md"
     grep -qF 'ranked among drawn candidates (popularity-100)' "$TMP/run/README.md"
     not grep -qF 'type: "HR@10"' "$TMP/run/README.md"
+    cp -r "$WORLD/sft" "$TMP/sft"
+    evaluate "$TMP/sft" "$TMP/sft" --exclude-seen --guidance item-knn --shuffle-history >"$TMP/json"
+    grep -qF 'type: "HR@10 (--exclude-seen, --guidance item-knn, --shuffle-history)"' "$TMP/sft/README.md"
+    grep -qF 'ranked among all items but those of the history; hits by title, with 95 % intervals. Measured with --exclude-seen, --guidance' "$TMP/sft/README.md"
+    report "$TMP/page" "$TMP/sft"
+    grep -qF 'ranked among all items but those of the history. By title' "$TMP/page"
+}
+
+@test "model card: a SASRec is one whichever command trained it last" {
+    "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sas" --max-steps 1 --width 8 --layers 1 --thoughts 1 --threads 1
+    "$LATENTR3" rl --model "$TMP/sas" --data "$WORLD/world/data" --out "$TMP/rl" --max-steps 1 --batch 2 --eval-rows 4 --threads 1
+    "$LATENTR3" sft --model "$TMP/sas" --data "$WORLD/world/data" --out "$TMP/sft" --train latent --max-steps 1 --batch 2 --valid-rows 4 --threads 1
+    for folder in sas rl sft; do
+        grep -q '^library_name: latentr3' "$TMP/$folder/README.md"
+        grep -q '^A sequential recommender (SASRec)' "$TMP/$folder/README.md"
+        not grep -qE 'language model|transformers|titles that do not exist|base model' "$TMP/$folder/README.md"
+    done
+    grep -q '; 1 - NDCG@10 on the validation rows' "$TMP/sas/README.md"
+    grep -q '; loss, nats an item, on the validation rows' "$TMP/rl/README.md"
+}
+
+@test "model card: of synth and convert too, with the numbers of the folder's own model alone" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    evaluate item-knn "$TMP/run" >"$TMP/json"
+    [ -e "$TMP/run/eval-test.json" ]
+    grep -q 'Not measured yet' "$TMP/run/README.md"
+    not grep -qE 'this model|model-index' "$TMP/run/README.md"
+    evaluate "$TMP/run" "$TMP/run/" >"$TMP/json"
+    grep -q '^| this model' "$TMP/run/README.md"
+    # Another model in its place: neither the numbers nor the training are its own.
+    "$LATENTR3" convert --model "$WORLD/world/model" --out "$TMP/run" --force
+    [ ! -e "$TMP/run/eval-test.json" ]
+    grep -q '^    latentr3 convert ' "$TMP/run/README.md"
+    not grep -qE 'this model|model-index|6 updates' "$TMP/run/README.md"
+    evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    grep -q '^| this model' "$TMP/run/README.md"
+    grep -q '^    latentr3 convert ' "$TMP/run/README.md"
+    not grep -q '6 updates' "$TMP/run/README.md"
+    "$LATENTR3" synth --data "$WORLD/world/data" --out "$TMP/run" --force
+    [ ! -e "$TMP/run/eval-test.json" ]
+    grep -q '^    latentr3 synth ' "$TMP/run/README.md"
+    "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/run" --force --threads 1 --batch 16 --lr 1e-2 \
+        --valid-rows 5 --dtype f32 --max-steps 2
+    grep -q '^    latentr3 sft ' "$TMP/run/README.md"
 }
 
 @test "model card: one that somebody wrote stays; metrics of an earlier model do not" {

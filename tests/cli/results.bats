@@ -54,7 +54,11 @@ load common
     exits 1 "$TMP/tools/results.sh" keep small "$TMP/run"
     says '*was made by another experiments/small.yaml*'
     [ ! -e "$TMP/experiments/results/small.json" ]
-    small 's/seed: \[1, 2\]/seed: [3]/; s/^#.*/# other words/'
+    small 's/seed: \[1, 2\]/seed: [1]/'
+    exits 1 "$TMP/tools/results.sh" keep small "$TMP/run"
+    says '*< *seed: \[1\]*> *seed: \[1, 2\]*was made by another experiments/small.yaml*'
+    [ ! -e "$TMP/experiments/results/small.json" ]
+    small 's/^#.*/# other words/'
     exits 0 "$TMP/tools/results.sh" keep small "$TMP/run"
     [ -e "$TMP/experiments/results/small.sum" ]
 }

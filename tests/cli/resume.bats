@@ -50,6 +50,9 @@ same_run() {
     done
 }
 
+# A run that was killed just before it had ended.
+unfinished() { jq 'del(.interrupted)' "$1/metrics.json" >"$TMP/metrics" && mv "$TMP/metrics" "$1/metrics.json"; }
+
 steps_of() { cat "$1/log.jsonl" 2>/dev/null | grep -c '"event":"step"' || true; }
 
 # when_at STEPS OUT PID SIGNAL: sends it when so many steps are in the log.
@@ -63,6 +66,7 @@ when_at() {
         train "$kind" "$TMP/$kind-whole"
         [ ! -e "$TMP/$kind-whole/checkpoints" ]
         for at in 3 9; do
+            [ "$(steps_of "$TMP/$kind")" -lt "$at" ] || continue # on a busy machine the first stop may have come late
             (EXEC=exec train "$kind" "$TMP/$kind" --resume 2>"$TMP/said") &
             when_at "$at" "$TMP/$kind" $! TERM
             status=0
@@ -98,13 +102,14 @@ when_at() {
 
 @test "--resume with other options, other data or another model is refused with one line that names them" {
     train sasrec "$TMP/run" --save-every 5 --max-steps 5
-    LATENTR3_LOG=error refuses 2 '*checkpoints: its run was another one, so it cannot go on: lr (0.003, now 0.01), max-steps (5, now 20)' \
+    LATENTR3_LOG=error refuses 2 '*run: its run was another one, so it cannot go on: lr (0.003, now 0.01), max-steps (5, now 20)' \
         train sasrec "$TMP/run" --max-steps 20 --resume --lr 0.01
     LATENTR3_LOG=error refuses 2 '*: dtype ("f32", now "auto")' "$LATENTR3" sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 5 --valid-rows 40 \
         --no-early-stop --data "$WORLD/world/data" --out "$TMP/run" --threads 1 --warmup 2 --max-steps 5 --resume
     mkdir "$TMP/data"
     cp "$WORLD/world/data"/{train.csv,valid.csv,info.txt} "$TMP/data"
     sed -i '$d' "$TMP/data/train.csv"
+    unfinished "$TMP/run"
     DATA=$TMP/data LATENTR3_LOG=error refuses 2 '*cannot go on: category ("book", now "item"), train.csv' \
         train sasrec "$TMP/run" --max-steps 5 --resume
     train lora "$TMP/lora" --save-every 5 --max-steps 5
@@ -115,7 +120,7 @@ when_at() {
 }
 
 @test "--resume: an empty folder, a folder that is no run, a finished run, --force" {
-    LATENTR3_LOG=error refuses 2 '*holds no training run*' train sasrec "$WORLD/world/data" --resume
+    LATENTR3_LOG=error refuses 2 '*holds no training run*' train sasrec "$WORLD/world/log" --resume
     mkdir "$TMP/run"
     exits 0 train sasrec "$TMP/run" --resume --max-steps 2
     says '*no checkpoint yet*'
@@ -130,19 +135,85 @@ when_at() {
     [ -z "$(ls "$TMP/run/checkpoints")" ] # those of the run before it went
 }
 
+@test "--resume of a finished run leaves it, its evaluations and what it has cost; one that goes on adds to the cost" {
+    train sasrec "$TMP/run" --save-every 1
+    cp "$TMP/run/metrics.json" "$TMP/before.json"
+    unfinished "$TMP/run"
+    exits 0 train sasrec "$TMP/run" --save-every 1 --resume # one more process, with nothing to do but to end
+    jq -e --slurpfile b "$TMP/before.json" '.cpu_seconds > 0.9 * $b[0].cpu_seconds and .peak_bytes >= 0.9 * $b[0].peak_bytes' \
+        "$TMP/run/metrics.json"
+    "$LATENTR3" eval --model "$TMP/run" --data "$WORLD/world/data" --max-rows 5 --save "$TMP/run"
+    cp -r "$TMP/run" "$TMP/same"
+    exits 0 train sasrec "$TMP/run" --save-every 1 --resume
+    says '*done already*'
+    diff -r "$TMP/run" "$TMP/same"
+}
+
+@test "--force: until the new run has saved a model the folder has none" {
+    cp -r "$WORLD/start" "$TMP/run"
+    "$LATENTR3" eval --model "$TMP/run" --data "$WORLD/world/data" --max-rows 2 --threads 1 --save "$TMP/run"
+    : >"$TMP/run/log.jsonl"
+    anew() { ${EXEC:-} "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/run" "${quick[@]}" --batch 4 --epochs 1 "$@"; }
+    (EXEC=exec anew --force 2>/dev/null) & # it saves after its 200 steps
+    when_at 1 "$TMP/run" $! KILL
+    wait $! || true
+    [ ! -e "$TMP/run/model.safetensors" ]
+    [ ! -e "$TMP/run/eval-test.json" ]
+    [ ! -e "$TMP/run/README.md" ]
+    exits 0 anew --resume
+    [ -e "$TMP/run/model.safetensors" ]
+}
+
+@test "--resume that begins at the first step: until it has saved a model the folder has none" {
+    train sasrec "$TMP/run" --max-steps 4
+    "$LATENTR3" eval --model "$TMP/run" --data "$WORLD/world/data" --max-rows 2 --threads 1 --save "$TMP/run"
+    unfinished "$TMP/run"
+    rm "$TMP/run/curves.csv"
+    mkdir "$TMP/run/curves.csv" # it ends there
+    exits 4 train sasrec "$TMP/run" --max-steps 4 --resume
+    says '*no checkpoint yet, so the run begins at its first step*'
+    [ ! -e "$TMP/run/model.safetensors" ]
+    [ ! -e "$TMP/run/eval-test.json" ]
+}
+
+@test "checkpoints on another file system" {
+    [ "$(stat -c %d /dev/shm)" != "$(stat -c %d "$TMP")" ] || skip "/dev/shm is no other file system"
+    there=$(mktemp -d /dev/shm/latentr3.XXXXXX)
+    mkdir "$TMP/run"
+    ln -s "$there" "$TMP/run/checkpoints"
+    status=0
+    train sasrec "$TMP/run" --max-steps 8 --save-every 3 --force || status=$?
+    kept=$(ls "$there")
+    rm -r "$there"
+    [ "$status" -eq 0 ]
+    [ "$kept" = $'latest\nstep-0000000006\nstep-0000000008' ]
+}
+
 @test "a damaged checkpoint: the one before it, with a warning; none that holds: exit 3" {
     train sasrec "$TMP/whole" --max-steps 8
     train sasrec "$TMP/run" --max-steps 8 --save-every 3
     ls "$TMP/run/checkpoints" >"$TMP/names"
     diff "$TMP/names" - <<<$'latest\nstep-0000000006\nstep-0000000008'
     printf X | dd of="$TMP/run/checkpoints/step-0000000008/training.state" bs=1 seek=5000 conv=notrunc status=none
+    unfinished "$TMP/run"
     exits 0 train sasrec "$TMP/run" --max-steps 8 --save-every 3 --resume
     says '*warning:*step-0000000008/training.state: a damaged checkpoint: block 0*goes on after step 6 of 8*'
     same_run "$TMP/whole" "$TMP/run"
     truncate -s 100 "$TMP/run/checkpoints/step-0000000006/training.state"
     truncate -s 0 "$TMP/run/checkpoints/step-0000000008/training.state"
+    unfinished "$TMP/run"
     exits 3 train sasrec "$TMP/run" --max-steps 8 --resume
     says '*no checkpoint in it is as it was written*'
+}
+
+@test "checkpoints whose log was lost: the run goes on, with a warning" {
+    train sasrec "$TMP/run" --max-steps 4 --save-every 2
+    cp "$TMP/run/model.safetensors" "$TMP/model"
+    unfinished "$TMP/run"
+    rm -r "$TMP/run/log.jsonl" "$TMP/run/checkpoints/step-0000000004"
+    exits 0 train sasrec "$TMP/run" --max-steps 4 --save-every 2 --resume
+    says '*warning:*log.jsonl: shorter than when the checkpoint was made*goes on after step 2 of 4*'
+    cmp "$TMP/model" "$TMP/run/model.safetensors"
 }
 
 @test "two runs into one folder: the second is refused" {

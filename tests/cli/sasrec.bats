@@ -21,6 +21,14 @@ setup_file() {
     jq -e -s 'map(select(.predictions)) | .[-1].loss < .[0].loss and all(.[]; .refused == false)' "$WORLD/sasrec/log.jsonl"
 }
 
+@test "inspect: a SASRec, which has no tokenizer, by its path and as a model" {
+    for path in "$WORLD/sasrec" "--model=$WORLD/sasrec"; do
+        "$LATENTR3" inspect "$path" --json | jq -e '.kind == "model" and .configuration.model_type == "sasrec" and .parameters > 0 and (has("tokenizer") | not)'
+        exits 0 "$LATENTR3" inspect "$path"
+        says '*model_type: sasrec*'
+    done
+}
+
 @test "sasrec: the same seed gives the same bytes, micro-batches or not the same loss" {
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/again" "${tiny[@]}" 2>/dev/null
     cmp "$WORLD/sasrec/model.safetensors" "$TMP/again/model.safetensors"
@@ -122,7 +130,7 @@ PY
     cmp "$TMP/ratt/items.json" "$TMP/more/items.json"
     jq -e -s 'map(select(.event == "step")) | length == 4 and all(.[]; .refused == false and .answer_tokens == 16)' "$TMP/more/log.jsonl"
     exits 2 "${rl[@]}" --data "$WORLD/data" --model "$WORLD/sasrec" --out "$TMP/x"
-    says '*needs a model with a thought*'
+    says '*needs a model with a thought: sasrec --thoughts 1 trains one'
     refuses 2 '*adapters go on language models*' "${rl[@]}" --data "$WORLD/data" --model "$TMP/ratt" --out "$TMP/y" --train lora --lora-rank 2
     cp -r "$WORLD/data" "$TMP/blind"
     rm "$TMP/blind/test.csv"

@@ -46,17 +46,40 @@ train() {
         jq -c '.latentr3' "$TMP/model/config.json" >>"$TMP/saved"
     done
     diff "$TMP/saved" - <<'END'
-{"thoughts":0,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
-{"thoughts":2,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
-{"thoughts":1,"thought_window":0,"thought_hidden":true,"answer_sees_thought":false,"add_bos":false}
-{"thoughts":1,"thought_window":3,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false}
-{"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":true,"thought_rms":0.25,"add_bos":false}
+{"thoughts":0,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false,"category":"book"}
+{"thoughts":2,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false,"category":"book"}
+{"thoughts":1,"thought_window":0,"thought_hidden":true,"answer_sees_thought":false,"add_bos":false,"category":"book"}
+{"thoughts":1,"thought_window":3,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false,"category":"book"}
+{"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":true,"thought_rms":0.25,"add_bos":false,"category":"book"}
 END
     # Training on keeps what was saved.
     train sft again --model "$TMP/model" "${quick[@]}" --max-steps 1
     jq -e '.latentr3 | .answer_sees_thought and .thought_rms == 0.25' "$TMP/again/config.json"
     jq -se 'map(select(.event == "step")) | length > 0 and all(.[]; .thought_norm / 2 - 1 | fabs < 1e-3)' "$TMP/again/log.jsonl" # width 64
     refuses 2 '*answer-sees*' "$LATENTR3" eval --model "$TMP/model" --data "$WORLD/world/data" --thoughts 0
+}
+
+@test "--category: saved with the model, told of where another is used, carried into the next command" {
+    mkdir "$TMP/bare" # a folder that names none
+    cp "$WORLD"/world/data/{train,valid,test}.csv "$WORLD/world/data/info.txt" "$TMP/bare"
+    exits 0 train sft film --model "$WORLD/world/model" "${quick[@]}" --max-steps 1 --category 'old film'
+    says "*next: latentr3 rl --model * --data * --category 'old film' --out runs/rl"
+    jq -e '.latentr3.category == "old film"' "$TMP/film/config.json"
+    "$LATENTR3" convert --model "$TMP/film" --out "$TMP/copy"
+    score() { "$LATENTR3" score --data "$1" --max-rows 4 --dtype f32 --threads 1 --json "${@:2}"; }
+    score "$TMP/bare" --model "$TMP/copy" >"$TMP/own" 2>"$TMP/log"
+    not grep warning "$TMP/log"
+    score "$WORLD/world/data" --model "$TMP/film" --category 'old film' | cmp - "$TMP/own"
+    score "$WORLD/world/data" --model "$TMP/film" >"$TMP/book" 2>"$TMP/log"
+    differ "$TMP/book" "$TMP/own"
+    grep 'warning: .*film was trained with the category "old film", and the prompt says "book"' "$TMP/log"
+    exits 0 "$LATENTR3" rl --model "$TMP/film" --data "$TMP/bare" --out "$TMP/rl" --threads 1 --max-rows 8 --eval-rows 4 --batch 4 --samples 2 --max-steps 1
+    says "*next: latentr3 eval --model * --data * --save *"
+    jq -e '.latentr3.category == "old film"' "$TMP/rl/config.json"
+    exits 0 score "$TMP/bare" --model "$WORLD/world/model" --thoughts 0
+    says '*bare: no category phrase is known, the prompt says "item"*'
+    jq '.latentr3.category = "a\tb"' "$TMP/film/config.json" >"$TMP/copy/config.json"
+    refuses 3 '*copy: category phrase*' "$LATENTR3" score --data "$TMP/bare" --model "$TMP/copy"
 }
 
 @test "sft --lora-rank: adapters train, a plain model is saved" {
@@ -163,6 +186,9 @@ END
     # The frozen network's prompts run once and nothing of them goes back.
     jq -e '.tokens_backward == 0 and .tokens_forward > 0' "$TMP/latent/metrics.json"
     jq -e '.tokens_backward > 0' "$TMP/all/metrics.json"
+    # Its embeddings do not change, those of the whole model do.
+    jq -se 'map(.embedding_norm // empty) | unique | length == 1' "$TMP/latent/log.jsonl"
+    jq -se 'map(.embedding_norm // empty) | length > 1 and (unique | length) == length' "$TMP/all/log.jsonl"
     # The whole model with a KL to itself as it came, through several updates.
     rl kl --train all --inner 2 --beta 0.1
     jq -se 'all(.kl > 0)' "$TMP/steps"
@@ -192,8 +218,9 @@ END
     train sft whole --model "$WORLD/sft" "${quick[@]}" --max-steps 1
     jq -e '.tokens_forward == .tokens_backward' "$TMP/whole/metrics.json"
     # A budget of tokens, both ways: within an update of it.
-    for which in all latent; do
-        train sft budget --model "$WORLD/sft" "${quick[@]}" --train "$which" --max-tokens 20000 --no-early-stop --force
+    for which in all latent 'all --deterministic'; do
+        # shellcheck disable=SC2086
+        train sft budget --model "$WORLD/sft" "${quick[@]}" --train $which --max-tokens 20000 --no-early-stop --force
         jq -e '(.tokens_forward + .tokens_backward) as $n | $n > 20000 - 1.2 * $n / .steps and $n < 20000 + 0.2 * $n / .steps
             and .steps > 1' "$TMP/budget/metrics.json"
     done
@@ -222,8 +249,8 @@ END
 
 @test "Ctrl-C: the step is finished, the model saved, exit 130; SIGTERM 143" {
     for signal in INT:130 TERM:143; do
-        # A shell in the background ignores SIGINT, and so would its child: exec from a subshell that takes it back.
-        (trap - INT; exec "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/out" "${quick[@]}" \
+        # A shell in the background ignores SIGINT, and so would its child.
+        (exec env --default-signal=INT "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/out" "${quick[@]}" \
             --epochs 1000 --force 2>"$TMP/log") &
         pid=$!
         for _ in $(seq 300); do
@@ -235,9 +262,42 @@ END
         wait "$pid" || status=$?
         [ "$status" -eq "${signal#*:}" ]
         jq -e '.interrupted and .steps > 0' "$TMP/out/metrics.json"
+        grep -q "the model of step $(jq .steps "$TMP/out/metrics.json") kept, not yet measured; stopped by a signal\$" "$TMP/log"
         exits 0 "$LATENTR3" recommend --model "$TMP/out" --data "$WORLD/world/data" --history "$(title 1)" -k 1
         rm -r "$TMP/out"
     done
+}
+
+@test "Ctrl-C that is not meant for it, as of a job in the background, is ignored; SIGTERM is not" {
+    (exec env --ignore-signal=INT "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/out" "${quick[@]}" --epochs 1000 2>"$TMP/log") &
+    pid=$!
+    for lines in 3 6; do
+        for _ in $(seq 300); do
+            [ "$(cat "$TMP/out/log.jsonl" 2>/dev/null | wc -l)" -lt "$lines" ] || break
+            sleep 0.1
+        done
+        [ "$lines" -eq 6 ] || kill -s INT "$pid"
+    done
+    kill -s TERM "$pid"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 143 ]
+    jq -e '.interrupted and .steps >= 5' "$TMP/out/metrics.json"
+}
+
+@test "rl that is stopped before its validation: no word of a loss that it did not lower" {
+    (exec "$LATENTR3" rl --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/out" --threads 1 --dtype f32 --batch 2 --samples 2 --eval-rows 5 \
+        --epochs 1000 2>"$TMP/log") &
+    for _ in $(seq 300); do
+        [ "$(cat "$TMP/out/log.jsonl" 2>/dev/null | wc -l)" -lt 3 ] || break
+        sleep 0.1
+    done
+    kill -s TERM $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 143 ]
+    grep -q 'stopped by a signal$' "$TMP/log"
+    not grep 'did not lower' "$TMP/log"
 }
 
 title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
@@ -341,10 +401,50 @@ title() { sed -n "$1p" "$WORLD/world/data/info.txt" | cut -f1; }
     ask() { "$LATENTR3" recommend --data "$WORLD/world/data" -k 3 "$@"; }
     exits 0 ask --model "$WORLD/sft" --threads 1 --history "${title,,}"
     says "*\"${title,,}\" is not in the catalogue; it stands in the prompt as it is. Did you mean \"$title\" (id $id)?*"
+    for typo in "${title:0:3}${title:4}" "${title:0:3}x${title:3}" "${title:0:2}${title:3:1}${title:2:1}${title:4}" "${title:0:3}~${title:4} (1999)"; do
+        exits 0 ask --model popularity --history "$typo"
+        says "*\"$typo\" is not in the catalogue; it is left out. Did you mean \"$title\" (id $id)[?]*"
+    done
     exits 0 ask --model item-knn --history "$id" --history "$title"
     says "*\"$id\" is not in the catalogue; it is left out. An item has this id: --history-id $id*"
     LATENTR3_LOG=error refuses 3 '*nothing of the history is in the catalogue, and item-knn goes by its items alone' ask --model item-knn --history 'no such title'
     exits 0 ask --model popularity --history 'no such title'
+}
+
+@test "a training that ends worse than it began says so" {
+    exits 0 "$LATENTR3" sft --model "$WORLD/sft" --data "$WORLD/world/data" --out "$TMP/worse" --threads 1 --dtype f32 --batch 16 --valid-rows 20 \
+        --lr 1 --warmup 0 --max-steps 2
+    says '*warning: sft: the model that was kept has a higher validation loss than the one that came*'
+    jq -e '.validation_loss_kept > .validation_loss_before' "$TMP/worse/metrics.json"
+    # Where no loss is a number the last model is kept, and nothing comes next.
+    python=${LATENTR3_PYTHON:-python3}
+    command -v "$python" >/dev/null || skip "Python is missing"
+    cp -r "$WORLD/sft" "$TMP/huge"
+    "$python" - "$TMP/huge/model.safetensors" <<'CODE'
+import json, struct, sys
+with open(sys.argv[1], "r+b") as f:
+    head = json.loads(f.read(n := struct.unpack("<Q", f.read(8))[0]))
+    norm = head["model.norm.weight"]
+    first, last = norm["data_offsets"]
+    f.seek(8 + n + first)
+    f.write(struct.pack("<f", 1e38) * ((last - first) // 4) if norm["dtype"] == "F32" else b"\x96\x7e" * ((last - first) // 2))
+CODE
+    exits 0 train sft none --model "$TMP/huge" "${quick[@]}" --max-steps 2 --sample 40
+    says '*warning: sft: no validation loss was a number: the model of the last step was kept*'
+    [[ $output != *next:* ]]
+    [[ $output == *"loss nan"* || $output == *"loss -nan"* ]]
+    jq -se 'map(select(.event == "step")) | length == 2 and all(.refused and has("loss") and .loss == null)
+        and (map(.batch[]) | length == 32 and max >= 40)' "$TMP/none/log.jsonl" # rows of train.csv, not of the sample
+}
+
+@test "a row that does not fit: named as it stands in train.csv, whatever was sampled" {
+    cp -r "$WORLD/world/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    long=$(printf 'Luvi %.0s' $(seq 600))
+    sed -i "s/^/$long/" "$TMP/data/info.txt"
+    head -n 31 "$WORLD/world/data/train.csv" | sed "2,\$s/,\([A-Z]\)/,$long\1/" >"$TMP/data/train.csv" # targets
+    exits 3 "$LATENTR3" sft --data "$TMP/data" --model "$WORLD/world/model" --out "$TMP/long" "${quick[@]}" --sample 1 --seed 4
+    says '*train row [1-9]*: an answer of*tokens does not fit in 512*'
 }
 
 @test "steps that all lie within the warm-up: a warning" {

@@ -22,6 +22,17 @@ many() {
         --users "${USERS:-$WORLD/users}" "$@"
 }
 
+# long_users COPIES: USERS is $WORLD/users so many times, and as much more as takes eight seconds: where a run is must be saved
+# several times, once a second, on any machine.
+long_users() {
+    local seconds
+    export USERS=$TMP/users
+    for ((i = 0; i < $1; i++)); do cat "$WORLD/users"; done >"$USERS"
+    seconds=$(many --batch 5 --out "$TMP/timed" --json | jq .seconds)
+    rm "$TMP"/timed*
+    for ((i = $(jq -n "8 / $seconds * $1 | ceil"); i > $1; i--)); do cat "$WORLD/users"; done >>"$USERS"
+}
+
 @test "the same lists as recommend gives one by one, in the order of the file; every kind of model" {
     for model in "$WORLD/model" "$WORLD/sasrec" item-knn; do
         options=(--model "$model" --data "$WORLD/data" --dtype f32 --threads 1 --exclude-seen -k 6)
@@ -69,9 +80,21 @@ many() {
     done
 }
 
+@test "of a user of whom nothing is known item-knn has an empty list" {
+    printf '{"user": "a", "history": []}\n{"user": "b", "history": ["no such title"]}\n' >"$TMP/users"
+    "$LATENTR3" recommend --model item-knn --data "$WORLD/data" --users "$TMP/users" --out "$TMP/lists" --format jsonl
+    jq -es 'all(.[]; .items == [])' "$TMP/lists"
+}
+
+@test "--all-users: a split that is not there is named" {
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/test.csv"
+    LATENTR3_LOG=warn exits 0 "$LATENTR3" recommend --model popularity --data "$TMP/data" --all-users --out "$TMP/lists"
+    says '*warning: */data has no test.csv: its users and items are unknown*'
+}
+
 @test "killed, stopped and gone on with: the file of a run that nothing happened to" {
-    export USERS=$TMP/users
-    for ((i = 0; i < 40; i++)); do cat "$WORLD/users"; done >"$USERS"
+    long_users 40
     many --batch 5 --out "$TMP/whole" >/dev/null
     [ "$(cd "$TMP" && echo whole*)" = "whole whole.run.json" ]
     # at: users that the state names.
@@ -79,7 +102,7 @@ many() {
     for signal in KILL TERM KILL; do
         before=$(at)
         (EXEC=exec many --batch 5 --out "$TMP/lists" --resume) &
-        while [ "$(at)" -le "$before" ]; do sleep 0.02; done
+        while [ "$(at)" -le "$before" ]; do kill -0 $!; sleep 0.02; done
         kill -s $signal $!
         status=0
         wait $! || status=$?
@@ -172,10 +195,9 @@ many() {
     refuses 4 '*/held.part: another command*' many --out "$TMP/held" --resume
     exec 9>&-
     # One that differs in an option, and in its users.
-    export USERS=$TMP/users
-    for ((i = 0; i < 60; i++)); do cat "$WORLD/users"; done >"$USERS"
+    long_users 40
     (EXEC=exec many --out "$TMP/long") &
-    while [ ! -e "$TMP/long.part.json" ]; do sleep 0.02; done
+    while [ ! -e "$TMP/long.part.json" ]; do kill -0 $!; sleep 0.02; done
     kill -s KILL $!
     wait $! || true
     refuses 2 '*/long.part: its run was another one*k (10, now 3)' many --out "$TMP/long" -k 3 --resume

@@ -40,6 +40,11 @@ train() {
     LATENTR3_LOG=info SOAK_THREADS=2 exits 0 python3 tests/soak.py "$LATENTR3" "$WORLD/model" "$WORLD/data" 0.002
 }
 
+@test "the library: handles shared by threads, and each thread's own" {
+    "$LATENTR3" synth --out "$TMP/world" --items 120 --rows 1500
+    exits 0 "${LATENTR3%/*}/library_check" check "$TMP/world/model" "$TMP/world/data"
+}
+
 @test "planted races are found: a shared scratch arena, a save changed under way, a queue without its lock" {
     PROGRAM=$LATENTR3-races exits 66 train sft --threads 2 --dtype f32
     says '*data race*op_rmsnorm_forward*'

@@ -1,13 +1,14 @@
 // LD_PRELOAD: the n-th call that touches files under a path, or the n-th allocation, fails as it is told to. For tests.
 //
 // FAULTS_CALLS: "alloc", or a list of open,read,write,fsync,rename,link,mkdir,remove,mmap,truncate,close; "all": all of these.
+// Beside them, for what some file systems lack: flock, and folder (fsync of one).
 //
 // FAULTS_UNDER: only files whose path begins so count.
 //
 // FAULTS_AT: which call fails, from 1; FAULTS_ON=1: and all that come after it.
 //
-// FAULTS_HOW: ENOSPC, EIO, EINTR, ENOMEM; SHORT: half of it is read or written; KILL: half of it is written, and SIGKILL; CUT:
-// the file that is mapped loses its bytes.
+// FAULTS_HOW: ENOSPC, EIO, EINTR, ENOMEM, ENOSYS, EINVAL; SHORT: half of it is read or written; KILL: half of it is written,
+// and SIGKILL; CUT: the file that is mapped loses its bytes.
 //
 // FAULTS_COUNT: a file for the number of calls that counted, and the name of the one that failed. FAULTS_PLACES=1: behind it, a
 // line each, the numbers of those to which another way through the code led than to all before.
@@ -28,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -129,7 +131,12 @@ static int fails(const char *call, int counts) {
     if (is("KILL")) kill(getpid(), SIGKILL);
     if (is("SHORT")) return 0;
     failed_call = call;
-    errno = is("ENOSPC") ? ENOSPC : is("EINTR") ? EINTR : is("ENOMEM") ? ENOMEM : EIO;
+    errno = is("ENOSPC")   ? ENOSPC
+            : is("EINTR")  ? EINTR
+            : is("ENOMEM") ? ENOMEM
+            : is("ENOSYS") ? ENOSYS
+            : is("EINVAL") ? EINVAL
+                           : EIO;
     return 1;
 }
 
@@ -172,9 +179,18 @@ ssize_t write(int fd, const void *data, size_t n) {
     return fails("write", counts) ? -1 : REAL(write)(fd, data, n);
 }
 
+static int lacks(const char *call, int fd) {
+    return is_watched(fd) && calls && strcmp(calls, "all") && fails(call, 1);
+}
+
+int flock(int fd, int operation) {
+    return lacks("flock", fd) ? -1 : REAL(flock)(fd, operation);
+}
+
 static int flush(int fd, int (*real)(int)) {
     struct stat st;
     if (!is_watched(fd) || fstat(fd, &st)) return real(fd);
+    if (S_ISDIR(st.st_mode) && lacks("folder", fd)) return -1;
     for (int i = 0; i < failed_flushes && i < FAILED; i++)
         if (failed_flush[i] == st.st_ino) _exit(99);
     if (!fails("fsync", 1)) return real(fd);

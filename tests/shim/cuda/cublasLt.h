@@ -1,12 +1,17 @@
-// cuBLASLt's product as three loops. It has an algorithm where rows are multiples of 16 bytes, as the real one may have none
-// elsewhere.
+// cuBLASLt's product as three loops. It has an algorithm where rows are multiples of 16 bytes and k is not one more than a
+// multiple of 16, as the real one may have none elsewhere.
 #ifndef SHIM_CUBLASLT_H
 #define SHIM_CUBLASLT_H
 
 #include <cuda_bf16.h>
 #include <vector>
 
-enum cublasStatus_t { CUBLAS_STATUS_SUCCESS, CUBLAS_STATUS_ALLOC_FAILED, CUBLAS_STATUS_NOT_SUPPORTED };
+enum cublasStatus_t {
+    CUBLAS_STATUS_SUCCESS,
+    CUBLAS_STATUS_ALLOC_FAILED,
+    CUBLAS_STATUS_NOT_SUPPORTED,
+    CUBLAS_STATUS_INVALID_VALUE
+};
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 enum cudaDataType_t { CUDA_R_32F, CUDA_R_16BF };
 enum { CUBLAS_COMPUTE_32F, CUBLASLT_MATMUL_DESC_TRANSA, CUBLASLT_MATMUL_DESC_TRANSB };
@@ -72,11 +77,12 @@ static inline size_t shim_bytes(cudaDataType_t type) {
     return type == CUDA_R_16BF ? 2 : 4;
 }
 
-static inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t a,
-                                                            cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                                            cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
+static inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t product,
+                                                            cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                                            cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
+                                                            cublasLtMatmulPreference_t, int,
                                                             cublasLtMatmulHeuristicResult_t *result, int *n) {
-    *n = 1, result->state = CUBLAS_STATUS_SUCCESS;
+    *n = (product->turned[0] ? a->rows : a->columns) % 16 != 1, result->state = CUBLAS_STATUS_SUCCESS;
     for (const ShimLayout *l : {a, b, c})
         if ((size_t)l->stride * shim_bytes(l->type) % 16) *n = 0;
     return *n ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
@@ -123,14 +129,18 @@ static inline void shim_matmul(const ShimMatmul &p) {
     }
 }
 
+extern "C" int shim_products; // that were done
+
 // A single column is refused although it was offered.
 static inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const float *alpha, const void *a,
                                             cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
                                             const float *beta, const void *, cublasLtMatrixLayout_t, void *c,
                                             cublasLtMatrixLayout_t c_layout, const cublasLtMatmulAlgo_t *, void *, size_t,
                                             cudaStream_t stream) {
+    if (stream->device != shim_device) return CUBLAS_STATUS_INVALID_VALUE;
     if (c_layout->columns == 1) return CUBLAS_STATUS_NOT_SUPPORTED;
     const ShimMatmul p = {*d, *a_layout, *b_layout, *c_layout, a, b, c, *alpha, *beta};
+    shim_products++;
     stream->work.push_back([=] { shim_matmul(p); });
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -5,9 +5,11 @@
 #include <cuda_runtime.h>
 #include <sys/mman.h>
 
-enum CUresult { CUDA_SUCCESS, CUDA_ERROR_OUT_OF_MEMORY };
+enum CUresult { CUDA_SUCCESS, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_DEVICE };
 enum { CU_MEM_ALLOCATION_TYPE_PINNED, CU_MEM_LOCATION_TYPE_DEVICE, CU_MEM_ALLOC_GRANULARITY_MINIMUM };
 enum { CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
+enum { CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED };
+typedef int CUdevice;
 typedef unsigned long long CUdeviceptr, CUmemGenericAllocationHandle;
 struct CUmemLocation {
     int type, id;
@@ -21,16 +23,27 @@ struct CUmemAccessDesc {
     int flags;
 };
 
+extern "C" int shim_maps; // whether memory can be mapped
+static inline CUresult cuDeviceGet(CUdevice *device, int number) {
+    return *device = number, CUDA_SUCCESS;
+}
+static inline CUresult cuDeviceGetAttribute(int *value, int, CUdevice) {
+    return *value = shim_maps, CUDA_SUCCESS;
+}
+
 static inline CUresult cuMemAddressReserve(CUdeviceptr *at, size_t bytes, size_t, CUdeviceptr, unsigned long long) {
     void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     *at = (CUdeviceptr)p;
     return p == MAP_FAILED ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 static inline CUresult cuMemAddressFree(CUdeviceptr at, size_t bytes) {
+    if (shim_here()) abort();
     return munmap((void *)at, bytes), CUDA_SUCCESS;
 }
-static inline CUresult cuMemCreate(CUmemGenericAllocationHandle *h, size_t, const CUmemAllocationProp *, unsigned long long) {
-    return *h = 1, CUDA_SUCCESS;
+static inline CUresult cuMemCreate(CUmemGenericAllocationHandle *h, size_t, const CUmemAllocationProp *prop,
+                                   unsigned long long) {
+    *h = (CUmemGenericAllocationHandle)prop->location.id + 1;
+    return prop->location.id == shim_device ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 static inline CUresult cuMemRelease(CUmemGenericAllocationHandle) {
     return CUDA_SUCCESS;
@@ -42,8 +55,8 @@ static inline CUresult cuMemMap(CUdeviceptr at, size_t bytes, size_t, CUmemGener
 static inline CUresult cuMemUnmap(CUdeviceptr, size_t) {
     return CUDA_SUCCESS;
 }
-static inline CUresult cuMemSetAccess(CUdeviceptr, size_t, const CUmemAccessDesc *, size_t) {
-    return CUDA_SUCCESS;
+static inline CUresult cuMemSetAccess(CUdeviceptr, size_t, const CUmemAccessDesc *access, size_t) {
+    return access->location.id == shim_device ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 static inline CUresult cuMemGetAllocationGranularity(size_t *bytes, const CUmemAllocationProp *, int) {
     return *bytes = 4096, CUDA_SUCCESS;
@@ -55,7 +68,9 @@ static inline cudaError_t cudaGetDriverEntryPointByVersion(const char *name, voi
     static const struct {
         const char *name;
         void *function;
-    } all[] = {{"cuMemAddressReserve", (void *)cuMemAddressReserve},
+    } all[] = {{"cuDeviceGet", (void *)cuDeviceGet},
+               {"cuDeviceGetAttribute", (void *)cuDeviceGetAttribute},
+               {"cuMemAddressReserve", (void *)cuMemAddressReserve},
                {"cuMemAddressFree", (void *)cuMemAddressFree},
                {"cuMemCreate", (void *)cuMemCreate},
                {"cuMemRelease", (void *)cuMemRelease},

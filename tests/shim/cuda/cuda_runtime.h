@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define __global__
 #define __device__
@@ -54,6 +55,9 @@ template <typename T> T __shfl_xor_sync(unsigned, T x, int lanes) {
 
 #define LAUNCH(ops, kernel, grid, block, shared_bytes, ...)                                                                    \
     do {                                                                                                                       \
+        gpu_enter(ops);                                                                                                        \
+        CUDA(cudaGetLastError());                                                                                              \
+        CUDA((ops)->stream->device == shim_device ? cudaSuccess : cudaErrorInvalidResourceHandle);                             \
         const dim3 grid_ = grid, block_ = block;                                                                               \
         const size_t bytes_ = shared_bytes;                                                                                    \
         const std::function<void()> thread_ = [=] { kernel(__VA_ARGS__); };                                                    \
@@ -77,6 +81,7 @@ static inline float __uint_as_float(uint32_t bits) {
 struct ShimStream {
     std::deque<std::function<void()>> work;
     size_t done;
+    int device;
 };
 struct ShimEvent {
     ShimStream *stream; // NULL: not recorded
@@ -96,7 +101,13 @@ static inline size_t shim_end(const ShimStream *s) {
     return s->done + s->work.size();
 }
 
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
+enum cudaError_t {
+    cudaSuccess,
+    cudaErrorMemoryAllocation,
+    cudaErrorInitializationError,
+    cudaErrorInvalidDevice,
+    cudaErrorInvalidResourceHandle
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking, cudaEventDisableTiming, cudaEnableDefault };
 struct cudaDeviceProp {
@@ -105,31 +116,59 @@ struct cudaDeviceProp {
     int major, minor;
 };
 
-void *shim_memory(size_t bytes); // filled with NaN
+void *shim_memory(size_t bytes);           // filled with NaN
+extern "C" int shim_refused;               // this allocation of those to come is refused, and all behind it; 0: none
+extern "C" int shim_devices;               // how many there are, at most 10
+extern thread_local int shim_device;       // of the thread
+extern thread_local cudaError_t shim_last; // error of the thread
+
+// Nothing works in the child of a process that has used it.
+extern pid_t shim_process; // that has; 0: none yet
+static inline cudaError_t shim_here() {
+    return shim_process == getpid() ? cudaSuccess : shim_last = cudaErrorInitializationError;
+}
+
+static inline cudaError_t shim_allocate(void **p, size_t bytes) {
+    if (shim_refused && --shim_refused == 0) {
+        shim_refused = 1;
+        return shim_last = cudaErrorMemoryAllocation;
+    }
+    return *p = shim_memory(bytes), cudaSuccess;
+}
 
 static inline const char *cudaGetErrorString(cudaError_t) {
     return "an error";
 }
 static inline cudaError_t cudaGetLastError() {
-    return cudaSuccess;
+    const cudaError_t last = shim_last;
+    return shim_last = cudaSuccess, last;
 }
 static inline cudaError_t cudaGetDeviceCount(int *n) {
-    return *n = 1, cudaSuccess;
+    if (!shim_process) shim_process = getpid();
+    if (shim_here()) return shim_here();
+    return *n = shim_devices, cudaSuccess;
 }
-static inline cudaError_t cudaSetDevice(int) {
+static inline cudaError_t cudaSetDevice(int device) {
+    if (shim_here()) return shim_here();
+    if (device < 0 || device >= shim_devices) return shim_last = cudaErrorInvalidDevice;
+    return shim_device = device, cudaSuccess;
+}
+static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
+    *p = cudaDeviceProp{"emulated 0", (size_t)1 << 30, 9, 0};
+    p->name[9] = (char)('0' + device);
     return cudaSuccess;
 }
-static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
-    *p = cudaDeviceProp{"emulated", (size_t)1 << 30, 9, 0};
-    return cudaSuccess;
+static inline cudaError_t cudaMemGetInfo(size_t *bytes, size_t *all) {
+    return *bytes = *all = (size_t)1 << 30, cudaSuccess;
 }
 static inline cudaError_t cudaRuntimeGetVersion(int *version) {
     return *version = 0, cudaSuccess;
 }
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) {
-    return *s = new ShimStream(), cudaSuccess;
+    return *s = new ShimStream{{}, 0, shim_device}, cudaSuccess;
 }
 static inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    if (shim_here()) return shim_here();
     return shim_run(s, shim_end(s)), cudaSuccess;
 }
 static inline cudaError_t cudaStreamDestroy(cudaStream_t s) {
@@ -149,15 +188,17 @@ static inline cudaError_t cudaEventDestroy(cudaEvent_t e) {
     return delete e, cudaSuccess;
 }
 static inline cudaError_t cudaMalloc(void **p, size_t bytes) {
-    return *p = shim_memory(bytes), cudaSuccess;
+    return shim_allocate(p, bytes);
 }
 static inline cudaError_t cudaFree(void *p) {
+    if (shim_here()) abort();
     return free(p), cudaSuccess;
 }
 static inline cudaError_t cudaMallocHost(void **p, size_t bytes) {
-    return *p = shim_memory(bytes), cudaSuccess;
+    return shim_allocate(p, bytes);
 }
 static inline cudaError_t cudaFreeHost(void *p) {
+    if (shim_here()) abort();
     return free(p), cudaSuccess;
 }
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t s) {

@@ -1,6 +1,7 @@
 // A launch on the processor: block by block, the threads of a block as fibers that are changed at barriers alone. A warp runs
 // as far ahead of the others as the block's barriers let it, the first one or, every other launch, the last one before all
 // others: what is overwritten before another warp has read it, or read before it is there, shows.
+#include <cublasLt.h>
 #include <cuda_runtime.h>
 
 #include <mutex>
@@ -11,6 +12,10 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 unsigned char *shim_shared;
+int shim_refused, shim_products, shim_devices = 1, shim_maps = 1;
+pid_t shim_process;
+thread_local int shim_device;
+thread_local cudaError_t shim_last;
 
 namespace {
 
