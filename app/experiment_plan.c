@@ -207,9 +207,14 @@ const PlanRun *experiment_plan_find(const Plan *p, const ExperimentStep *step, c
     return NULL;
 }
 
+static void add_need(const Plan *p, PlanRun *r, const PlanRun *other) {
+    r->need = mem_realloc(r->need, (size_t)r->needs + 1, sizeof *r->need);
+    r->need[r->needs++] = (int)(other - p->run);
+}
+
 // A value as the command gets it, and as it counts for the key: there a step's folder is the step's key. Returns how many of
 // those it names.
-static int expand(const Planner *q, const PlanRun *r, const ExperimentOption *o, Str *value, Str *key) {
+static int expand(const Planner *q, PlanRun *r, const ExperimentOption *o, Str *value, Str *key) {
     const char *at = o->value, *from = at, *name;
     size_t before, len;
     int steps = 0;
@@ -220,7 +225,7 @@ static int expand(const Planner *q, const PlanRun *r, const ExperimentOption *o,
         const char *text = v >= 0 ? q->e->variable[v].value[r->chosen[v]] : other->folder;
         str_append(value, from, before), str_append(key, from, before);
         str_puts(value, text), str_puts(key, v >= 0 ? text : other->key);
-        steps += v < 0;
+        if (v < 0) add_need(q->p, r, other), steps++;
     }
     str_puts(value, from), str_puts(key, from);
     return steps;
@@ -377,7 +382,7 @@ void experiment_plan_free(Plan *p) {
         PlanRun *r = &p->run[i];
         for (int k = 0; k < r->argc; k++) free(r->argv[k]);
         for (int k = 0; k < r->inputs; k++) free(r->input[k].path);
-        free(r->argv), free(r->folder), free(r->label), free(r->input);
+        free(r->argv), free(r->folder), free(r->label), free(r->input), free(r->need);
     }
     free(p->run);
     *p = (Plan){0};

@@ -25,6 +25,8 @@ typedef struct PlanRun {
     int argc;
     PlanInput *input; // (inputs)
     int inputs;
+    int *need; // (needs) the runs whose folders it reads: numbers in Plan.run, below its own
+    int needs;
 } PlanRun;
 
 typedef struct Plan {

@@ -27,13 +27,38 @@ static json_t *read_beside(const PlanRun *r, const char *name) {
 
 // ---- what is done --------------------------------------------------------------------------------------------------------
 
-int experiment_run_done(const PlanRun *r, double *seconds) {
+// What its mark says that it took; -1: there is none.
+static double marked(const PlanRun *r) {
     json_t *step = read_beside(r, "step.json");
     const char *key = json_string_value(json_object_get(step, "key"));
-    const int done = key && !strcmp(key, r->key);
-    *seconds = json_number_value(json_object_get(step, "seconds"));
+    const double seconds = key && !strcmp(key, r->key) ? json_number_value(json_object_get(step, "seconds")) : -1;
     json_decref(step);
-    return done;
+    return seconds;
+}
+
+// Whether what other runs read of it is there.
+static int is_whole(const PlanRun *r) {
+    const unsigned bit = r->step->command->bit;
+    const char *const made[] = {bit == CMD_PREPARE ? "dataset.json" : "model.safetensors", "model/model.safetensors"};
+    int whole = 0;
+    for (int i = 0; i < (bit == CMD_SYNTH ? 2 : 1); i++) { // a world of synth has its model below it
+        char *path = file_join(r->folder, made[i]);
+        whole |= file_exists(path);
+        free(path);
+    }
+    return whole;
+}
+
+int experiment_run_look(const Plan *p, double *seconds) {
+    int waiting = 0;
+    for (int i = 0; i < p->runs; i++) seconds[i] = marked(&p->run[i]);
+    for (int i = p->runs - 1; i >= 0; i--) { // those that read come behind those that are read
+        if (seconds[i] >= 0) continue;
+        waiting++;
+        for (int k = 0; k < p->run[i].needs; k++)
+            if (!is_whole(&p->run[p->run[i].need[k]])) seconds[p->run[i].need[k]] = -1;
+    }
+    return waiting;
 }
 
 static int mark_done(const PlanRun *r, double seconds, Err *err) {
@@ -57,7 +82,7 @@ static Before left_before(const PlanRun *r) {
               there = file_exists(log);
     json_decref(metrics);
     free(log);
-    return finished ? FINISHED : there ? CUT_OFF : NOTHING;
+    return !finished ? (there ? CUT_OFF : NOTHING) : is_whole(r) ? FINISHED : NOTHING;
 }
 
 // ---- a process -----------------------------------------------------------------------------------------------------------
@@ -218,9 +243,8 @@ static int run_one(const PlanRun *r, int lock, double *seconds, Err *err) {
 
 int experiment_run_all(const Plan *p, int lock, Err *err) {
     Clock c = {.p = p, .seconds = mem_alloc((size_t)p->runs + 1, sizeof *c.seconds)};
-    int waiting = 0, number = 0, status = 0;
-    for (int i = 0; i < p->runs; i++)
-        if (!experiment_run_done(&p->run[i], &c.seconds[i])) c.seconds[i] = -1, waiting++;
+    const int waiting = experiment_run_look(p, c.seconds);
+    int number = 0, status = 0;
     if (p->runs - waiting) log_info("%d of %d runs are done", p->runs - waiting, p->runs);
     interrupt_watch();
     for (int i = 0; i < p->runs && status == 0 && !interrupt_signal(); i++) {

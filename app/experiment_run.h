@@ -5,8 +5,9 @@
 
 #include "app/experiment_plan.h"
 
-// 1 where it is done; *seconds: what it took.
-int experiment_run_done(const PlanRun *r, double *seconds);
+// seconds: (p->runs) what a run took, -1 where it is to do. Returns how many are. A run stays done when the model or the data
+// that it made are removed, until one that is to do reads them.
+int experiment_run_look(const Plan *p, double *seconds);
 
 // Runs what is not done, and goes on with a training that was cut off. What a run prints is in FOLDER.log. SIGINT and SIGTERM
 // reach the run, which saves what it has; then this ends (interrupt_signal). -1, with the run's own exit code, where one fails.

@@ -69,9 +69,10 @@ struct Options {
     const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
     const char *category;                        // phrase of the prompt; NULL: the data folder's
     int strict, force, json, thought_test, shuffle_history;
-    int plan;     // experiment
-    int max_rows; // 0: all
-    int sample;   // rows drawn from those; 0: all
+    int plan;            // experiment
+    const char *records; // experiment: a folder, or NULL
+    int max_rows;        // 0: all
+    int sample;          // rows drawn from those; 0: all
 
     // model and machine
     const char *dtype;     // "auto", "f32", "bf16"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Tables of experiments into docs/results.md and README.md.
 #   tools/results.sh keep NAME DIR   what `latentr3 experiment experiments/NAME.yaml --out DIR` made becomes experiments/results/NAME.*
+#   tools/results.sh records NAME DIR   ... and experiments/results/NAME.tar.xz, what more seeds and rows of it are held against later
+#   tools/results.sh unpack NAME DIR    a folder in which `latentr3 experiment experiments/NAME.yaml --out DIR` goes on from there
 #   tools/results.sh                 the pages get the tables of experiments/results where they say <!-- results NAME -->, or
 #                                    the third of them alone where they say <!-- results NAME 3 -->
 #   tools/results.sh --check         fails where a table of a page is another one, or was made by another experiment file
@@ -32,6 +34,20 @@ keep() {
     cp "$folder/results.json" "$kept/$name.json"
     cp "$folder/table.md" "$kept/$name.md"
     sum_of "$name" >"$kept/$name.sum"
+}
+
+records() {
+    local name=$1 folder=$2 packed=$kept/$1.tar.xz
+    whole=$(mktemp -d)
+    trap 'rm -rf "$whole"' EXIT
+    "${LATENTR3:-build/latentr3}" experiment "experiments/$name.yaml" --out "$folder" --records "$whole"
+    tar -C "$whole" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . | xz -9e >"$packed.new"
+    mv "$packed.new" "$packed"
+}
+
+unpack() {
+    mkdir -p "$2"
+    tar -C "$2" -xJf "$kept/$1.tar.xz"
 }
 
 mark='^<!-- results ([a-zA-Z0-9_-]+)( [1-9])? -->$'
@@ -78,6 +94,8 @@ check() {
 
 case ${1:-} in
 keep) keep "$2" "$3" ;;
+records) records "$2" "$3" ;;
+unpack) unpack "$2" "$3" ;;
 --check) check ;;
 "")
     for page in "${pages[@]}"; do
@@ -86,7 +104,7 @@ keep) keep "$2" "$3" ;;
     done
     ;;
 *)
-    sed -n '2,7s/^# //p' "$0" >&2
+    sed -n '2,9s/^# //p' "$0" >&2
     exit 2
     ;;
 esac

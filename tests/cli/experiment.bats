@@ -125,6 +125,28 @@ of() { ls -d "$WHOLE/$1"-*/; }
     [ "$now" != "$evaluated" ]
 }
 
+@test "experiment: what is kept of runs without their models is enough for more seeds; what these read is made again" {
+    experiment experiments/small.yaml "$WHOLE" --records "$TMP/light"
+    [ -z "$(find "$TMP/light" -name '*.safetensors' -o -name '*.csv')" ]
+    [ "$(grep -c '"items"' "$TMP/light"/eval-knn-*/results-test.jsonl)" -eq 12 ] # those that a report shows
+    experiment experiments/small.yaml "$TMP/light" --plan >"$TMP/plan"
+    not grep '^to do' "$TMP/plan"
+    experiment experiments/small.yaml "$TMP/light" >"$TMP/table"
+    cmp "$TMP/table" "$WHOLE/table.md"
+    sed 's/seed: \[1, 2\]/seed: [1, 2, 3]/' experiments/small.yaml >"$TMP/small.yaml"
+    experiment "$TMP/small.yaml" "$TMP/light" --plan >"$TMP/plan"
+    [ "$(sed -n 's/^to do  //p' "$TMP/plan" | sort | tr '\n' ,)" = "eval-rl seed=3,eval-sft seed=3,rl seed=3,sft seed=3,world," ]
+    # A training that another one reads is made again, from its beginning, and then no longer.
+    sed 's/samples: 4/samples: 6/; s/seed: \[1, 2\]/seed: [2]/' experiments/small.yaml >"$TMP/small.yaml"
+    experiment "$TMP/small.yaml" "$TMP/light" --plan >"$TMP/plan"
+    [ "$(sed -n 's/^to do  //p' "$TMP/plan" | sort | tr '\n' ,)" = "eval-rl seed=2,rl seed=2,sft seed=2,world," ]
+    experiment "$TMP/small.yaml" "$TMP/light" >"$TMP/table"
+    made=$(basename "$(dirname "$(grep -l 'sft seed=2"' "$WHOLE"/sft-*/step.json)")")
+    cmp "$WHOLE/$made/model.safetensors" "$TMP/light/$made/model.safetensors"
+    experiment "$TMP/small.yaml" "$TMP/light" --plan >"$TMP/plan"
+    not grep '^to do' "$TMP/plan"
+}
+
 @test "experiment: stopped by Ctrl-C, by SIGTERM to a run alone and by kill -9, it goes on and comes to the same table" {
     steps() { cat "$TMP"/out/sft-*/log.jsonl 2>/dev/null | grep -c '"event":"step"' || true; }
     for round in INT:3:130 TERM:8:143 KILL:16:137; do

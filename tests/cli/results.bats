@@ -62,3 +62,15 @@ load common
     exits 0 "$TMP/tools/results.sh" keep small "$TMP/run"
     [ -e "$TMP/experiments/results/small.sum" ]
 }
+
+@test "records: another machine goes on from them" {
+    cp -r tools experiments "$TMP"
+    export LATENTR3
+    (cd "$TMP" && "$LATENTR3" experiment experiments/small.yaml --out runs >table)
+    exits 0 "$TMP/tools/results.sh" records small "$TMP/runs"
+    rm -r "$TMP/runs"
+    exits 0 "$TMP/tools/results.sh" unpack small "$TMP/again"
+    (cd "$TMP" && "$LATENTR3" experiment experiments/small.yaml --out again >table2)
+    cmp "$TMP/table" "$TMP/table2"
+    [ -z "$(find "$TMP/again" -name '*.safetensors')" ]
+}
