@@ -139,9 +139,8 @@ static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
 }
 
 int model_io_tokenizer(Tokenizer **t, const char *path, Err *err) {
-    size_t n = strlen(path);
     if (file_is_folder(path)) return folder_tokenizer(t, path, err);
-    if (n > 5 && !strcmp(path + n - 5, ".json")) return tokenizer_open(t, path, err);
+    if (file_ends_with(path, ".json")) return tokenizer_open(t, path, err);
     Gguf g;
     if (gguf_open(&g, path, err)) return -1;
     int status = gguf_tokenizer(t, &g, err);

@@ -42,7 +42,7 @@ static int is_regular(const char *path) {
 static int is_data(const char *name) {
     static const char *const ending[] = {".csv", ".tsv", ".json", ".jsonl", ".dat", ".data", ".inter", ".item"};
     size_t n = strlen(name);
-    if (n > 3 && strcmp(name + n - 3, ".gz") == 0) n -= 3;
+    if (file_ends_with(name, ".gz")) n -= 3;
     for (size_t i = 0; i < sizeof ending / sizeof *ending; i++) {
         const size_t m = strlen(ending[i]);
         if (n > m && memcmp(name + n - m, ending[i], m) == 0) return 1;

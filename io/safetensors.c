@@ -395,9 +395,8 @@ static int open_shards(Safetensors *s, const char *path, const json_t *index, Er
 
 int safetensors_open(Safetensors *s, const char *path, Err *err) {
     *s = (Safetensors){0};
-    size_t n = strlen(path);
     int status;
-    if (n > 5 && strcmp(path + n - 5, ".json") == 0) {
+    if (file_ends_with(path, ".json")) {
         json_t *index = json_read(path, MAX_INDEX, err);
         s->file = mem_zalloc(MAX_SHARDS, sizeof *s->file);
         status = index ? open_shards(s, path, index, err) : -1;

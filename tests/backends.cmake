@@ -19,7 +19,7 @@ function(again prefix ops)
   endforeach()
 endfunction()
 
-again(foreign ops_foreign test_ablations test_attention test_beam test_frozen test_gradients test_ground test_guard test_layers
+again(foreign ops_foreign test_ablations test_attention test_beam test_device test_frozen test_gradients test_ground test_guard test_layers
       test_lean test_loop test_lora test_ops test_optimizer test_recompute test_rewards test_rl test_sasrec test_sasrec_ops
       test_sasrec_ranker test_score test_segments test_serve test_sft test_steps test_thought_test test_training test_weights)
 
@@ -36,7 +36,7 @@ add_library(ops_emulated STATIC ${cuda_sources} tests/shim/cuda/emulation.cpp)
 target_compile_features(ops_emulated PRIVATE cxx_std_17)
 target_include_directories(ops_emulated BEFORE PRIVATE tests/shim/cuda)
 target_link_libraries(ops_emulated PUBLIC base OpenMP::OpenMP_C stdc++ m)
-again(emulated ops_emulated test_attention test_layers test_ops test_sasrec_ops)
+again(emulated ops_emulated test_attention test_device test_layers test_ops test_sasrec_ops)
 option(EMULATE_MODELS "whole models over ops/cuda on the processor too: half an hour" OFF)
 if(EMULATE_MODELS)
   again(emulated ops_emulated test_frozen test_lora test_recompute test_rl test_sasrec test_sasrec_ranker test_score test_segments test_serve

@@ -11,7 +11,7 @@
 # peer_bench.py, for the same work in PyTorch. DEVICE=cpu runs the script itself where there is no GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-ops="test_ops test_layers test_attention test_sasrec_ops"
+ops="test_ops test_device test_layers test_attention test_sasrec_ops"
 golden="test_sft test_rl test_segments test_sasrec test_lora test_frozen test_recompute test_steps test_score"
 
 if [ "${1:-}" = pack ]; then
