@@ -214,7 +214,8 @@ static void options_are_checked(void **state) {
 #ifdef OPS_EMULATED // tests/shim/cuda
 extern int shim_refused, shim_products, shim_devices, shim_maps;
 
-enum { CLOSES, COMPUTES, OPENS };
+enum { CLOSES, COMPUTES, OPENS, ALLOCATES };
+extern void *_Znwm(size_t bytes); // C++'s operator new
 
 static int child_exits(Ops *ops, Matrix *w, float *device, int what, char *said, size_t room) {
     int end[2], status;
@@ -225,6 +226,7 @@ static int child_exits(Ops *ops, Matrix *w, float *device, int what, char *said,
         Err err = {0};
         dup2(end[1], STDERR_FILENO);
         if (what == COMPUTES) op_add(ops, device, device, 1, 4);
+        if (what == ALLOCATES) _Znwm(SIZE_MAX / 4);
         if (what == OPENS) _exit(ops_open(&ops, NULL, 1, DTYPE_F32, &err) ? err.code : 0);
         ops_matrix_free(ops, w);
         ops_release(ops, device, 0);
@@ -257,6 +259,8 @@ static void children_of_a_fork(void **state) {
     assert_int_equal(child_exits(ops, &w, device, COMPUTES, said, sizeof said), ERR_INTERNAL);
     assert_non_null(strstr(said, "does not survive a fork"));
     assert_int_equal(child_exits(ops, &w, device, OPENS, said, sizeof said), ERR_USAGE);
+    assert_int_equal(child_exits(ops, &w, device, ALLOCATES, said, sizeof said), ERR_MEMORY);
+    assert_non_null(strstr(said, "out of memory: the work of a GPU"));
     op_add(ops, device, device, 1, 4);
     ops_download(ops, back, device, sizeof back);
     assert_true(back[3] == 8);

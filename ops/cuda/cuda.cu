@@ -3,6 +3,7 @@
 #include "ops/team.h"
 
 #include <ctype.h>
+#include <new>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,11 @@ static int pinned_open(Ops *ops, Err *err) {
     return 0;
 }
 
+// C++'s containers end the program where there is no memory as all else does, with a line and exit code 5.
+static void no_memory(void) {
+    mem_need(NULL, "the work of a GPU");
+}
+
 int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) {
     enum { MAX_THREADS = 256 };
     cudaDeviceProp p;
@@ -83,6 +89,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     if (threads < 0 || threads > MAX_THREADS)
         return err_set(err, ERR_USAGE, "%d threads: must be 0 to %d", threads, MAX_THREADS);
     if (device_find(&number, &p, err)) return -1;
+    if (!std::get_new_handler()) std::set_new_handler(no_memory);
     Ops *ops = (Ops *)mem_zalloc(1, sizeof *ops);
     ops->device = number;
     ops->process = getpid();
