@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "report/page.h"
 
+#include <string.h>
+
 enum { REPORT_RESAMPLES = 1000 };
 
 int cmd_report(const Options *o, Err *err) {
@@ -17,6 +19,10 @@ int cmd_report(const Options *o, Err *err) {
         status = record_open(&record[opened], o->operands.text[opened], o->split, err);
         opened += status == 0;
     }
+    int evaluations = 0;
+    for (int i = 0; i < opened; i++) evaluations += record[i].evaluation != NULL;
+    if (status == 0 && !evaluations && strcmp(o->split, "test"))
+        log_warn("no run has an evaluation of --split %s: eval --split %s --save RUN makes one", o->split, o->split);
     if (status == 0) status = page_write(&page, record, opened, o->split, REPORT_RESAMPLES, (uint64_t)o->seed, err);
     if (status == 0) status = out_make_parent(o->out, err);
     if (status == 0) status = file_write(o->out, page.data, page.len, err);

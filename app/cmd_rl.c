@@ -1,6 +1,7 @@
 // latentr3 rl: stage 2, from a model that sft has trained.
 #include "app/commands.h"
 #include "app/training.h"
+#include "app/use.h"
 #include "base/log.h"
 #include "rec/ranks.h"
 #include "rec/recommend.h"
@@ -86,7 +87,10 @@ static int rl_run(Training *t, RlOptions *options, Lists *lists, Err *err) {
         log_warn("%s holds no LatentRATT: rl starts from a random one (run sft first)", o->model);
     options->loop = training_loop(t);
     options->loop.early_stop = 0;
-    if (reward_of_lists(options->method.rollout.reward) && lists_open(lists, t, err)) return -1;
+    static const char *const of_lists[] = {"beams", "length-penalty", NULL};
+    const int lists_reward = reward_of_lists(options->method.rollout.reward);
+    if (!lists_reward) use_warn_idle(o, of_lists, "without --reward hit or rank");
+    if (lists_reward && lists_open(lists, t, err)) return -1;
     options->method.rollout.ranking = &lists->ranking;
     if (rl_session(t, lists, err)) return -1;
     if (t->run.done) return 0;

@@ -1,6 +1,7 @@
 // latentr3 sft: stage 1.
 #include "app/commands.h"
 #include "app/training.h"
+#include "app/use.h"
 #include "base/log.h"
 #include "train/sft.h"
 
@@ -31,7 +32,8 @@ static int sft_run(Training *t, Err *err) {
     if (training_session(t, slots > valid_slots ? slots : valid_slots, err)) return -1;
     if (t->run.done) return 0;
     SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = groups_of(o)};
-    if (o->max_tokens) bound_tokens(t, &options);
+    static const char *const of_epochs[] = {"epochs", NULL};
+    if (o->max_tokens) use_warn_idle(o, of_epochs, "beside --max-tokens"), bound_tokens(t, &options);
     LoopReport report;
     if (sft_train(&t->session, &t->train, &t->valid, &options, &report, err)) return -1;
     return training_finish(t, "sft", &report, err);

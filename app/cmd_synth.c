@@ -145,7 +145,11 @@ int cmd_synth(const Options *o, Err *err) {
     if (o->width % (2 * SYNTH_HEADS))
         return err_set(err, ERR_USAGE, "--width: %d is not a multiple of %d", o->width, 2 * SYNTH_HEADS);
     if (out_check_folder(o, err)) return -1;
-    if (o->data) return write_model(o, o->out, o->data, err);
+    if (o->data) {
+        const int status = write_model(o, o->out, o->data, err);
+        if (status == 0) log_info("wrote %s", o->out);
+        return status;
+    }
     World w;
     world_init(&w, o);
     int status = synth_write(&w, o, err);

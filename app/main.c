@@ -16,7 +16,7 @@ static const Command commands[] = {
     {"catalog", "add, remove or list the items of a data folder, or set their index texts", CMD_CATALOG,
      "ACTION: add, remove, text or list", cmd_catalog},
     {"convert", "a GGUF file or model folder into a Hugging Face folder", CMD_CONVERT, NULL, cmd_convert},
-    {"inspect", "describe a model, a checkpoint, a data folder or a training run", CMD_INSPECT, "[PATH]: one of these",
+    {"inspect", "describe a model, a file of tensors, a data folder or a training run", CMD_INSPECT, "[PATH]: one of these",
      cmd_inspect},
     {"tokenize", "lines of text in, JSON lists of token ids out", CMD_TOKENIZE, NULL, cmd_tokenize},
     {"sft", "supervised fine-tuning: language model and latent layer", CMD_SFT, NULL, cmd_sft},

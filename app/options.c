@@ -569,8 +569,7 @@ static int is_given(const Options *o, const char *name) {
     return row && o->given[row - table];
 }
 
-// Given, and not what holds without it: a command line with all its defaults, as a model card shows it, may be typed.
-static int is_changed(const Options *o, const char *name) {
+int options_changed(const Options *o, const char *name) {
     const OptionRow *row = find_row(name, strlen(name), o->command->bit);
     if (!row || !o->given[row - table]) return 0;
     if (!row->initial) return 1;
@@ -610,7 +609,7 @@ static int check_idle(const Options *o, Err *err) {
               {"items", "a log that synth makes, not with --data", made},
               {"rows", "a log that synth makes, not with --data", made}};
     for (size_t i = 0; i < sizeof of / sizeof *of; i++)
-        if (of[i].idle && is_changed(o, of[i].option))
+        if (of[i].idle && options_changed(o, of[i].option))
             return err_set(err, ERR_USAGE, "--%s goes with %s", of[i].option, of[i].with);
     return 0;
 }

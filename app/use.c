@@ -153,6 +153,23 @@ int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err 
     return 0;
 }
 
+void use_warn_idle(const Options *o, const char *const *names, const char *why) {
+    for (; *names; names++)
+        if (options_changed(o, *names)) log_warn("--%s does nothing %s", *names, why);
+}
+
+// What does nothing where lists do not come from titles.
+static void warn_idle(const Use *u, const Options *o) {
+    static const char *const of_titles[] = {"length-penalty", "ghost-tokens", "index", "bos", NULL},
+                             *const of_models[] = {"thoughts", "thought", "thought-window", "thought-rms", "answer-sees", NULL},
+                             *const of_thoughts[] = {"thought", NULL};
+    const int baseline = u->opened == OPENED_DATA;
+    if (use_reads_titles(u)) return;
+    use_warn_idle(o, of_titles, baseline ? "with a baseline" : "with a SASRec");
+    if (baseline) use_warn_idle(o, of_models, "with a baseline");
+    if (!baseline && u->model.llm.config.thoughts == 0) use_warn_idle(o, of_thoughts, "with a SASRec that has no thoughts");
+}
+
 int use_reads_titles(const Use *u) {
     return u->opened >= OPENED_MODEL && !u->model.items;
 }
@@ -161,6 +178,7 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
     const char *needs = o->guidance ? "guidance" : grounds(o) ? "decode ground" : NULL;
     if (needs && !use_reads_titles(u))
         return err_set(err, ERR_USAGE, "--%s goes with a language model, which %s is not", needs, o->model);
+    warn_idle(u, o);
     if (u->opened == OPENED_DATA) {
         const BaselineRanker options = {.kind = (BaselineKind)baseline_kind(o->model),
                                         .users = users,

@@ -62,6 +62,10 @@ int use_recommender(Use *u, const Options *o, int k, int users, Err *err);
 void use_close(Use *u); // safe after a failure
 
 // Compact JSON and a line end on stdout.
+// Where options were given that change nothing here: a warning for each of `names` (NULL ends them), as the defaults of an
+// experiment may name them for other steps. why: "with a SASRec".
+void use_warn_idle(const Options *o, const char *const *names, const char *why);
+
 void use_print(const json_t *json);
 
 #endif

@@ -285,7 +285,9 @@ int record_comparable(const Record *a, const Record *b, Err *err) {
                        unseen ? a->name : b->name);
     if (differ(catalogue_of(a), catalogue_of(b)))
         return err_set(err, ERR_DATA, "%s was measured with another catalogue than %s", b->name, a->name);
-    if (a->n != b->n) return err_set(err, ERR_DATA, "%s has %d rows, %s %d", b->name, b->n, a->name, a->n);
+    if (a->n != b->n)
+        return err_set(err, ERR_DATA, "%s has %d rows, %s %d: evaluate both with the same --split, --max-rows and --sample",
+                       b->name, b->n, a->name, a->n);
     for (int i = 0; i < a->n; i++)
         if (strcmp(a->row[i].user, b->row[i].user) || strcmp(a->row[i].target_title, b->row[i].target_title) ||
             strcmp(a->row[i].target_id, b->row[i].target_id))

@@ -173,3 +173,22 @@ use() {
     use score --max-rows 5 --json --shuffle-history --seed 7 >"$TMP/otherwise"
     jq -e --slurpfile s "$TMP/shuffled" --slurpfile o "$TMP/otherwise" '.loss != $s[0].loss and $s[0].loss != $o[0].loss' "$TMP/kept"
 }
+
+@test "eval, rl, sft: options that do nothing are told of" {
+    world=$WORLD/data
+    idle() { # PATTERN COMMAND...
+        exits 0 env LATENTR3_LOG=warn "${@:2}"
+        says "$1"
+    }
+    idle '*--length-penalty does nothing with a baseline*--thoughts does nothing with a baseline*' \
+        "$LATENTR3" eval --model popularity --data "$world" --thoughts 2 --length-penalty 0.5
+    exits 0 env LATENTR3_LOG=warn "$LATENTR3" eval --model popularity --data "$world" --length-penalty 1
+    [[ $output != *nothing* ]] # what holds without it
+    "$LATENTR3" sasrec --data "$world" --out "$TMP/sasrec" --width 16 --epochs 1 --warmup 1 2>/dev/null
+    idle '*--ghost-tokens does nothing with a SASRec*--thought does nothing with a SASRec that has no thoughts*' \
+        "$LATENTR3" eval --model "$TMP/sasrec" --data "$world" --ghost-tokens skip --thought hidden
+    idle '*--beams does nothing without --reward hit or rank*' \
+        "$LATENTR3" rl --model "$WORLD/thinks" --data "$world" --out "$TMP/rl" --beams 4 --max-steps 1 --batch 4 --eval-rows 4 --warmup 1
+    idle '*--epochs does nothing beside --max-tokens*' \
+        "$LATENTR3" sft --model "$WORLD/thinks" --data "$world" --out "$TMP/sft" --epochs 2 --max-tokens 30000 --batch 64 --warmup 1 --valid-rows 4
+}

@@ -413,3 +413,11 @@ YAML
     done
     [ ! -e "$TMP/out" ]
 }
+
+@test "experiment: evals without a row are told of before the runs" {
+    printf 'steps:\n  e: {run: eval, model: popularity, data: %s}\n' "$(of world)data" >"$TMP/no.yaml"
+    exits 0 env LATENTR3_LOG=warn "$LATENTR3" experiment "$TMP/no.yaml" --out "$TMP/out" --plan
+    says '*no eval has a `row`, so the table will be empty*'
+    exits 0 env LATENTR3_LOG=warn "$LATENTR3" experiment experiments/small.yaml --out "$TMP/out" --plan
+    [[ $output != *"will be empty"* ]]
+}

@@ -469,3 +469,10 @@ PY
     evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
     [ "$(cat "$TMP/run/README.md")" = mine ]
 }
+
+@test "report: no evaluation of the split that is asked for is told of" {
+    exits 0 "$LATENTR3" report "$WORLD/sft" --out "$TMP/page.html" --split valid
+    says '*no run has an evaluation of --split valid: eval --split valid --save RUN makes one*'
+    exits 0 "$LATENTR3" report "$WORLD/sft" --out "$TMP/page.html"
+    [ -z "$output" ]
+}
