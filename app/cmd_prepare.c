@@ -54,8 +54,17 @@ char *cmd_prepare_beside(const Options *o) {
     return prepare_beside(&p);
 }
 
+// `catalog` and a server's changes of the catalogue stand in no log.
+static void warn_changed(const char *folder) {
+    json_t *was;
+    if (dataset_json(&was, folder, NULL) > 0 && json_object_get(json_object_get(was, "counts"), "removed_items"))
+        log_warn("%s: its catalogue was changed since; what was added, removed or given another text there is lost", folder);
+    json_decref(was);
+}
+
 int cmd_prepare(const Options *o, Err *err) {
     if (out_check_folder(o, err)) return -1;
+    if (o->force) warn_changed(o->out);
     const PrepareOptions p = options_of(o);
     json_t *report;
     if (prepare_run(&p, &report, err)) return -1;

@@ -279,3 +279,15 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     says '*row ids*train it again*'
     exits 0 "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/numbers.data" --history-id 3
 }
+
+@test "prepare --force over a catalogue that was changed says that the changes are lost" {
+    "$LATENTR3" synth --out "$TMP/w" --items 60 --rows 600 2>/dev/null
+    again() { exits 0 env LATENTR3_LOG=warn "$LATENTR3" prepare --data "$TMP/w/log" --out "$TMP/w/data" --force; }
+    again
+    [[ $output != *lost* ]]
+    "$LATENTR3" catalog remove --data "$TMP/w/data" --id 3 2>/dev/null
+    again
+    says '*its catalogue was changed since*lost*'
+    again
+    [[ $output != *lost* ]]
+}
