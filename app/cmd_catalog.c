@@ -15,12 +15,13 @@
 
 typedef struct Pairs { // lines of a file
     char **id, **text; // (n)
+    int64_t *line;     // (n)
     int n;
 } Pairs;
 
 static void pairs_free(Pairs *p) {
     for (int i = 0; i < p->n; i++) free(p->id[i]), free(p->text[i]);
-    free(p->id), free(p->text);
+    free(p->id), free(p->text), free(p->line);
 }
 
 // Lines of one id, or of an id and a text.
@@ -41,12 +42,28 @@ static int pairs_read(Pairs *p, const char *path, int fields, Err *err) {
         if (fault) status = err_set(err, ERR_DATA, "%s: line %lld: %s", path, (long long)l.line, fault);
         p->id = mem_realloc(p->id, (size_t)p->n + 1, sizeof *p->id);
         p->text = mem_realloc(p->text, (size_t)p->n + 1, sizeof *p->text);
+        p->line = mem_realloc(p->line, (size_t)p->n + 1, sizeof *p->line);
+        p->line[p->n] = l.line;
         p->id[p->n] = mem_strndup(l.field[0], l.field_len[0]);
         p->text[p->n++] = fields == 2 ? mem_strndup(l.field[1], l.field_len[1]) : NULL;
     }
     mapfile_close(&f);
     if (status) pairs_free(p);
     return status;
+}
+
+// Which line names an item that is not there, or one that an earlier line has given a text.
+static int pairs_check(const Pairs *p, const Items *items, const char *path, Err *err) {
+    char *seen = mem_zalloc((size_t)items->n, 1);
+    const char *fault = NULL;
+    int i = -1;
+    while (!fault && ++i < p->n) {
+        const int item = items_by_id(items, p->id[i]);
+        fault = item < 0 ? "is not in the catalogue" : seen[item] && p->text[i] ? "stands twice" : NULL;
+        if (!fault) seen[item] = 1;
+    }
+    free(seen);
+    return fault ? err_set(err, ERR_DATA, "%s: line %lld: item %.64s %s", path, (long long)p->line[i], p->id[i], fault) : 0;
 }
 
 // --id and --title as lines of info.txt.
@@ -89,6 +106,7 @@ static int add(Items *items, const Options *o, int *changed, Err *err) {
     if (o->file ? items_open_added(&more, o->file, err) : arguments_as_items(&more, o, err)) return -1;
     warn_known_titles(items, &more);
     int status = items_add(items, &more, changed, err);
+    if (status && o->file) err_prefix(err, "%s", o->file);
     items_free(&more);
     return status;
 }
@@ -97,7 +115,8 @@ static int remove_items(Items *items, const Options *o, int *changed, Err *err) 
     if (!o->file) return items_remove(items, o->id.text, o->id.n, changed, err);
     Pairs p;
     if (pairs_read(&p, o->file, 1, err)) return -1;
-    int status = items_remove(items, (const char *const *)p.id, p.n, changed, err);
+    int status = pairs_check(&p, items, o->file, err);
+    if (status == 0) status = items_remove(items, (const char *const *)p.id, p.n, changed, err);
     pairs_free(&p);
     return status;
 }
@@ -105,7 +124,8 @@ static int remove_items(Items *items, const Options *o, int *changed, Err *err) 
 static int set_texts(Items *items, const Options *o, int *changed, Err *err) {
     Pairs p;
     if (pairs_read(&p, o->file, 2, err)) return -1;
-    int status = items_set_texts(items, (const char *const *)p.id, (const char *const *)p.text, p.n, changed, err);
+    int status = pairs_check(&p, items, o->file, err);
+    if (status == 0) status = items_set_texts(items, (const char *const *)p.id, (const char *const *)p.text, p.n, changed, err);
     pairs_free(&p);
     return status;
 }

@@ -19,6 +19,7 @@ struct ItemsIndex {
     int *title;                         // (n): number of the item's title
     int *first_of_title;                // (titles.n): the first item with it that is not removed, else the first
     int cap;                            // of all arrays (n)
+    int next_number;                    // every row id below it is taken
 };
 
 // One of the characters that show as nothing: white space, and those of no width.
@@ -251,8 +252,9 @@ static void append(Items *items, const Items *from, int i) {
     struct ItemsIndex *x = items->index;
     char number[24];
     const char *row_id = from->row_id[i];
-    for (int free_one = items->n; !row_id || items_by_row_id(items, row_id) >= 0; free_one++) {
-        snprintf(number, sizeof number, "%d", free_one);
+    if (x->next_number < items->n) x->next_number = items->n;
+    while (!row_id || items_by_row_id(items, row_id) >= 0) {
+        snprintf(number, sizeof number, "%d", x->next_number++);
         row_id = number;
     }
     grow(items);

@@ -38,28 +38,35 @@ int output_open(Output *o, const char *folder, unsigned present, Err *err) {
     return status;
 }
 
-int output_commit(Output *o, json_t *report, Err *err) {
-    char hex[OUTPUTS][33];
+static int save_report(Output *o, json_t *report, Err *err) {
+    char hex[33], *path = file_join(o->folder, "dataset.json");
     json_t *files = json_object();
+    for (int i = 0; i < OUTPUTS; i++) {
+        if (!(o->present & 1u << i)) continue;
+        outfile_hash(&o->file[i], hex);
+        json_object_set_new(files, output_name[i], json_string(hex));
+    }
+    json_object_set_new(report, "files", files);
+    const int status = json_save(path, report, err);
+    free(path);
+    return status;
+}
+
+// With dataset.json in its place, files of before or none are seen to be none of its own, and the folder is one to write again.
+int output_commit(Output *o, json_t *report, Err *err) {
     int status = 0;
     for (int i = 0; i < OUTPUTS && status == 0; i++)
         if (o->present & 1u << i) status = outfile_flush(&o->file[i], err);
+    if (status == 0) status = save_report(o, report, err);
     for (int i = 0; i < OUTPUTS && status == 0; i++) {
-        if (!(o->present & 1u << i)) { // one of an earlier run would be taken for one of ours
+        if (o->present & 1u << i) {
+            status = outfile_commit(&o->file[i], err);
+        } else { // one of an earlier run would be taken for one of ours
             char *path = file_join(o->folder, output_name[i]);
             unlink(path);
             free(path);
-            continue;
         }
-        outfile_hash(&o->file[i], hex[i]);
-        status = outfile_commit(&o->file[i], err);
-        json_object_set_new(files, output_name[i], json_string(hex[i]));
     }
-    json_object_set_new(report, "files", files);
-    if (status) return -1;
-    char *path = file_join(o->folder, "dataset.json");
-    status = json_save(path, report, err);
-    free(path);
     return status;
 }
 

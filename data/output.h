@@ -1,4 +1,4 @@
-// The files of a data folder while they are written: they take their places together, dataset.json last.
+// The files of a data folder while they are written: they take their places together, behind dataset.json with their hashes.
 #ifndef DATA_OUTPUT_H
 #define DATA_OUTPUT_H
 

@@ -291,3 +291,16 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     again
     [[ $output != *lost* ]]
 }
+
+@test "a line of --file that cannot be is named" {
+    "$LATENTR3" synth --out "$TMP/w" --items 60 --rows 600 2>/dev/null
+    bad() { exits 3 "$LATENTR3" "${@:2}" && says "$1"; }
+    printf '3\nzzz\n' >"$TMP/ids"
+    bad "*ids: line 2: item zzz is not in the catalogue" catalog remove --data "$TMP/w/data" --file "$TMP/ids"
+    printf '3\ta\n4\tb\n3\tc\n' >"$TMP/texts"
+    bad "*texts: line 3: item 3 stands twice" catalog text --data "$TMP/w/data" --file "$TMP/texts"
+    printf 'Another\t3\n' >"$TMP/items"
+    bad "*items: item 3 is there already*" catalog add --data "$TMP/w/data" --file "$TMP/items"
+    printf '3\n3\n' >"$TMP/ids" # what is so already is no error
+    exits 0 "$LATENTR3" catalog remove --data "$TMP/w/data" --file "$TMP/ids"
+}

@@ -376,3 +376,14 @@ as_log() {
         esac
     done
 }
+
+@test "prepare: the k-core of a long chain, which falls apart one by one" {
+    {
+        echo user_id,item_id,timestamp
+        seq 0 19999 | shuf --random-source=<(yes) | awk '{ printf "p%d,q%d,%d\np%d,q%d,%d\n", $1, $1, 1500000000 + NR, $1, $1 + 1, 1500000001 + NR }'
+        for u in {1..6}; do for i in {1..6}; do echo "b$u,c$i,150000000$i"; done; done
+    } >"$TMP/chain.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/chain.csv" --k-core 2 --out "$TMP/chain"
+    says '*kept      users 6, items 6, interactions 36;*'
+    cut -f 1 "$TMP/chain/info.txt" | sort | diff - <(printf 'c%d\n' {1..6})
+}

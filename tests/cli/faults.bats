@@ -220,3 +220,22 @@ CODE
     run env FAULTS_CALLS=fsync FAULTS_UNDER="$WORLD" FAULTS_AT=9 LD_PRELOAD="$SHIM" "$WORLD/again" "$WORLD/file"
     [ "$status" -eq 0 ]
 }
+
+@test "prepare that is killed among its renames, or finds no room for dataset.json: the same command again makes the folder" {
+    local want=$WORLD/world/data
+    again() { "$LATENTR3" prepare --data "$WORLD/world/log" --category book --item-ids number --out "$RUN" "$@"; }
+    again
+    for name in train.csv valid.csv test.csv info.txt; do cmp "$want/$name" "$RUN/$name"; done
+    want=$WORLD/prepared
+    mv "$RUN" "$want"
+    for fault in 'rename 1 KILL' 'rename 2 KILL' 'rename 3 KILL' 'rename 5 KILL' 'write 1 ENOSPC' 'write 5 ENOSPC' 'write 9 ENOSPC' 'fsync 3 KILL'; do
+        rm -rf "$RUN"
+        set -- $fault
+        FAULTS_CALLS=$1 FAULTS_AT=$2 FAULTS_HOW=$3 FAULTS_UNDER=$RUN FAULTS_COUNT=$WORLD/count LD_PRELOAD=$SHIM again 2>/dev/null || true
+        # Whatever is there is no whole folder that is another one.
+        [ ! -e "$RUN/dataset.json" ] || cmp "$RUN/dataset.json" "$want/dataset.json"
+        again --force
+        diff -r "$want" "$RUN"
+    done
+    rm -rf "$want"
+}
