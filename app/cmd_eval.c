@@ -126,10 +126,14 @@ static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
 static int thought_test_llm(Use *u, ThoughtTestRun *run, ThoughtTest *t, Err *err) {
     Reader scorer;
     Examples examples;
+    Rows rows;
     const OpenModel *m = &u->model;
-    if (examples_make(&examples, run->rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err))
-        return -1;
-    int status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, PROMPT_TRAIN_TOKENS, err);
+    rows_copy(&rows, run->rows);
+    rows_retitle_targets(&rows, &u->data.items); // as the lists are looked through
+    int status = examples_make(&examples, &rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err);
+    rows_free(&rows);
+    if (status) return -1;
+    status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, PROMPT_TRAIN_TOKENS, err);
     if (status == 0) {
         run->losses = thought_test_losses;
         run->scorer = &(ThoughtTestScorer){&scorer, &examples, run->rows->name};
@@ -187,6 +191,14 @@ static BeamStats stats_of_all(const Ranks *ranks, const BeamStats *mine) {
     ranks_gather(ranks, mine, all, sizeof *mine);
     for (int i = 0; i < ranks_size(ranks); i++)
         sum.steps += all[i].steps, sum.rows += all[i].rows, sum.illegal += all[i].illegal;
+    free(all);
+    return sum;
+}
+
+static int sum_of_all(const Ranks *ranks, int mine) {
+    int sum = 0, *all = mem_alloc((size_t)ranks_size(ranks), sizeof *all);
+    ranks_gather(ranks, &mine, all, sizeof mine);
+    for (int i = 0; i < ranks_size(ranks); i++) sum += all[i];
     free(all);
     return sum;
 }
@@ -254,9 +266,10 @@ static int open_ranker(Eval *x, Err *err) {
 // The evaluation itself. What comes behind it draws again, so this is when those that fell short are counted.
 static int evaluate(Eval *x, const EvaluateOptions *options, Err *err) {
     if (evaluate_rows(&x->e, &x->ranker, x->rows, &x->u->train, options, err)) return -1;
-    if (x->among.fewer)
-        log_warn("--protocol %s: %d rows are ranked among fewer than %d drawn items, for want of others", x->o->protocol,
-                 x->among.fewer, PROTOCOL_CANDIDATES);
+    const int fewer = sum_of_all(x->o->ranks, x->among.fewer);
+    if (fewer)
+        log_warn("--protocol %s: %d rows are ranked among fewer than %d drawn items, for want of others", x->o->protocol, fewer,
+                 PROTOCOL_CANDIDATES);
     return 0;
 }
 
@@ -333,6 +346,7 @@ static int read_rows(Eval *x, Err *err) {
     const int whole = u->model.items || x->protocol != PROTOCOL_FULL;
     if (whole && use_histories(u, &x->own, o->split, &x->whole, err)) return -1;
     x->rows = u->model.items ? &x->whole : &x->own;
+    rows_cut_histories(&x->own, PROMPT_HISTORY);
     Rows *all[] = {&x->own, &x->whole};
     for (int i = 0; i < 2; i++) {
         rows_sample(all[i], o->sample, ROWS_SAMPLE_SEED);
@@ -351,6 +365,17 @@ static int eval_split(Use *u, const Options *o, Err *err) {
     return status ? -1 : 0;
 }
 
+// One file for two of them would hold the last alone.
+static int check_outputs(const Options *o, Err *err) {
+    static const char *const name[] = {"results", "trec-run", "trec-qrels"};
+    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
+    for (int i = 0; i < 3; i++)
+        for (int k = i + 1; k < 3; k++)
+            if (path[i] && path[k] && !strcmp(path[i], path[k]))
+                return err_set(err, ERR_USAGE, "--%s and --%s name one file, %s", name[i], name[k], path[i]);
+    return 0;
+}
+
 // With each file that is asked for: out_check_file before all is measured that is to be written there, then out_make_parent.
 static int each_output(const Options *o, int (*with)(const char *path, Err *err), Err *err) {
     const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
@@ -363,7 +388,8 @@ int cmd_eval(const Options *given, Err *err) {
     Use u = {0};
     Options o = *given;
     if (ranks_rank(o.ranks) > 0) o.results = o.save = o.trec_run = o.trec_qrels = NULL; // rank 0 writes them
-    int status = ranks_agree(o.ranks, each_output(&o, out_check_file, err) || use_open(&u, &o, err) ? -1 : 0, err);
+    int status = ranks_agree(
+        o.ranks, check_outputs(&o, err) || each_output(&o, out_check_file, err) || use_open(&u, &o, err) ? -1 : 0, err);
     if (status == 0) status = agree(&u, given, err) || each_output(&o, out_make_parent, err) || eval_split(&u, &o, err);
     use_close(&u);
     return status ? -1 : 0;

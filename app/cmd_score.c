@@ -59,6 +59,8 @@ static int score_split(Use *u, const Options *o, Err *err) {
     Examples e;
     if (dataset_rows(&u->data, &rows, o->split, o->max_rows, err)) return -1;
     rows_sample(&rows, o->sample, ROWS_SAMPLE_SEED);
+    rows_cut_histories(&rows, PROMPT_HISTORY);
+    rows_retitle_targets(&rows, &u->data.items);
     if (o->shuffle_history) rows_shuffle_histories(&rows, (uint64_t)o->seed);
     int status = rows.n ? 0 : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
     if (status == 0)

@@ -39,9 +39,9 @@ int use_train(Use *u, Err *err) {
     return 0;
 }
 
-static int use_baseline(Use *u, UseBaseline *x, BaselineRanker options, Ranker *r, Err *err) {
+static int use_baseline(Use *u, UseBaseline *x, BaselineRanker options, MatchBy by, Ranker *r, Err *err) {
     if (use_train(u, err)) return -1;
-    baseline_open(&x->counted, &u->data.items, &u->train, MATCH_TITLE);
+    baseline_open(&x->counted, &u->data.items, &u->train, by);
     options.b = &x->counted;
     x->ranker = options;
     *r = baseline_ranker(&x->ranker);
@@ -65,7 +65,8 @@ static int use_guide(Use *u, const Options *o, int users, Err *err) {
         return err_set(err, ERR_USAGE, "--guidance %s: a SASRec, popularity or item-knn is expected", o->guidance);
     if (kind >= 0) {
         const BaselineRanker options = {.kind = (BaselineKind)kind, .users = users, .k = 1, .seed = (uint64_t)o->seed};
-        return use_baseline(u, &g->baseline, options, &g->ranker, err);
+        // Items of one title are one answer, but where each has an index text.
+        return use_baseline(u, &g->baseline, options, u->model.style.index_answers ? MATCH_ITEM : MATCH_TITLE, &g->ranker, err);
     }
     Options of_guide = *o;
     of_guide.model = o->guidance;
@@ -186,7 +187,7 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
                                         .exclude_seen = o->exclude_seen,
                                         .every_item = o->protocol && strcmp(o->protocol, "full") != 0,
                                         .seed = (uint64_t)o->seed};
-        return use_baseline(u, &u->baseline, options, r, err);
+        return use_baseline(u, &u->baseline, options, MATCH_TITLE, r, err);
     }
     if (u->model.items) return use_sasrec(u, &u->sasrec, &u->model, k, users, o->exclude_seen, r, err);
     if (grounds(o)) {

@@ -156,6 +156,23 @@ void rows_copy(Rows *copy, const Rows *rows) {
     if (rows->n) memcpy(copy->row, rows->row, (size_t)rows->n * sizeof *copy->row);
 }
 
+void rows_cut_histories(Rows *rows, int n) {
+    for (int i = 0; i < rows->n; i++) {
+        Row *row = &rows->row[i];
+        const int cut = row->n - n;
+        if (cut <= 0) continue;
+        row->title += cut, row->item_id += cut, row->n = n;
+        if (row->text) row->text += cut;
+    }
+}
+
+void rows_retitle_targets(Rows *rows, const Items *items) {
+    for (int i = 0; i < rows->n; i++) {
+        const int item = items_by_id(items, rows->row[i].target_id);
+        if (item >= 0) rows->row[i].target_title = items->title[item];
+    }
+}
+
 static const char *name_of(const Items *items, const char *row_id) {
     const int item = items_by_row_id(items, row_id);
     CHECK(item >= 0);

@@ -186,19 +186,37 @@ int baseline_choices(const Baseline *b, const Row *row, int exclude_seen) {
     return choices;
 }
 
+// The neighbours of each item of the history, once, where it stands last.
+static void add_neighbours(const BaselineRanker *r, const History *h, float *score) {
+    const Baseline *b = r->b;
+    int *key = mem_alloc((size_t)h->n + 1, sizeof *key);
+    for (int i = h->n - 1; i >= 0; i--) {
+        key[i] = history_key(b, h, i);
+        if (key[i] < 0) continue;
+        if (r->met[key[i]])
+            key[i] = -1;
+        else
+            r->met[key[i]] = 1;
+    }
+    for (int i = 0; i < h->n; i++) {
+        if (key[i] < 0) continue;
+        r->met[key[i]] = 0;
+        for (size_t j = b->near.first[key[i]]; j < b->near.first[key[i] + 1]; j++) score[b->near.item[j]] += b->near.cosine[j];
+    }
+    free(key);
+}
+
 static void score_user(const BaselineRanker *r, const History *h, float *score) {
     const Baseline *b = r->b;
     const size_t n = (size_t)b->items->n;
     memcpy(score, r->empty, n * sizeof *score);
     for (size_t i = 0; i < n && r->kind == BASELINE_RANDOM; i++)
         if (is_candidate(b, (int)i)) score[i] = (float)rng_uniform(r->seed, RNG_SAMPLE, (uint64_t)h->number * n + i);
-    for (int i = 0; i < h->n; i++) {
-        int key = history_key(b, h, i);
-        if (key < 0) continue;
-        if (r->kind == BASELINE_REPEAT_LAST && is_candidate(b, key)) score[key] = (float)i;
-        if (r->kind != BASELINE_ITEM_KNN || stands_later(b, h, i, key)) continue;
-        for (size_t j = b->near.first[key]; j < b->near.first[key + 1]; j++) score[b->near.item[j]] += b->near.cosine[j];
+    for (int i = 0; i < h->n && r->kind == BASELINE_REPEAT_LAST; i++) {
+        const int key = history_key(b, h, i);
+        if (key >= 0 && is_candidate(b, key)) score[key] = (float)i;
     }
+    if (r->kind == BASELINE_ITEM_KNN) add_neighbours(r, h, score);
     for (int i = 0; i < h->n && r->exclude_seen; i++)
         if (history_key(b, h, i) >= 0) score[history_key(b, h, i)] = -INFINITY;
     for (size_t i = 0; i < n && r->every_item; i++)
@@ -233,6 +251,7 @@ Ranker baseline_ranker(BaselineRanker *r) {
     const Baseline *b = r->b;
     r->score = mem_alloc((size_t)b->items->n, sizeof *r->score);
     r->empty = mem_alloc((size_t)b->items->n, sizeof *r->empty);
+    r->met = mem_zalloc((size_t)b->items->n, 1);
     for (int i = 0; i < b->items->n; i++) {
         r->empty[i] = r->kind == BASELINE_ITEM_KNN ? 0 : -INFINITY;
         if (r->kind == BASELINE_POPULARITY) r->empty[i] = logf(1 + (float)b->count[i]);
@@ -242,6 +261,6 @@ Ranker baseline_ranker(BaselineRanker *r) {
 }
 
 void baseline_ranker_free(BaselineRanker *r) {
-    free(r->score), free(r->empty);
-    r->score = r->empty = NULL;
+    free(r->score), free(r->empty), free(r->met);
+    r->score = r->empty = NULL, r->met = NULL;
 }

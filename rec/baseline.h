@@ -59,6 +59,7 @@ typedef struct BaselineRanker {
     int every_item;       // every item scores what it counts under, for those who rank items and not titles
     uint64_t seed;        // of random
     float *score, *empty; // (items->n) of one user, and of one without history; made by baseline_ranker
+    char *met;            // (items->n) scratch, zero between users; likewise
 } BaselineRanker;
 
 // Whether it says anything of a user: item-knn has no list where it knows nothing of the history. Its scores are 0 there.

@@ -285,7 +285,7 @@ static void finish(Search *x, User *u, Candidate c, double divisor) {
 static double step_score(const Search *x, const User *u, int at, int c, int n, float logp) {
     const double lm = n == 1 && x->o.skip_ghosts ? 0 : (double)logp, *mass = u->start.mass;
     if (!mass) return lm;
-    const double g = (double)x->o.guidance, cf = n == 1 ? 0 : log(mass[c] / mass[at]);
+    const double g = (double)x->o.guidance, cf = n == 1 ? 0 : mass[at] > 0 ? log(mass[c] / mass[at]) : -INFINITY;
     return cf == -INFINITY ? cf : g * lm + (1 - g) * cf;
 }
 

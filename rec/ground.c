@@ -278,6 +278,7 @@ Ranker ground_ranker(Ground *g) {
                     .users = g->o.users,
                     .k = g->o.k,
                     .by_text = g->reader.style.index_answers,
+                    .seen_by_item = g->o.exclude_seen && g->reader.style.index_answers,
                     .rank = rank_list,
                     .score = rank_score};
 }

@@ -200,5 +200,6 @@ Ranker recommend_ranker(Recommender *r) {
                     .users = r->o.users,
                     .k = r->o.k,
                     .by_text = r->reader.style.index_answers,
+                    .seen_by_item = r->o.exclude_seen && r->reader.style.index_answers,
                     .rank = rank};
 }

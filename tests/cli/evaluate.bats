@@ -192,3 +192,41 @@ use() {
     idle '*--epochs does nothing beside --max-tokens*' \
         "$LATENTR3" sft --model "$WORLD/thinks" --data "$world" --out "$TMP/sft" --epochs 2 --max-tokens 30000 --batch 64 --warmup 1 --valid-rows 4
 }
+
+@test "eval and score: histories longer than a prompt count as what the prompt holds" {
+    for n in 10 25; do
+        "$LATENTR3" prepare --data "$WORLD/log" --category book --item-ids number --max-history $n --out "$TMP/$n" 2>/dev/null
+        "$LATENTR3" eval --model "$WORLD/thinks" --data "$TMP/$n" --dtype f32 --exclude-seen --shuffle-history --results "$TMP/results-$n" \
+            --json 2>/dev/null | jq -c '[.title, .baselines]' >"$TMP/eval-$n"
+        "$LATENTR3" score --model "$WORLD/thinks" --data "$TMP/$n" --dtype f32 --shuffle-history --max-rows 20 --json >"$TMP/score-$n" 2>/dev/null
+    done
+    not cmp -s "$TMP/10/test.csv" "$TMP/25/test.csv"
+    for what in results eval score; do cmp "$TMP/$what-10" "$TMP/$what-25"; done
+}
+
+@test "score and the thought test: the target of an item with another title is that title" {
+    cp -r "$WORLD/data" "$TMP/data"
+    id=$(tail -n +2 "$TMP/data/test.csv" | head -1 | sed -E 's/.*\]",([0-9]+),"\[.*/\1/')
+    score() { "$LATENTR3" score --model "$WORLD/thinks" --data "$TMP/data" --dtype f32 --max-rows 1 --json 2>/dev/null; }
+    before=$(score)
+    "$LATENTR3" catalog remove --data "$TMP/data" --id "$id" 2>/dev/null
+    "$LATENTR3" catalog add --data "$TMP/data" --id "$id" --title "Wholly New Name" 2>/dev/null
+    after=$(score)
+    [ "$before" != "$after" ]
+    "$LATENTR3" score --model "$WORLD/thinks" --data "$TMP/data" --dtype f32 --max-rows 1 2>/dev/null | grep -q 'Wholly New Name'
+}
+
+@test "eval: one file cannot hold two outputs" {
+    refuses 2 '*--trec-run and --trec-qrels name one file*' env LATENTR3_LOG=error "$LATENTR3" eval --model popularity --data "$WORLD/data" \
+        --trec-run "$TMP/one" --trec-qrels "$TMP/one"
+}
+
+@test "recommend: a guide that has nothing left gives an empty list, no error" {
+    "$LATENTR3" synth --items 60 --rows 400 --out "$TMP/w" 2>/dev/null
+    "$LATENTR3" sasrec --data "$TMP/w/data" --out "$TMP/guide" --width 16 --epochs 1 --warmup 1 2>/dev/null
+    ids=() n=$(wc -l <"$TMP/w/data/info.txt")
+    for ((i = 0; i < n; i++)); do ids+=(--history-id "$i"); done
+    for i in 1 2 3; do "$LATENTR3" catalog add --data "$TMP/w/data" --id "new$i" --title "New $i" 2>/dev/null; done
+    exits 0 env LATENTR3_LOG=error "$LATENTR3" recommend --model "$TMP/w/model" --data "$TMP/w/data" --dtype f32 --guidance "$TMP/guide" --exclude-seen "${ids[@]}" --json
+    [ "$(jq -c .items <<<"$output")" = '[]' ]
+}
