@@ -156,26 +156,34 @@ static json_t *describe_path(const char *path, Err *err) {
 // ---- print ----------------------------------------------------------------------------------------------------------------
 
 // A string that a terminal shows as it is; others are printed as JSON, escaped.
-static int is_plain(const json_t *value) {
-    if (!json_is_string(value)) return 0;
-    const char *s = json_string_value(value);
-    for (; *s; s++)
-        if (utf8_is_control(*s)) return 0;
+static int is_plain(const char *s) {
+    for (; *s; s++) // the controls above ASCII are C2 80 to C2 9F
+        if (utf8_is_control(*s) || (s[0] == '\xc2' && (unsigned char)s[1] < 0xa0)) return 0;
     return 1;
+}
+
+static void print_text(const json_t *value) {
+    const char *plain = json_is_string(value) && is_plain(json_string_value(value)) ? json_string_value(value) : NULL;
+    const size_t escape = json_is_string(value) ? JSON_ENSURE_ASCII : 0;
+    char *text = plain ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9) | escape);
+    fputs(plain ? plain : text, stdout);
+    free(text);
 }
 
 static void print_lines(const json_t *object, int indent) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value) {
+        json_t *name = json_string(key);
+        printf("%*s", indent, "");
+        print_text(name);
+        json_decref(name);
         if (json_is_object(value)) {
-            printf("%*s%s:\n", indent, "", key);
+            puts(":");
             print_lines(value, indent + 2);
-            continue;
+        } else {
+            fputs(": ", stdout), print_text(value), putchar('\n');
         }
-        char *text = is_plain(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        printf("%*s%s: %s\n", indent, "", key, text ? text : json_string_value(value));
-        free(text);
     }
 }
 

@@ -138,16 +138,6 @@ static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
     return status;
 }
 
-int model_io_tokenizer(Tokenizer **t, const char *path, Err *err) {
-    if (file_is_folder(path)) return folder_tokenizer(t, path, err);
-    if (file_ends_with(path, ".json")) return tokenizer_open(t, path, err);
-    Gguf g;
-    if (gguf_open(&g, path, err)) return -1;
-    int status = gguf_tokenizer(t, &g, err);
-    gguf_close(&g);
-    return status;
-}
-
 // ---- tokenizer_config.json ------------------------------------------------------------------------------------------------
 
 // "bos_token" and the like: a string, or an object with "content"; NULL where absent or null.
@@ -283,6 +273,26 @@ static int check_listed_tokens(const OpenModel *m, Err *err) {
     return token_id(m, "pad_token", -1, &pad, err);
 }
 
+// As models are opened: what they would refuse is refused.
+static int checked_tokenizer(Tokenizer **t, const char *folder, Err *err) {
+    if (folder_tokenizer(t, folder, err)) return -1;
+    const OpenModel m = {.path = (char *)folder, .tokenizer = *t, .tokenizer_config = folder_tokenizer_config(folder, err)};
+    const int status = m.tokenizer_config ? check_listed_tokens(&m, err) : -1;
+    json_decref(m.tokenizer_config);
+    if (status) tokenizer_close(*t), *t = NULL;
+    return status;
+}
+
+int model_io_tokenizer(Tokenizer **t, const char *path, Err *err) {
+    if (file_is_folder(path)) return checked_tokenizer(t, path, err);
+    if (file_ends_with(path, ".json")) return tokenizer_open(t, path, err);
+    Gguf g;
+    if (gguf_open(&g, path, err)) return -1;
+    int status = gguf_tokenizer(t, &g, err);
+    gguf_close(&g);
+    return status;
+}
+
 // What prompts call an item: --category and dataset.json come first, then what the model was trained with.
 static int choose_category(OpenModel *m, ModelConfig *c, const Dataset *d, Err *err) {
     const int saved = *c->category != 0;
@@ -412,6 +422,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
                        "a frozen backbone keeps its embedding: the %d new tokens of --item-text would never be learnt",
                        added.n);
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
+    if (config_check(&c, m->path, err)) return -1; // with the thought that it has by now
     if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
     if (o->lean && !trains_backbone(o))
         return err_set(err, ERR_USAGE,
@@ -484,7 +495,9 @@ static json_t *final_tokenizer_config(const OpenModel *m) {
     set_token(config, "bos_token", m->style.bos_id >= 0 ? tokenizer_token(m->tokenizer, m->style.bos_id) : NULL);
     if (m->style.eos_id >= 0) set_token(config, "eos_token", tokenizer_token(m->tokenizer, m->style.eos_id));
     if (!token_text(config, "pad_token")) set_token(config, "pad_token", token_text(config, "eos_token"));
-    if (!json_object_get(config, "tokenizer_class"))
+    // Under LlamaTokenizer transformers 5 makes a tokenizer of its own, which splits text behind added tokens otherwise.
+    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    if (!class || !strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")))
         json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     return config;
 }
@@ -501,6 +514,8 @@ static json_t *special_tokens_map(const json_t *config) {
 int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *err) {
     if (file_make_folder(folder, err)) return -1;
     if (m->items) return sasrec_model_save(m, folder, type, err);
+    static const char *const older[] = {"chat_template.jinja"}; // ours stands in tokenizer_config.json, and would not count
+    if (file_remove_all(folder, older, 1, err)) return -1;
     if (weights_save(&m->llm, folder, type, m->generation, err)) return -1;
     char *path = file_join(folder, "tokenizer.json");
     int status = tokenizer_save(m->tokenizer, path, err);

@@ -268,6 +268,13 @@ char *partfile_name(const char *path) {
     return part;
 }
 
+// Where files cannot be locked, others are trusted.
+static int has_no_locks(const char *path) {
+    if (errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOLCK) return 0;
+    log_warn("%s: its file system has no locks: that no other command changes it is not checked", path);
+    return 1;
+}
+
 int partfile_open(PartFile *f, const char *path, Err *err) {
     *f = (PartFile){.fd = -1};
     if (outfile_check(path, err)) return -1;
@@ -275,7 +282,7 @@ int partfile_open(PartFile *f, const char *path, Err *err) {
     f->fd = open(f->part, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const off_t end = f->fd < 0 ? -1 : lseek(f->fd, 0, SEEK_END);
     int status = end < 0 ? err_errno(err, "%s", f->part) : 0;
-    if (status == 0 && flock(f->fd, LOCK_EX | LOCK_NB))
+    if (status == 0 && flock(f->fd, LOCK_EX | LOCK_NB) && !has_no_locks(f->part))
         status = errno == EWOULDBLOCK ? err_set(err, ERR_IO, "%s: another command is writing it", f->part)
                                       : err_errno(err, "%s", f->part);
     struct stat ours, named;
@@ -329,11 +336,7 @@ int file_rename(const char *from, const char *to, Err *err) {
 int file_lock(const char *folder, Err *err) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_errno(err, "%s", folder);
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    if (errno == ENOSYS || errno == EOPNOTSUPP || errno == ENOLCK) {
-        log_warn("%s: its file system has no locks: that no other command changes it is not checked", folder);
-        return fd;
-    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 || has_no_locks(folder)) return fd;
     const int busy = errno == EWOULDBLOCK;
     if (busy)
         err_set(err, ERR_IO, "%s: another command is changing this folder", folder);

@@ -163,7 +163,7 @@ Stream *stream_open(const char *path, Err *err) {
     XXH3_128bits_reset(s->hash);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    CHECK(thread_start(&s->thread, run, s) == 0);
+    mem_need(thread_start(&s->thread, run, s) ? NULL : s, "a thread");
     return s;
 }
 

@@ -164,6 +164,9 @@ static int refuse_options(const ModelConfig *c, const json_t *json, const char *
         if (get_bool(json, must_be_false[i], &on, name, err)) return -1;
         if (on) return err_set(err, ERR_DATA, "%s: \"%s\": true is not supported", name, must_be_false[i]);
     }
+    int causal = 1;
+    if (get_bool(json, "is_causal", &causal, name, err)) return -1;
+    if (!causal) return err_set(err, ERR_DATA, "%s: \"is_causal\": false is not supported", name);
     if ((v = get(json, "hidden_act")) && (!json_is_string(v) || strcmp(json_string_value(v), "silu")))
         return err_set(err, ERR_DATA, "%s: hidden_act \"%.64s\" is not supported (silu is)", name,
                        json_is_string(v) ? json_string_value(v) : "?");

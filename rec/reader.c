@@ -11,8 +11,8 @@ static int positions_left(const Llm *llm, int reach) {
 
 static int check_room(const Llm *llm, int room, int head, Err *err) {
     if (room > head) return 0;
-    return err_set(err, ERR_DATA, "the model's %d positions leave %d for the prompt; its first piece alone has %d",
-                   llm->rope.positions, room, head);
+    return err_set(err, ERR_DATA, "of %d positions the answers leave %d for the prompt; its first piece alone has %d",
+                   llm->rope.positions, room > 0 ? room : 0, head);
 }
 
 int reader_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, int reach, Err *err) {

@@ -114,7 +114,7 @@ static void courier_start(Shares *s) {
     Courier *c = s->courier = mem_zalloc(1, sizeof *c);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
-    CHECK(thread_start(&c->thread, courier_main, s) == 0);
+    mem_need(thread_start(&c->thread, courier_main, s) ? NULL : c, "a thread");
 }
 
 static void courier_end(Courier *c) {

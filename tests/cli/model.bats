@@ -284,3 +284,79 @@ copy_model() {
     LATENTR3_LOG=error refuses 3 "latentr3: $TMP/folder/model.safetensors: tensor \"model.layers.0.self_attn.q_proj.weight\": a value in row 1, column 3 is not finite" \
         "$LATENTR3" convert --model "$TMP/folder" --out "$TMP/none"
 }
+
+@test "convert --force: cut short, the folder is no model rather than one of two; another command's folder is left alone" {
+    for seed in 1 2; do "$LATENTR3" synth --items 60 --rows 600 --seed $seed --out "$TMP/$seed" 2>/dev/null; done
+    data=$TMP/1/data
+    "$LATENTR3" convert --model "$TMP/1/model" --out "$TMP/out" 2>/dev/null
+    echo '{{ older }}' >"$TMP/out/chat_template.jinja"
+    exits 4 bash -c 'trap "" XFSZ; ulimit -f 40; exec "$@"' - "$LATENTR3" convert --model "$TMP/2/model" --out "$TMP/out" --force
+    for command in inspect score; do
+        [ $command = inspect ] && exits 4 "$LATENTR3" inspect --model "$TMP/out"
+        [ $command = score ] && exits 4 "$LATENTR3" score --model "$TMP/out" --data "$data" --max-rows 1
+        says '*config.json*'
+    done
+    exits 0 "$LATENTR3" convert --model "$TMP/2/model" --out "$TMP/out" --force
+    "$LATENTR3" convert --model "$TMP/2/model" --out "$TMP/new" 2>/dev/null
+    diff -r -x README.md -x '*.json.origin' "$TMP/new" "$TMP/out" | not grep -v '^Only in .*latentr3'
+    exits 0 "$LATENTR3" score --model "$TMP/out" --data "$data" --max-rows 1
+    exits 4 flock "$TMP/out" "$LATENTR3" convert --model "$TMP/1/model" --out "$TMP/out" --force
+    says '*another command is changing this folder*'
+}
+
+@test "what a model's files say beside its weights: refused where it would count, named anew where it would mislead" {
+    "$LATENTR3" synth --items 60 --rows 600 --out "$TMP/w" 2>/dev/null
+    cp -r "$TMP/w/model" "$TMP/m"
+    edit() { jq "$2" "$TMP/w/model/$1" >"$TMP/m/$1"; }
+    edit config.json '.is_causal = false'
+    refuses 3 '*"is_causal": false is not supported*' env LATENTR3_LOG=error "$LATENTR3" convert --model "$TMP/m" --out "$TMP/no"
+    edit config.json '.is_causal = true'
+    edit tokenizer_config.json '.tokenizer_class = "LlamaTokenizerFast"'
+    exits 0 "$LATENTR3" convert --model "$TMP/m" --out "$TMP/out"
+    [ "$(jq -r .tokenizer_class "$TMP/out/tokenizer_config.json")" = PreTrainedTokenizerFast ]
+    edit tokenizer_config.json '.added_tokens_decoder["480"] = {"content": "<new>"}'
+    for command in tokenize inspect; do
+        refuses 3 "*token '<new>' of tokenizer_config.json*" env LATENTR3_LOG=error "$LATENTR3" $command --model "$TMP/m" </dev/null
+    done
+}
+
+@test "a thought in a model of an odd width is refused before it is trained" {
+    "$LATENTR3" synth --items 60 --rows 600 --out "$TMP/w" 2>/dev/null
+    cp -r "$TMP/w/model" "$TMP/odd"
+    python3 - "$TMP/odd" <<'PY'
+import json, struct, sys
+folder = sys.argv[1]
+config = json.load(open(folder + "/config.json"))
+D, K, H, F, V = 33, 2, 2, 8, config["vocab_size"]
+config.update(hidden_size=D, head_dim=K, num_attention_heads=H, num_key_value_heads=H, intermediate_size=F, num_hidden_layers=1,
+              tie_word_embeddings=True)
+config.pop("latentr3", None)
+json.dump(config, open(folder + "/config.json", "w"))
+layer = "model.layers.0."
+shapes = {"model.embed_tokens.weight": [V, D], "model.norm.weight": [D], layer + "input_layernorm.weight": [D],
+          layer + "post_attention_layernorm.weight": [D], layer + "self_attn.o_proj.weight": [D, H * K],
+          layer + "mlp.gate_proj.weight": [F, D], layer + "mlp.up_proj.weight": [F, D], layer + "mlp.down_proj.weight": [D, F]}
+for name in "qkv":
+    shapes[layer + f"self_attn.{name}_proj.weight"] = [H * K, D]
+header, at = {}, 0
+for name, shape in shapes.items():
+    n = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+    header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + n]}
+    at += n
+text = json.dumps(header).encode()
+open(folder + "/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + bytes(at))
+PY
+    exits 0 "$LATENTR3" score --model "$TMP/odd" --data "$TMP/w/data" --max-rows 1 --dtype f32
+    refuses 3 '*the width 33 is odd*' env LATENTR3_LOG=error "$LATENTR3" convert --model "$TMP/odd" --out "$TMP/no" --add-thought
+    exits 3 env LATENTR3_LOG=error "$LATENTR3" sft --model "$TMP/odd" --data "$TMP/w/data" --out "$TMP/no" --max-steps 1 --batch 4 --valid-rows 4
+    says '*the width 33 is odd*'
+}
+
+@test "inspect: names of a file's own cannot write to the terminal" {
+    mkdir "$TMP/run"
+    printf '{"steps": 1, "a\\u001b[2Jb": {"c\\nd": 1}, "e\\u009bf": "g\\u009bh"}' >"$TMP/run/metrics.json"
+    exits 0 "$LATENTR3" inspect "$TMP/run"
+    [[ $output != *$'\x1b'* && $output != *$'\xc2\x9b'* ]]
+    says '*"a\\u001B\[2Jb":*'
+    [ "$(grep -c '^ *d' <<<"$output")" -eq 0 ]
+}

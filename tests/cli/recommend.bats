@@ -170,7 +170,7 @@ use() {
     says '*warning: item 900 is an answer of * tokens: it leaves *positions*'
     "$LATENTR3" catalog add --data "$TMP/data" --id 901 --title "$(printf '?%.0s' {1..5000})" 2>/dev/null
     exits 3 "${long[@]}"
-    says '*item 901, an answer of * tokens: *positions leave*for the prompt*'
+    says '*item 901, an answer of * tokens: *positions the answers leave*for the prompt*'
 }
 
 @test "recommend: refusals" {
