@@ -21,6 +21,17 @@ static void say_next(const Options *o, const json_t *report) {
         log_next("the same with --train-from-histories, which makes train.csv");
 }
 
+// The first of the given options that filter, split or name what a published folder has not, or NULL.
+static const char *idle_if_split(const Options *o) {
+    static const char *const name[] = {"items",   "user-column", "item-column", "time-column", "rating-column", "title-column",
+                                       "columns", "item-text",   "title-rules", "from",        "until",         "min-items",
+                                       "split",   "k-core",      "tie-order",   "title-years", "min-rating",    "max-history"};
+    const size_t names = sizeof name / sizeof *name - (o->train_from_histories != 0); // which has histories to shorten
+    for (size_t i = 0; i < names; i++)
+        if (options_changed(o, name[i])) return name[i];
+    return NULL;
+}
+
 static PrepareOptions options_of(const Options *o) {
     return (PrepareOptions){.input = o->data,
                             .items = o->item_file,
@@ -46,7 +57,8 @@ static PrepareOptions options_of(const Options *o) {
                             .drop_years = !strcmp(o->title_years, "drop"),
                             .log_ids = !strcmp(o->item_ids, "log"),
                             .train_from_histories = o->train_from_histories,
-                            .strict = o->strict};
+                            .strict = o->strict,
+                            .idle_if_split = idle_if_split(o)};
 }
 
 char *cmd_prepare_beside(const Options *o) {

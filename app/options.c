@@ -575,6 +575,7 @@ int options_changed(const Options *o, const char *name) {
     if (!row->initial) return 1;
     const char *field = (const char *)o + row->field;
     if (row->kind == KIND_TEXT || row->kind == KIND_CHOICE) return strcmp(*(const char *const *)field, row->initial) != 0;
+    if (row->kind == KIND_LONG) return (double)*(const int64_t *)field != number_read(row->initial);
     return (row->kind == KIND_REAL ? *(const double *)field : *(const int *)field) != number_read(row->initial);
 }
 

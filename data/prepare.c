@@ -225,9 +225,12 @@ int prepare_run(const PrepareOptions *o, json_t **report, Err *err) {
     Source source;
     Interactions x = {0};
     int status = source_open(&source, o->input, o->items, forced_format(o), o->column, err);
+    const int published = status == 0 && source_is_published(&source);
+    if (published && o->idle_if_split)
+        status = err_set(err, ERR_USAGE, "--%s does nothing to a folder that is split already (%s)", o->idle_if_split,
+                         source.log.path);
     if (status == 0 && o->column[RECORD_TEXT] && !source.items.path)
         status = err_set(err, ERR_USAGE, "index texts stand in a file of items, and there is none beside %s", source.log.path);
-    const int published = status == 0 && source.log.format == records_format("latentr3");
     if (status == 0 && !published && !o->category && dataset_check_category(source.category, ERR_USAGE, err))
         status = err_prefix(err, "the name of the folder, which --category can replace");
     if (status == 0 && o->train_from_histories && !published)
@@ -248,7 +251,7 @@ char *prepare_beside(const PrepareOptions *o) {
     Source s;
     const char *path = NULL;
     if (source_find(&s, o->input, o->items, forced_format(o), o->column, NULL) == 0)
-        path = s.log.format == records_format("latentr3") ? s.log.path : s.items.path;
+        path = source_is_published(&s) ? s.log.path : s.items.path;
     char *beside = path ? mem_strndup(path, strlen(path)) : NULL;
     source_close(&s);
     return beside;

@@ -25,6 +25,7 @@ typedef struct PrepareOptions {
     int log_ids;                       // items bear the log's ids beside their numbers; 0: as published
     int train_from_histories;          // of a published folder without train.csv: see data/histories.h
     int strict;
+    const char *idle_if_split; // an option that was given and does nothing to a published folder, which is refused; or NULL
 } PrepareOptions;
 
 // Writes train.csv, valid.csv, test.csv, info.txt and dataset.json. The report (counts, what was dropped and why, ties,

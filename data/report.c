@@ -51,22 +51,31 @@ static void put_columns(json_t *options, const PrepareOptions *o) {
     json_decref(columns);
 }
 
-json_t *report_new(const PrepareOptions *o, const Source *source) {
-    json_t *report = json_pack("{s:s, s:i, s:s, s:{s:s}, s:{s:i, s:i, s:f, s:s, s:b}}", "format", DATASET_FORMAT, "version",
-                               DATASET_VERSION, "category", o->category ? o->category : source->category, "source", "format",
-                               source->log.format->name, "options", "k_core", o->k_core, "history", o->history, "min_rating",
-                               o->min_rating, "split", o->split, "strict", o->strict != 0);
-    CHECK(report);
-    json_t *options = json_object_get(report, "options"), *from = json_object_get(report, "source");
+// What makes rows of a log.
+static void put_log_options(json_t *options, const PrepareOptions *o, const Source *source) {
+    report_put(options, "k_core", o->k_core);
+    json_object_set_new(options, "min_rating", json_real(o->min_rating));
+    json_object_set_new(options, "split", json_string(o->split));
     json_object_set_new(options, "published_titles", json_boolean(prepare_published_titles(o, source)));
-    if (o->train_from_histories) json_object_set_new(options, "train_from_histories", json_true());
     report_put(options, "min_items", o->min_items);
     report_put(options, "tie_order", (int64_t)o->tie_order);
-    json_object_set_new(options, "item_ids", json_string(o->log_ids ? "log" : "number"));
     json_object_set_new(options, "title_years", json_string(o->drop_years ? "drop" : "keep"));
     put_given(options, "from", o->from);
     put_given(options, "until", o->until);
     put_columns(options, o);
+}
+
+json_t *report_new(const PrepareOptions *o, const Source *source) {
+    const int published = source_is_published(source);
+    json_t *report = json_pack("{s:s, s:i, s:s, s:{s:s}, s:{s:b}}", "format", DATASET_FORMAT, "version", DATASET_VERSION,
+                               "category", o->category ? o->category : source->category, "source", "format",
+                               source->log.format->name, "options", "strict", o->strict != 0);
+    CHECK(report);
+    json_t *options = json_object_get(report, "options"), *from = json_object_get(report, "source");
+    if (!published) put_log_options(options, o, source);
+    if (!published || o->train_from_histories) report_put(options, "history", o->history);
+    if (o->train_from_histories) json_object_set_new(options, "train_from_histories", json_true());
+    json_object_set_new(options, "item_ids", json_string(o->log_ids ? "log" : "number"));
     json_t *files = report_object(from, "files");
     put_stream_hash(files, &source->log);
     put_stream_hash(files, &source->items);

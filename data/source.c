@@ -290,7 +290,7 @@ static int find(Source *s, const char *input, const char *items, const RecordsFo
     if (!file_exists(input)) return err_set(err, ERR_IO, "%s: no such file or folder", input);
     if (file_is_folder(input) ? log_in_folder(s, input, format, column, err) : log_named(s, input, format, column, err))
         return -1;
-    int published = s->log.format == records_format("latentr3");
+    const int published = source_is_published(s);
     set_category(s, published);
     if (say) log_info("%s: %s%s", s->log.path, s->log.format->name, format ? " (as --format says)" : "");
     if (published) return 0;
@@ -307,8 +307,12 @@ int source_find(Source *s, const char *input, const char *items, const RecordsFo
 int source_open(Source *s, const char *input, const char *items, const RecordsFormat *format,
                 const char *const column[RECORDS_NAMES], Err *err) {
     if (find(s, input, items, format, column, 1, err)) return -1;
-    if (s->log.format == records_format("latentr3")) return 0;
+    if (source_is_published(s)) return 0;
     return open_stream(&s->log, err) || open_stream(&s->items, err) ? -1 : 0;
+}
+
+int source_is_published(const Source *s) {
+    return s->log.format == records_format("latentr3");
 }
 
 void source_close(Source *s) {

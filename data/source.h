@@ -26,5 +26,6 @@ int source_open(Source *s, const char *input, const char *items, const RecordsFo
 int source_find(Source *s, const char *input, const char *items, const RecordsFormat *format,
                 const char *const column[RECORDS_NAMES], Err *err);
 void source_close(Source *s);
+int source_is_published(const Source *s); // the log is rows already
 
 #endif

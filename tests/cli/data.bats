@@ -141,6 +141,13 @@ make_logs() {
     cp "$TMP/before" "$TMP/a/info.txt"
     exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/next"
     "$LATENTR3" catalog list --data "$TMP/next" 2>/dev/null | grep -q $'^New Film\t99'
+    # What would filter or split does nothing to it: refused, but for the defaults, and not written down as if it had.
+    jq -e '.options == {"strict": false, "item_ids": "log"}' "$TMP/again/dataset.json"
+    for idle in "--k-core 7" "--split leave-one-out" "--min-rating 3" "--max-history 3" "--from 2023-12-01" "--title-years drop" "--tie-order 4294967296" "--item-column x" \
+        "--item-text x" "--items $TMP/recbole/small.item"; do
+        LATENTR3_LOG=error refuses 2 "*: ${idle%% *} does nothing to a folder that is split already ($TMP/a)" "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/no" $idle
+    done
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/defaults" --k-core 5 --max-history 10 --tie-order 0
     cp "$TMP/a/valid.csv" "$TMP/a/test.csv"
     refuses 3 '*a/test.csv: not the file that dataset.json describes*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/no"
 }
@@ -336,11 +343,11 @@ as_log() {
     shift
     rm -rf "$TMP/out"
     case ${file##*/} in
-        good*) as_named "$file" 3 "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" --strict ;;
-        bad*) as_named "$file" 3 "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" ;;
+        good*) as_named "$file" 3 "$LATENTR3" prepare "$@" --out "$TMP/out" --strict ;;
+        bad*) as_named "$file" 3 "$LATENTR3" prepare "$@" --out "$TMP/out" ;;
         skip* | strict*)
-            LATENTR3_LOG=error refuses 3 "latentr3: *: line *" "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" --strict &&
-                exits 0 "$LATENTR3" prepare "$@" --k-core 0 --out "$TMP/out" &&
+            LATENTR3_LOG=error refuses 3 "latentr3: *: line *" "$LATENTR3" prepare "$@" --out "$TMP/out" --strict &&
+                exits 0 "$LATENTR3" prepare "$@" --out "$TMP/out" &&
                 if [[ $file == */skip* ]]; then says '*: line *line passed over*'; else says '*not in time order*'; fi
             ;;
         *) false ;;
@@ -361,17 +368,17 @@ as_log() {
     for file in $here/*; do
         case $file in
             $here/items.json) ;;
-            *.items.json) as_log "$file" --format amazon-2018 --data $here/good.json --items "$file" ;;
-            *) as_log "$file" --format amazon-2018 --data "$file" --items $here/items.json ;;
+            *.items.json) as_log "$file" --k-core 0 --format amazon-2018 --data $here/good.json --items "$file" ;;
+            *) as_log "$file" --k-core 0 --format amazon-2018 --data "$file" --items $here/items.json ;;
         esac
     done
     here=tests/data/movielens
     for file in $here/*; do
         case $file in
-            *.ratings.dat) as_log "$file" --format ml-1m --data "$file" --items $here/good.movies.dat ;;
-            *.movies.dat) as_log "$file" --format ml-1m --data $here/good.ratings.dat --items "$file" ;;
-            *.u.data) as_log "$file" --format ml-100k --data "$file" --items $here/good.u.item ;;
-            *.u.item) as_log "$file" --format ml-100k --data $here/good.u.data --items "$file" ;;
+            *.ratings.dat) as_log "$file" --k-core 0 --format ml-1m --data "$file" --items $here/good.movies.dat ;;
+            *.movies.dat) as_log "$file" --k-core 0 --format ml-1m --data $here/good.ratings.dat --items "$file" ;;
+            *.u.data) as_log "$file" --k-core 0 --format ml-100k --data "$file" --items $here/good.u.item ;;
+            *.u.item) as_log "$file" --k-core 0 --format ml-100k --data $here/good.u.data --items "$file" ;;
             *) false ;;
         esac
     done
