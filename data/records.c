@@ -12,7 +12,7 @@ enum { LATIN1_LIMIT = 256 << 20 };
 
 #define USERS  "user_id|userId|user|uid|reviewerID|customer_id|session_id"
 #define ITEMS  "item_id|itemId|item|iid|parent_asin|asin|movie_id|movieId|product_id|article_id"
-#define TIMES  "timestamp|time|unixReviewTime|unix_time|ts"
+#define TIMES  "timestamp|time|unixReviewTime|unix_time|ts|datetime|date"
 #define STARS  "rating|overall|stars|score"
 #define TITLES "title|name|item_title|item_name|movie_title|product_title"
 
@@ -76,11 +76,11 @@ const RecordsFormat *records_format(const char *name) {
 
 // ---- for the kinds ----
 
-int records_find(const char *alternatives, RecordsIsThere is_there, void *context) {
+static int find_any(const char *alternatives, RecordsMatch how, RecordsIsThere is_there, void *context) {
     for (const char *a = alternatives; a && *a;) {
         int suffix = *a == '*';
         size_t n = strcspn(a + suffix, "|");
-        int found = is_there(context, a + suffix, n, suffix);
+        int found = is_there(context, a + suffix, n, suffix ? RECORDS_ENDS_IN : how);
         if (found >= 0) return found;
         a += (size_t)suffix + n;
         a += *a == '|';
@@ -90,8 +90,11 @@ int records_find(const char *alternatives, RecordsIsThere is_there, void *contex
 
 int records_find_field(const Records *r, const char *const column[RECORDS_NAMES], int field, RecordsIsThere is_there,
                        void *context) {
-    const int found = records_find(records_names(r, column, field), is_there, context);
-    return found >= 0 ? found : records_find(records_other_names(r, field), is_there, context);
+    const char *names = records_names(r, column, field), *own = r->shape->name[field];
+    int found = find_any(names, RECORDS_EXACT, is_there, context);
+    if (found < 0) found = find_any(records_other_names(r, field), RECORDS_EXACT, is_there, context);
+    if (found >= 0 || !r->format->any_names) return found;
+    return find_any(names == own ? own : records_other_names(r, field), RECORDS_ANY_CASE, is_there, context);
 }
 
 const char *const records_field_name[RECORD_FIELDS] = {
@@ -109,14 +112,16 @@ int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err)
         while (field < RECORD_TEXT && (strlen(name[field]) != n || memcmp(name[field], at, n) != 0)) field++;
         const int passed = n == 1 && *at == '-';
         if (field == RECORD_TEXT && !passed)
-            return err_set(err, ERR_USAGE, "columns: \"%.*s\" is none of user, item, time, rating, title and -",
+            return err_set(err, ERR_USAGE, "--columns: \"%.*s\" is none of user, item, time, rating, title and -",
                            n < 64 ? (int)n : 64, at);
-        if (!passed && r->at[field] >= 0) return err_set(err, ERR_USAGE, "columns: \"%s\" stands twice", name[field]);
+        if (!passed && r->at[field] >= 0) return err_set(err, ERR_USAGE, "--columns: \"%s\" stands twice", name[field]);
         if (!passed) r->at[field] = r->fields;
         r->fields++;
         at += n;
         if (!*at) break;
     }
+    if (r->at[RECORD_USER] < 0 || r->at[RECORD_ITEM] < 0)
+        return err_set(err, ERR_USAGE, "--columns \"%.64s\": both user and item are needed", column[RECORDS_ORDER]);
     return records_check_header(r, column, err) ? -1 : 1;
 }
 
@@ -130,19 +135,71 @@ int records_refuse(const Records *r, const char *why, Err *err) {
     return -1;
 }
 
+// ---- headers ----
+
+void records_put_name(Records *r, const char *s, size_t n) {
+    enum { NAMES = 100, NAME = 40 };
+    size_t most = n < NAME ? n : NAME;
+    if (r->names.len > NAMES) return;
+    while (most < n && most > 0 && (s[most] & 0xc0) == 0x80) most--; // a letter is not cut
+    str_printf(&r->names, "%s%.*s%s", r->names.len ? ", " : "", (int)most, s, most < n ? "..." : "");
+    if (r->names.len > NAMES) str_puts(&r->names, ", ...");
+}
+
+// "FILE: line 1: no column".
+static void put_place(Str *text, const Records *r) {
+    str_printf(text, "%s: ", r->lines.name);
+    if (r->lines.line) str_printf(text, "line %lld: ", (long long)r->lines.line);
+    str_puts(text, r->shape->kind == RECORDS_JSON ? "no member" : "no column");
+}
+
+static int refuse_text(Str *text, Err *err) {
+    err_set(err, ERR_DATA, "%s", text->data);
+    str_free(text);
+    return -1;
+}
+
+int records_check_named(const Records *r, RecordField field, const char *name, Err *err) {
+    Str text = {0};
+    if (r->at[field] >= 0) return 0;
+    put_place(&text, r);
+    str_printf(&text, " %.64s", name);
+    if (r->names.len) str_printf(&text, " among %s", r->names.data);
+    return refuse_text(&text, err);
+}
+
+// One of two fields, or both.
+static int refuse_without(const Records *r, RecordField a, RecordField b, Err *err) {
+    static const char *const what[RECORD_FIELDS] = {
+        [RECORD_USER] = "the user", [RECORD_ITEM] = "the item's id", [RECORD_TITLE] = "the item's title"};
+    const int both = r->at[a] < 0 && r->at[b] < 0;
+    const RecordField first = r->at[a] < 0 ? a : b;
+    Str text = {0};
+    put_place(&text, r);
+    str_printf(&text, " of %s", what[first]);
+    if (both) str_printf(&text, " or of %s", what[b]);
+    if (r->names.len) str_printf(&text, " among %s", r->names.data);
+    if (r->format->any_names) {
+        str_printf(&text, "; --%s-column", records_field_name[first]);
+        if (both) str_printf(&text, " and --%s-column", records_field_name[b]);
+        str_puts(&text, both ? " name them" : " names it");
+        if (r->role == RECORDS_LOG && r->shape->kind != RECORDS_JSON)
+            str_printf(&text, ", or --format %s with --columns where there is no header", r->format->name);
+    }
+    return refuse_text(&text, err);
+}
+
 int records_check_header(const Records *r, const char *const column[RECORDS_NAMES], Err *err) {
     for (int f = 0; column && r->format->any_names && f < RECORD_FIELDS; f++) {
         int elsewhere = r->role == RECORDS_LOG && f == RECORD_TITLE; // in the file of items
-        if (column[f] && r->shape->name[f] && r->at[f] < 0 && !elsewhere)
-            return err_set(err, ERR_DATA, "%s: line %lld: no column %.64s", r->lines.name, (long long)r->lines.line, column[f]);
+        if (column[f] && r->shape->name[f] && !elsewhere && records_check_named(r, f, column[f], err)) return -1;
     }
-    if (r->role == RECORDS_ITEMS && column && column[RECORD_TEXT] && r->at[RECORD_TEXT] < 0)
-        return err_set(err, ERR_DATA, "%s: line %lld: no column %.64s", r->lines.name, (long long)r->lines.line,
-                       column[RECORD_TEXT]);
-    if (r->role == RECORDS_ITEMS && (r->at[RECORD_ITEM] < 0 || r->at[RECORD_TITLE] < 0))
-        return records_refuse(r, "no column of the item's id, or none of its title", err);
-    if (r->role == RECORDS_LOG && (r->at[RECORD_USER] < 0 || r->at[RECORD_ITEM] < 0))
-        return records_refuse(r, "no column of the user, or none of the item's id", err);
+    if (r->role == RECORDS_ITEMS && column && column[RECORD_TEXT] &&
+        records_check_named(r, RECORD_TEXT, column[RECORD_TEXT], err))
+        return -1;
+    const RecordField a = r->role == RECORDS_LOG ? RECORD_USER : RECORD_ITEM,
+                      b = r->role == RECORDS_LOG ? RECORD_ITEM : RECORD_TITLE;
+    if (r->at[a] < 0 || r->at[b] < 0) return refuse_without(r, a, b, err);
     if (r->role == RECORDS_LOG && r->shape->kind == RECORDS_TYPED && r->at[RECORD_TIME] < 0)
         return records_refuse(r, "no timestamp", err);
     return 0;
@@ -224,7 +281,7 @@ void records_close(Records *r) {
     jsonl_free(&r->json);
     csv_close(&r->csv);
     for (int f = 0; f < RECORD_FIELDS; f++) free(r->member[f]);
-    str_free(&r->joined), str_free(&r->converted), str_free(&r->whole);
+    str_free(&r->joined), str_free(&r->converted), str_free(&r->whole), str_free(&r->names);
     memset(r, 0, sizeof *r);
 }
 

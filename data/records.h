@@ -78,6 +78,7 @@ typedef struct Records {
     Str joined;           // CSV: a record of several lines; tabs: a line without its quotes
     Str whole, converted; // a small file as it was, and in UTF-8
     const char *rest;     // of a sequence
+    Str names;            // of the header, shortened, for messages
 } Records;
 
 // RECORD_TEXT, an item's index text, has no names of its own: it is found where the user names it, in a file of items whose
@@ -101,6 +102,12 @@ int records_bad(const Records *r, const char *why, Err *err); // fills err with 
 // What the beginning of a file looks like: 1 with format and role; 0 where it is nothing that is known. `column` as above.
 int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes);
+// Why the beginning of a file with a header, or members, is no log: 1 with `err` filled, which names `name`; 0: nothing is
+// known. format: NULL to guess.
+int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
+                       const char *name, Err *err);
+// -1 where the header has no column of that name for the field, which the user gave; `err` says what it has.
+int records_check_named(const Records *r, RecordField field, const char *name, Err *err);
 // -1 where the beginning of a file is no text, as lines.h has it: empty, UTF-16, a NUL byte, ...
 int records_check_text(const char *head, size_t bytes, const char *name, Err *err);
 

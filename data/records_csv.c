@@ -35,12 +35,12 @@ static int next_record(Records *r, Err *err) {
     return csv_next(c, err);
 }
 
-static int header_field(void *context, const char *name, size_t n, int suffix) {
+static int header_field(void *context, const char *name, size_t n, RecordsMatch how) {
     const Csv *c = context;
     for (int i = 0; i < c->n; i++) {
         size_t len;
         const char *s = csv_field(c, i, &len);
-        if ((suffix ? len > n : len == n) && memcmp(s + len - n, name, n) == 0) return i;
+        if (records_is_name(s, len, name, n, how)) return i;
     }
     return -1;
 }
@@ -55,7 +55,8 @@ int records_csv_open(Records *r, const char *const column[RECORDS_NAMES], Err *e
     for (int i = 0; i < r->fields; i++) {
         size_t n;
         const char *s = csv_field(&r->csv, i, &n);
-        if (header_field(&r->csv, s, n, 0) < i) return records_refuse(r, "a field of the header stands twice", err);
+        records_put_name(r, s, n);
+        if (header_field(&r->csv, s, n, RECORDS_EXACT) < i) return records_refuse(r, "a field of the header stands twice", err);
     }
     for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = records_find_field(r, column, f, header_field, &r->csv);
     return records_check_header(r, column, err);

@@ -1,19 +1,33 @@
 // JSON lines.
 #include "base/arena.h"
+#include "base/json.h"
 #include "data/records_kinds.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 typedef struct FirstLines {
     Jsonl json;
     const char *s, *end;
+    int sound;       // whether one of those looked at was
+    json_t *members; // of the first that is, or NULL
 } FirstLines;
 
 enum { FIRST_LINES = 64 }; // are looked into
 
+static FirstLines first_lines(const char *head, size_t bytes) {
+    const size_t mark = bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    return (FirstLines){.s = head + mark, .end = head + bytes};
+}
+
+static void first_free(FirstLines *f) {
+    jsonl_free(&f->json);
+    json_decref(f->members);
+}
+
 // Whether a sound one has the member.
-static int is_member(FirstLines *f, const char *name, size_t n) {
+static int is_member(FirstLines *f, const char *name, size_t n, int most) {
     char text[RECORDS_NAME_LIMIT];
     const char *names[] = {text};
     JsonlValue value;
@@ -21,35 +35,80 @@ static int is_member(FirstLines *f, const char *name, size_t n) {
     memcpy(text, name, n);
     text[n] = 0;
     int lines = 0;
-    for (const char *s = f->s, *stop; s < f->end && lines < FIRST_LINES; s = stop + 1, lines++) {
+    for (const char *s = f->s, *stop; s < f->end && lines < most; s = stop + 1, lines++) {
         if (!(stop = memchr(s, '\n', (size_t)(f->end - s)))) stop = f->end;
-        if (!jsonl_read(&f->json, s, (size_t)(stop - s), names, 1, &value) && value.kind != JSONL_ABSENT) return 1;
+        if (jsonl_read(&f->json, s, (size_t)(stop - s), names, 1, &value)) continue;
+        f->sound = 1;
+        if (value.kind != JSONL_ABSENT) return 1;
     }
     return 0;
 }
 
 static const char *found_name(const char *alternatives, FirstLines *first) {
     for (const char *a = alternatives; a && *a; a += strcspn(a, "|"), a += *a == '|')
-        if (is_member(first, a, strcspn(a, "|"))) return a;
+        if (is_member(first, a, strcspn(a, "|"), FIRST_LINES)) return a;
     return NULL;
 }
 
-// Where several names are possible, the first lines tell; a single one may be missing there.
+static json_t *members(FirstLines *f) {
+    int lines = 0;
+    for (const char *s = f->s, *stop; !f->members && s < f->end && lines < FIRST_LINES; s = stop + 1, lines++) {
+        if (!(stop = memchr(s, '\n', (size_t)(f->end - s)))) stop = f->end;
+        f->members = json_parse(s, (size_t)(stop - s), "", NULL);
+        if (json_is_object(f->members)) continue;
+        json_decref(f->members);
+        f->members = NULL;
+    }
+    return f->members;
+}
+
+static const char *found_in_any_case(const char *alternatives, FirstLines *first) {
+    const char *member;
+    json_t *value;
+    for (const char *a = alternatives; a && *a; a += strcspn(a, "|"), a += *a == '|')
+        json_object_foreach(members(first), member, value) {
+            if (records_is_name(member, strlen(member), a, strcspn(a, "|"), RECORDS_ANY_CASE)) return member;
+        }
+    return NULL;
+}
+
+static const char *known_name(const Records *r, const char *alternatives, FirstLines *first) {
+    const char *name = found_name(alternatives, first);
+    return name || !r->format->any_names ? name : found_in_any_case(alternatives, first);
+}
+
+// One that the user gave stands in the head, where any line is sound.
+static const char *given_name(const char *name, FirstLines *first) {
+    return is_member(first, name, strlen(name), INT_MAX) || !first->sound ? name : NULL;
+}
+
+// Where several names are possible, the first lines tell; a single one of the format's may be missing there.
 int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err) {
-    const size_t mark = bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    FirstLines first = {.s = head + mark, .end = head + bytes};
+    FirstLines first = first_lines(head, bytes);
     r->lines.limit = JSONL_LINE_LIMIT;
     for (int f = 0; f < RECORD_FIELDS; f++) {
-        const char *names = records_names(r, column, f);
-        const char *name = names && strchr(names, '|') ? found_name(names, &first) : names;
-        const char *others = records_other_names(r, f), *other = NULL;
-        if (others != names && name && !is_member(&first, name, strlen(name))) other = found_name(others, &first);
-        if (other) name = other;
+        const char *names = records_names(r, column, f), *others = records_other_names(r, f), *name = names;
+        if (names && names != r->shape->name[f])
+            name = given_name(names, &first);
+        else if (names && strchr(names, '|'))
+            name = known_name(r, names, &first);
+        if (!name && others && others != names) name = known_name(r, others, &first);
         if (name) r->member[f] = mem_strndup(name, strcspn(name, "|"));
         r->at[f] = name ? 0 : -1;
     }
-    jsonl_free(&first.json);
+    const char *member;
+    json_t *value;
+    json_object_foreach(members(&first), member, value) records_put_name(r, member, strlen(member));
+    first_free(&first);
     return records_check_header(r, column, err);
+}
+
+int records_json_has(const Records *r, RecordField field, const char *head, size_t bytes) {
+    FirstLines first = first_lines(head, bytes);
+    const char *name = r->member[field];
+    const int has = name && is_member(&first, name, strlen(name), INT_MAX);
+    first_free(&first);
+    return has;
 }
 
 static const char *take_text(RecordText *out, const JsonlValue *v, int numbers) {

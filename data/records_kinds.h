@@ -4,6 +4,9 @@
 
 #include "data/records.h"
 
+#include <string.h>
+#include <strings.h>
+
 enum { RECORDS_NAME_LIMIT = 256 }; // bytes of a column's name
 
 // The names to look for: the user's where he gave one, else the shape's.
@@ -18,15 +21,21 @@ static inline const char *records_other_names(const Records *r, int field) {
     return r->role == RECORDS_ITEMS && field == RECORD_ITEM ? r->shape->name[field] : NULL;
 }
 
-// What is_there says (not -1) of the first name of "a|b|*c" that it knows, or -1; suffix: the name only ends in it.
-typedef int (*RecordsIsThere)(void *context, const char *name, size_t n, int suffix);
-int records_find(const char *alternatives, RecordsIsThere is_there, void *context);
+typedef enum RecordsMatch { RECORDS_EXACT, RECORDS_ENDS_IN, RECORDS_ANY_CASE } RecordsMatch;
+static inline int records_is_name(const char *s, size_t len, const char *name, size_t n, RecordsMatch how) {
+    if (how == RECORDS_ENDS_IN) return len > n && memcmp(s + len - n, name, n) == 0;
+    return len == n && (how == RECORDS_ANY_CASE ? strncasecmp(s, name, n) : memcmp(s, name, n)) == 0;
+}
+
+// What is_there says (not -1) of the first of the field's names, "a|b|*c", that it knows, or -1.
+typedef int (*RecordsIsThere)(void *context, const char *name, size_t n, RecordsMatch how);
 int records_find_field(const Records *r, const char *const column[RECORDS_NAMES], int field, RecordsIsThere is_there,
                        void *context);
 
 // The places of the fields in a log without a header, where the user gave them (RECORDS_ORDER): 1; 0: he did not.
 int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_refuse(const Records *r, const char *why, Err *err); // names file and line; -1
+void records_put_name(Records *r, const char *s, size_t n);      // one that the header has, for messages
 // That the fields that are needed, or asked for, were found.
 int records_check_header(const Records *r, const char *const column[RECORDS_NAMES], Err *err);
 
@@ -36,6 +45,7 @@ int records_lines_next(Records *r, Err *err);
 int records_csv_open(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_csv_next(Records *r, Err *err);
 int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err);
+int records_json_has(const Records *r, RecordField field, const char *head, size_t bytes); // one of the first lines
 int records_json_next(Records *r, Err *err);
 
 #endif

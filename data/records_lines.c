@@ -45,11 +45,10 @@ static size_t name_length(const Records *r, int i) {
     return colon ? (size_t)(colon - s) : n;
 }
 
-static int header_field(void *context, const char *name, size_t n, int suffix) {
+static int header_field(void *context, const char *name, size_t n, RecordsMatch how) {
     const Records *r = context;
     for (int i = 0; i < r->lines.n; i++) {
-        size_t len = name_length(r, i);
-        if ((suffix ? len > n : len == n) && memcmp(r->lines.field[i] + len - n, name, n) == 0) return i;
+        if (records_is_name(r->lines.field[i], name_length(r, i), name, n, how)) return i;
     }
     return -1;
 }
@@ -99,6 +98,7 @@ int records_lines_open(Records *r, const char *const column[RECORDS_NAMES], cons
     if (status == 0) return err_set(err, ERR_DATA, "%s: no header", r->lines.name);
     if (check_names(r, err)) return -1;
     r->fields = r->lines.n;
+    for (int i = 0; i < r->fields; i++) records_put_name(r, r->lines.field[i], name_length(r, i));
     for (int f = 0; f < RECORD_FIELDS; f++) r->at[f] = records_find_field(r, column, f, header_field, r);
     return records_check_header(r, column, err);
 }

@@ -46,7 +46,7 @@ static int plausible(const Records *r, const char *head, size_t bytes) {
     case RECORDS_JSON:
         for (int k = 0; k < RECORD_FIELDS; k++) // a review has a title too; only a file of items has no user
             if (r->role == RECORDS_LOG && k <= RECORD_ITEM && !f[k].n) return 0;
-        return 1;
+        return r->role == RECORDS_LOG || records_json_has(r, RECORD_TITLE, head, bytes);
     default: return 1;
     }
 }
@@ -98,6 +98,26 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
             return 1;
         }
     return 0;
+}
+
+static const RecordsFormat *guess(const char *head, size_t bytes) {
+    const char *end = memchr(head, '\n', bytes);
+    const size_t n = end ? (size_t)(end - head) : bytes, mark = n >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    if (n > mark && head[mark] == '{') return records_format("jsonl");
+    return memchr(head, '\t', n) ? records_format("tsv") : memchr(head, ',', n) ? records_format("csv") : NULL;
+}
+
+int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
+                       const char *name, Err *err) {
+    const char *names[RECORDS_NAMES] = {0};
+    for (int i = 0; column && i < RECORD_FIELDS; i++) names[i] = column[i];
+    bytes = whole_lines(head, bytes);
+    if (!format) format = guess(head, bytes);
+    if (!format || !bytes || format->shape[RECORDS_LOG].kind == RECORDS_NONE) return 0;
+    Records r;
+    const int status = records_open(&r, format, RECORDS_LOG, names, head, bytes, name, err);
+    records_close(&r);
+    return status != 0;
 }
 
 int records_check_text(const char *head, size_t bytes, const char *name, Err *err) {

@@ -22,6 +22,8 @@ typedef struct Folder {
     const char *path;
     Candidate *file; // (n): what is known among its files, by name
     int n;
+    Err no_log; // its code set: why the file that looks most like a log is none
+    int likeness;
 } Folder;
 
 // ---- what lies in a folder ----
@@ -50,11 +52,28 @@ static int is_data(const char *name) {
     return 0;
 }
 
+// Of several files that are no logs, what the log by its own names is (one that was given is mistyped), else what is unknown.
+static void folder_explain(Folder *f, const Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES]) {
+    enum { ITEMS = 1, UNKNOWN, LOG };
+    const RecordsFormat *format;
+    RecordsRole role;
+    const char *head;
+    size_t bytes;
+    if ((c->format ? c->role == RECORDS_LOG : !is_data(c->path)) || stream_peek(stream, &head, &bytes, NULL)) return;
+    const int is_log = records_sniff(&format, &role, NULL, head, bytes) && role == RECORDS_LOG, likeness = is_log ? LOG
+                                                                                                           : c->format
+                                                                                                               ? ITEMS
+                                                                                                               : UNKNOWN;
+    if (likeness > f->likeness && records_why_no_log(is_log ? format : c->format, column, head, bytes, c->path, &f->no_log))
+        f->likeness = likeness;
+}
+
 // A damaged file stays a candidate: another one, or the ids, must not take its place unseen.
 static void folder_look(Folder *f, const char *name, const char *const column[RECORDS_NAMES]) {
     Candidate c = {.path = file_join(f->path, name)};
     Stream *stream = is_regular(c.path) ? stream_open(c.path, &c.fault) : NULL;
     const int known = stream ? sniff_stream(&c, stream, column, &c.fault) : 0;
+    if (stream && !c.fault.code) folder_explain(f, &c, stream, column);
     if (known == 1 || (c.fault.code && is_data(name))) {
         f->file = mem_realloc(f->file, (size_t)f->n + 1, sizeof *f->file);
         f->file[f->n++] = c;
@@ -181,7 +200,10 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
         s->log = (SourceFile){mem_strndup(folder, strlen(folder)), published, NULL};
     else
         status = take_one(&s->log, &f, "logs", "--data", err);
-    if (status == 0 && !s->log.path)
+    if (status == 0 && !s->log.path && f.no_log.code)
+        status = err_set(err, f.no_log.code, "%.250s: no interaction log%s%s was found; %.350s", folder,
+                         format ? " of the format " : "", format ? format->name : "", f.no_log.message);
+    else if (status == 0 && !s->log.path)
         status = err_set(err, ERR_DATA,
                          "%s: no interaction log%s%s was found (nor one info/NAME.txt with train/NAME.csv beside it); name the "
                          "file, and its --format",
@@ -198,6 +220,26 @@ static char *folder_of(const char *path) {
     return out;
 }
 
+// The file is unknown, or one of items.
+static int no_log(const Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES], Err *err) {
+    Str name = {0};
+    const char *head;
+    size_t bytes;
+    int given = 0, said;
+    for (int f = 0; f < RECORD_FIELDS; f++) given |= column[f] != NULL; // it may be a log but for that
+    str_puts(&name, c->path);
+    if (c->format && !given) str_printf(&name, ": a file of items (%s), not a log", c->format->name);
+    said = stream_peek(stream, &head, &bytes, NULL) == 0 && records_why_no_log(c->format, column, head, bytes, name.data, err);
+    if (!said && c->format) err_set(err, ERR_DATA, "%s: a file of items (%s), not a log", c->path, c->format->name);
+    if (!said && !c->format)
+        err_set(err, ERR_DATA,
+                "%s: no format that is known; --format says which (" RECORDS_FORMATS
+                "), and --columns what a log without names holds",
+                c->path);
+    str_free(&name);
+    return -1;
+}
+
 static int log_named(Source *s, const char *path, const RecordsFormat *format, const char *const column[RECORDS_NAMES],
                      Err *err) {
     s->log.path = mem_strndup(path, strlen(path));
@@ -206,12 +248,7 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
     if (!s->log.stream) return -1;
     int known = format ? 1 : sniff_stream(&c, s->log.stream, column, err);
     if (known < 0) return -1;
-    if (!known)
-        return err_set(err, ERR_DATA,
-                       "%s: no format that is known; --format says which (" RECORDS_FORMATS
-                       "), and --columns what a log without names holds",
-                       path);
-    if (c.role == RECORDS_ITEMS) return err_set(err, ERR_DATA, "%s: a file of items (%s), not a log", path, c.format->name);
+    if (!known || c.role == RECORDS_ITEMS) return no_log(&c, s->log.stream, column, err);
     s->log.format = c.format;
     if (c.format != records_format("latentr3")) return 0;
     stream_close(s->log.stream);

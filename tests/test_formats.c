@@ -175,7 +175,8 @@ static void test_movielens(void **state) {
     takes("ml-csv", "userId,movieId,rating,timestamp\r\n7,1,0.5,100\r\n7,2,5.0,90\r\n", csv,
           "7 1 100 0.5 Say \"x\", now (1995)\n7 2 90 5 Two\n");
     bad_line("ml-csv", "userId,movieId,rating,timestamp\n7,1,5,100\n", csv, "7,1,5", "3 fields where there should be 4");
-    refuses("ml-csv", no_columns, "userId,rating,timestamp\n7,5,100\n", csv, "no column of the user, or none of the item's id");
+    refuses("ml-csv", no_columns, "userId,rating,timestamp\n7,5,100\n", csv,
+            "line 1: no column of the item's id among userId, rating, timestamp");
     refuses("ml-csv", no_columns, "userId,movieId,rating,timestamp\n7,\"1,5,100\n", csv, "the quote is not closed");
 }
 
@@ -212,7 +213,30 @@ static void test_columns(void **state) {
     refuses("csv", log_only, "user,item\nu,a\n", "item,title\na,One\n", "the.log: line 1: no column product_code");
     refuses("tsv", no_columns, "user\tuser\titem\nu\tv\ta\n", NULL, "a field of the header stands twice");
     refuses("csv", no_columns, "user,item,item\nu,v,a\n", NULL, "a field of the header stands twice");
-    refuses("tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL, "no column of the user");
+    refuses(
+        "tsv", no_columns, "nobody\tnothing\nu\ta\n", NULL,
+        "line 1: no column of the user or of the item's id among nobody, nothing; --user-column and --item-column name them");
+    refuses("csv", no_columns, "a_name_of_more_than_forty_bytes_is_cut_\xc3\xa4s,user\nx,u\n", NULL,
+            "no column of the item's id among a_name_of_more_than_forty_bytes_is_cut_..., user; --item-column names it");
+    refuses("jsonl", no_columns, "{\"user\":\"u\",\"product\":\"a\"}\n", NULL,
+            "the.log: no member of the item's id among user, product; --item-column names it");
+    refuses("jsonl", no_columns, "{\"user\":\"u\",\"item\":\"a\"}\n", "{\"item\":\"a\"}\n",
+            "the.item: no member of the item's title among item; --title-column names it");
+    static const char *const rated[RECORDS_NAMES] = {[RECORD_RATING] = "points"};
+    refuses("jsonl", rated, "{\"user\":\"u\",\"item\":\"a\",\"stars\":3}\n", NULL, "no member points among user, item, stars");
+}
+
+// The names that are known are so in any case; one as it is written goes before.
+static void test_letter_case(void **state) {
+    (void)state;
+    takes("csv", "User,ITEM,Timestamp,Rating,Title\nu,a,100,3,One\n", NULL, "u a 100 3 One\n");
+    takes("csv", "User,user,Item_ID,Date\nv,u,a,2018-10-01\n", "Title,item\nOne,a\n", "u a 1538352000 One\n");
+    takes("tsv", "USER_ID\titemid\tDateTime\nu\ta\t100\n", NULL, "u a 100 a\n");
+    takes("jsonl", "{\"User\":\"u\",\"Item\":\"a\",\"TS\":100,\"ts\":90}\n", "{\"ITEM\":\"a\",\"Name\":\"One\"}\n",
+          "u a 90 One\n");
+    refuses("ml-csv", no_columns, "UserId,MovieId\n7,5\n", NULL, "no column of the user or of the item's id");
+    static const char *const named[RECORDS_NAMES] = {[RECORD_USER] = "who"};
+    refuses("csv", named, "Who,item\nu,a\n", NULL, "no column who among Who, item"); // a given name is meant as it is
 }
 
 static void test_quoted_fields(void **state) {
@@ -364,7 +388,7 @@ static void test_positions(void **state) {
     expect("csv", passed, "x,a,u,,One\n,b,v,9,Two\n", NULL, strict, "u a 1 One\nv b 2 Two\n");
     static const char *const wrong[][2] = {{"user,item,user", "\"user\" stands twice"},
                                            {"user,items", "\"items\" is none of"},
-                                           {"user,time", "no column of the user, or none of the item's id"},
+                                           {"user,time", "--columns \"user,time\": both user and item are needed"},
                                            {"user,,item", "\"\" is none of"}};
     Interactions x;
     Err err = {0};
@@ -442,6 +466,9 @@ static void test_sniff(void **state) {
     sniffs("{\"title\": \"One\", \"parent_asin\": \"P1\"}\n", "amazon-2023", RECORDS_ITEMS);
     sniffs("{\"user\": 1, \"item\": 2}\n", "jsonl", RECORDS_LOG);
     sniffs("{\"item\": 2, \"name\": \"x\"}\n", "jsonl", RECORDS_ITEMS);
+    sniffs("{\"item\": 2, \"reason\": \"broken\"}\n", NULL, RECORDS_LOG);
+    sniffs("{\"asin\": \"2\", \"reason\": \"broken\"}\n", NULL, RECORDS_LOG);
+    sniffs("{\"asin\": \"2\"}\n{\"asin\": \"3\", \"title\": \"Three\"}\n", "amazon-2018", RECORDS_ITEMS);
     sniffs("1::1193::5::978300760\n", "ml-1m", RECORDS_LOG);
     sniffs("1::Toy Story (1995)::Animation\n", "ml-1m", RECORDS_ITEMS);
     sniffs("1::F::1::10::48067\n", NULL, RECORDS_LOG); // users.dat
@@ -533,7 +560,8 @@ static void test_choice(void **state) {
     Err err = {0};
     o.input = items, o.out = elsewhere;
     assert_int_equal(prepare_run(&o, NULL, &err), -1);
-    assert_non_null(strstr(err.message, "a file of items (ml-csv), not a log"));
+    assert_non_null(
+        strstr(err.message, "a file of items (ml-csv), not a log: line 1: no column of the user among movieId, title, genres"));
     free(before), free(piped), free(items), free(pipe);
     folder_remove(in), folder_remove(out), folder_remove(elsewhere);
 }
@@ -709,14 +737,14 @@ static void test_published(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_amazon_2018),    cmocka_unit_test(test_amazon_2023), cmocka_unit_test(test_titles),
-        cmocka_unit_test(test_movielens),      cmocka_unit_test(test_columns),     cmocka_unit_test(test_quoted_fields),
-        cmocka_unit_test(test_several_titles), cmocka_unit_test(test_dates),       cmocka_unit_test(test_index_texts),
-        cmocka_unit_test(test_positions),      cmocka_unit_test(test_sequences),   cmocka_unit_test(test_window),
-        cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),       cmocka_unit_test(test_title_rules),
-        cmocka_unit_test(test_damaged_files),  cmocka_unit_test(test_late_titles), cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_choice),         cmocka_unit_test(test_options),     cmocka_unit_test(test_games),
-        cmocka_unit_test(test_movielens_1m),   cmocka_unit_test(test_published),
+        cmocka_unit_test(test_amazon_2018),   cmocka_unit_test(test_amazon_2023),    cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_movielens),     cmocka_unit_test(test_columns),        cmocka_unit_test(test_letter_case),
+        cmocka_unit_test(test_quoted_fields), cmocka_unit_test(test_several_titles), cmocka_unit_test(test_dates),
+        cmocka_unit_test(test_index_texts),   cmocka_unit_test(test_positions),      cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_window),        cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),
+        cmocka_unit_test(test_title_rules),   cmocka_unit_test(test_damaged_files),  cmocka_unit_test(test_late_titles),
+        cmocka_unit_test(test_nothing_left),  cmocka_unit_test(test_choice),         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_games),         cmocka_unit_test(test_movielens_1m),   cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,8 +247,8 @@ static void test_recbole_refusals(void **state) {
     refuses("recbole", R_LOG, "item_id:token\ttitle:text\n", "the header is not name:type");
     refuses("recbole", R_LOG, "item_id:token\t:token\n", "the header is not name:type");
     refuses("recbole", R_LOG, "item_id:token\titem_id:float\n", "a field of the header stands twice");
-    refuses("recbole", R_LOG, "item_id:token\tyear:float\n", "no column of the item's id, or none of its title");
-    refuses("recbole", R_LOG, "id:token\ttitle:token\n", "no column of the item's id, or none of its title");
+    refuses("recbole", R_LOG, "item_id:token\tyear:float\n", "no column of the item's title among item_id, year");
+    refuses("recbole", R_LOG, "id:token\ttitle:token\n", "no column of the item's id among id, title");
     refuses("recbole", R_LOG, "item_id:token\ttitle:token\n", "the.item: no items");
     refuses("recbole", "user_id:token\titem_id:token\n", R_ITEM, "no timestamp");
     refuses("recbole", R_HEAD, R_ITEM, "no interaction that can be used among 0");

@@ -336,6 +336,38 @@ make_logs() {
     refuses 2 '*"who" is none of*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --format csv --columns who,item --out "$TMP/d"
 }
 
+# own_log FILE HEADER: a shop's log, CSV, of 30 users with 15 of 20 items: user, item, time, title.
+own_log() {
+    mkdir -p "$(dirname "$1")"
+    awk -v header="$2" 'BEGIN {
+        print header
+        for (u = 0; u < 30; u++) for (i = 0; i < 15; i++) printf "u%d,S%d,2024-01-02 10:%02d:%02d,Product %d\n", u, (u + i * 7) % 20, i, u, (u + i * 7) % 20
+    }' >"$1"
+}
+
+@test "prepare: a log whose columns are not known: what is missing, what there is, and the options that name it" {
+    own_log "$TMP/a/shop.csv" customer,sku,bought_at,product
+    export LATENTR3_LOG=error
+    missing="a/shop.csv: line 1: no column of the user or of the item's id among customer, sku, bought_at, product; --user-column and --item-column name them*"
+    refuses 3 "*a: no interaction log was found; *$missing" "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/no"
+    refuses 3 "latentr3: $TMP/$missing" "$LATENTR3" prepare --data "$TMP/a/shop.csv" --out "$TMP/no"
+    refuses 3 "latentr3: $TMP/$missing" "$LATENTR3" prepare --data "$TMP/a/shop.csv" --format csv --out "$TMP/no"
+    refuses 3 "*line 1: no column of the item's id among *; --item-column names it*" "$LATENTR3" prepare --data "$TMP/a" --user-column customer --out "$TMP/no"
+    refuses 3 "*no column custmer among customer, *" "$LATENTR3" prepare --data "$TMP/a" --user-column custmer --out "$TMP/no"
+    # A name that is mistyped, of a log that else is one: beside the items, and as a file.
+    own_log "$TMP/b/shop.csv" User,Item,Timestamp,Title
+    printf 'item_id,title\nS1,One\n' >"$TMP/b/items.csv"
+    refuses 3 "*b: no interaction log was found; *shop.csv: line 1: no column nope among User, Item, Timestamp, Title" "$LATENTR3" prepare --data "$TMP/b" --time-column nope --out "$TMP/no"
+    refuses 3 "*b/shop.csv: line 1: no column nope among User, *" "$LATENTR3" prepare --data "$TMP/b/shop.csv" --time-column nope --out "$TMP/no"
+    awk -F, 'NR > 1 { printf "{\"who\": \"%s\", \"Item\": \"%s\", \"when\": \"%s\"}\n", $1, $2, $3 }' "$TMP/b/shop.csv" >"$TMP/shop.jsonl"
+    refuses 3 "*shop.jsonl: no member of the user among who, Item, when; --user-column names it" "$LATENTR3" prepare --data "$TMP/shop.jsonl" --out "$TMP/no"
+    unset LATENTR3_LOG
+    rm "$TMP/b/items.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/b" --out "$TMP/named"
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --user-column customer --item-column sku --time-column bought_at --title-column product --out "$TMP/given"
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/named/$file" "$TMP/given/$file"; done
+}
+
 # as_log FILE OPTION...: as_named for prepare, and two more. skip: a line is passed over, and refused by --strict; strict: it refuses it,
 # and else the line is kept and counted.
 as_log() {
