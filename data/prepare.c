@@ -84,6 +84,8 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
     if (status == 0) status = records_open_stream(&log, f, RECORDS_LOG, o->column, s->log.stream, s->log.path, err);
     if (status == 0 && s->no_items.code && !records_has(&log, RECORD_TITLE))
         status = err_set(err, s->no_items.code, "%s; the file of items can be named with --items", s->no_items.message);
+    if (status == 0 && !s->items.path && f->any_names && o->column[RECORD_TITLE])
+        status = records_check_named(&log, RECORD_TITLE, o->column[RECORD_TITLE], err);
     if (status == 0) status = interactions_read(x, s->items.path ? &items : NULL, &log, &how, err);
     records_close(&items);
     records_close(&log);

@@ -361,8 +361,11 @@ own_log() {
     refuses 3 "*b/shop.csv: line 1: no column nope among User, *" "$LATENTR3" prepare --data "$TMP/b/shop.csv" --time-column nope --out "$TMP/no"
     awk -F, 'NR > 1 { printf "{\"who\": \"%s\", \"Item\": \"%s\", \"when\": \"%s\"}\n", $1, $2, $3 }' "$TMP/b/shop.csv" >"$TMP/shop.jsonl"
     refuses 3 "*shop.jsonl: no member of the user among who, Item, when; --user-column names it" "$LATENTR3" prepare --data "$TMP/shop.jsonl" --out "$TMP/no"
-    unset LATENTR3_LOG
+    # No file of items has the title in its place: the ids would become titles.
     rm "$TMP/b/items.csv"
+    refuses 3 "*b/shop.csv: line 1: no column Titel among User, Item, Timestamp, Title" "$LATENTR3" prepare --data "$TMP/b" --title-column Titel --out "$TMP/no"
+    refuses 3 "*shop.jsonl: no member Titel among who, Item, when" "$LATENTR3" prepare --data "$TMP/shop.jsonl" --user-column who --title-column Titel --out "$TMP/no"
+    unset LATENTR3_LOG
     exits 0 "$LATENTR3" prepare --data "$TMP/b" --out "$TMP/named"
     exits 0 "$LATENTR3" prepare --data "$TMP/a" --user-column customer --item-column sku --time-column bought_at --title-column product --out "$TMP/given"
     for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/named/$file" "$TMP/given/$file"; done
