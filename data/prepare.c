@@ -72,6 +72,25 @@ static int check_options(const PrepareOptions *o, Err *err) {
 
 // ---- reading ----
 
+// Where there are no times: what is asked for does without, and the user may have meant a column as such.
+static int check_times(const Records *log, const PrepareOptions *o, Err *err) {
+    const char *path = log->lines.name;
+    const int sequences = log->shape->kind == RECORDS_SEQUENCES, unnamed = log->format->any_names && log->names.len;
+    Str which = {0};
+    if (records_has(log, RECORD_TIME)) return 0;
+    if (o->from || o->until) return err_set(err, ERR_USAGE, "%s: no times, and --from and --until ask for a window", path);
+    if (unnamed) str_printf(&which, "--time-column names their column among %s", log->names.data);
+    const int lacking = !is_leave_one_out(o);
+    if (lacking)
+        err_set(err, ERR_USAGE, "%s: no times to split by; %s%s--split leave-one-out needs none", path,
+                unnamed ? which.data : "", unnamed ? "; " : "");
+    else if (!sequences)
+        log_warn("%s: no times: the order of the log is taken for the order in time%s%s", path, unnamed ? "; " : "",
+                 unnamed ? which.data : "");
+    str_free(&which);
+    return lacking ? -1 : 0;
+}
+
 static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int64_t from, int64_t until, Err *err) {
     Records log = {0}, items = {0};
     const RecordsFormat *f = s->log.format;
@@ -86,6 +105,7 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
         status = err_set(err, s->no_items.code, "%s; the file of items can be named with --items", s->no_items.message);
     if (status == 0 && !s->items.path && f->any_names && o->column[RECORD_TITLE])
         status = records_check_named(&log, RECORD_TITLE, o->column[RECORD_TITLE], err);
+    if (status == 0) status = check_times(&log, o, err);
     if (status == 0) status = interactions_read(x, s->items.path ? &items : NULL, &log, &how, err);
     records_close(&items);
     records_close(&log);
@@ -94,9 +114,7 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
 
 static int check_read(const Interactions *x, const PrepareOptions *o, const char *path, Err *err) {
     if (o->min_rating > 0 && !x->has_rating) return err_set(err, ERR_USAGE, "%s: no ratings, so none can be asked for", path);
-    if (x->has_time) return 0;
-    if (!is_leave_one_out(o)) return err_set(err, ERR_USAGE, "%s: no times to split by; leave-one-out needs none", path);
-    return o->from || o->until ? err_set(err, ERR_USAGE, "%s: no times, so no window can be asked for", path) : 0;
+    return 0;
 }
 
 // ---- writing ----

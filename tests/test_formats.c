@@ -637,8 +637,7 @@ static void test_options(void **state) {
     PrepareOptions o = {.input = log, .out = out, .history = 10, .split = "time"}, bad;
     refuses_run(o, ERR_USAGE, "no times to split by");
     o.split = "leave-one-out";
-    bad = o, bad.from = "2017-10-01",
-    refuses_run(bad, ERR_DATA, "no interaction that can be used among 8: 8 outside of the time asked for");
+    bad = o, bad.from = "2017-10-01", refuses_run(bad, ERR_USAGE, "no times, and --from and --until ask for a window");
     bad = o, bad.min_items = 3, refuses_run(bad, ERR_USAGE, "say where it begins");
     bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before until");
     bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings");

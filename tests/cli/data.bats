@@ -371,6 +371,19 @@ own_log() {
     for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/named/$file" "$TMP/given/$file"; done
 }
 
+@test "prepare: a log without times: the option that names them, and a warning where the log's order takes their place" {
+    own_log "$TMP/a.csv" user_id,item_id,when,title
+    LATENTR3_LOG=error refuses 2 "*a.csv: no times to split by; --time-column names their column among user_id, item_id, when, title; --split leave-one-out needs none" \
+        "$LATENTR3" prepare --data "$TMP/a.csv" --out "$TMP/no"
+    exits 0 "$LATENTR3" prepare --data "$TMP/a.csv" --split leave-one-out --out "$TMP/a"
+    says '*a.csv: no times: the order of the log is taken for the order in time; --time-column names their column among *'
+    exits 0 "$LATENTR3" prepare --data "$TMP/a.csv" --split leave-one-out --time-column when --out "$TMP/timed"
+    [[ $output != *"the order in time"* ]]
+    seq 40 | awk '{print $1, 1, 2, 3, 4, 5}' >"$TMP/sequences"
+    exits 0 "$LATENTR3" prepare --data "$TMP/sequences" --split leave-one-out --out "$TMP/b" # whose order is that
+    [[ $output != *"the order in time"* ]]
+}
+
 # as_log FILE OPTION...: as_named for prepare, and two more. skip: a line is passed over, and refused by --strict; strict: it refuses it,
 # and else the line is kept and counted.
 as_log() {
