@@ -332,7 +332,7 @@ static int read_items(Interactions *x, Records *items, const InteractionsOptions
 }
 
 // With the reason that holds for most of them.
-static int nothing_left(const Reading *r, Err *err) {
+static int nothing_left(const Reading *r, const Records *items, Err *err) {
     const Interactions *x = r->x;
     int64_t untitled = 0, most = 0;
     for (int fault = TITLE_GOOD + 1; fault < TITLE_FAULTS; fault++) untitled += x->untitled[fault];
@@ -340,7 +340,7 @@ static int nothing_left(const Reading *r, Err *err) {
         int64_t n;
         const char *what;
     } reason[] = {{x->bad_lines, "bad lines, the first: "},
-                  {x->unknown_item, "with items that the file of items has not"},
+                  {x->unknown_item, "with items that the file of items has not: "},
                   {untitled, "with items whose title cannot be used"},
                   {x->low_rating, "rated lower than asked for"},
                   {x->outside_window, "outside of the time asked for"}};
@@ -348,8 +348,14 @@ static int nothing_left(const Reading *r, Err *err) {
     for (size_t i = 0; i < sizeof reason / sizeof *reason; i++)
         if (reason[i].n > most) most = reason[i].n, what = reason[i].what;
     if (!most) return err_set(err, ERR_DATA, "%s: no interaction that can be used among 0", r->bad.name);
-    return err_set(err, ERR_DATA, "%s: no interaction that can be used among %lld: %lld %s%s", r->bad.name, (long long)x->lines,
-                   (long long)most, what, what == reason[0].what ? r->bad.first.message : "");
+    Str more = {0};
+    if (what == reason[0].what) str_puts(&more, r->bad.first.message);
+    if (what == reason[1].what)
+        str_printf(&more, "%s; --items names another, or the log where it has titles", items->lines.name);
+    err_set(err, ERR_DATA, "%.200s: no interaction that can be used among %lld: %lld %s%s", r->bad.name, (long long)x->lines,
+            (long long)most, what, more.len ? more.data : "");
+    str_free(&more);
+    return -1;
 }
 
 int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err) {
@@ -363,8 +369,11 @@ int interactions_read(Interactions *x, Records *items, Records *log, const Inter
     if (awaits_titles(&r)) drop_untitled(x);
     if (x->has_rating < 0) x->has_rating = 0;
     if (!x->ticks) x->ticks = 1;
-    if (x->n) return 0;
-    return nothing_left(&r, err);
+    if (!x->n) return nothing_left(&r, items, err);
+    if (x->unknown_item > x->lines / 2)
+        log_warn("%s: %lld of %lld interactions are with items that %s has not; --items names another file of them",
+                 log->lines.name, (long long)x->unknown_item, (long long)x->lines, items->lines.name);
+    return 0;
 }
 
 void interactions_free(Interactions *x) {

@@ -384,6 +384,22 @@ own_log() {
     [[ $output != *"the order in time"* ]]
 }
 
+@test "prepare: a file of items that is not that of the log" {
+    own_log "$TMP/shop/shop.csv" user_id,item_id,time,product
+    # Without a title it is none, however its item is called.
+    echo '{"item_id": "S1", "reason": "broken"}' >"$TMP/shop/s.jsonl"
+    exits 0 "$LATENTR3" prepare --data "$TMP/shop/shop.csv" --title-column product --out "$TMP/a"
+    [[ $output != *s.jsonl* ]]
+    for i in 1 2 3 4 5 6; do echo "{\"item_id\": \"S$i\", \"product\": \"Product $i\"}"; done >"$TMP/shop/s.jsonl"
+    exits 0 "$LATENTR3" prepare --data "$TMP/shop/shop.csv" --title-column product --k-core 0 --out "$TMP/b"
+    says '*shop.csv: 3?? of 450 interactions are with items that *s.jsonl has not; --items names another file of them*'
+    echo '{"item_id": "X1", "product": "One"}' >"$TMP/shop/s.jsonl"
+    LATENTR3_LOG=error refuses 3 '*: 450 with items that the file of items has not: *s.jsonl; --items names another, or the log where it has titles' \
+        "$LATENTR3" prepare --data "$TMP/shop/shop.csv" --title-column product --out "$TMP/c"
+    exits 0 "$LATENTR3" prepare --data "$TMP/shop/shop.csv" --items "$TMP/shop/shop.csv" --title-column product --out "$TMP/d"
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/d/$file"; done
+}
+
 # as_log FILE OPTION...: as_named for prepare, and two more. skip: a line is passed over, and refused by --strict; strict: it refuses it,
 # and else the line is kept and counted.
 as_log() {
