@@ -8,6 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
+// Whether a split that was written has no rows: what comes next would refuse it.
+static int is_short(const Options *o, const json_t *report) {
+    const json_t *rows = json_object_get(json_object_get(report, "counts"), "rows");
+    return (dataset_has(o->out, "valid.csv") && !json_integer_value(json_object_get(rows, "valid"))) ||
+           (dataset_has(o->out, "test.csv") && !json_integer_value(json_object_get(rows, "test")));
+}
+
 // What the prompt will say, and what comes next.
 static void say_next(const Options *o, const json_t *report) {
     const char *category = json_string_value(json_object_get(report, "category"));
@@ -15,6 +22,7 @@ static void say_next(const Options *o, const json_t *report) {
         log_info("wrote %s", o->out);
     else
         log_info("wrote %s; the prompt calls an item \"%s\": --category says another", o->out, category);
+    if (is_short(o, report)) return;
     if (dataset_has(o->out, "train.csv"))
         log_next("latentr3 sft --model MODEL --data %s --out runs/sft", o->out);
     else

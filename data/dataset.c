@@ -146,6 +146,10 @@ static int find_items(Dataset *d, Err *err) {
 // Folders are easily taken for one another.
 static int check_folder(const char *folder, Err *err) {
     if (dataset_has(folder, INFO)) return 0;
+    if (file_exists(folder) && !file_is_folder(folder))
+        return err_set(err, ERR_IO,
+                       "%s: a file, not a data folder; `latentr3 prepare --data %.200s --out DIR` makes one of a log", folder,
+                       folder);
     if (!file_is_folder(folder)) return err_set(err, ERR_IO, "%s: no such data folder", folder);
     if (dataset_has(folder, "config.json")) return err_set(err, ERR_IO, "%s: a model folder, not a data folder", folder);
     return err_set(err, ERR_IO, "%s: holds no info.txt; `latentr3 prepare` makes a data folder of a raw log", folder);

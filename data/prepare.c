@@ -208,6 +208,21 @@ static int write_files(const PrepareOptions *o, const Split *s, const Interactio
 
 // ---- all of it ----
 
+static int no_train_row(const Split *s, const Interactions *x, const PrepareOptions *o, const char *path, Err *err) {
+    const char *why = !s->events && o->k_core > 1 ? "a smaller one keeps more"
+                      : is_leave_one_out(o)       ? "--split leave-one-out trains on users with four or more"
+                                                  : "--split time makes rows of users with two or more, and trains on 8 in 10";
+    return err_set(err, ERR_DATA, "%s: no row is left to train on (--k-core %d leaves %zu of %lld interactions): %s", path,
+                   o->k_core, s->events, (long long)x->lines, why);
+}
+
+static void warn_of_no_rows(const Split *s, const char *path) {
+    for (int i = SPLIT_VALID; i < SPLITS; i++)
+        if (s->begin[i] == s->begin[i + 1])
+            log_warn("%s: no rows are left for %s: too few interactions (%zu) for training and evaluation", path,
+                     output_name[i], s->events);
+}
+
 static int split_and_write(const PrepareOptions *o, const Source *source, Interactions *x, int64_t from, json_t **report,
                            Err *err) {
     FilterCounts counts;
@@ -222,14 +237,13 @@ static int split_and_write(const PrepareOptions *o, const Source *source, Intera
     Split s;
     split_make(&s, x, is_leave_one_out(o), o->history, o->tie_order);
     int status = 0;
-    if (s.begin[SPLIT_VALID] == 0)
-        status = err_set(err, ERR_DATA, "%s: no row is left to train on (%zu of %lld interactions after the %d-core)", path,
-                         s.events, (long long)x->lines, o->k_core);
+    if (s.begin[SPLIT_VALID] == 0) status = no_train_row(&s, x, o, path, err);
     json_t *made = NULL;
     if (status == 0) {
         made = report_new(o, source);
         report_add(made, &s, x, &counts);
         report_log(made);
+        warn_of_no_rows(&s, path);
         status = write_files(o, &s, x, made, err);
     }
     if (status == 0 && report) *report = json_incref(made);

@@ -608,7 +608,7 @@ static void test_refusals(void **state) {
     bad = o, bad.input = file, bad.format = "ml-1m", refuses_run(bad, ERR_DATA, "among 6: 6 bad lines, the first: ");
     bad = o, bad.out = in, refuses_run(bad, ERR_USAGE, "the folder is not empty");
     bad = o, bad.out = file, refuses_run(bad, ERR_IO, "tiny.inter");
-    bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (0 of 5 interactions");
+    bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (--k-core 5 leaves 0 of 5 interactions");
     bad = o, bad.split = "leave-one-out", refuses_run(bad, ERR_DATA, "no row is left to train on");
     folder_put(out, "train.csv", "x", 1); // somebody's
     refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");

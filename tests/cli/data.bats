@@ -272,6 +272,23 @@ make_logs() {
     refuses 2 '*say where it begins*' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --min-items 3
 }
 
+@test "prepare: a log too small to train on, or to validate" {
+    printf 'user,item,time\nu,a,1\nu,b,2\nu,c,3\nv,a,1\nv,b,2\nv,c,3\n' >"$TMP/log.csv"
+    export LATENTR3_LOG=error
+    refuses 3 '*no row is left to train on (--k-core 5 leaves 0 of 6 interactions): a smaller one keeps more' "$LATENTR3" prepare --data "$TMP/log.csv" --out "$TMP/a"
+    refuses 3 '*leaves 6 of 6 interactions): --split leave-one-out trains on users with four or more' \
+        "$LATENTR3" prepare --data "$TMP/log.csv" --k-core 0 --split leave-one-out --out "$TMP/a"
+    printf 'user,item,time\nu,a,1\nu,b,2\n' >"$TMP/two.csv"
+    refuses 3 '*leaves 2 of 2 interactions): --split time makes rows of users with two or more*' "$LATENTR3" prepare --data "$TMP/two.csv" --k-core 0 --out "$TMP/a"
+    unset LATENTR3_LOG
+    exits 0 "$LATENTR3" prepare --data "$TMP/log.csv" --k-core 0 --category thing --out "$TMP/a"
+    says '*no rows are left for valid.csv*wrote *'
+    [[ $output != *next:* ]]
+    # A log in the place of the folder.
+    refuses 4 "*log.csv: a file, not a data folder; \`latentr3 prepare --data $TMP/log.csv --out DIR\` makes one of a log" \
+        env LATENTR3_LOG=error "$LATENTR3" eval --model popularity --data "$TMP/log.csv"
+}
+
 @test "prepare: what is refused" {
     make_logs
     refuses 4 '*' "$LATENTR3" prepare --data "$TMP/none" --out "$TMP/out"
