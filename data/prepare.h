@@ -12,7 +12,7 @@ typedef struct PrepareOptions {
     const char *out;                   // folder to write
     const char *format;                // one of RECORDS_FORMATS; NULL or "auto": what the files look like
     const char *column[RECORDS_NAMES]; // names of columns or members in tsv, csv and jsonl; NULL: found by themselves
-    const char *category;              // phrase for the prompt; NULL: "movie" for MovieLens, else the folder's name
+    const char *category;              // phrase for the prompt; NULL: that of the source
     const char *title_rules;           // "published", "none"; NULL or "auto": published where log or items are Amazon's
     const char *from, *until;          // YYYY-MM-DD (UTC), [from, until); NULL: off
     int min_items;                     // `from` moves back by three months until so many items are left; 0: off

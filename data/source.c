@@ -308,12 +308,14 @@ static char *folder_name(const char *path, int is_folder) {
     return out;
 }
 
-static void set_category(Source *s, int is_folder) {
+// A file that was named without a folder lies in whatever the present one is called.
+static void set_category(Source *s, const char *input, int is_folder) {
     s->category = folder_name(s->log.path, is_folder);
     int movies = s->log.format->category || strncmp(s->category, "ml-", 3) == 0;
-    if (!movies) return;
+    const char *instead = movies ? "movie" : !strchr(input, '/') && !file_is_folder(input) ? "item" : NULL;
+    if (!instead) return;
     free(s->category);
-    s->category = mem_strndup("movie", 5);
+    s->category = mem_strndup(instead, strlen(instead));
 }
 
 static int open_stream(SourceFile *f, Err *err) {
@@ -328,7 +330,7 @@ static int find(Source *s, const char *input, const char *items, const RecordsFo
     if (file_is_folder(input) ? log_in_folder(s, input, format, column, err) : log_named(s, input, format, column, err))
         return -1;
     const int published = source_is_published(s);
-    set_category(s, published);
+    set_category(s, input, published);
     if (say) log_info("%s: %s%s", s->log.path, s->log.format->name, format ? " (as --format says)" : "");
     if (published) return 0;
     if (items ? items_named(s, items, column, err) : items_beside(s, column, err)) return -1;

@@ -388,6 +388,15 @@ own_log() {
     for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/named/$file" "$TMP/given/$file"; done
 }
 
+@test "prepare: what the prompt calls an item where a file is named without its folder" {
+    own_log "$TMP/user/log.csv" user,item,time,title
+    cd "$TMP/user"
+    exits 0 "$LATENTR3" prepare --data log.csv --out "$TMP/a"
+    exits 0 "$LATENTR3" prepare --data ./log.csv --out "$TMP/b"
+    exits 0 "$LATENTR3" prepare --data . --out "$TMP/c"
+    jq -es 'map(.category) == ["item", "user", "user"]' "$TMP"/{a,b,c}/dataset.json
+}
+
 @test "prepare: a log without times: the option that names them, and a warning where the log's order takes their place" {
     own_log "$TMP/a.csv" user_id,item_id,when,title
     LATENTR3_LOG=error refuses 2 "*a.csv: no times to split by; --time-column names their column among user_id, item_id, when, title; --split leave-one-out needs none" \
