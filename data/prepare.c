@@ -45,27 +45,28 @@ static int is_leave_one_out(const PrepareOptions *o) {
 }
 
 static int check_window(const PrepareOptions *o, int64_t *from, int64_t *until, Err *err) {
-    if (parse_date(from, o->from, "from", err) || parse_date(until, o->until, "until", err)) return -1;
-    if (*from && *until && *from >= *until) return err_set(err, ERR_USAGE, "from %s is not before until %s", o->from, o->until);
-    if (o->min_items < 0) return err_set(err, ERR_USAGE, "least number of items %d: it is 0 or more", o->min_items);
+    if (parse_date(from, o->from, "--from", err) || parse_date(until, o->until, "--until", err)) return -1;
+    if (*from && *until && *from >= *until)
+        return err_set(err, ERR_USAGE, "--from %s is not before --until %s", o->from, o->until);
+    if (o->min_items < 0) return err_set(err, ERR_USAGE, "--min-items %d: it is 0 or more", o->min_items);
     if (o->min_items && !*from)
-        return err_set(err, ERR_USAGE, "a least number of items moves the window's beginning: say where it begins (from)");
+        return err_set(err, ERR_USAGE, "--min-items moves the window's beginning back: --from must say where it begins");
     return 0;
 }
 
 static int check_options(const PrepareOptions *o, Err *err) {
-    if (!o->input || !o->out) return err_set(err, ERR_USAGE, "an input and a folder to write are needed");
+    if (!o->input || !o->out) return err_set(err, ERR_USAGE, "--data and --out are needed");
     if (o->k_core < 0 || o->k_core > K_CORE_LIMIT)
-        return err_set(err, ERR_USAGE, "k-core %d: it is 0 to %d", o->k_core, K_CORE_LIMIT);
+        return err_set(err, ERR_USAGE, "--k-core %d: it is 0 to %d", o->k_core, K_CORE_LIMIT);
     if (o->history < 1 || o->history > HISTORY_LIMIT)
-        return err_set(err, ERR_USAGE, "history %d: it is 1 to %d", o->history, HISTORY_LIMIT);
+        return err_set(err, ERR_USAGE, "--max-history %d: it is 1 to %d", o->history, HISTORY_LIMIT);
     if (!(o->min_rating >= 0 && isfinite(o->min_rating)))
-        return err_set(err, ERR_USAGE, "least rating %g: it is 0 or more", o->min_rating);
+        return err_set(err, ERR_USAGE, "--min-rating %g: it is 0 or more", o->min_rating);
     if (!o->split || (strcmp(o->split, "time") != 0 && strcmp(o->split, "leave-one-out") != 0))
-        return err_set(err, ERR_USAGE, "split \"%.32s\": it is time or leave-one-out", o->split ? o->split : "");
+        return err_set(err, ERR_USAGE, "--split \"%.32s\": it is time or leave-one-out", o->split ? o->split : "");
     const RecordsFormat *f = forced_format(o);
     if (o->column[RECORDS_ORDER] && (!f || !f->any_names || f->shape[RECORDS_LOG].kind == RECORDS_JSON))
-        return err_set(err, ERR_USAGE, "columns by position: format tsv or csv must be given");
+        return err_set(err, ERR_USAGE, "--columns needs --format tsv or csv");
     if (o->category && dataset_check_category(o->category, ERR_USAGE, err)) return -1;
     return output_check(o->out, err);
 }
@@ -113,7 +114,8 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
 }
 
 static int check_read(const Interactions *x, const PrepareOptions *o, const char *path, Err *err) {
-    if (o->min_rating > 0 && !x->has_rating) return err_set(err, ERR_USAGE, "%s: no ratings, so none can be asked for", path);
+    if (o->min_rating > 0 && !x->has_rating)
+        return err_set(err, ERR_USAGE, "%s: no ratings, and --min-rating asks for some", path);
     return 0;
 }
 
@@ -264,11 +266,13 @@ int prepare_run(const PrepareOptions *o, json_t **report, Err *err) {
         status = err_set(err, ERR_USAGE, "--%s does nothing to a folder that is split already (%s)", o->idle_if_split,
                          source.log.path);
     if (status == 0 && o->column[RECORD_TEXT] && !source.items.path)
-        status = err_set(err, ERR_USAGE, "index texts stand in a file of items, and there is none beside %s", source.log.path);
+        status = err_set(err, ERR_USAGE, "--item-text: index texts stand in a file of items, and there is none beside %s",
+                         source.log.path);
     if (status == 0 && !published && !o->category && dataset_check_category(source.category, ERR_USAGE, err))
         status = err_prefix(err, "the name of the folder, which --category can replace");
     if (status == 0 && o->train_from_histories && !published)
-        status = err_set(err, ERR_USAGE, "%s: not a folder in the published layout, whose train.csv could be made of histories",
+        status = err_set(err, ERR_USAGE,
+                         "%s: not a folder in the published layout, whose train.csv --train-from-histories could make",
                          source.log.path);
     if (status == 0 && published) {
         status = republish(o, &source, report, err);

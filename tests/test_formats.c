@@ -642,8 +642,8 @@ static void test_options(void **state) {
     o.split = "leave-one-out";
     bad = o, bad.from = "2017-10-01", refuses_run(bad, ERR_USAGE, "no times, and --from and --until ask for a window");
     bad = o, bad.min_items = 3, refuses_run(bad, ERR_USAGE, "say where it begins");
-    bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before until");
-    bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings");
+    bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before --until");
+    bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings, and --min-rating");
     static const char *const dates[] = {"2017-10",     "2017-13-01", "2017-02-29", "17-10-01",
                                         "2017-10-01x", " 2017-10-1", "1969-01-01", ""};
     for (size_t i = 0; i < sizeof dates / sizeof *dates; i++)

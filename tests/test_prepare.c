@@ -596,12 +596,12 @@ static void test_refusals(void **state) {
     refuses_run(o, ERR_IO, "the items' titles");
     folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     PrepareOptions bad = o;
-    bad.k_core = -1, refuses_run(bad, ERR_USAGE, "k-core -1");
-    bad = o, bad.history = 0, refuses_run(bad, ERR_USAGE, "history 0");
+    bad.k_core = -1, refuses_run(bad, ERR_USAGE, "--k-core -1");
+    bad = o, bad.history = 0, refuses_run(bad, ERR_USAGE, "--max-history 0");
     bad = o, bad.history = 1001, refuses_run(bad, ERR_USAGE, "history 1001");
-    bad = o, bad.min_rating = -1, refuses_run(bad, ERR_USAGE, "least rating -1");
-    bad = o, bad.min_rating = NAN, refuses_run(bad, ERR_USAGE, "least rating");
-    bad = o, bad.split = "random", refuses_run(bad, ERR_USAGE, "split \"random\"");
+    bad = o, bad.min_rating = -1, refuses_run(bad, ERR_USAGE, "--min-rating -1");
+    bad = o, bad.min_rating = NAN, refuses_run(bad, ERR_USAGE, "--min-rating nan");
+    bad = o, bad.split = "random", refuses_run(bad, ERR_USAGE, "--split \"random\"");
     bad = o, bad.category = "", refuses_run(bad, ERR_USAGE, "category phrase");
     bad = o, bad.input = none, refuses_run(bad, ERR_IO, "no such file or folder");
     bad = o, bad.format = "ml-100k", refuses_run(bad, ERR_DATA, "no interaction log of the format ml-100k");

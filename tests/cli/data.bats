@@ -121,7 +121,7 @@ make_logs() {
     [ "$(wc -l <"$TMP/three/train.csv")" -eq "$(wc -l <"$TMP/short.made/train.csv")" ]
     awk -F, 'FNR > 1 && NF > 3 * 5 + 6 { exit 1 }' "$TMP/three/train.csv"
     refuses 2 '*train.csv is there*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/whole.made" --out "$TMP/no" --train-from-histories
-    refuses 2 '*not a folder in the published layout*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/world/log" --out "$TMP/no" --train-from-histories
+    refuses 2 '*not a folder in the published layout*--train-from-histories*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/world/log" --out "$TMP/no" --train-from-histories
     sed -i 's/history_timestamp/history_seconds/' "$TMP/short/valid.csv"
     refuses 3 '*valid.csv: no column history_timestamp*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/short" --out "$TMP/no" --train-from-histories
 }
@@ -268,8 +268,8 @@ make_logs() {
     rm "$TMP/recbole/small.inter.gz"
     exits 3 "$LATENTR3" prepare --data "$TMP/recbole/small.inter" --format recbole --out "$TMP/c"
     says '*byte 500 of the gzip file: the file is cut off*'
-    refuses 2 '*a date of the form 2017-10-01*' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --from 2017-10
-    refuses 2 '*say where it begins*' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --min-items 3
+    refuses 2 '*--from "2017-10": a date of the form 2017-10-01*' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --from 2017-10
+    refuses 2 '*--from must say where it begins' "$LATENTR3" prepare --data "$TMP/ml" --out "$TMP/c" --min-items 3
 }
 
 @test "prepare: a log too small to train on, or to validate" {
@@ -348,8 +348,8 @@ make_logs() {
     "$LATENTR3" inspect --data "$TMP/a" --json | jq -e '.index_texts > 0 and .index_texts < .items'
     export LATENTR3_LOG=error
     refuses 3 '*no column nothing*' "$LATENTR3" prepare --data "$TMP/named/log.tsv" --items "$TMP/items.csv" --item-text nothing --out "$TMP/d"
-    refuses 2 '*file of items*' "$LATENTR3" prepare --data "$TMP/named/log.tsv" --item-text sid --out "$TMP/d"
-    refuses 2 '*tsv or csv*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --columns user,item --out "$TMP/d"
+    refuses 2 '*--item-text: * file of items*' "$LATENTR3" prepare --data "$TMP/named/log.tsv" --item-text sid --out "$TMP/d"
+    refuses 2 '*--columns needs --format tsv or csv' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --columns user,item --out "$TMP/d"
     refuses 2 '*"who" is none of*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --format csv --columns who,item --out "$TMP/d"
 }
 
