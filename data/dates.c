@@ -58,7 +58,12 @@ static int take_zone(Rest *r, int *ahead) {
     take(r, ' ');
     if (take_word(r, "Z") || take_word(r, "UTC") || take_word(r, "GMT")) return 1;
     const int sign = take(r, '+') ? 1 : take(r, '-') ? -1 : 0, hours = sign ? number(r, 2, 23) : -1;
-    const int whole = hours >= 0 && r->s == r->end, minutes = hours < 0 ? -1 : whole ? 0 : (take(r, ':'), number(r, 2, 59));
+    int minutes = 0;
+    if (hours < 0) return 0;
+    if (r->s < r->end) {
+        take(r, ':');
+        minutes = number(r, 2, 59);
+    }
     if (minutes < 0) return 0;
     *ahead = sign * (hours * 3600 + minutes * 60);
     return 1;

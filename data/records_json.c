@@ -12,6 +12,7 @@ typedef struct FirstLines {
     const char *s, *end;
     int sound;       // whether one of those looked at was
     json_t *members; // of the first that is, or NULL
+    int looked;      // for these
 } FirstLines;
 
 enum { FIRST_LINES = 64 }; // are looked into
@@ -51,7 +52,8 @@ static const char *found_name(const char *alternatives, FirstLines *first) {
 }
 
 static json_t *members(FirstLines *f) {
-    int lines = 0;
+    int lines = f->looked ? FIRST_LINES : 0;
+    f->looked = 1;
     for (const char *s = f->s, *stop; !f->members && s < f->end && lines < FIRST_LINES; s = stop + 1, lines++) {
         if (!(stop = memchr(s, '\n', (size_t)(f->end - s)))) stop = f->end;
         f->members = json_parse(s, (size_t)(stop - s), "", NULL);

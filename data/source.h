@@ -13,7 +13,7 @@ typedef struct SourceFile {
 typedef struct Source {
     SourceFile log, items; // of the published layout `log` is the folder, without a stream
     Err no_items;          // its code set: a damaged file beside the log may be that of its items; none was taken
-    char *category;        // the phrase to use where none is given: "movie", "item" for a file without a folder's name, or that name
+    char *category; // the phrase to use where none is given: "movie", the name of the folder, "item" where the input has none
 } Source;
 
 // input: a log, or a folder with one. items: a file, or NULL to look for one beside the log. format: NULL to look.
