@@ -43,14 +43,14 @@ static const char *id_fault(const Reading *r, RecordText id) {
                : "an id that is not a whole number from 1 to 2147483647";
 }
 
-static const char *number_fault(RecordText text, CsvValue *v) {
-    return text.n == 0 || csv_number(v, text.s, text.n) != text.n ? "not a plain number" : NULL;
+static int is_number(RecordText text, CsvValue *v) {
+    return text.n > 0 && csv_number(v, text.s, text.n) == text.n;
 }
 
 static const char *rating_value_fault(const RecordsFormat *f, RecordText text, CsvValue *v) {
-    const char *fault = number_fault(text, v);
-    if (fault || f->rating_step == 0) return fault;
-    if (f->rating_step == 1 && v->kind != CSV_INT) return "not a whole number";
+    if (!is_number(text, v)) return "a rating that is not a plain number";
+    if (f->rating_step == 0) return NULL;
+    if (f->rating_step == 1 && v->kind != CSV_INT) return "a rating that is not a whole number";
     double steps = v->number / f->rating_step;
     if (v->number >= f->least_rating && v->number <= 5 && steps == (double)(int)steps) return NULL;
     return f->rating_step == 1 ? "a rating that is not 1, 2, 3, 4 or 5" : "a rating that is not 0.5, 1, 1.5, ... 5";
@@ -61,9 +61,9 @@ static const char *rating_fault(Reading *r, int *number) {
     Interactions *x = r->x;
     RecordText text = r->r->field[RECORD_RATING];
     *number = 0;
-    if (x->has_rating < 0) x->has_rating = text.s != NULL;
+    if (x->has_rating < 0) x->has_rating = text.n > 0;
     if (!x->has_rating) return NULL;
-    if (!text.s) return "no rating, where others have one";
+    if (!text.n) return "no rating, where others have one";
     if ((*number = intern_find(&x->ratings, text.s, text.n)) >= 0) return NULL;
     CsvValue v;
     const char *fault = rating_value_fault(r->r->format, text, &v);
@@ -92,11 +92,11 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
         if (x->ticks > 1) return "a date, where others are milliseconds";
         x->ticks = 1;
         v = (CsvValue){.kind = CSV_INT, .number = (double)date, .integer = date};
-    } else if (number_fault(text, &v)) {
-        return r->r->format->any_names ? "neither a plain number nor a date of the form 2018-10-01T12:34:56Z"
-                                       : "not a plain number";
+    } else if (!is_number(text, &v)) {
+        return r->r->format->any_names ? "a time that is neither a plain number nor a date of the form 2018-10-01T12:34:56Z"
+                                       : "a time that is not a plain number";
     }
-    if (r->r->format->numbered && v.kind != CSV_INT) return "not a whole number";
+    if (r->r->format->numbered && v.kind != CSV_INT) return "a time that is not a whole number";
     int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
     if (v.number / ticks < 1) return "a timestamp before 1970";
     if (ticks == 1000 && v.number < first_milliseconds) return "seconds, where milliseconds are expected";

@@ -26,8 +26,8 @@ void report_put_splits(json_t *o, const char *name, const int64_t count[SPLITS],
 }
 
 void report_put_hash(json_t *o, const char *path, const char hex[33]) {
-    const char *name = file_name(path);
-    json_t *key = json_string(name); // a file name need not be UTF-8, JSON must
+    const char *name = json_object_get(o, file_name(path)) ? path : file_name(path); // items and log may bear one name
+    json_t *key = json_string(name);                                                 // a file name need not be UTF-8, JSON must
     json_object_set_new(o, key ? name : "(not UTF-8)", json_string(hex));
     json_decref(key);
 }

@@ -262,7 +262,7 @@ static void test_recbole_refusals(void **state) {
     static const char *const bad[][2] = {{"u\ti1\t4", "too few fields"},
                                          {"u\ti1\t4\t5\t6", "too many fields"},
                                          {"\ti1\t4\t5", "an empty id"},
-                                         {"u\ti1\t\t5", "not a plain number"},
+                                         {"u\ti1\t\t5", "no rating, where others have one"},
                                          {"u\ti1\tnan\t5", "not a plain number"},
                                          {"u\ti1\t4\tsoon", "not a plain number"},
                                          {"u\ti1\t4\t0.5", "a timestamp before 1970"},

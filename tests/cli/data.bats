@@ -484,3 +484,17 @@ as_log() {
     says '*kept      users 6, items 6, interactions 36;*'
     cut -f 1 "$TMP/chain/info.txt" | sort | diff - <(printf 'c%d\n' {1..6})
 }
+
+@test "prepare: a rating column that is empty is none; a bad value says whose it is; log and items of one name keep both hashes" {
+    mkdir "$TMP/log" "$TMP/items"
+    awk 'BEGIN { print "user_id,item_id,rating,timestamp"; for (i = 0; i < 60; i++) printf "u%d,i%d,,%d\n", i % 6, i % 7, 1500000000 + i }' >"$TMP/log/x.csv"
+    awk 'BEGIN { print "item_id,title"; for (i = 0; i < 7; i++) printf "i%d,Title %d\n", i, i }' >"$TMP/items/x.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/log/x.csv" --items "$TMP/items/x.csv" --out "$TMP/out"
+    jq -e '.read.ratings == false and (.source.files | length) == 2' "$TMP/out/dataset.json"
+    sed '3s/,,/,five,/; 2s/,,/,5,/' "$TMP/log/x.csv" >"$TMP/rated.csv"
+    exits 3 "$LATENTR3" prepare --data "$TMP/rated.csv" --out "$TMP/no" --strict
+    says '*rated.csv: line 3: a rating that is not a plain number*'
+    sed '3s/150000000./soon/' "$TMP/log/x.csv" >"$TMP/timed.csv"
+    exits 3 "$LATENTR3" prepare --data "$TMP/timed.csv" --out "$TMP/no" --strict
+    says '*timed.csv: line 3: a time that is neither*'
+}
