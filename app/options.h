@@ -163,8 +163,8 @@ void options_init(Options *o, const Command *command);
 int options_set(Options *o, const char *name, const char *value, Err *err);
 int options_check(const Options *o, Err *err);
 
-// Whether it was given, and is not what holds without it: a command line with all its defaults, as a model card shows it, may be
-// typed.
+// Whether it was given, and is not what holds without it: a command line with all its defaults, as a model card shows it, may
+// be typed.
 int options_changed(const Options *o, const char *name);
 
 // The final values of all options the command has, under their names. The caller owns it.
