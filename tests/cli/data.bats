@@ -259,7 +259,7 @@ make_logs() {
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a"
     printf '1\t2\n1\t2\tx\t880000000\n' >>"$TMP/recbole/small.inter"
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/b"
-    says '*small.inter: line 482: too few fields (line passed over)*small.inter: line 483: not a plain number*bad line 2*'
+    says '*small.inter: line 482: too few fields (line passed over)*small.inter: line 483: a rating that is not a plain number*bad line 2*'
     cmp "$TMP/a/train.csv" "$TMP/b/train.csv"
     refuses 3 '*small.inter: line 482: too few fields' env LATENTR3_LOG=error "$LATENTR3" prepare --strict --data "$TMP/recbole" --out "$TMP/c"
     [ ! -e "$TMP/c/train.csv" ]
