@@ -55,6 +55,12 @@ static int keep_records(const Plan *p, const Options *o, Err *err) {
     return kept < 0 ? -1 : 0;
 }
 
+static void warn_empty(const Experiment *e) {
+    int evals = 0, rows = 0;
+    for (int i = 0; i < e->steps; i++) evals += e->step[i].command->bit == CMD_EVAL, rows += e->step[i].row != NULL;
+    if (evals && !rows) log_warn("%s: no eval has a `row`, so the table will be empty", e->path);
+}
+
 int cmd_experiment(const Options *o, Err *err) {
     Experiment e;
     Plan p;
@@ -63,13 +69,13 @@ int cmd_experiment(const Options *o, Err *err) {
         return err_set(err, ERR_USAGE, "experiment: --records prints nothing, and runs nothing");
     if (experiment_file_open(&e, o->operand, err)) return -1;
     int status = experiment_plan_make(&p, &e, o->out, err);
+    const int runs = !o->plan && !o->records;
     if (status == 0) {
-        if (o->plan)
-            print_plan(&p);
-        else if (o->records)
-            status = keep_records(&p, o, err);
-        else
-            status = experiment_plan_check_inputs(&p, err) || file_make_folder(o->out, err) || run_plan(&p, o, err) ? -1 : 0;
+        if (runs) status = experiment_plan_check_inputs(&p, err);
+        if (status == 0 && !o->records) warn_empty(&e);
+        if (o->plan) print_plan(&p);
+        if (o->records) status = keep_records(&p, o, err);
+        if (status == 0 && runs) status = file_make_folder(o->out, err) || run_plan(&p, o, err) ? -1 : 0;
         experiment_plan_free(&p);
     }
     experiment_file_close(&e);

@@ -2,7 +2,6 @@
 #include "app/commands.h"
 #include "base/arena.h"
 #include "base/file.h"
-#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -246,7 +245,7 @@ static char *name_of(const char *path) {
 static int check_together(Reader *r, const yaml_node_t *root) {
     static const char *const standard[] = {"HR@5", "HR@10", "NDCG@5", "NDCG@10"};
     Experiment *e = r->e;
-    int found = !e->baseline, evals = 0, rows = 0;
+    int found = !e->baseline;
     if (e->steps == 0) return fail(r, root, "there are no steps", NULL);
     for (int i = 0; i < e->steps; i++) {
         add_defaults(e, &e->step[i]);
@@ -258,8 +257,6 @@ static int check_together(Reader *r, const yaml_node_t *root) {
             if (e->step[i].row && e->step[k].row && !strcmp(e->step[i].row, e->step[k].row))
                 return fail(r, root, "two steps make the row", e->step[i].row);
     }
-    for (int i = 0; i < e->steps; i++) evals += e->step[i].command->bit == CMD_EVAL, rows += e->step[i].row != NULL;
-    if (evals && !rows) log_warn("%s: no eval has a `row`, so the table will be empty", e->path);
     if (!found) return fail(r, root, "no eval makes the row that is the baseline:", e->baseline);
     if (e->metrics == 0)
         for (; e->metrics < 4; e->metrics++) e->metric[e->metrics] = copy(standard[e->metrics]);

@@ -383,7 +383,7 @@ YAML
 
 @test "experiment: a run that fails ends it, with its own message and exit code" {
     mkdir "$TMP/empty"
-    printf 'steps:\n  e: {run: eval, model: popularity, data: %s}\n' "$TMP/empty" >"$TMP/one.yaml"
+    printf 'steps:\n  e: {run: eval, row: r, model: popularity, data: %s}\n' "$TMP/empty" >"$TMP/one.yaml"
     LATENTR3_LOG=warn refuses 4 "*e (all it said is in $TMP/out/e-*.log): latentr3: $TMP/empty: holds no info.txt*" experiment "$TMP/one.yaml" "$TMP/out"
     [ ! -e "$TMP/out/table.md" ]
     # What the system kills for memory is no fault of the program; what crashes is.
