@@ -6,8 +6,19 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
-static int copy(const char *from, const char *to, const char *name, Err *err) {
+// All of a file, or its lines but those that begin with `but`.
+static void put_lines(OutFile *out, const MapFile *f, const char *but) {
+    const size_t n = but ? strlen(but) : 0;
+    for (size_t at = 0, end; at < f->bytes; at = end) {
+        const char *stop = but ? memchr(f->data + at, '\n', f->bytes - at) : NULL;
+        end = stop ? (size_t)(stop - f->data) + 1 : f->bytes;
+        if (!n || end - at < n || memcmp(f->data + at, but, n) != 0) outfile_write(out, f->data + at, end - at);
+    }
+}
+
+static int copy(const char *from, const char *to, const char *name, const char *but, Err *err) {
     char *source = file_join(from, name), *target = file_join(to, name);
     MapFile f;
     OutFile out;
@@ -15,11 +26,17 @@ static int copy(const char *from, const char *to, const char *name, Err *err) {
     if (status == 0) status = mapfile_open(&f, source, SIZE_MAX, err);
     if (status == 0) {
         status = outfile_open(&out, target, err);
-        if (status == 0) outfile_write(&out, f.data, f.bytes), status = outfile_commit(&out, err);
+        if (status == 0) put_lines(&out, &f, but), status = outfile_commit(&out, err);
         mapfile_close(&f);
     }
     free(source), free(target);
     return status < 0 ? -1 : 0;
+}
+
+static void hide(json_t *line, const char *name) {
+    char hex[9];
+    record_hash(hex, json_string_value(json_object_get(line, name)));
+    json_object_set_new(line, name, json_string(hex));
 }
 
 static int keep_results(const Record *r, const char *folder, const char *split, char hash[33], Err *err) {
@@ -29,10 +46,13 @@ static int keep_results(const Record *r, const char *folder, const char *split, 
     char *path = file_join(folder, name);
     OutFile out;
     int status = outfile_open(&out, path, err);
-    for (int i = 0; i < r->n && status == 0; i++) { // a record has the lists of its samples alone
-        char *line = json_dumps(json_array_get(r->results, (size_t)i), FLAGS);
-        outfile_printf(&out, "%s\n", line);
-        free(line);
+    for (int i = 0; i < r->n && status == 0; i++) {
+        json_t *line = json_array_get(r->results, (size_t)i);
+        if (!r->hashed) hide(line, "user"), hide(line, "target"), hide(line, "target_id");
+        json_object_del(line, "items");
+        char *text = json_dumps(line, FLAGS);
+        outfile_printf(&out, "%s\n", text);
+        free(text);
     }
     if (status == 0) outfile_hash(&out, hash), status = outfile_commit(&out, err);
     free(path);
@@ -47,6 +67,8 @@ static int keep_evaluation(const char *from, const char *to, const char *split, 
     int status = 0;
     if (file_exists(source)) {
         status = record_open(&r, from, split, err) || keep_results(&r, to, split, hash, err) ? -1 : 0;
+        json_object_del(r.evaluation, "samples");
+        json_object_set_new(r.evaluation, "hashed", json_true());
         if (status == 0) json_object_set_new(r.evaluation, "results_hash", json_string(hash));
         if (status == 0) status = json_save(target, r.evaluation, err);
         record_close(&r);
@@ -56,12 +78,15 @@ static int keep_evaluation(const char *from, const char *to, const char *split, 
 }
 
 static int keep_run(const PlanRun *r, const char *folder, Err *err) {
-    static const char *const file[] = {"metrics.json", "log.jsonl"}, *const split[] = {"test", "valid", "train"};
+    static const char *const split[] = {"test", "valid", "train"};
+    // The table takes means over the steps of RL alone; those of other trainings are most of what there is.
+    const char *but = r->step->command->bit == CMD_RL ? NULL : "{\"event\":\"step\"";
     char *to = file_join(folder, file_name(r->folder));
     int status = file_make_folder(to, err);
-    for (int i = 0; i < 2 && status == 0; i++) status = copy(r->folder, to, file[i], err);
+    if (status == 0) status = copy(r->folder, to, "metrics.json", NULL, err);
+    if (status == 0) status = copy(r->folder, to, "log.jsonl", but, err);
     for (int i = 0; i < 3 && status == 0; i++) status = keep_evaluation(r->folder, to, split[i], err);
-    if (status == 0) status = copy(r->folder, to, "step.json", err); // the last: it says that all is there
+    if (status == 0) status = copy(r->folder, to, "step.json", NULL, err); // the last: it says that all is there
     free(to);
     return status;
 }

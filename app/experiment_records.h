@@ -1,6 +1,6 @@
-// What the table of an experiment needs of its runs, without the models, the data and the lists: some twenty bytes a row and
-// evaluation when compressed. Put where another machine runs the experiment, it counts there as done (experiment_run_look), and
-// seeds and rows that come later stand beside it.
+// What the table of an experiment needs of its runs, without the models, the data, the lists and the steps of trainings but RL;
+// users and targets are hashes (record_hash). Compressed, some two bytes a row and evaluation. Put where another machine runs
+// the experiment, it counts there as done (experiment_run_look), and seeds and rows that come later stand beside it.
 #ifndef APP_EXPERIMENT_RECORDS_H
 #define APP_EXPERIMENT_RECORDS_H
 

@@ -159,6 +159,7 @@ static int check_evaluation(Record *r, const char *path, Err *err) {
         !json_is_object(json_object_get(r->evaluation, "title")) || !record_text(r->evaluation, "results_hash", NULL))
         return err_set(err, ERR_DATA, "%s: not what eval --save writes", path);
     r->n = (int)rows, r->list = (int)list;
+    r->hashed = json_is_true(json_object_get(r->evaluation, "hashed"));
     return 0;
 }
 
@@ -275,6 +276,19 @@ int record_same_train(const Record *a, const Record *b) {
                    record_text(b->evaluation, "data", "train.csv", NULL));
 }
 
+void record_hash(char hex[9], const char *name) {
+    char whole[33];
+    file_hash_bytes(whole, name, strlen(name));
+    snprintf(hex, 9, "%.8s", whole);
+}
+
+static int is_same(const Record *a, const char *x, const Record *b, const char *y) {
+    char hex[2][9];
+    if (b->hashed && !a->hashed) record_hash(hex[0], x), x = hex[0];
+    if (a->hashed && !b->hashed) record_hash(hex[1], y), y = hex[1];
+    return !strcmp(x, y);
+}
+
 int record_comparable(const Record *a, const Record *b, Err *err) {
     if (strcmp(record_protocol(a->evaluation), record_protocol(b->evaluation)))
         return err_set(err, ERR_DATA, "%s was measured with --protocol %s, %s with %s", b->name, record_protocol(b->evaluation),
@@ -289,8 +303,8 @@ int record_comparable(const Record *a, const Record *b, Err *err) {
         return err_set(err, ERR_DATA, "%s has %d rows, %s %d: evaluate both with the same --split, --max-rows and --sample",
                        b->name, b->n, a->name, a->n);
     for (int i = 0; i < a->n; i++)
-        if (strcmp(a->row[i].user, b->row[i].user) || strcmp(a->row[i].target_title, b->row[i].target_title) ||
-            strcmp(a->row[i].target_id, b->row[i].target_id))
+        if (!is_same(a, a->row[i].user, b, b->row[i].user) || !is_same(a, a->row[i].target_title, b, b->row[i].target_title) ||
+            !is_same(a, a->row[i].target_id, b, b->row[i].target_id))
             return err_set(err, ERR_DATA, "row %d of %s is not that of %s", i, b->name, a->name);
     return 0;
 }

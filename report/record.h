@@ -23,6 +23,7 @@ typedef struct Record {
     Row *row;        // (n) user and target, borrowed from `results`
     int *rank;       // (n) by title, 0: a miss
     int *slices;     // (n) bits of rec/slices.h; or NULL
+    int hashed;      // users and targets stand under record_hash, as `experiment --records` leaves them
 } Record;
 
 // ERR_DATA, naming file and line, where a file is none of ours; ERR_DATA too where the folder has nothing of a run.
@@ -36,6 +37,9 @@ const char *record_text(const json_t *value, ...) __attribute__((sentinel));
 
 // The values of one curve, e.g. "step", "loss": x, y (returned number) malloc'd. None: 0, and NULL.
 int record_curve(const Record *r, const char *event, const char *name, double **x, double **y);
+
+// What stands for a user, a title or an id where it is not to be told.
+void record_hash(char hex[9], const char *name);
 
 // What an evaluation ranked among: a name of rec/protocol.h, or "unknown".
 const char *record_protocol(const json_t *evaluation);

@@ -128,7 +128,12 @@ of() { ls -d "$WHOLE/$1"-*/; }
 @test "experiment: what is kept of runs without their models is enough for more seeds; what these read is made again" {
     experiment experiments/small.yaml "$WHOLE" --records "$TMP/light"
     [ -z "$(find "$TMP/light" -name '*.safetensors' -o -name '*.csv')" ]
-    [ "$(grep -c '"items"' "$TMP/light"/eval-knn-*/results-test.jsonl)" -eq 12 ] # those that a report shows
+    for log in "$WHOLE"/rl-*/log.jsonl; do cmp "$log" "$TMP/light/${log#"$WHOLE"/}"; done
+    for log in "$WHOLE"/sft-*/log.jsonl; do grep -v '^{"event":"step"' "$log" | cmp - "$TMP/light/${log#"$WHOLE"/}"; done
+    # Nobody and nothing is named.
+    [ "$(cat "$TMP/light"/eval-*/results-test.jsonl | wc -l)" -eq 360 ]
+    cut -f1 "$(of world)data/info.txt" >"$TMP/titles"
+    not grep -rqFf "$TMP/titles" "$TMP/light"
     experiment experiments/small.yaml "$TMP/light" --plan >"$TMP/plan"
     not grep '^to do' "$TMP/plan"
     experiment experiments/small.yaml "$TMP/light" >"$TMP/table"
@@ -136,6 +141,12 @@ of() { ls -d "$WHOLE/$1"-*/; }
     sed 's/seed: \[1, 2\]/seed: [1, 2, 3]/' experiments/small.yaml >"$TMP/small.yaml"
     experiment "$TMP/small.yaml" "$TMP/light" --plan >"$TMP/plan"
     [ "$(sed -n 's/^to do  //p' "$TMP/plan" | sort | tr '\n' ,)" = "eval-rl seed=3,eval-sft seed=3,rl seed=3,sft seed=3,world," ]
+    cp -r "$TMP/light" "$TMP/more"
+    experiment "$TMP/small.yaml" "$TMP/more" >"$TMP/three"
+    [[ $(grep -c '(3)' "$TMP/three") -gt 3 ]]
+    jq -e '[.rows[] | select(.row != "SFT") | .metrics["HR@10"].gain.pairs] | all(. == 3)' "$TMP/more/results.json"
+    experiment "$TMP/small.yaml" "$WHOLE" | cmp - "$TMP/three"
+    experiment experiments/small.yaml "$WHOLE" >/dev/null # as other tests have it
     # A training that another one reads is made again, from its beginning, and then no longer.
     sed 's/samples: 4/samples: 6/; s/seed: \[1, 2\]/seed: [2]/' experiments/small.yaml >"$TMP/small.yaml"
     experiment "$TMP/small.yaml" "$TMP/light" --plan >"$TMP/plan"
