@@ -254,6 +254,24 @@ static int token_id(const OpenModel *m, const char *key, int otherwise, int *id,
     return 0;
 }
 
+static int adds_blank(const Tokenizer *t) { // in front of a text
+    Ints bare = {0}, blank = {0};
+    const int status = tokenizer_encode(t, &bare, "a", 1, 0, NULL) || tokenizer_encode(t, &blank, " a", 2, 0, NULL),
+              same = !status && bare.len == blank.len && !memcmp(bare.data, blank.data, bare.len * sizeof *bare.data);
+    ints_free(&bare), ints_free(&blank);
+    return same;
+}
+
+// transformers takes add_prefix_space from tokenizer_config.json rather than from tokenizer.json in some classes.
+static int check_prefix(const OpenModel *m, Err *err) {
+    const char *class = json_string_value(json_object_get(m->tokenizer_config, "tokenizer_class"));
+    const json_t *adds = json_object_get(m->tokenizer_config, "add_prefix_space");
+    if (!class || (strncmp(class, "GPT2Tokenizer", 13) && strncmp(class, "Qwen2Tokenizer", 14))) return 0;
+    if (!json_is_boolean(adds) || json_is_true(adds) == adds_blank(m->tokenizer)) return 0;
+    return err_set(err, ERR_DATA, "%s: \"add_prefix_space\" is %s in tokenizer_config.json, and not so in tokenizer.json",
+                   m->path, json_is_true(adds) ? "true" : "false");
+}
+
 // Tokens that stand in tokenizer_config.json alone: transformers adds them, and <|Thought|> would get their ids. That one may
 // be listed under any id: it has no row, and is listed anew.
 static int check_listed_tokens(const OpenModel *m, Err *err) {
@@ -270,7 +288,7 @@ static int check_listed_tokens(const OpenModel *m, Err *err) {
         return err_set(err, ERR_DATA, "%s: token '%.60s' of tokenizer_config.json, id %.20s, is not so in tokenizer.json: %s",
                        m->path, text ? text : "", key, remedy);
     }
-    return token_id(m, "pad_token", -1, &pad, err);
+    return check_prefix(m, err) || token_id(m, "pad_token", -1, &pad, err) ? -1 : 0;
 }
 
 // As models are opened: what they would refuse is refused.

@@ -314,6 +314,12 @@ copy_model() {
     edit tokenizer_config.json '.tokenizer_class = "LlamaTokenizerFast"'
     exits 0 "$LATENTR3" convert --model "$TMP/m" --out "$TMP/out"
     [ "$(jq -r .tokenizer_class "$TMP/out/tokenizer_config.json")" = PreTrainedTokenizerFast ]
+    edit tokenizer_config.json '.tokenizer_class = "Qwen2TokenizerFast" | .add_prefix_space = true'
+    refuses 3 '*"add_prefix_space" is true in tokenizer_config.json, and not so in tokenizer.json*' env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
+    for same in '"Qwen2Tokenizer" | .add_prefix_space = false' '"PreTrainedTokenizerFast" | .add_prefix_space = true'; do
+        edit tokenizer_config.json ".tokenizer_class = $same"
+        exits 0 "$LATENTR3" tokenize --model "$TMP/m" </dev/null
+    done
     edit tokenizer_config.json '.added_tokens_decoder["480"] = {"content": "<new>"}'
     for command in tokenize inspect; do
         refuses 3 "*token '<new>' of tokenizer_config.json*" env LATENTR3_LOG=error "$LATENTR3" $command --model "$TMP/m" </dev/null
