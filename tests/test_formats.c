@@ -19,6 +19,7 @@
 
 #include "data/dates.h"
 #include "tests/folder.h"
+#include "tests/prepared.h"
 
 static const char *const no_columns[RECORDS_NAMES];
 
@@ -508,27 +509,8 @@ static void test_sniff(void **state) {
 
 // ---- folders ----
 
-static void run(const PrepareOptions *o, json_t **report) {
-    Err err = {0};
-    if (prepare_run(o, report, &err)) fail_msg("%s", err.message);
-}
-
-static void refuses_run(PrepareOptions o, int code, const char *part) {
-    Err err = {0};
-    assert_int_equal(prepare_run(&o, NULL, &err), -1);
-    if (err.code != code || !strstr(err.message, part))
-        fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
-}
-
 static const char *source_format(const json_t *report) {
     return json_string_value(json_object_get(json_object_get(report, "source"), "format"));
-}
-
-static long long count(const json_t *o, const char *a, const char *b, const char *c) {
-    const json_t *v = json_object_get(json_object_get(o, a), b);
-    if (c) v = json_object_get(v, c);
-    assert_true(json_is_integer(v));
-    return json_integer_value(v);
 }
 
 // Which of several files is taken, and a log through a pipe.
@@ -544,10 +526,11 @@ static void test_choice(void **state) {
     folder_put(in, "README.txt", "Nothing\n", 8);
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1};
     json_t *report;
-    run(&o, &report);
+    prepared_run(&o, &report);
     assert_string_equal(source_format(report), "ml-csv");
     assert_string_equal(json_string_value(json_object_get(report, "category")), "movie");
-    assert_true(count(report, "counts", "interactions", NULL) == 3 && count(report, "counts", "rows", "train") == 1);
+    assert_true(prepared_count(report, "counts", "interactions", NULL) == 3 &&
+                prepared_count(report, "counts", "rows", "train") == 1);
     char *before = json_dumps(json_object_get(report, "files"), JSON_COMPACT);
     json_decref(report);
 
@@ -556,7 +539,7 @@ static void test_choice(void **state) {
     snprintf(command, sizeof command, "cat '%s/ratings.csv' >'%s' &", in, pipe);
     assert_int_equal(system(command), 0);
     o.input = pipe, o.items = items, o.out = elsewhere;
-    run(&o, &report);
+    prepared_run(&o, &report);
     char *piped = json_dumps(json_object_get(report, "files"), JSON_COMPACT);
     assert_string_equal(piped, before);
     json_decref(report);
@@ -587,25 +570,25 @@ static void test_damaged_files(void **state) {
     named.input = file;
     for (int i = 0; i < 4; i++) {
         put_text(in, "log.csv", log), put_text(in, "titles.tsv", items[i]);
-        refuses_run(o, ERR_DATA, fault[i]), refuses_run(named, ERR_DATA, fault[i]);
+        prepared_refuses(o, ERR_DATA, fault[i]), prepared_refuses(named, ERR_DATA, fault[i]);
         put_text(in, "log.csv", titled); // these stand in the log
-        run(&named, NULL);
+        prepared_run(&named, NULL);
         PrepareOptions bad = named;
         char *path = file_join(in, "titles.tsv");
-        bad.items = path, refuses_run(bad, ERR_DATA, fault[i]);
-        bad = o, bad.input = path, refuses_run(bad, ERR_DATA, fault[i]);
+        bad.items = path, prepared_refuses(bad, ERR_DATA, fault[i]);
+        bad = o, bad.input = path, prepared_refuses(bad, ERR_DATA, fault[i]);
         free(path);
     }
     folder_remove(in);
     o.input = in = folder_new();
     put_text(in, "ratings.csv.gz", "\x1f\x8b\x08"), put_text(in, "log.csv", titled);
-    refuses_run(o, ERR_DATA, "ratings.csv.gz: ");
+    prepared_refuses(o, ERR_DATA, "ratings.csv.gz: ");
     put_text(in, "u.data", "1\t1\t5\t881250949\n1\t2\t5\t881250950\n1\t1\t5\t881250951\n"), put_text(in, "u.item", "");
-    refuses_run(o, ERR_DATA, "u.item: empty file");
+    prepared_refuses(o, ERR_DATA, "u.item: empty file");
     put_text(in, "u.item",
              "1|One|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n2|Two|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|"
              "0|0|0|0|0|0|0|0|0|0|0\n");
-    run(&o, NULL);
+    prepared_run(&o, NULL);
     free(file);
     folder_remove(in), folder_remove(out);
 }
@@ -624,9 +607,9 @@ static void test_title_rules(void **state) {
     for (int rules = 0; rules < 2; rules++) {
         json_t *report;
         o.title_rules = rules ? "auto" : "none";
-        run(&o, &report);
+        prepared_run(&o, &report);
         assert_string_equal(source_format(report), "csv");
-        assert_int_equal(count(report, "dropped", "interactions", "title_rules"), rules);
+        assert_int_equal(prepared_count(report, "dropped", "interactions", "title_rules"), rules);
         assert_true(json_is_true(json_object_get(json_object_get(report, "options"), "published_titles")) == rules);
         json_decref(report);
     }
@@ -638,23 +621,23 @@ static void test_options(void **state) {
     char *in = folder_new(), *out = folder_new(), *log = file_join(in, "log.txt");
     folder_put(in, "log.txt", "1 5 6 7 5\n2 5 6 7 5\n", 20);
     PrepareOptions o = {.input = log, .out = out, .history = 10, .split = "time"}, bad;
-    refuses_run(o, ERR_USAGE, "no times to split by");
+    prepared_refuses(o, ERR_USAGE, "no times to split by");
     o.split = "leave-one-out";
-    bad = o, bad.from = "2017-10-01", refuses_run(bad, ERR_USAGE, "no times, and --from and --until ask for a window");
-    bad = o, bad.min_items = 3, refuses_run(bad, ERR_USAGE, "say where it begins");
-    bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", refuses_run(bad, ERR_USAGE, "is not before --until");
-    bad = o, bad.min_rating = 3, refuses_run(bad, ERR_USAGE, "no ratings, and --min-rating");
+    bad = o, bad.from = "2017-10-01", prepared_refuses(bad, ERR_USAGE, "no times, and --from and --until ask for a window");
+    bad = o, bad.min_items = 3, prepared_refuses(bad, ERR_USAGE, "say where it begins");
+    bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", prepared_refuses(bad, ERR_USAGE, "is not before --until");
+    bad = o, bad.min_rating = 3, prepared_refuses(bad, ERR_USAGE, "no ratings, and --min-rating");
     static const char *const dates[] = {"2017-10",     "2017-13-01", "2017-02-29", "17-10-01",
                                         "2017-10-01x", " 2017-10-1", "1969-01-01", ""};
     for (size_t i = 0; i < sizeof dates / sizeof *dates; i++)
-        bad = o, bad.from = dates[i], refuses_run(bad, ERR_USAGE, "a date of the form 2017-10-01");
+        bad = o, bad.from = dates[i], prepared_refuses(bad, ERR_USAGE, "a date of the form 2017-10-01");
     json_t *report;
-    run(&o, &report);
-    assert_true(count(report, "counts", "rows", "test") == 2 && count(report, "counts", "items", NULL) == 3);
+    prepared_run(&o, &report);
+    assert_true(prepared_count(report, "counts", "rows", "test") == 2 && prepared_count(report, "counts", "items", NULL) == 3);
     assert_string_equal(source_format(report), "sequences");
     json_decref(report);
     folder_put(in, "log.txt", "nothing\n", 8);
-    refuses_run(o, ERR_DATA, "no format that is known; --format says which (amazon-2018|");
+    prepared_refuses(o, ERR_DATA, "no format that is known; --format says which (amazon-2018|");
     free(log);
     folder_remove(in), folder_remove(out);
 }
@@ -662,9 +645,9 @@ static void test_options(void **state) {
 // ---- real data ----
 
 static void expect_rows(const json_t *report, long long train, long long valid, long long test) {
-    assert_int_equal(count(report, "counts", "rows", "train"), train);
-    assert_int_equal(count(report, "counts", "rows", "valid"), valid);
-    assert_int_equal(count(report, "counts", "rows", "test"), test);
+    assert_int_equal(prepared_count(report, "counts", "rows", "train"), train);
+    assert_int_equal(prepared_count(report, "counts", "rows", "valid"), valid);
+    assert_int_equal(prepared_count(report, "counts", "rows", "test"), test);
 }
 
 // The published rule; counts of an independent script.
@@ -674,21 +657,21 @@ static void test_games(void **state) {
     if (!in) skip();
     out = folder_new();
     json_t *report;
-    run(&(PrepareOptions){.input = in,
-                          .out = out,
-                          .from = "2017-10-01",
-                          .until = "2018-11-01",
-                          .min_items = 5000,
-                          .k_core = 5,
-                          .history = 10,
-                          .split = "time",
-                          .strict = 1},
-        &report);
+    prepared_run(&(PrepareOptions){.input = in,
+                                   .out = out,
+                                   .from = "2017-10-01",
+                                   .until = "2018-11-01",
+                                   .min_items = 5000,
+                                   .k_core = 5,
+                                   .history = 10,
+                                   .split = "time",
+                                   .strict = 1},
+                 &report);
     assert_string_equal(source_format(report), "amazon-2018");
     assert_string_equal(json_string_value(json_object_get(json_object_get(report, "window"), "from")), "2015-04-01");
-    assert_int_equal(count(report, "counts", "users", NULL), 12886);
-    assert_int_equal(count(report, "counts", "items", NULL), 5146);
-    assert_int_equal(count(report, "counts", "interactions", NULL), 101747);
+    assert_int_equal(prepared_count(report, "counts", "users", NULL), 12886);
+    assert_int_equal(prepared_count(report, "counts", "items", NULL), 5146);
+    assert_int_equal(prepared_count(report, "counts", "interactions", NULL), 101747);
     expect_rows(report, 71088, 8886, 8887);
     json_decref(report);
     folder_remove(out);
@@ -701,13 +684,14 @@ static void test_movielens_1m(void **state) {
     if (!in) skip();
     out = folder_new();
     json_t *report;
-    run(&(PrepareOptions){.input = in, .out = out, .k_core = 5, .history = 1, .split = "leave-one-out", .strict = 1}, &report);
+    prepared_run(&(PrepareOptions){.input = in, .out = out, .k_core = 5, .history = 1, .split = "leave-one-out", .strict = 1},
+                 &report);
     assert_string_equal(source_format(report), "tsv");
-    assert_int_equal(count(report, "counts", "users", NULL), 6040);
-    assert_int_equal(count(report, "counts", "items", NULL), 3416);
+    assert_int_equal(prepared_count(report, "counts", "users", NULL), 6040);
+    assert_int_equal(prepared_count(report, "counts", "items", NULL), 3416);
     expect_rows(report, 999611 - 3 * 6040, 6040, 6040);
-    assert_int_equal(count(report, "repeated", "titles", NULL), 36);
-    assert_int_equal(count(report, "ties", "users_in_last_two", NULL), 2544); // 42.1 %
+    assert_int_equal(prepared_count(report, "repeated", "titles", NULL), 36);
+    assert_int_equal(prepared_count(report, "ties", "users_in_last_two", NULL), 2544); // 42.1 %
     json_decref(report);
     folder_remove(out);
     free(in);
@@ -721,7 +705,8 @@ static void test_published(void **state) {
     if (!in) skip();
     out = folder_new();
     json_t *report;
-    run(&(PrepareOptions){.input = in, .out = out, .format = "latentr3", .history = 10, .split = "time", .strict = 1}, &report);
+    prepared_run(&(PrepareOptions){.input = in, .out = out, .format = "latentr3", .history = 10, .split = "time", .strict = 1},
+                 &report);
     expect_rows(report, 0, 4866, 4866);
     for (int i = 0; i < 3; i++) {
         char *path = file_join(in, name[i]), hex[33];

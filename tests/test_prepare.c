@@ -3,14 +3,12 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "base/utf8.h"
 #include "data/dataset.h"
 #include "data/filter.h"
 #include "data/interactions.h"
 #include "data/prepare.h"
 #include "data/split.h"
 #include "tests/guard.h"
-#include "tests/shared_data.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -22,6 +20,7 @@
 #include <cmocka.h>
 
 #include "tests/folder.h"
+#include "tests/prepared.h"
 
 static int read_bytes(Interactions *x, const char *format, const char *log, size_t log_bytes, const char *item,
                       size_t item_bytes, int strict, Err *err) {
@@ -510,27 +509,6 @@ static void expect_file(const char *folder, const char *name, const char *text) 
     free(path);
 }
 
-static void run(const PrepareOptions *o, json_t **report) {
-    Err err = {0};
-    if (prepare_run(o, report, &err)) fail_msg("%s", err.message);
-}
-
-static void refuses_run(PrepareOptions o, int code, const char *part) {
-    Err err = {0};
-    json_t *report = (json_t *)&o;
-    assert_int_equal(prepare_run(&o, &report, &err), -1);
-    assert_null(report);
-    if (err.code != code || !strstr(err.message, part))
-        fail_msg("%d \"%s\" is not %d \"%s\"", err.code, err.message, code, part);
-}
-
-static long long number(const json_t *o, const char *a, const char *b, const char *c) {
-    const json_t *v = json_object_get(json_object_get(o, a), b);
-    if (c) v = json_object_get(v, c);
-    assert_true(json_is_integer(v));
-    return json_integer_value(v);
-}
-
 static const char tiny_log[] = R_HEAD "u\ti2\t4.5\t30\nv\ti1\t1\t5\nu\ti1\t3\t10\nu\ti3\t5\t10\nv\ti3\t2\t7\n";
 static const char tiny_item[] =
     "item_id:token\ttitle:token_seq\ni1\tIt's \"1\", \\\ni2\tTwo\ni3\tDr\xc3\xa9\xe2\x80\x8b\ni4\tFour\n";
@@ -548,7 +526,7 @@ static void test_files(void **state) {
     folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     json_t *report;
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .category = "book"};
-    run(&o, &report);
+    prepared_run(&o, &report);
     expect_file(out, "info.txt", "It's \"1\", \\\t0\nTwo\t1\nDr\xc3\xa9\xe2\x80\x8b\t2\n");
     expect_file(out, "train.csv",
                 ALL_COLUMNS "v,['i1'],i3,[0],2,\"['It\\'s \"\"1\"\", \\\\']\",Dr\xc3\xa9\xe2\x80\x8b,[1.0],2.0,[5],7\r\n"
@@ -557,9 +535,9 @@ static void test_files(void **state) {
     expect_file(out, "test.csv",
                 ALL_COLUMNS "u,\"['i1', 'i3']\",i2,\"[0, 2]\",1,\"['It\\'s \"\"1\"\", \\\\', 'Dr\xc3\xa9\\u200b']\",Two,"
                             "\"[3.0, 5.0]\",4.5,\"[10, 10]\",30\r\n");
-    assert_int_equal(number(report, "counts", "rows", "train"), 2);
-    assert_int_equal(number(report, "cold", "rows", "test"), 1);
-    assert_int_equal(number(report, "dropped", "items", "not_left"), 1); // i4 was never met
+    assert_int_equal(prepared_count(report, "counts", "rows", "train"), 2);
+    assert_int_equal(prepared_count(report, "cold", "rows", "test"), 1);
+    assert_int_equal(prepared_count(report, "dropped", "items", "not_left"), 1); // i4 was never met
     json_decref(report);
 
     Dataset d; // and our own readers read it back
@@ -578,12 +556,12 @@ static void test_files(void **state) {
     static const char unrated[] = "user_id:token\titem_id:token\ttimestamp:float\nu\ti1\t1\nu\ti2\t2\nu\ti1\t3\n";
     folder_put(in, "tiny.inter", unrated, sizeof unrated - 1);
     o.category = NULL;
-    run(&o, &report);
+    prepared_run(&o, &report);
     expect_file(out, "train.csv", COLUMN_NAMES("") "u,['i1'],i2,[0],1,\"['It\\'s \"\"1\"\", \\\\']\",Two,[1],2\r\n");
     assert_string_equal(json_string_value(json_object_get(report, "category")), strrchr(in, '/') + 1);
     json_decref(report);
     o.min_rating = 3;
-    refuses_run(o, ERR_USAGE, "no ratings");
+    prepared_refuses(o, ERR_USAGE, "no ratings");
     folder_remove(in), folder_remove(out);
 }
 
@@ -591,39 +569,40 @@ static void test_refusals(void **state) {
     (void)state;
     char *in = folder_new(), *out = folder_new(), *file = file_join(in, "tiny.inter"), *none = file_join(in, "none");
     PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time"};
-    refuses_run(o, ERR_DATA, "no interaction log was found");
+    prepared_refuses(o, ERR_DATA, "no interaction log was found");
     folder_put(in, "tiny.inter", tiny_log, sizeof tiny_log - 1);
-    refuses_run(o, ERR_IO, "the items' titles");
+    prepared_refuses(o, ERR_IO, "the items' titles");
     folder_put(in, "tiny.item", tiny_item, sizeof tiny_item - 1);
     PrepareOptions bad = o;
-    bad.k_core = -1, refuses_run(bad, ERR_USAGE, "--k-core -1");
-    bad = o, bad.history = 0, refuses_run(bad, ERR_USAGE, "--max-history 0");
-    bad = o, bad.history = 1001, refuses_run(bad, ERR_USAGE, "history 1001");
-    bad = o, bad.min_rating = -1, refuses_run(bad, ERR_USAGE, "--min-rating -1");
-    bad = o, bad.min_rating = NAN, refuses_run(bad, ERR_USAGE, "--min-rating nan");
-    bad = o, bad.split = "random", refuses_run(bad, ERR_USAGE, "--split \"random\"");
-    bad = o, bad.category = "", refuses_run(bad, ERR_USAGE, "category phrase");
-    bad = o, bad.input = none, refuses_run(bad, ERR_IO, "no such file or folder");
-    bad = o, bad.format = "ml-100k", refuses_run(bad, ERR_DATA, "no interaction log of the format ml-100k");
-    bad = o, bad.input = file, bad.format = "ml-1m", refuses_run(bad, ERR_DATA, "among 6: 6 bad lines, the first: ");
-    bad = o, bad.out = in, refuses_run(bad, ERR_USAGE, "the folder is not empty");
-    bad = o, bad.out = file, refuses_run(bad, ERR_IO, "tiny.inter");
-    bad = o, bad.k_core = 5, refuses_run(bad, ERR_DATA, "no row is left to train on (--k-core 5 leaves 0 of 5 interactions");
-    bad = o, bad.split = "leave-one-out", refuses_run(bad, ERR_DATA, "no row is left to train on");
+    bad.k_core = -1, prepared_refuses(bad, ERR_USAGE, "--k-core -1");
+    bad = o, bad.history = 0, prepared_refuses(bad, ERR_USAGE, "--max-history 0");
+    bad = o, bad.history = 1001, prepared_refuses(bad, ERR_USAGE, "history 1001");
+    bad = o, bad.min_rating = -1, prepared_refuses(bad, ERR_USAGE, "--min-rating -1");
+    bad = o, bad.min_rating = NAN, prepared_refuses(bad, ERR_USAGE, "--min-rating nan");
+    bad = o, bad.split = "random", prepared_refuses(bad, ERR_USAGE, "--split \"random\"");
+    bad = o, bad.category = "", prepared_refuses(bad, ERR_USAGE, "category phrase");
+    bad = o, bad.input = none, prepared_refuses(bad, ERR_IO, "no such file or folder");
+    bad = o, bad.format = "ml-100k", prepared_refuses(bad, ERR_DATA, "no interaction log of the format ml-100k");
+    bad = o, bad.input = file, bad.format = "ml-1m", prepared_refuses(bad, ERR_DATA, "among 6: 6 bad lines, the first: ");
+    bad = o, bad.out = in, prepared_refuses(bad, ERR_USAGE, "the folder is not empty");
+    bad = o, bad.out = file, prepared_refuses(bad, ERR_IO, "tiny.inter");
+    bad = o, bad.k_core = 5,
+    prepared_refuses(bad, ERR_DATA, "no row is left to train on (--k-core 5 leaves 0 of 5 interactions");
+    bad = o, bad.split = "leave-one-out", prepared_refuses(bad, ERR_DATA, "no row is left to train on");
     folder_put(out, "train.csv", "x", 1); // somebody's
-    refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
+    prepared_refuses(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
     folder_put(out, "dataset.json", "{}", 2);
-    refuses_run(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
+    prepared_refuses(o, ERR_USAGE, "the folder is not empty and holds no dataset.json");
     expect_file(out, "train.csv", "x");
     o.out = none;
     folder_put(in, "other.inter", tiny_log, sizeof tiny_log - 1);
-    refuses_run(o, ERR_DATA, "several logs (other.inter, tiny.inter); name one with --data");
+    prepared_refuses(o, ERR_DATA, "several logs (other.inter, tiny.inter); name one with --data");
     assert_false(file_exists(none));
     o.input = file; // named, it is found
-    run(&o, NULL);
+    prepared_run(&o, NULL);
     o.strict = 1;
     folder_put(in, "tiny.inter", R_LOG "u\n", strlen(R_LOG) + 2);
-    refuses_run(o, ERR_DATA, "tiny.inter: line 4: too few fields");
+    prepared_refuses(o, ERR_DATA, "tiny.inter: line 4: too few fields");
     free(file);
     folder_remove(none), folder_remove(in), folder_remove(out);
 }
@@ -639,11 +618,11 @@ static void test_large_history(void **state) {
     for (int i = 0; i < ITEMS; i++) str_printf(&log, "u7,%d,%d,%d", i, i + 1, i), str_puts(&log, title), str_puts(&log, "\n");
     folder_put(in, "log.csv", log.data, log.len);
     PrepareOptions o = {.input = file, .out = out, .history = 18, .split = "leave-one-out"};
-    refuses_run(o, ERR_DATA, "valid.csv: line 2, user u7: a history of 18 items");
+    prepared_refuses(o, ERR_DATA, "valid.csv: line 2, user u7: a history of 18 items");
     char *none = file_join(out, "train.csv");
     assert_false(file_exists(none));
     o.history = 17;
-    run(&o, NULL);
+    prepared_run(&o, NULL);
     str_free(&log);
     free(none), free(file), free(title);
     folder_remove(in), folder_remove(out);
@@ -664,7 +643,7 @@ static void test_leftovers(void **state) {
     assert_true(file_is_temporary(name) && file_is_temporary(other) && strcmp(name, other) != 0);
     free(name), free(other);
     folder_put(out, "a.tmp-1x", "x", 1);
-    refuses_run(o, ERR_USAGE, "the folder is not empty");
+    prepared_refuses(o, ERR_USAGE, "the folder is not empty");
     folder_remove(out);
     o.out = out = folder_new();
     // What a dead process left goes, or one of this process's number; not what a living one writes.
@@ -677,7 +656,7 @@ static void test_leftovers(void **state) {
     OutFile held;
     Err err = {0};
     assert_int_equal(outfile_open(&held, info, &err), 0);
-    run(&o, NULL);
+    prepared_run(&o, NULL);
     for (int i = 0; i < 4; i++) {
         at = i == 3 ? mem_strndup(held.temporary, strlen(held.temporary))
                     : file_join(out, i == 0   ? dead
@@ -691,123 +670,6 @@ static void test_leftovers(void **state) {
     folder_remove(in), folder_remove(out);
 }
 
-// ---- MovieLens-100K itself ----
-
-// What an independent script (Python: csv, repr, sorted) made of the same files, down to the hash of each file.
-typedef struct Expected {
-    const char *split;
-    long long rows[SPLITS], cold_rows[2], tied[SPLITS], late;
-    const char *hash[4]; // train, valid, test, info
-} Expected;
-
-static void check_prepared(const char *in, const Expected *e) {
-    static const char *const split[] = {"train", "valid", "test"};
-    static const char *const name[] = {"train.csv", "valid.csv", "test.csv", "info.txt"};
-    char *out = folder_new();
-    json_t *report;
-    run(&(PrepareOptions){.input = in, .out = out, .k_core = 5, .history = 10, .split = e->split, .strict = 1}, &report);
-    assert_string_equal(json_string_value(json_object_get(report, "category")), "movie");
-    assert_int_equal(number(report, "read", "interactions", NULL), 100000);
-    assert_int_equal(number(report, "counts", "users", NULL), 943);
-    assert_int_equal(number(report, "counts", "items", NULL), 1349);
-    assert_int_equal(number(report, "counts", "interactions", NULL), 99287);
-    assert_int_equal(number(report, "dropped", "interactions", "too_few"), 713);
-    for (int s = 0; s < SPLITS; s++) {
-        assert_int_equal(number(report, "counts", "rows", split[s]), e->rows[s]);
-        assert_int_equal(number(report, "ties", "rows", split[s]), e->tied[s]);
-        if (s > 0) assert_int_equal(number(report, "cold", "rows", split[s]), e->cold_rows[s - 1]);
-    }
-    assert_int_equal(number(report, "leakage", "train_rows_after_first_test", NULL), e->late);
-    for (int i = 0; i < 4; i++) {
-        const char *hash = json_string_value(json_object_get(json_object_get(report, "files"), name[i]));
-        assert_string_equal(hash, e->hash[i]);
-    }
-    int by_time = strcmp(e->split, "time") == 0; // both cuts lie inside one second
-    const json_t *ties = json_object_get(report, "ties");
-    assert_int_equal(json_is_true(json_object_get(ties, "valid_begins_inside")), by_time);
-    assert_int_equal(json_is_true(json_object_get(ties, "test_begins_inside")), by_time);
-    json_decref(report);
-    Dataset d;
-    Err err = {0};
-    assert_int_equal(dataset_open(&d, out, NULL, &err), 0);
-    d.strict = 1;
-    for (int s = 0; s < SPLITS; s++) {
-        Rows rows;
-        if (dataset_rows(&d, &rows, split[s], 0, &err)) fail_msg("%s", err.message);
-        assert_int_equal(rows.n, e->rows[s]);
-        rows_free(&rows);
-    }
-    dataset_close(&d);
-    folder_remove(out);
-}
-
-static void put_latin1(Str *out, const char *s, const char *end) {
-    for (; s < end; s++) {
-        char utf8[4];
-        str_append(out, utf8, utf8_put(utf8, (unsigned char)*s));
-    }
-}
-
-// The same log and titles as RecBole's atomic files.
-static char *as_recbole(const char *movielens) {
-    char *data_path = file_join(movielens, "u.data"), *item_path = file_join(movielens, "u.item");
-    MapFile data, item;
-    Err err = {0};
-    Str inter = {0}, titles = {0};
-    assert_int_equal(mapfile_open(&data, data_path, 0, &err), 0);
-    assert_int_equal(mapfile_open(&item, item_path, 0, &err), 0);
-    str_puts(&inter, R_HEAD);
-    str_append(&inter, data.data, data.bytes);
-    str_puts(&titles, "item_id:token\tmovie_title:token_seq\n");
-    for (const char *s = item.data, *end = s + item.bytes, *next; s < end; s = next) {
-        next = (const char *)memchr(s, '\n', (size_t)(end - s)) + 1;
-        const char *title = (const char *)memchr(s, '|', (size_t)(end - s)) + 1;
-        str_append(&titles, s, (size_t)(title - 1 - s));
-        str_puts(&titles, "\t");
-        put_latin1(&titles, title, memchr(title, '|', (size_t)(end - title)));
-        str_puts(&titles, "\n");
-    }
-    char *parent = folder_new(), *folder = file_join(parent, "ml-as-recbole"); // "ml-": the category is "movie"
-    assert_int_equal(file_make_folder(folder, &err), 0);
-    free(parent);
-    folder_put(folder, "m.inter", inter.data, inter.len);
-    folder_put(folder, "m.item", titles.data, titles.len);
-    mapfile_close(&data), mapfile_close(&item);
-    str_free(&inter), str_free(&titles);
-    free(data_path), free(item_path);
-    return folder;
-}
-
-static void test_movielens_100k(void **state) {
-    (void)state;
-    static const Expected expected[] = {
-        {"time",
-         {78675, 9834, 9835},
-         {30, 96},
-         {39934, 4982, 5096},
-         0,
-         {"495ad402a8a18405c0f8fa568b431918", "fd3bd7e68811903e1322cafeca01305e", "257e038f217c5b45d3ae919e52015711",
-          "75c8c759ce7188ebb1fb5aca74a00dac"}},
-        {"leave-one-out",
-         {96458, 943, 943},
-         {0, 0},
-         {49175, 421, 416},
-         95603,
-         {"595235c7d90b917369d87ab89cc40a26", "9ec481e3282d0a1f72b49f2ab00d9008", "39a9e0675160b794f44ca72cc4699924",
-          "75c8c759ce7188ebb1fb5aca74a00dac"}},
-    };
-    char *folder = shared_data("ml-100k");
-    if (!folder) skip();
-    char *recbole = as_recbole(folder);
-    for (int i = 0; i < 2; i++) {
-        check_prepared(folder, &expected[i]);
-        check_prepared(recbole, &expected[i]);
-    }
-    char *parent = mem_strndup(recbole, strlen(recbole) - strlen("/ml-as-recbole"));
-    folder_remove(recbole), folder_remove(parent);
-    free(folder);
-}
-
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
@@ -817,7 +679,7 @@ int main(void) {
         cmocka_unit_test(test_statistics),         cmocka_unit_test(test_tie_order),
         cmocka_unit_test(test_one_large_user),     cmocka_unit_test(test_files),
         cmocka_unit_test(test_refusals),           cmocka_unit_test(test_leftovers),
-        cmocka_unit_test(test_large_history),      cmocka_unit_test(test_movielens_100k),
+        cmocka_unit_test(test_large_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
