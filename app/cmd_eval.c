@@ -237,17 +237,13 @@ typedef struct Eval {
     char *results; // path of --results, or of what --save keeps; or NULL
 } Eval;
 
-static int grounds(const Options *o) {
-    return !strcmp(o->decode, "ground"); // it ranks all items
-}
-
 int cmd_eval_places(const Options *o) {
-    return grounds(o) ? metric_k[METRIC_KS - 1] : o->beams;
+    return use_grounds(o) ? metric_k[METRIC_KS - 1] : o->beams;
 }
 
 static int open_ranker(Eval *x, Err *err) {
     const Options *o = x->o;
-    const int ground = grounds(o), list = cmd_eval_places(o);
+    const int ground = use_grounds(o), list = cmd_eval_places(o);
     const int scores = ground || baseline_kind(o->model) >= 0,
               apart = x->u->model.items || (scores && x->protocol != PROTOCOL_FULL),
               k = apart ? ranker_places(&x->u->data.items, list, o->exclude_seen ? x->rows : NULL) : list;

@@ -107,7 +107,7 @@ int use_recommender(Use *u, const Options *o, int k, int users, Err *err) {
     return 0;
 }
 
-static int grounds(const Options *o) {
+int use_grounds(const Options *o) {
     return o->decode && !strcmp(o->decode, "ground");
 }
 
@@ -124,7 +124,7 @@ static int use_ground(Use *u, const Options *o, int k, int users, Err *err) {
 }
 
 Reader *use_reader(Use *u, const Options *o) {
-    return grounds(o) ? &u->ground.reader : &u->recommender.reader;
+    return use_grounds(o) ? &u->ground.reader : &u->recommender.reader;
 }
 
 Thoughts *use_thoughts(Use *u, const Options *o) {
@@ -132,7 +132,7 @@ Thoughts *use_thoughts(Use *u, const Options *o) {
 }
 
 const BeamStats *use_stats(const Use *u, const Options *o) {
-    return grounds(o) ? &u->ground.stats : &u->recommender.stats;
+    return use_grounds(o) ? &u->ground.stats : &u->recommender.stats;
 }
 
 int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err) {
@@ -176,7 +176,7 @@ int use_reads_titles(const Use *u) {
 }
 
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) {
-    const char *needs = o->guidance ? "guidance" : grounds(o) ? "decode ground" : NULL;
+    const char *needs = o->guidance ? "guidance" : use_grounds(o) ? "decode ground" : NULL;
     if (needs && !use_reads_titles(u))
         return err_set(err, ERR_USAGE, "--%s goes with a language model, which %s is not", needs, o->model);
     warn_idle(u, o);
@@ -190,7 +190,7 @@ int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err) 
         return use_baseline(u, &u->baseline, options, MATCH_TITLE, r, err);
     }
     if (u->model.items) return use_sasrec(u, &u->sasrec, &u->model, k, users, o->exclude_seen, r, err);
-    if (grounds(o)) {
+    if (use_grounds(o)) {
         if (use_ground(u, o, k, users, err)) return -1;
         *r = ground_ranker(&u->ground);
         return 0;

@@ -48,6 +48,7 @@ int use_open(Use *u, const Options *o, Err *err);
 int use_train(Use *u, Err *err);
 // The rows of a split again, with users' whole histories: from the rows of the splits before it (train.csv and, for test,
 // valid.csv) and from one another, so they must be there without a gap: rows_sample comes afterwards. Free `whole` before both.
+int use_grounds(const Options *o); // --decode ground: all items are ranked
 int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err);
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
