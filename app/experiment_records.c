@@ -4,33 +4,34 @@
 #include "base/file.h"
 #include "report/record.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-// All of a file, or its lines but those that begin with `but`.
-static void put_lines(OutFile *out, const MapFile *f, const char *but) {
-    const size_t n = but ? strlen(but) : 0;
-    for (size_t at = 0, end; at < f->bytes; at = end) {
-        const char *stop = but ? memchr(f->data + at, '\n', f->bytes - at) : NULL;
-        end = stop ? (size_t)(stop - f->data) + 1 : f->bytes;
-        if (!n || end - at < n || memcmp(f->data + at, but, n) != 0) outfile_write(out, f->data + at, end - at);
-    }
-}
+typedef int Put(const char *from, const char *to, Err *err);
 
-static int copy(const char *from, const char *to, const char *name, const char *but, Err *err) {
-    char *source = file_join(from, name), *target = file_join(to, name);
+// The table takes means over the steps of RL alone; those of other trainings are most of what their logs hold.
+static int put_without_steps(const char *from, const char *to, Err *err) {
+    static const char but[] = "{\"event\":\"step\"";
     MapFile f;
     OutFile out;
-    int status = file_exists(source) ? 0 : 1; // a data folder has no log
-    if (status == 0) status = mapfile_open(&f, source, SIZE_MAX, err);
-    if (status == 0) {
-        status = outfile_open(&out, target, err);
-        if (status == 0) put_lines(&out, &f, but), status = outfile_commit(&out, err);
-        mapfile_close(&f);
+    if (mapfile_open(&f, from, 0, err)) return -1;
+    int status = outfile_open(&out, to, err);
+    for (size_t at = 0, end; status == 0 && at < f.bytes; at = end) {
+        const char *stop = memchr(f.data + at, '\n', f.bytes - at);
+        end = stop ? (size_t)(stop - f.data) + 1 : f.bytes;
+        if (end - at < sizeof but || memcmp(f.data + at, but, sizeof but - 1) != 0) outfile_write(&out, f.data + at, end - at);
     }
+    if (status == 0) status = outfile_commit(&out, err);
+    mapfile_close(&f);
+    return status;
+}
+
+// Not every run has each file.
+static int keep_file(const char *from, const char *to, const char *name, Put *put, Err *err) {
+    char *source = file_join(from, name), *target = file_join(to, name);
+    const int status = file_exists(source) ? put(source, target, err) : 0;
     free(source), free(target);
-    return status < 0 ? -1 : 0;
+    return status;
 }
 
 static void hide(json_t *line, const char *name) {
@@ -79,14 +80,13 @@ static int keep_evaluation(const char *from, const char *to, const char *split, 
 
 static int keep_run(const PlanRun *r, const char *folder, Err *err) {
     static const char *const split[] = {"test", "valid", "train"};
-    // The table takes means over the steps of RL alone; those of other trainings are most of what there is.
-    const char *but = r->step->command->bit == CMD_RL ? NULL : "{\"event\":\"step\"";
     char *to = file_join(folder, file_name(r->folder));
     int status = file_make_folder(to, err);
-    if (status == 0) status = copy(r->folder, to, "metrics.json", NULL, err);
-    if (status == 0) status = copy(r->folder, to, "log.jsonl", but, err);
+    if (status == 0) status = keep_file(r->folder, to, "metrics.json", file_copy, err);
+    if (status == 0)
+        status = keep_file(r->folder, to, "log.jsonl", r->step->command->bit == CMD_RL ? file_copy : put_without_steps, err);
     for (int i = 0; i < 3 && status == 0; i++) status = keep_evaluation(r->folder, to, split[i], err);
-    if (status == 0) status = copy(r->folder, to, "step.json", NULL, err); // the last: it says that all is there
+    if (status == 0) status = keep_file(r->folder, to, "step.json", file_copy, err); // the last: it says that all is there
     free(to);
     return status;
 }

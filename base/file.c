@@ -346,15 +346,19 @@ int file_lock(const char *folder, Err *err) {
     return busy ? FILE_BUSY : -1;
 }
 
-int file_link(const char *from, const char *to, Err *err) {
-    if (link(from, to) == 0) return 0;
-    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK && errno != EXDEV)
-        return err_errno(err, "%s", to);
+int file_copy(const char *from, const char *to, Err *err) {
     MapFile f;
     if (mapfile_open(&f, from, 0, err)) return -1;
     int status = file_write(to, f.data, f.bytes, err);
     mapfile_close(&f);
     return status;
+}
+
+int file_link(const char *from, const char *to, Err *err) {
+    if (link(from, to) == 0) return 0;
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK && errno != EXDEV)
+        return err_errno(err, "%s", to);
+    return file_copy(from, to, err);
 }
 
 int file_remove_folder(const char *path, Err *err) {

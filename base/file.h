@@ -69,6 +69,7 @@ int file_rename(const char *from, const char *to, Err *err);
 enum { FILE_BUSY = -2 };
 int file_lock(const char *folder, Err *err);
 
+int file_copy(const char *from, const char *to, Err *err);
 // A second name for a file that is whole; a copy where the file system has no such names.
 int file_link(const char *from, const char *to, Err *err);
 // Removes a folder of ours with the files in it; one that is not there is fine.
