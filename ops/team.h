@@ -1,5 +1,6 @@
 // The helpers that OpenMP computes with, of the calling thread; for both backends.
-#pragma once
+#ifndef OPS_TEAM_H
+#define OPS_TEAM_H
 
 #include <omp.h>
 
@@ -15,3 +16,5 @@ int kmp_get_blocktime(void) __attribute__((weak));
 static inline void team_end(void) {
     if (!kmp_get_blocktime) omp_pause_resource(omp_pause_soft, omp_get_initial_device());
 }
+
+#endif

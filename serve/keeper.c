@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "serve/answer.h"
 
 #include <stdlib.h>
@@ -215,7 +216,7 @@ int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err) {
     k->shelf = s;
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->changed, NULL);
-    if (pthread_create(&k->thread, NULL, keeper_main, k) == 0) return 0;
+    if (thread_start(&k->thread, keeper_main, k) == 0) return 0;
     return err_set(err, ERR_MEMORY, "the keeper's thread cannot be started");
 }
 

@@ -1,6 +1,7 @@
 #include "serve/worker.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "serve/answer.h"
 
 #include <stdlib.h>
@@ -139,7 +140,7 @@ int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Counters *m, Err *er
     w->live = mem_alloc((size_t)e->o.users, sizeof *w->live);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->adopted, NULL);
-    if (pthread_create(&w->thread, NULL, worker_main, w) == 0) return 0;
+    if (thread_start(&w->thread, worker_main, w) == 0) return 0;
     engine_close(e);
     free(w->live);
     return err_set(err, ERR_MEMORY, "the worker's thread cannot be started");
