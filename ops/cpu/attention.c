@@ -209,8 +209,7 @@ static void tile_scores(const Shape *s, const TileMemory *m, float *score, const
     }
     const Panels *p = s->panels;
     p->turn(s->ops, m->right, m->row, w->keys, s->K, m->scratch);
-    p->product(s->ops, score, KEYS, p->rows(s->ops, m->wide, a, Q, s->K), s->K / p->step, 1, m->right, KEYS, Q, KEYS,
-               s->K / p->step, 0);
+    p->product(s->ops, score, KEYS, p->rows(s->ops, m->wide, a, Q, s->K), m->right, KEYS, Q, KEYS, s->K / p->step, 0);
 }
 
 // out (Q, K) += weight (Q, KEYS) times the rows of `cache`.
@@ -226,7 +225,7 @@ static void tile_combine(const Shape *s, const TileMemory *m, float *out, const 
     }
     const Panels *p = s->panels;
     p->stack(s->ops, m->right, m->row, w->keys, s->K);
-    p->product(s->ops, out, s->K, p->by_keys(s->ops, m->left, weight, Q), KEYS / p->step, 1, m->right, s->K, Q, s->K,
+    p->product(s->ops, out, s->K, p->by_keys(s->ops, m->left, weight, Q), m->right, s->K, Q, s->K,
                (w->keys + p->step - 1) / p->step, 1);
 }
 
@@ -373,7 +372,7 @@ static void add_by_queries(const Shape *s, const TileMemory *m, float *sum, cons
     const Panels *p = s->panels;
     for (int i = 0; i < Q; i++) m->row[i] = act_row(s->ops, x, (size_t)i, (size_t)s->K);
     p->stack(s->ops, m->stack, m->row, Q, s->K);
-    p->product(s->ops, sum, s->K, p->by_queries(s->ops, m->left, weight, Q), 1, KEYS, m->stack, s->K, slots, s->K,
+    p->product(s->ops, sum, s->K, p->by_queries(s->ops, m->left, weight, Q), m->stack, s->K, slots, s->K,
                (Q + p->step - 1) / p->step, 1);
 }
 
@@ -393,9 +392,8 @@ static void add_seers(const Shape *s, const Back *x, TileMemory *m, Seers *seers
     const int depth = s->K / p->step, Q = seers->rows * s->rep;
     if (Q == 0) return;
     back_queries(s, x, seers->row, seers->rows, g, m);
-    p->product(s->ops, m->score, KEYS, p->rows(s->ops, m->wide, m->q, Q, s->K), depth, 1, m->right, KEYS, Q, KEYS, depth, 0);
-    p->product(s->ops, m->dscore, KEYS, p->rows(s->ops, m->wide, m->dout, Q, s->K), depth, 1, m->right2, KEYS, Q, KEYS, depth,
-               0);
+    p->product(s->ops, m->score, KEYS, p->rows(s->ops, m->wide, m->q, Q, s->K), m->right, KEYS, Q, KEYS, depth, 0);
+    p->product(s->ops, m->dscore, KEYS, p->rows(s->ops, m->wide, m->dout, Q, s->K), m->right2, KEYS, Q, KEYS, depth, 0);
     for (int i = 0; i < Q; i++) back_scores(s, m, i, seers->last[i / s->rep], seers->from[i / s->rep]);
     add_by_queries(s, m, sum->dv, m->score, m->dout, Q, sum->slots);
     add_by_queries(s, m, sum->dk, m->dscore, m->q, Q, sum->slots);

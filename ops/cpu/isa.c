@@ -31,6 +31,10 @@ const char *isa_bf16(void) {
     }
 }
 
+int isa_has_tiles(void) {
+    return dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx512_core_amx;
+}
+
 int isa_has_f32_products(void) {
     switch (dnnl_get_effective_cpu_isa()) {
     case dnnl_cpu_isa_sse41:
@@ -56,6 +60,10 @@ int isa_check(Err *err) {
 
 const char *isa_bf16(void) {
     return NULL;
+}
+
+int isa_has_tiles(void) {
+    return 0;
 }
 
 int isa_has_f32_products(void) {

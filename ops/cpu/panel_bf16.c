@@ -68,37 +68,53 @@ static void stack(const Ops *ops, uint32_t *out, const act *const *row, int n, i
     }
 }
 
-static const uint32_t *rows(const Ops *ops, uint32_t *out, const act *x, int Q, int K) {
-    (void)ops, (void)out, (void)Q, (void)K;
-    return x;
+static Left rows(const Ops *ops, uint32_t *out, const act *x, int Q, int K) {
+    (void)ops, (void)out, (void)Q;
+    return (Left){x, K / 2, 1};
 }
 
 static inline __m256i narrow(const float *x) { // to bf16, round to nearest even
     return (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x));
 }
 
-static const uint32_t *by_keys(const Ops *ops, uint32_t *out, const float *x, int Q) {
+static Left by_keys(const Ops *ops, uint32_t *out, const float *x, int Q) {
     (void)ops;
     for (ptrdiff_t i = 0; i < (ptrdiff_t)Q * PANEL_KEYS; i += LANES)
         _mm256_storeu_si256((__m256i *)(void *)(out + i / 2), narrow(x + i));
-    return out;
+    return (Left){out, PANEL_KEYS / 2, 1};
 }
 
-static const uint32_t *by_queries(const Ops *ops, uint32_t *out, const float *x, int Q) {
+// Keys j .. j + 15 of queries i and i + 1, those from Q on being zero.
+static inline __m512i pair_of(const float *x, int i, int j, int Q) {
+    const float *low = x + (ptrdiff_t)i * PANEL_KEYS + j;
+    return interleave(i < Q ? narrow(low) : _mm256_setzero_si256(),
+                      i + 1 < Q ? narrow(low + PANEL_KEYS) : _mm256_setzero_si256());
+}
+
+static Left by_queries(const Ops *ops, uint32_t *out, const float *x, int Q) {
     (void)ops;
     for (int i = 0; i < Q; i += 2)
+        for (int j = 0; j < PANEL_KEYS; j += LANES)
+            _mm512_storeu_si512(out + (ptrdiff_t)(i / 2) * PANEL_KEYS + j, pair_of(x, i, j, Q));
+    return (Left){out, 1, PANEL_KEYS};
+}
+
+// The same with a key's pairs side by side, as a tile's row has them.
+static Left by_queries_in_rows(const Ops *ops, uint32_t *out, const float *x, int Q) {
+    (void)ops;
+    const int width = ((Q + 1) / 2 + LANES - 1) / LANES * LANES;
+    for (int p = 0; p < width; p += LANES)
         for (int j = 0; j < PANEL_KEYS; j += LANES) {
-            const float *low = x + (ptrdiff_t)i * PANEL_KEYS + j;
-            __m256i high = i + 1 < Q ? narrow(low + PANEL_KEYS) : _mm256_setzero_si256();
-            _mm512_storeu_si512(out + (ptrdiff_t)(i / 2) * PANEL_KEYS + j, interleave(narrow(low), high));
+            __m512i r[LANES];
+            for (int i = 0; i < LANES; i++) r[i] = pair_of(x, 2 * (p + i), j, Q);
+            transpose16(out + (ptrdiff_t)j * width + p, width, r);
         }
-    return out;
+    return (Left){out, width, 1};
 }
 
 // `rows` by `vecs` vectors of the result, all sums in registers; the last vector has only the columns of `mask`.
-static inline __attribute__((always_inline)) void product_tile(float *c, int ldc, const uint32_t *a, int a_row, int a_col,
-                                                               const uint32_t *b, int ldb, int rows, int vecs, __mmask16 mask,
-                                                               int P, int add) {
+static inline __attribute__((always_inline)) void product_tile(float *c, int ldc, Left a, const uint32_t *b, int ldb, int rows,
+                                                               int vecs, __mmask16 mask, int P, int add) {
     __m512 sum[TILE_ROWS][TILE_VECS];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < vecs; j++)
@@ -109,7 +125,7 @@ static inline __attribute__((always_inline)) void product_tile(float *c, int ldc
         for (int j = 0; j < vecs; j++)
             right[j] = (__m512bh)_mm512_maskz_loadu_epi32(j == vecs - 1 ? mask : 0xffff, b + (ptrdiff_t)p * ldb + j * LANES);
         for (int i = 0; i < rows; i++) {
-            __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[(ptrdiff_t)i * a_row + (ptrdiff_t)p * a_col]);
+            __m512bh left = (__m512bh)_mm512_set1_epi32((int)a.at[(ptrdiff_t)i * a.row + (ptrdiff_t)p * a.col]);
             for (int j = 0; j < vecs; j++) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], left, right[j]);
         }
     }
@@ -119,33 +135,29 @@ static inline __attribute__((always_inline)) void product_tile(float *c, int ldc
 }
 
 // A constant number of rows and vectors keeps the sums in registers.
-static inline __attribute__((always_inline)) void product_columns(float *c, int ldc, const uint32_t *a, int a_row, int a_col,
-                                                                  const uint32_t *b, int ldb, int M, int vecs, __mmask16 mask,
-                                                                  int P, int add) {
+static inline __attribute__((always_inline)) void product_columns(float *c, int ldc, Left a, const uint32_t *b, int ldb, int M,
+                                                                  int vecs, __mmask16 mask, int P, int add) {
     int m = 0;
-    for (; m + TILE_ROWS <= M; m += TILE_ROWS)
-        product_tile(c + (ptrdiff_t)m * ldc, ldc, a + (ptrdiff_t)m * a_row, a_row, a_col, b, ldb, TILE_ROWS, vecs, mask, P,
-                     add);
-    c += (ptrdiff_t)m * ldc, a += (ptrdiff_t)m * a_row;
+    for (; m + TILE_ROWS <= M; m += TILE_ROWS, c += (ptrdiff_t)TILE_ROWS * ldc, a.at += (ptrdiff_t)TILE_ROWS * a.row)
+        product_tile(c, ldc, a, b, ldb, TILE_ROWS, vecs, mask, P, add);
     switch (M - m) {
-    case 1: product_tile(c, ldc, a, a_row, a_col, b, ldb, 1, vecs, mask, P, add); break;
-    case 2: product_tile(c, ldc, a, a_row, a_col, b, ldb, 2, vecs, mask, P, add); break;
-    case 3: product_tile(c, ldc, a, a_row, a_col, b, ldb, 3, vecs, mask, P, add); break;
-    case 4: product_tile(c, ldc, a, a_row, a_col, b, ldb, 4, vecs, mask, P, add); break;
-    case 5: product_tile(c, ldc, a, a_row, a_col, b, ldb, 5, vecs, mask, P, add); break;
+    case 1: product_tile(c, ldc, a, b, ldb, 1, vecs, mask, P, add); break;
+    case 2: product_tile(c, ldc, a, b, ldb, 2, vecs, mask, P, add); break;
+    case 3: product_tile(c, ldc, a, b, ldb, 3, vecs, mask, P, add); break;
+    case 4: product_tile(c, ldc, a, b, ldb, 4, vecs, mask, P, add); break;
+    case 5: product_tile(c, ldc, a, b, ldb, 5, vecs, mask, P, add); break;
     default: break;
     }
 }
 
-static void product(const Ops *ops, float *c, int ldc, const uint32_t *a, int a_row, int a_col, const uint32_t *b, int ldb,
-                    int M, int N, int P, int add) {
+static void product(const Ops *ops, float *c, int ldc, Left a, const uint32_t *b, int ldb, int M, int N, int P, int add) {
     (void)ops;
     int n = 0;
     for (; n + TILE_VECS * LANES <= N; n += TILE_VECS * LANES)
-        product_columns(c + n, ldc, a, a_row, a_col, b + n, ldb, M, TILE_VECS, 0xffff, P, add);
+        product_columns(c + n, ldc, a, b + n, ldb, M, TILE_VECS, 0xffff, P, add);
     for (; n < N; n += LANES)
-        product_columns(c + n, ldc, a, a_row, a_col, b + n, ldb, M, 1,
-                        (__mmask16)(N - n < LANES ? (1u << (N - n)) - 1 : 0xffffu), P, add);
+        product_columns(c + n, ldc, a, b + n, ldb, M, 1, (__mmask16)(N - n < LANES ? (1u << (N - n)) - 1 : 0xffffu), P, add);
 }
 
 const Panels panels_bf16 = {2, turn, stack, rows, by_keys, by_queries, product};
+const Panels panels_amx = {2, turn, stack, rows, by_keys, by_queries_in_rows, panel_amx_product};
