@@ -49,9 +49,13 @@ static int run_plan(const Plan *p, const Options *o, Err *err) {
 }
 
 static int keep_records(const Plan *p, const Options *o, Err *err) {
+    if (file_is_same(o->out, o->records))
+        return err_set(err, ERR_USAGE, "--records %s is the folder of the runs, whose lists and logs it would replace",
+                       o->records);
     const int lock = file_lock(o->out, err), kept = lock < 0 ? -1 : experiment_records(p, o->records, err);
-    if (kept >= 0) log_info("kept %d of %d runs in %s", kept, p->runs, o->records);
     if (lock >= 0) close(lock);
+    if (kept == 0) return err_set(err, ERR_DATA, "%s: none of the %d runs that the file names is done there", o->out, p->runs);
+    if (kept > 0) log_info("kept %d of %d runs in %s", kept, p->runs, o->records);
     return kept < 0 ? -1 : 0;
 }
 

@@ -36,9 +36,22 @@ static double marked(const PlanRun *r) {
     return seconds;
 }
 
+// Those of records have gone.
+static int has_lists(const PlanRun *r) {
+    static const char *const evaluation[] = {"eval-test.json", "eval-valid.json", "eval-train.json"};
+    int has = 0;
+    for (size_t i = 0; i < sizeof evaluation / sizeof *evaluation; i++) {
+        json_t *e = read_beside(r, evaluation[i]);
+        has |= e && !json_is_true(json_object_get(e, "hashed"));
+        json_decref(e);
+    }
+    return has;
+}
+
 // Whether what other runs read of it is there.
 static int is_whole(const PlanRun *r) {
     const unsigned bit = r->step->command->bit;
+    if (bit == CMD_EVAL) return has_lists(r);
     const char *const made[] = {bit == CMD_PREPARE ? "dataset.json" : "model.safetensors", "model/model.safetensors"};
     int whole = 0;
     for (int i = 0; i < (bit == CMD_SYNTH ? 2 : 1); i++) { // a world of synth has its model below it

@@ -46,6 +46,10 @@ records() {
 }
 
 unpack() {
+    [ -z "$(ls -A "$2" 2>/dev/null)" ] || {
+        echo "$2 is not empty: records would replace its runs" >&2
+        exit 1
+    }
     mkdir -p "$2"
     tar -C "$2" -xJf "$kept/$1.tar.xz"
 }

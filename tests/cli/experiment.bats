@@ -311,6 +311,26 @@ YAML
     [ -s "$TMP/out/table.md" ]
 }
 
+@test "experiment: records do not replace the runs, and none are not kept" {
+    refuses 2 '*--records '"$WHOLE"' is the folder of the runs*' "$LATENTR3" experiment experiments/small.yaml --out "$WHOLE" --records "$WHOLE"
+    jq -e '.samples | length > 0' "$WHOLE"/eval-sft-*/eval-test.json >/dev/null
+    mkdir "$TMP/none"
+    refuses 3 '*none of the * runs that the file names is done there*' "$LATENTR3" experiment experiments/small.yaml --out "$TMP/none" --records "$TMP/light"
+}
+
+@test "experiment: an evaluation that another one is held against is done, as long as its lists are there" {
+    cat >"$TMP/two.yaml" <<YAML
+steps:
+  a: {run: eval, model: popularity, data: $(of world)data, max-rows: 20}
+  b: {run: eval, row: kNN, model: item-knn, data: $(of world)data, max-rows: 20, against: "\${a}/results-test.jsonl"}
+YAML
+    experiment "$TMP/two.yaml" "$TMP/out" >/dev/null
+    rm "$TMP"/out/b-*/step.json
+    [ "$(experiment "$TMP/two.yaml" "$TMP/out" --plan | grep '^to do')" = "to do  b" ]
+    "$LATENTR3" experiment "$TMP/two.yaml" --out "$TMP/out" --records "$TMP/light"
+    [ "$(experiment "$TMP/two.yaml" "$TMP/light" --plan | grep '^to do' | tr '\n' ,)" = "to do  a,to do  b," ]
+}
+
 @test "experiment: an input that is not there is named with its line, before anything runs" {
     cat >"$TMP/one.yaml" <<YAML
 steps:

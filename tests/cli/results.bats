@@ -72,5 +72,7 @@ load common
     exits 0 "$TMP/tools/results.sh" unpack small "$TMP/again"
     (cd "$TMP" && "$LATENTR3" experiment experiments/small.yaml --out again >table2)
     cmp "$TMP/table" "$TMP/table2"
+    exits 1 "$TMP/tools/results.sh" unpack small "$TMP/again"
+    says '*is not empty*'
     [ -z "$(find "$TMP/again" -name '*.safetensors')" ]
 }
