@@ -28,7 +28,11 @@ static void print_line(const char *label, const Column *column, int columns, Met
     for (int c = 0; c < columns; c++) {
         Metric x = of(column[c].metrics, k);
         printf("  %*.4f", c < 2 ? 8 : 11, x.value);
-        if (c == 0) printf("  %.4f .. %.4f", x.low, x.high);
+        if (c > 0) continue;
+        if (column[c].metrics->resamples)
+            printf("  %.4f .. %.4f", x.low, x.high);
+        else
+            printf("  %-16s", "-");
     }
     putchar('\n');
 }
@@ -74,7 +78,8 @@ static void print_slices(const Evaluation *e, int k) {
         const Metric gain = s->gain.hit[k];
         if (!s->metrics.rows) continue;
         printf("%-16s  %8d  %8d  %8.4f", slice_label[i], s->items, s->metrics.rows, s->metrics.hit[k].value);
-        if (against) printf("  %8.4f  %+8.4f  %+.4f .. %+.4f", s->other.hit[k].value, gain.value, gain.low, gain.high);
+        if (against) printf("  %8.4f  %+8.4f", s->other.hit[k].value, gain.value);
+        if (against && s->gain.resamples) printf("  %+.4f .. %+.4f", gain.low, gain.high);
         putchar('\n');
     }
     printf("(HR@%d; warm: in the train rows; fifths of their interactions, the most popular items first)\n", metric_k[k]);

@@ -94,7 +94,10 @@ static void from_ranks(Metrics *m, const int *rank, const int *other, const int 
         Metric *x = metric_at(m, j);
         x->value = x->low = x->high = total.of[j] / total.rows;
     }
-    if (resamples > 0) bootstrap(m, each, users, seed);
+    int measured = 0;
+    for (int i = 0; i < users; i++) measured += each[i].rows > 0;
+    if (measured < 2) m->resamples = 0;
+    if (m->resamples > 0) bootstrap(m, each, users, seed);
     free(each);
 }
 

@@ -14,7 +14,7 @@ typedef struct Metric {
 
 typedef struct Metrics {
     int rows, list; // rows measured; length of the lists: a K above it is not given
-    int resamples;  // behind the intervals; 0: there are none
+    int resamples;  // behind the intervals; 0: there are none, as where all rows are of one user
     Metric hit[METRIC_KS], ndcg[METRIC_KS], mrr;
     int64_t hits[METRIC_KS]; // exact counts
 } Metrics;

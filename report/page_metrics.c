@@ -141,7 +141,9 @@ static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *
     page_number_cell(p, part->n, 0);
     for (int j = 0; j < 2; j++) {
         const Metric *x = metric_of(&gain, name[j]);
-        page_value_cell(p, x ? (PageValue){x->value, x->low, x->high} : (PageValue){NAN, NAN, NAN}, 1);
+        PageValue v = x ? (PageValue){x->value, x->low, x->high} : (PageValue){NAN, NAN, NAN};
+        if (!gain.resamples) v.low = v.high = NAN;
+        page_value_cell(p, v, 1);
     }
     str_puts(p->out, "</tr>\n");
 }

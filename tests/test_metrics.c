@@ -131,6 +131,11 @@ static void test_interval(void **state) {
     assert_near(rows.hit[0].value, users.hit[0].value, 0);
     double wider = (users.hit[0].high - users.hit[0].low) / (rows.hit[0].high - rows.hit[0].low);
     assert_true(wider > 2.5 && wider < 4);
+    // One user's rows are no evidence of others': there is no interval.
+    for (int i = 0; i < 500; i++) user[i] = 3;
+    Metrics one;
+    metrics_from_ranks(&one, rank, user, 500, 20, 1000, 1);
+    assert_int_equal(one.resamples, 0);
 }
 
 // Two rankings that share what is hard: the paired interval of their difference is narrow, and covers it.
