@@ -1,4 +1,5 @@
 #include "report/card.h"
+#include "base/arena.h"
 #include "base/file.h"
 #include "base/vec.h"
 #include "report/record.h"
@@ -26,9 +27,12 @@ static const char *const split_name[2] = {"test", "valid"};
 
 // ---- pieces --------------------------------------------------------------------------------------------------------------
 
-static const char *last_part(const char *path) {
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    return slash && slash[1] ? slash + 1 : path;
+// malloc'd; a folder may end in slashes.
+static char *last_part(const char *path) {
+    size_t end = strlen(path), begin;
+    while (end > 1 && path[end - 1] == '/') end--;
+    for (begin = end; begin > 0 && path[begin - 1] != '/';) begin--;
+    return mem_strndup(path + begin, end - begin);
 }
 
 // Text within a line of Markdown.
@@ -69,7 +73,10 @@ static void conditions(Str *s, const json_t *evaluation) {
         const json_t *value = json_object_get(configuration, option[i]);
         if (!json_is_true(value) && !json_is_string(value)) continue;
         str_printf(s, "%s--%s", s->len ? ", " : "", option[i]);
-        if (json_is_string(value)) str_printf(s, " %s", last_part(json_string_value(value)));
+        if (!json_is_string(value)) continue;
+        char *part = last_part(json_string_value(value));
+        str_printf(s, " %s", part);
+        free(part);
     }
 }
 
@@ -77,11 +84,11 @@ static void conditions(Str *s, const json_t *evaluation) {
 
 static void header_results(Card *c, int i) {
     const json_t *e = c->evaluation[i], *title = json_object_get(e, "title");
-    const char *name, *data = last_part(record_text(e, "configuration", "data", NULL));
+    const char *name, *folder = record_text(e, "configuration", "data", NULL);
+    char *data = last_part(folder ? folder : "data");
     json_t *value;
     Str how = {0};
     conditions(&how, e);
-    if (!data) data = "data";
     put_quoted(&c->text, "  - task:\n      type: sequential-recommendation\n    dataset:\n      name: ", data);
     put_quoted(&c->text, "      type: ", data);
     str_printf(&c->text, "      split: %s\n    metrics:\n", split_name[i]);
@@ -95,14 +102,19 @@ static void header_results(Card *c, int i) {
         str_printf(&c->text, "      value: %.6g\n", json_number_value(value));
     }
     str_free(&how);
+    free(data);
 }
 
 static void header(Card *c) {
     Str *s = &c->text;
-    const char *base = last_part(record_text(c->origin, "configuration", "model", NULL));
+    const char *model = record_text(c->origin, "configuration", "model", NULL);
     str_printf(s, "---\nlibrary_name: %s\n", is_sasrec(c) ? "latentr3" : "transformers");
     if (!is_sasrec(c)) str_puts(s, "pipeline_tag: text-generation\n");
-    if (base) put_quoted(s, "base_model: ", base);
+    if (model) {
+        char *base = last_part(model);
+        put_quoted(s, "base_model: ", base);
+        free(base);
+    }
     str_puts(s, "tags:\n- recommendation\n- latentr3\n");
     if (c->evaluation[0] || c->evaluation[1]) {
         put_quoted(s, "model-index:\n- name: ", c->name);
@@ -327,7 +339,8 @@ int card_forget(const char *folder, Err *err) {
 int card_write(const char *folder, Err *err) {
     Card c = {0};
     char *path = file_join(folder, "README.md"), *whole = realpath(folder, NULL);
-    c.name = last_part(whole ? whole : folder);
+    char *name = last_part(whole ? whole : folder);
+    c.name = name;
     int status = is_foreign(path) ? 0 : read_all(&c, folder, err);
     if (status == 0 && c.origin) {
         header(&c), about(&c), command(&c), training(&c), hashes(&c), metrics(&c), limits(&c);
@@ -336,6 +349,6 @@ int card_write(const char *folder, Err *err) {
     json_decref(c.made), json_decref(c.metrics), json_decref(c.config);
     json_decref(c.evaluation[0]), json_decref(c.evaluation[1]);
     str_free(&c.text);
-    free(path), free(whole);
+    free(path), free(whole), free(name);
     return status;
 }

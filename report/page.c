@@ -153,7 +153,8 @@ static void stages(Page *p) {
         page_put_name(&name[i], p, i);
         head[i + 1] = name[i].data;
     }
-    page_section(p, "Time and cost of each stage", "Validation is the loss in nats a token; of sasrec it is 1 - NDCG@10.");
+    page_section(p, "Time and cost of each stage",
+                 "Validation is the loss in nats a token (of a SASRec: an item); of the command sasrec it is 1 - NDCG@10.");
     page_table(p, head, p->runs + 1, 1);
     for (size_t f = 0; f < sizeof facts / sizeof *facts; f++) {
         str_printf(p->out, "<tr><th scope=\"row\">%s</th>", facts[f].label);
@@ -167,8 +168,9 @@ static void stages(Page *p) {
 
 // ---- curves --------------------------------------------------------------------------------------------------------------
 
-// What has one unit: RL's loss is a surrogate, and sasrec validates by its lists.
-enum { OF_RL = 1, OF_SASREC = 2, OF_OTHERS = 4, OF_ALL = 7 };
+// What has one unit: RL's loss is a surrogate, sasrec validates by its lists, and a SASRec's losses are of items, whatever
+// trains it.
+enum { OF_RL = 1, OF_SASREC = 2, OF_OTHERS = 4, OF_TOKENS = 8, OF_ITEMS = 16, OF_ALL = 31 };
 
 typedef struct Curve {
     const char *caption, *event, *name;
@@ -178,7 +180,7 @@ typedef struct Curve {
 static int has_curve(const Record *r, const Curve *c) {
     const char *command = record_text(r->metrics, "command", NULL);
     const int is = command && !strcmp(command, "rl") ? OF_RL : command && !strcmp(command, "sasrec") ? OF_SASREC : OF_OTHERS;
-    return (c->of & is) != 0;
+    return (c->of & is) && (c->of & (r->of_items ? OF_ITEMS : OF_TOKENS));
 }
 
 static void curve(Page *p, const Curve *c) {
@@ -193,14 +195,16 @@ static void curve(Page *p, const Curve *c) {
 }
 
 static void curves(Page *p) {
-    static const Curve shown[] = {{"loss", "step", "loss", OF_SASREC | OF_OTHERS},
-                                  {"validation loss", "validation", "loss", OF_RL | OF_OTHERS},
-                                  {"validation: 1 - NDCG@10", "validation", "loss", OF_SASREC},
+    static const Curve shown[] = {{"loss", "step", "loss", OF_OTHERS | OF_TOKENS},
+                                  {"loss of an item", "step", "loss", OF_SASREC | OF_OTHERS | OF_ITEMS},
+                                  {"validation loss", "validation", "loss", OF_RL | OF_OTHERS | OF_TOKENS},
+                                  {"validation loss of an item", "validation", "loss", OF_RL | OF_OTHERS | OF_ITEMS},
+                                  {"validation: 1 - NDCG@10", "validation", "loss", OF_SASREC | OF_ITEMS},
                                   {"reward", "step", "reward_mean", OF_ALL},
                                   {"reward of the noiseless thoughts", "step", "reward_clean", OF_ALL},
                                   {"spread of rewards within groups", "step", "reward_spread_within_groups", OF_ALL},
                                   {"spread of rewards between prompts", "step", "reward_spread_between_prompts", OF_ALL},
-                                  {"objective (rl)", "step", "loss", OF_RL},
+                                  {"objective (rl)", "step", "loss", OF_RL | OF_TOKENS | OF_ITEMS},
                                   {"gradient norm", "step", "gradient_norm", OF_ALL},
                                   {"thought norm", "step", "thought_norm", OF_ALL},
                                   {"learning rate", "step", "learning_rate", OF_ALL}};

@@ -134,6 +134,7 @@ void plot_bars(Str *out, const char *caption, const char *const *group, int grou
         high = fmax(high, fmax(bar[i].value, isfinite(bar[i].high) ? bar[i].high : 0));
     }
     if (!any) return;
+    if (low == high) high = 1; // nothing but zeros: bars of no height
     const Scale y = scale_of(low, high, HEIGHT - BOTTOM, TOP, 1);
     const double room = (double)(WIDTH - LEFT - RIGHT) / groups, width = room * .8 / runs;
     begin(out, caption);

@@ -113,6 +113,16 @@ static int take_event(void *context, json_t *line, int number, Err *err) {
     return 0;
 }
 
+static int is_sasrec(const Record *r) {
+    char *path = path_of(r, "config", NULL, ".json");
+    json_t *config = file_exists(path) ? json_read(path, RECORD_JSON_BYTES, NULL) : NULL;
+    const char *type = record_text(config, "model_type", NULL);
+    const int is = type && !strcmp(type, "sasrec");
+    json_decref(config);
+    free(path);
+    return is;
+}
+
 static int open_training(Record *r, Err *err) {
     char *metrics = path_of(r, "metrics", NULL, ".json"), *log = path_of(r, "log", NULL, ".jsonl");
     int status = read_object(&r->metrics, metrics, err);
@@ -122,6 +132,7 @@ static int open_training(Record *r, Err *err) {
         r->log = json_array();
         status = read_lines(log, LOG_BYTES, 1, take_event, r, err);
     }
+    if (status == 0 && r->metrics) r->of_items = is_sasrec(r);
     free(metrics), free(log);
     return status;
 }

@@ -16,6 +16,7 @@ typedef struct Record {
     char *measured;     // the model that the evaluation is of, where the folder holds another one; else NULL
     json_t *metrics;    // or NULL
     json_t *log;        // array of events, or NULL; NULL too, with a warning, beyond 128 MiB
+    int of_items;       // the folder's model is a SASRec: its losses are of an item, not of a token
     json_t *evaluation; // or NULL
     // Of the evaluation's rows; n 0: no evaluation.
     json_t *results; // array of lines; "items" only of rows that "samples" names

@@ -27,7 +27,7 @@ static void put_byte(Str *out, const char *s) {
 
 static void markdown_text(Str *out, const char *s) {
     for (; *s; s++) {
-        if (strchr("|\\`*_<>[]", *s)) str_puts(out, "\\");
+        if (strchr("|\\`*_<>[]&~$", *s)) str_puts(out, "\\");
         put_byte(out, s);
     }
 }

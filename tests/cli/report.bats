@@ -224,12 +224,25 @@ same_numbers() {
     done
 }
 
+@test "report: where all is zero the bars have no height" {
+    "$LATENTR3" eval --model repeat-last --data "$WORLD/world/data" --exclude-seen --save "$TMP/none" >/dev/null
+    report "$TMP/page" "$TMP/none"
+    figure="//figure[starts-with(figcaption, 'by title')]"
+    [ "$(xmllint --xpath "string($figure//text[@text-anchor='end'][last()])" "$TMP/page")" = 1 ]
+    [ -z "$(xmllint --xpath "$figure//rect/@height" "$TMP/page" | tr -d ' \n' | sed 's/height="0.0"//g')" ]
+}
+
 @test "report: a chart has one unit" {
     "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sas" --epochs 2 --width 8 --layers 1 --warmup 1 --threads 1
-    report "$TMP/page" "$WORLD/sft" "$TMP/sas"
+    "$LATENTR3" sft --model "$TMP/sas/" --data "$WORLD/world/data/" --out "$TMP/more" --epochs 1 --max-rows 40 --batch 8 --warmup 1 --threads 1
+    report "$TMP/page" "$WORLD/sft" "$TMP/sas" "$TMP/more"
     lines_of() { xmllint --xpath "//figure[figcaption='$1']//polyline/@class" "$TMP/page" | tr -d '\n'; }
     [ "$(lines_of 'validation loss')" = ' class="s r0"' ]
     [ "$(lines_of 'validation: 1 - NDCG@10')" = ' class="s r1"' ]
+    [ "$(lines_of loss)" = ' class="s r0"' ]
+    [ "$(lines_of 'loss of an item')" = ' class="s r1" class="s r2"' ]
+    [ "$(lines_of 'validation loss of an item')" = ' class="s r2"' ]
+    grep -Fx 'base_model: "sas"' "$TMP/more/README.md" # not the folder that its path names
 }
 
 @test "report: a log beyond what is read takes its curves away, not the page" {
