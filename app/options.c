@@ -164,6 +164,7 @@ static const OptionRow table[] = {
     {"patience", CMD_SFT, KIND_INT, AT(patience), "1", "N", 1, 1000, "stop after N validations without a better loss"},
     {"patience", CMD_SASREC, KIND_INT, AT(patience), "10", "N", 1, 1000, "stop after N validations without a better model"},
     {"no-early-stop", CMD_SFT | CMD_SASREC, KIND_FLAG, AT(no_early_stop), NULL, NULL, 0, 0, "run all epochs (the best model is kept all the same)"},
+    {"keep-last", LEARN, KIND_FLAG, AT(keep_last), NULL, NULL, 0, 0, "keep the model of the last validation, not the best one; all epochs run"},
 
     {"train", CMD_SFT, KIND_CHOICE, AT(train), "all", "all|latent", 0, 0, "what trains: all (with --lora-rank: LatentRATT and adapters), or latent: LatentRATT alone"},
     {"train", CMD_RL, KIND_CHOICE, AT(train), "latent", "latent|lora|all", 0, 0, "what trains: LatentRATT alone, with it adapters of --lora-rank, or the whole model"},
@@ -600,7 +601,7 @@ static int check_idle(const Options *o, Err *err) {
               {"latent-lr", "--thoughts N of at least 1", unthinking},
               {"thought-window", "--thought ratt", hidden},
               {"latent-lr", "--thought ratt", hidden},
-              {"patience", "early stopping, not with --no-early-stop", o->no_early_stop},
+              {"patience", "early stopping, not with --no-early-stop or --keep-last", o->no_early_stop || o->keep_last},
               {"ghost-tokens", "--decode trie", ground},
               {"guidance-weight", "--decode trie", ground},
               {"guidance-power", "--decode ground", o->decode && !ground},

@@ -94,7 +94,7 @@ struct Options {
     int batch;          // sft: rows an update; rl: prompts an update; eval, recommend, score: users at a time
     int max_steps;      // 0: no limit
     int64_t max_tokens; // sft; 0: no limit
-    int epochs, warmup, micro_rows, recompute, lean, validations, patience, valid_rows, no_early_stop;
+    int epochs, warmup, micro_rows, recompute, lean, validations, patience, valid_rows, no_early_stop, keep_last;
     double lr, latent_lr, clip, spike; // latent_lr 0: lr
     const char *train;                 // sft: "all", "latent"; rl: "latent", "lora", "all"
     const char *lr_schedule;           // "linear", "cosine", "constant"

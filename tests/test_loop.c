@@ -359,6 +359,21 @@ static void keeps_the_best(void **state) {
     assert_int_equal(report.best_step, 0);
     assert_int_equal(r.saves, 1);
     golden_close(report.best_loss, report.first_loss, 0, "loss", 0);
+    const size_t bytes = r.g.llm.params.total * sizeof(float);
+    float *untouched = mem_alloc(1, bytes);
+    memcpy(untouched, r.kept, bytes);
+    run_close(&r);
+
+    run_open(&r, llama, 2); // the same, and what it made is kept
+    rl.loop = loop_of(&r, 6, 1);
+    rl.loop.keep_last = 1;
+    OK(rl_train(&r.s, &r.g.examples, &r.g.examples, &rl, &report, &err));
+    assert_true(r.validation[1] > r.validation[0]);
+    assert_int_equal(report.best_step, report.steps);
+    assert_int_equal(r.saves, 2); // the model as it came, and the last
+    golden_close(report.best_loss, r.validation[1], 0, "loss", 1);
+    assert_memory_not_equal(r.kept, untouched, bytes);
+    free(untouched);
     run_close(&r);
 }
 

@@ -209,13 +209,14 @@ static int validate(Loop *l, Err *err) {
     double loss = l->stage->validate(l->context, &v);
     if ((l->report->interrupted = stop_asked(l->o))) return 0;
     count(l, before);
-    int best = isfinite(loss) && (!l->saved || !(l->report->best_loss <= loss)); // anything is better than no number
+    // Anything is better than no number.
+    const int best = isfinite(loss) && (l->o->keep_last || !l->saved || !(l->report->best_loss <= loss));
     l->owed = 0;
     if (step == 0) l->report->first_loss = loss;
     emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss", json_finite(loss),
                       "best", step == 0 ? l->stage->keep_first : best));
     log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step, l->report->figure, loss,
-             best && step ? " (best)" : "");
+             best && step && !l->o->keep_last ? " (best)" : "");
     if (step == 0) return l->stage->keep_first ? keep(l, loss, 0, err) : 0;
     if (best) return keep(l, loss, step, err);
     l->waited++;

@@ -17,6 +17,7 @@ typedef struct LoopOptions {
     int epochs;
     int max_steps;  // 0: as the epochs say
     int early_stop; // stop when the validation loss has not fallen for `patience` validations
+    int keep_last;  // each validation keeps the model, whatever its loss: what a training made, rather than the best of it
     int patience;
     int validations; // an epoch, from 1
     uint64_t seed;
@@ -26,7 +27,7 @@ typedef struct LoopOptions {
     size_t bucket;               // gradients that the ranks add at a time (shares_init)
     // One event a step, as JSON (borrowed); may be NULL.
     void (*event)(void *context, const json_t *event);
-    // The model is the best so far by validation loss: keep it. Called at least once.
+    // The model is the best so far by validation loss (or the last): keep it. Called at least once.
     int (*save)(void *context, Err *err);
     // Whether what was told is lost, and the error: then the run ends behind the present step, at a checkpoint. May be NULL.
     int (*lost)(void *context, Err *err);

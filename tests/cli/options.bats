@@ -126,7 +126,9 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     refuses 2 '*--latent-lr goes with --thoughts N of at least 1' "$LATENTR3" sft --model m --data d --out o --thoughts 0 --latent-lr 1e-3
     refuses 2 '*--latent-lr goes with --thought ratt' "$LATENTR3" sft --model m --data d --out o --thought hidden --latent-lr 1e-3
     refuses 2 '*--thought-window goes with --thought ratt' "$LATENTR3" sasrec --data d --out o --thoughts 1 --thought hidden --thought-window 3
-    refuses 2 '*--patience goes with early stopping, not with --no-early-stop' "$LATENTR3" sft --model m --data d --out o --no-early-stop --patience 3
+    for all_epochs in --no-early-stop --keep-last; do
+        refuses 2 '*--patience goes with early stopping, not with --no-early-stop or --keep-last' "$LATENTR3" sft --model m --data d --out o $all_epochs --patience 3
+    done
     refuses 2 '*--advantage-window goes with --advantage batch' "$LATENTR3" rl --model m --data d --out o --advantage group --advantage-window 2
     for option in '--epsilon-low 0.1' '--epsilon-high 0.1'; do
         # shellcheck disable=SC2086
