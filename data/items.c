@@ -303,7 +303,9 @@ static int find(const Items *items, const char *id, Err *err) {
 
 int items_set_title(Items *items, const char *id, const char *title, int *changed, Err *err) {
     const int item = find(items, id, err);
+    const char *fault = items_title_fault(title, strlen(title));
     if (item < 0) return -1;
+    if (fault) return err_set(err, ERR_DATA, "item %.64s: %s", id, fault); // what no file of items can hold
     const char *before = items->title[item];
     set_title(items, item, title, strlen(title));
     *changed = items->title[item] != before; // each title is kept once

@@ -1,6 +1,7 @@
 #include "serve/request.h"
 #include "base/arena.h"
 #include "base/utf8.h"
+#include "data/dataset.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -314,7 +315,7 @@ int request_item(ItemText *item, const char *body, size_t bytes, Err *err) {
         status = err_set(err, ERR_USAGE, "the body: no JSON object");
     else if (known_members(item->json, members, &top, err))
         status = -1;
-    else if ((fault = text_fault(title)))
+    else if ((fault = text_fault(title)) || (fault = items_title_fault(json_string_value(title), json_string_length(title))))
         status = refuse(&top, "title", title ? fault : "missing", err);
     else if (text && (fault = text_fault(text)))
         status = refuse(&top, "text", fault, err);
