@@ -4,6 +4,7 @@
 #include "app/recommend_users.h"
 #include "app/use.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,9 @@ static int read_history(const Use *u, const Options *o, History *h, const char *
     int known = 0;
     *h = (History){.title = titles, .text = texts, .item_id = by_id ? ids : NULL, .n = given->n};
     for (int i = 0; i < given->n; i++) {
-        const char *entry = given->text[i];
+        const char *entry = given->text[i], *fault = items_title_fault(entry, strlen(entry));
+        if (!fault && utf8_check(entry, strlen(entry)) < strlen(entry)) fault = "no UTF-8";
+        if (fault) return err_set(err, ERR_USAGE, "--history%s, entry %d: %s", by_id ? "-id" : "", i + 1, fault);
         const int item = items_entry(items, entry, by_id, &titles[i], &ids[i], &texts[i]);
         if (item < 0 && by_id) return err_set(err, ERR_USAGE, "--history-id %.60s: no item of the catalogue", entry);
         if (item < 0) warn_unknown(items, entry, use_reads_titles(u));

@@ -654,7 +654,8 @@ static int check_together(const Options *o, Err *err) {
                        o->protocol);
     if (o->save && o->results) return err_set(err, ERR_USAGE, "--save keeps the results too: --results does not go with it");
     if ((o->command->bit & (CMD_SERVE | CMD_LIBRARY)) && o->beams > o->max_beams)
-        return err_set(err, ERR_USAGE, "--beams %d is more than --max-beams %d", o->beams, o->max_beams);
+        return err_set(err, ERR_USAGE, "--beams %d%s is more than --max-beams %d", o->beams,
+                       options_changed(o, "beams") ? "" : " (where not given)", o->max_beams);
     if ((o->command->bit & CMD_RL) && !strcmp(o->objective, "latent") && !(o->sigma > 0))
         return err_set(err, ERR_USAGE, "--objective latent needs noise: --sigma above 0");
     if ((o->command->bit & CMD_RL) && !strcmp(o->train, "lora") != (o->lora_rank > 0))

@@ -22,6 +22,13 @@ int recommend_crowds(const Llm *llm, int answer) {
     return answer > positions / 4 && positions - llm->config.thoughts - answer < PROMPT_RECOMMEND_TOKENS;
 }
 
+int recommend_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *c, Err *err) {
+    if (reader_fits(llm, t, style, c->trie.longest, err) == 0) return 0;
+    if (recommend_crowds(llm, c->trie.longest))
+        err_prefix(err, "item %s, an answer of %d tokens", longest_item(c), c->trie.longest);
+    return -1;
+}
+
 int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,
                    const RecommendOptions *o, Err *err) {
     *r = (Recommender){.catalogue = catalogue, .o = *o};

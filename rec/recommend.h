@@ -44,6 +44,9 @@ typedef struct Recommender {
 
 // Whether a catalogue with an answer of so many tokens takes a good part of the positions from the prompts of all users.
 int recommend_crowds(const Llm *llm, int answer);
+// Whether the longest answer leaves positions for a prompt: what recommend_open will ask. ERR_DATA naming the item where it
+// does not.
+int recommend_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *c, Err *err);
 
 // Everything given is borrowed. Thoughts are as llm->config says.
 int recommend_open(Recommender *r, Llm *llm, const Tokenizer *t, const PromptStyle *style, const Catalogue *catalogue,

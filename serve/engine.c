@@ -99,7 +99,7 @@ static int open_language_model(Engine *e, Err *err) {
     if (catalogue_open(&e->catalogue, &e->shelf->data.items, m->tokenizer, &m->style, e->o.index, err)) return -1;
     prefix_open(&e->prefixes, e->o.prefix_bytes);
     // All that engine_start will find: by then a change of the catalogue is on the disk.
-    if (reader_fits(m->llm, m->tokenizer, &m->style, e->catalogue.trie.longest, err)) return -1;
+    if (recommend_fits(m->llm, m->tokenizer, &m->style, &e->catalogue, err)) return -1;
     return check_memory(m->llm, &e->catalogue.trie, &e->o, err);
 }
 
@@ -198,9 +198,15 @@ void engine_inherit(Engine *e, Engine *from) {
 
 EngineWork engine_work(const Engine *e) {
     const Session *s = e->model->tokenizer ? &e->recommender.reader.session : &e->sasrec.session;
-    const BeamStats *b = &e->recommender.stats;
-    return (EngineWork){s->tokens_run,           s->thoughts_run, b->steps, b->rows, b->illegal, e->prefixes.asked_tokens,
-                        e->prefixes.found_tokens};
+    const Session *plain = &e->plain.reader.session; // of the searches without a thought that `explain` asks for
+    const BeamStats *b = &e->recommender.stats, *c = &e->plain.stats;
+    return (EngineWork){.tokens = s->tokens_run + plain->tokens_run,
+                        .thoughts = s->thoughts_run,
+                        .beam_steps = b->steps + c->steps,
+                        .beam_rows = b->rows + c->rows,
+                        .illegal = b->illegal + c->illegal,
+                        .prompt_tokens = e->prefixes.asked_tokens,
+                        .known_tokens = e->prefixes.found_tokens};
 }
 
 static RecommendWish wish_of(const EnginePlace *p) {

@@ -109,7 +109,6 @@ static void clients_sweep(Http *h) {
             x->gone = 1;
             if (!h->calls->abandon(h->calls->self, x)) continue;
             x->waits_for = NULL;
-            http_error(x, 503, "the client has gone");
             exchange_resume(x);
         } else if (c->deadline > 0 && now > c->deadline) {
             if (!c->idle) h->calls->timed_out(h->calls->self);
@@ -311,6 +310,7 @@ static enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connec
     Http *h = self;
     Exchange *x = *context;
     (void)version;
+    if (x && x->gone) return MHD_NO; // nobody reads a reply: the connection ends
     if (!x) {
         *context = x = exchange_new(h, connection, target, method);
         const int clear = is_clear(x);

@@ -28,6 +28,7 @@ int routes_read_keys(Keys *keys, const char *path, Err *err) {
         size_t n = (size_t)((stop ? stop : end) - at);
         const char *next = at + n + 1;
         while (n && (at[n - 1] == '\r' || at[n - 1] == ' ')) n--;
+        while (n && *at == ' ') at++, n--;
         if (n && *at != '#') {
             if (has_odd_byte(at, n))
                 status = err_set(err, ERR_DATA, "%s: line %d: a byte that cannot stand in a header", path, line);

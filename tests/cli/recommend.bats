@@ -177,7 +177,7 @@ use() {
     export LATENTR3_LOG=error
     "$LATENTR3" recommend --model popularity --data "$WORLD/data" --history x -k 30 --json | jq -e '.items | length == 30' # no beams
     refuses 2 '*beams*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history x -k 11 --beams 10
-    refuses 3 '*UTF-8*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history "$(printf 'x\xff')"
+    refuses 2 '*--history, entry 1: no UTF-8' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --history "$(printf 'x\xff')"
 }
 
 @test "score: perplexities of the rows and of all" {
