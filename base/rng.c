@@ -33,14 +33,15 @@ uint64_t rng_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t n) {
 
 // Block b gives the values 2b and 2b + 1.
 void rng_normal(float *out, size_t n, uint64_t seed, uint64_t stream, uint64_t first) {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t at = first + i;
+    for (size_t i = 0; i < n;) { // a block of bits makes two
+        const uint64_t at = first + i;
         uint32_t r[4];
         rng_block(r, seed, stream, at >> 1);
         double u = ((double)(((uint64_t)r[1] << 32 | r[0]) >> 11) + 0.5) * 0x1p-53; // never 0
         double angle = (double)(((uint64_t)r[3] << 32 | r[2]) >> 11) * 0x1p-53 * 6.283185307179586;
         double radius = sqrt(-2.0 * log(u));
-        out[i] = (float)(radius * (at & 1 ? sin(angle) : cos(angle)));
+        if (!(at & 1)) out[i++] = (float)(radius * cos(angle));
+        if (i < n) out[i++] = (float)(radius * sin(angle));
     }
 }
 
