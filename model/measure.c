@@ -48,12 +48,12 @@ static double product_seconds(Ops *ops, Matrix *w, int N, void *memory, const ac
 }
 
 int measure_products(Llm *m, double *rate, Err *err) {
-    enum { N = 2048 };
+    const int N = 16 * ops_rows_at_once(m->ops); // rows that fill the device
     const ModelConfig *c = &m->config;
     LlmBlock *b = &m->block[0];
     Matrix *matrix[] = {&b->qkv, &b->out, &b->gate_up, &b->down};
     const size_t widest = (size_t)(2 * c->F > c->D ? 2 * c->F : c->D) + (size_t)(c->H + 2 * c->G) * (size_t)c->K + (size_t)c->D,
-                 bytes = (2 * VALUES + N * 2 * widest) * sizeof(float);
+                 bytes = (2 * VALUES + (size_t)N * 2 * widest) * sizeof(float);
     float *memory = ops_reserve(m->ops, bytes, err);
     if (!memory) return -1;
     const act *values = normal_values(m->ops, memory);

@@ -233,8 +233,13 @@ __global__ void __launch_bounds__(TILE_THREADS)
     for (int at = 0; at < keys; at += TILE) {
         keys_set(w, t, heap.span, s, g, at);
         piece_scores(&w->score, &w->a, &w->b, q, w->query, k, w->key, s.K, s.wide);
-        for (int j = mine.begin; j < mine.begin + TILE / 2; j++)
-            store(&w->weight.x[mine.row][j], at + j < seen ? expf((w->score.x[mine.row][j] - most) * s.scale) * inverse : 0);
+        float weight[TILE / 2]; // read as a whole, in an order of its own: the rows of a warp begin in four banks
+#pragma unroll
+        for (int i = 0; i < TILE / 2; i++) weight[i] = w->score.x[mine.row][mine.begin + i];
+#pragma unroll
+        for (int i = 0; i < TILE / 2; i++)
+            store(&w->weight.x[mine.row][mine.begin + i],
+                  at + mine.begin + i < seen ? expf((weight[i] - most) * s.scale) * inverse : 0);
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++)
             if (column0 + c * TILE < s.K)
@@ -254,10 +259,20 @@ __global__ void __launch_bounds__(TILE_THREADS)
 template <typename T, typename F> __device__ void back_scores(Workplace<T> *w, const Shape &s, F f) {
     const HalfRow mine = half_row();
     const float lse = w->lse[mine.row], dot = w->dot[mine.row];
-    for (int j = mine.begin; j < mine.begin + TILE / 2; j++) {
-        const int seen = j >= w->from[mine.row] && j < w->last[mine.row];
-        const float p = seen ? expf(s.scale * w->score.x[mine.row][j] - lse) : 0;
-        f(mine.row, j, p, seen ? p * (w->dscore.x[mine.row][j] - dot) * s.scale : 0);
+    enum { AT_ONCE = 8 };
+    const int from = w->from[mine.row], last = w->last[mine.row];
+#pragma unroll 1
+    for (int first = mine.begin; first < mine.begin + TILE / 2; first += AT_ONCE) {
+        float score[AT_ONCE], dscore[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            score[i] = w->score.x[mine.row][first + i], dscore[i] = w->dscore.x[mine.row][first + i];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int seen = first + i >= from && first + i < last;
+            const float p = seen ? expf(s.scale * score[i] - lse) : 0;
+            f(mine.row, first + i, p, seen ? p * (dscore[i] - dot) * s.scale : 0);
+        }
     }
 }
 
@@ -511,10 +526,12 @@ void op_attention_forward(Ops *ops, act *out, float *lse, const act *q, const ac
 
 template <typename T> static float *dots(Ops *ops, const T *dout, const T *out, size_t queries, int K) {
     float *dot = scratch_get<float>(ops, queries);
-    each(ops, queries, [=] __device__(size_t i) {
+    each(ops, queries * 32, [=] __device__(size_t i) { // a warp has a query: its rows are read as they lie
+        const size_t row = i / 32;
         float sum = 0;
-        for (size_t j = i * (size_t)K; j < (i + 1) * (size_t)K; j++) sum += load(dout + j) * load(out + j);
-        dot[i] = sum;
+        for (size_t j = row * (size_t)K + i % 32; j < (row + 1) * (size_t)K; j += 32) sum += load(dout + j) * load(out + j);
+        for (int other = 16; other; other >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+        if (i % 32 == 0) dot[row] = sum;
     });
     return dot;
 }

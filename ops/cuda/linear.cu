@@ -326,7 +326,7 @@ static void add_bias(Ops *ops, float *y, const float *bias, int N, int O) {
 
 // The bias is added before the result is rounded, a few rows at a time, which stay in the cache; whole tiles of a product.
 static void forward_biased(Ops *ops, bf16 *y, const bf16 *x, const void *w, const float *bias, int N, int O, int I) {
-    const int strip = ((8 << 20) / 4 / O / 128 + 1) * 128;
+    const int strip = ((32 << 20) / 4 / O / 128 + 1) * 128; // enough of them to fill the device
     const size_t mark = arena_mark(&ops->scratch);
     float *sum = scratch_get<float>(ops, (size_t)(N < strip ? N : strip) * (size_t)O);
     for (int n = 0; n < N; n += strip) {

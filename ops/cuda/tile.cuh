@@ -55,16 +55,28 @@ template <> struct Sum16<float> { // a lane has half a row
 
 // Columns [column, column + 64) of the rows of x (., K) that `row` names, zeros where it is negative or behind the last column.
 // `wide`: x and its rows begin at multiples of 16 bytes.
-template <typename T> __device__ void piece_load(Piece<T> *to, const T *x, const int *row, int column, int K, int wide) {
-    const int step = wide ? 16 / (int)sizeof(T) : 1;
-    for (int i = (int)threadIdx.x * step; i < TILE * TILE; i += TILE_THREADS * step) {
+template <typename T>
+__device__ __forceinline__ void piece_load(Piece<T> *to, const T *x, const int *row, int column, int K, int wide) {
+    if (wide) { // all of a thread's loads are under way before the first is stored
+        enum { STEP = 16 / (int)sizeof(T), LOADS = TILE * TILE / (TILE_THREADS * STEP) };
+        uint4 value[LOADS];
+#pragma unroll
+        for (int j = 0; j < LOADS; j++) {
+            const int i = ((int)threadIdx.x + j * TILE_THREADS) * STEP, r = i / TILE, c = i % TILE, from = row[r];
+            value[j] = from >= 0 && column + c < K ? *(const uint4 *)(x + (size_t)from * (size_t)K + column + c)
+                                                   : make_uint4(0, 0, 0, 0);
+        }
+#pragma unroll
+        for (int j = 0; j < LOADS; j++) {
+            const int i = ((int)threadIdx.x + j * TILE_THREADS) * STEP;
+            *(uint4 *)&to->x[i / TILE][i % TILE] = value[j];
+        }
+        return;
+    }
+    for (int i = (int)threadIdx.x; i < TILE * TILE; i += TILE_THREADS) {
         const int r = i / TILE, c = i % TILE;
-        const T *from = x + (size_t)row[r] * (size_t)K + column + c;
-        const int there = row[r] >= 0 && column + c < K;
-        if (wide)
-            *(uint4 *)&to->x[r][c] = there ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
-        else if (there)
-            to->x[r][c] = *from;
+        if (row[r] >= 0 && column + c < K)
+            to->x[r][c] = x[(size_t)row[r] * (size_t)K + column + c];
         else
             store(&to->x[r][c], 0);
     }
