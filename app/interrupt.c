@@ -5,28 +5,45 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 // A signal handler reaches nothing but a static, and runs in whichever thread the system picks.
 static atomic_int caught;
 static const char *told; // a line, begun by one more line end for a terminal, where a bar may stand
+static struct timespec first;
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a handler must not wait for a lock");
 
+// timeout(1) sends its signal to the program and to its group, and a job's runner passes on what the terminal has sent too: one
+// request, which comes twice.
+static int is_same_request(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - first.tv_sec) + 1e-9 * (double)(now.tv_nsec - first.tv_nsec) < INTERRUPT_SECONDS;
+}
+
 static void interrupt_handler(int number) {
-    if (caught) _exit(128 + number);
-    caught = number;
     const int before = errno;
-    if (told) (void)!write(STDERR_FILENO, told, strlen(told));
+    if (caught && !is_same_request()) _exit(128 + number);
+    if (!caught) {
+        clock_gettime(CLOCK_MONOTONIC, &first);
+        caught = number;
+        if (told) (void)!write(STDERR_FILENO, told, strlen(told));
+    }
     errno = before;
 }
 
-const atomic_int *interrupt_watch(void) {
-    struct sigaction action = {.sa_handler = interrupt_handler, .sa_flags = SA_RESTART};
+// Ignored it stays where it is: SIGINT in a job of the background, which the Ctrl-C of another does not mean, SIGHUP under
+// nohup.
+static void watch(int number) {
+    struct sigaction action = {.sa_handler = interrupt_handler, .sa_flags = SA_RESTART}, before;
     sigemptyset(&action.sa_mask);
-    struct sigaction before;
-    sigaction(SIGINT, NULL, &before); // of a job in the background, which the Ctrl-C of another does not mean, it is ignored
-    if (before.sa_handler != SIG_IGN) sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    sigaction(number, NULL, &before);
+    if (before.sa_handler != SIG_IGN) sigaction(number, &action, NULL);
+}
+
+const atomic_int *interrupt_watch(void) {
+    watch(SIGINT), watch(SIGTERM), watch(SIGHUP);
     return &caught;
 }
 

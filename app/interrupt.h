@@ -1,10 +1,13 @@
-// Ctrl-C (SIGINT) and SIGTERM for commands that take long: the first asks the work to stop where it can go on later, the second
-// ends the program at once. SIGINT stays ignored where it is, as in a job that a script has put into the background. main.c
-// turns the signal into the exit code (130, 143).
+// Ctrl-C (SIGINT), SIGTERM and SIGHUP (the terminal has gone) for commands that take long: the first asks the work to stop
+// where it can go on later, one that comes more than a second behind it ends the program at once. SIGINT and SIGHUP stay
+// ignored where they are, as in a job that a script has put into the background, or nohup. main.c turns the signal into the
+// exit code (130, 143, 129).
 #ifndef APP_INTERRUPT_H
 #define APP_INTERRUPT_H
 
 #include <stdatomic.h>
+
+enum { INTERRUPT_SECONDS = 1 };
 
 // Installs the handlers; the flag becomes the signal's number. To be handed to the training loop.
 const atomic_int *interrupt_watch(void);

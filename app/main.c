@@ -6,6 +6,7 @@
 #include "train/ranks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,8 @@ static int is_help(const char *arg) {
 
 // Of these commands the processes that mpirun starts do a part each.
 enum { TOGETHER = CMD_SFT | CMD_RL | CMD_SASREC | CMD_EVAL };
+// Who reads their messages, as a `tee` that the same Ctrl-C ended, takes no work with them.
+enum { LONG = CMD_SFT | CMD_RL | CMD_SASREC | CMD_SERVE | CMD_EXPERIMENT };
 
 static int run_command(const Command *command, int argc, char **argv, Err *err) {
     for (int i = 0; i < argc; i++)
@@ -74,6 +77,7 @@ static int run_command(const Command *command, int argc, char **argv, Err *err) 
             options_help(stdout, command);
             return 0;
         }
+    if (command->bit & LONG) signal(SIGPIPE, SIG_IGN);
     Ranks ranks = {.size = 1};
     if ((command->bit & TOGETHER) && ranks_open(&ranks, err)) return -1;
     if (ranks.rank > 0) log_level = LOG_ERROR;
@@ -128,8 +132,16 @@ static void file_is_gone(int number) {
     _exit(ERR_IO);
 }
 
+// A standard file that is closed would be the next file that is opened. Reading what stands for it, or writing, fails as
+// before.
+static void hold_standard_files(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv) {
     start_with_short_spin(argv);
+    hold_standard_files();
     atexit(exit_of_a_library);
     json_use_mem();
     Err err = {0};

@@ -13,6 +13,7 @@
 #include "data/users.h"
 #include "rec/lists.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -182,6 +183,7 @@ static int next_group(Shop *x, const Ranker *r, int *n, Err *err) {
 
 static int rank_all(Shop *x, const Ranker *r, Err *err) {
     const atomic_int *stop = interrupt_watch();
+    signal(SIGPIPE, SIG_IGN); // as main.c has it for other commands that take long
     interrupt_tell("\nstopping after these users; once more stops at once\n");
     double saved = log_seconds();
     int n = 1, status = 0;

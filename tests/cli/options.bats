@@ -110,6 +110,13 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     refuses 2 '*-k 10 is more than --beams 5*' "$LATENTR3" recommend --model m --data d --history A -k 10 --beams 5
 }
 
+@test "a standard file that is closed is no file of the run's" {
+    "$LATENTR3" synth --out "$TMP/w" --items 60 --rows 600
+    exits 0 bash -c "'$LATENTR3' sasrec --data '$TMP/w/data' --out '$TMP/s' --width 8 --epochs 1 --warmup 1 --threads 1 <&- 2>&-"
+    jq -es 'all(.[]; .event)' "$TMP/s/log.jsonl"
+    exits 4 bash -c "'$LATENTR3' recommend --model popularity --data '$TMP/w/data' --history x >&-"
+}
+
 @test "options that would change nothing" {
     for command in 'sft --out o' 'rl --out o' 'bench sft'; do
         for idle in '--lora-alpha 16' '--lora-targets q,v'; do

@@ -82,6 +82,49 @@ when_at() {
     done
 }
 
+@test "one request to stop may come twice, from a terminal that closes, and with nobody left to read; each leaves a checkpoint" {
+    stopped() { # STATUS OUT
+        status=0
+        wait "$pid" || status=$?
+        [ "$status" -eq "$1" ]
+        [ -s "$2/checkpoints/latest" ]
+    }
+    for i in 1 2 3; do # timeout(1) sends its signal to the program and to its group
+        (EXEC=exec train sft "$TMP/twice-$i" 2>"$TMP/said") &
+        pid=$!
+        when_at 3 "$TMP/twice-$i" "$pid" TERM
+        kill -INT "$pid" 2>/dev/null && kill -TERM "$pid" 2>/dev/null || true
+        stopped 143 "$TMP/twice-$i"
+        [ "$(grep -c '^stopping after this step' "$TMP/said")" -eq 1 ]
+    done
+    (EXEC=exec train sft "$TMP/closed" 2>"$TMP/said") &
+    pid=$!
+    when_at 3 "$TMP/closed" "$pid" HUP
+    stopped 129 "$TMP/closed"
+    # Who reads stderr ends first, as a `tee` that the same Ctrl-C ends.
+    (EXEC=exec train sft "$TMP/tee" 2> >(head -n 1 >/dev/null)) &
+    pid=$!
+    when_at 3 "$TMP/tee" "$pid" TERM
+    stopped 143 "$TMP/tee"
+    train sft "$TMP/tee" --resume
+    train sft "$TMP/whole"
+    same_run "$TMP/whole" "$TMP/tee"
+}
+
+@test "a best model that cannot be saved ends the run at a checkpoint; with room again it goes on" {
+    run_lora() { "$LATENTR3" sft --model "$WORLD/start" --lora-rank 1 --sample 100 --batch 16 --valid-rows 20 --epochs 3 --no-early-stop \
+        --data "$WORLD/world/data" --out "$1" "${quick[@]}" "${@:2}"; }
+    export LATENTR3 WORLD
+    run_lora "$TMP/whole"
+    bytes=$(stat -c %s "$TMP/whole/model.safetensors")
+    exits 4 bash -c "$(declare -f run_lora); quick=(${quick[*]}); ulimit -f $((bytes / 2048)); run_lora '$TMP/cut'"
+    says '*File too large*' || says '*too large*'
+    [ -s "$TMP/cut/checkpoints/latest" ]
+    [ ! -e "$TMP/cut/model.safetensors" ]
+    run_lora "$TMP/cut" --resume
+    same_run "$TMP/whole" "$TMP/cut"
+}
+
 @test "--resume after kill -9: the log is cut back, the best model is that of the checkpoint" {
     for kind in sft sasrec; do
         train "$kind" "$TMP/$kind-whole"
