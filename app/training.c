@@ -177,14 +177,15 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
         return 0;
     }
     const double mib = 1.0 / (1 << 20);
+    const double tokens_per_s = r->update_seconds > 0 ? (double)r->tokens_forward / r->update_seconds : 0;
     const int none = !isfinite(r->best_loss); // where it was not stopped before, no validation has given a number
     char kept[64] = "no number since";
     if (none && r->interrupted && r->best_step)
         snprintf(kept, sizeof kept, "the model of step %lld kept, not yet measured", (long long)r->best_step);
     if (!none) snprintf(kept, sizeof kept, "%.4f kept (step %lld)", r->best_loss, (long long)r->best_step);
     log_info("%s: %lld steps, %lld rows in %.1f s (%.3f s a row, %.0f tokens/s); validation %s %.4f before, %s%s", stage,
-             (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->seconds / (double)r->examples : 0,
-             (double)r->tokens / r->seconds, r->figure, r->first_loss, kept, r->interrupted ? "; stopped by a signal" : "");
+             (long long)r->steps, (long long)r->examples, r->seconds, r->examples ? r->update_seconds / (double)r->examples : 0,
+             tokens_per_s, r->figure, r->first_loss, kept, r->interrupted ? "; stopped by a signal" : "");
     if (r->interrupted)
         log_info("%s: checkpoint at step %lld; the same command with --resume goes on", stage, (long long)r->steps);
     if (r->best_step == 0 && r->steps && !r->interrupted)
@@ -199,7 +200,7 @@ int training_finish(Training *t, const char *stage, const LoopReport *r, Err *er
     run_metric(&t->run, "stage", json_string(stage));
     run_metric(&t->run, "steps", json_integer(r->steps));
     run_metric(&t->run, "rows", json_integer(r->examples));
-    run_metric(&t->run, "tokens_per_s", json_real((double)r->tokens / r->seconds));
+    run_metric(&t->run, "tokens_per_s", json_real(tokens_per_s));
     run_metric(&t->run, "tokens_forward", json_integer(r->tokens_forward));
     run_metric(&t->run, "tokens_backward", json_integer(r->tokens_back));
     run_metric(&t->run, "validation_loss_before", json_finite(r->first_loss));

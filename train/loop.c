@@ -46,8 +46,9 @@ typedef struct StateField { // a value that a checkpoint keeps; one of the point
     int64_t *count;
     int *small;
     double *real; // null where it is not finite
+    int late;     // checkpoints were once written without it
 } StateField;
-enum { STATE_FIELDS = 15 };
+enum { STATE_FIELDS = 16 };
 
 static void state_fields(Loop *l, StateField field[STATE_FIELDS]) {
     LoopReport *r = l->report;
@@ -65,7 +66,8 @@ static void state_fields(Loop *l, StateField field[STATE_FIELDS]) {
                                           {"waited", .small = &l->waited},
                                           {"saved", .small = &l->saved},
                                           {"owed", .small = &l->owed},
-                                          {"finished", .small = &l->finished}};
+                                          {"finished", .small = &l->finished},
+                                          {"update_seconds", .real = &r->update_seconds, .late = 1}};
     memcpy(field, all, sizeof all);
 }
 
@@ -88,6 +90,7 @@ static int read_state(Loop *l, const json_t *state) {
     state_fields(l, field);
     for (const StateField *f = field; f < field + STATE_FIELDS; f++) {
         const json_t *x = json_object_get(state, f->name);
+        if (!x && f->late) x = json_object_get(state, "seconds"); // the most that it can be
         if (f->real ? !json_is_real(x) && !json_is_null(x) : !json_is_integer(x) || json_integer_value(x) < 0) return -1;
         if (f->real) *f->real = json_is_null(x) ? NAN : json_number_value(x);
         if (f->count) *f->count = json_integer_value(x);
@@ -176,11 +179,12 @@ static Work count(Loop *l, Work before) {
 }
 
 static int keep(Loop *l, double loss, int64_t step, Err *err) {
+    if (is_first(l) && l->o->save(l->o->context, err)) return -1;
     l->report->best_loss = loss;
     l->report->best_step = step;
     l->waited = 0;
     l->saved = 1;
-    return is_first(l) ? l->o->save(l->o->context, err) : 0;
+    return 0;
 }
 
 // All ranks stop where one of them is asked to.
@@ -201,7 +205,7 @@ int loop_validation_stops(LoopValidation *v, int done, int n) {
 }
 
 // Measure, and keep the model where it is the best so far. A loss that is no number never is. An interrupted measurement
-// leaves no trace: it is still owed.
+// leaves no trace, nor does one whose model could not be kept: it is still owed.
 static int validate(Loop *l, Err *err) {
     const int64_t step = l->report->steps;
     const Work before = work_of(l->s);
@@ -210,16 +214,16 @@ static int validate(Loop *l, Err *err) {
     if ((l->report->interrupted = stop_asked(l->o))) return 0;
     count(l, before);
     // Anything is better than no number.
-    const int best = isfinite(loss) && (l->o->keep_last || !l->saved || !(l->report->best_loss <= loss));
+    const int best = isfinite(loss) && (l->o->keep_last || !l->saved || !(l->report->best_loss <= loss)),
+              kept = step == 0 ? l->stage->keep_first : best;
+    if (kept && keep(l, loss, step, err)) return -1;
     l->owed = 0;
     if (step == 0) l->report->first_loss = loss;
+    if (step > 0 && !kept) l->waited++;
     emit(l, json_pack("{s:s, s:I, s:o, s:b}", "event", "validation", "step", (json_int_t)step, "loss", json_finite(loss),
-                      "best", step == 0 ? l->stage->keep_first : best));
+                      "best", kept));
     log_info("%s: step %lld: validation %s %.4f%s", l->stage->name, (long long)step, l->report->figure, loss,
              best && step && !l->o->keep_last ? " (best)" : "");
-    if (step == 0) return l->stage->keep_first ? keep(l, loss, 0, err) : 0;
-    if (best) return keep(l, loss, step, err);
-    l->waited++;
     return 0;
 }
 
@@ -262,7 +266,8 @@ static void update(Loop *l) {
     l->refused = refused ? l->refused + 1 : 0;
     r->refused += refused;
     if (refused) tell_batch(l, index, n, event);
-    double took = log_seconds() - started;
+    const double took = log_seconds() - started;
+    r->update_seconds += took;
     json_object_set_new(event, "tokens_per_s", json_real((double)work.forward / took));
     r->steps++;
     r->examples += n;
@@ -297,7 +302,7 @@ static int give_up(Loop *l) {
 static int after_update(Loop *l, Err *err) {
     const LoopOptions *o = l->o;
     const int64_t step = l->report->steps;
-    if (l->owed && validate(l, err)) return -1;
+    if (l->owed && validate(l, err)) return give_up(l);
     if (l->report->interrupted) return interrupted(l, err);
     l->finished = step == l->total || (o->early_stop && l->waited >= o->patience);
     if (events_lost(l, err)) return give_up(l);

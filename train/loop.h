@@ -39,12 +39,13 @@ typedef struct LoopOptions {
 
 typedef struct LoopReport {
     int64_t steps, examples, tokens;
-    int64_t tokens_forward, tokens_back;   // of the updates alone: rows that went through the network, each way
-    double seconds, first_loss, best_loss; // validation loss before the first step, and of the model kept
-    int64_t best_step;                     // 0: the model as it came
-    int interrupted;                       // what *interrupt was, of any rank
-    int refused;                           // updates refused (guard.h); three in a row end the run
-    const char *figure;                    // what the losses are
+    int64_t tokens_forward, tokens_back; // of the updates alone: rows that went through the network, each way
+    double seconds, update_seconds;      // of all, validations and what is saved among them; of the updates alone
+    double first_loss, best_loss;        // validation loss before the first step, and of the model kept
+    int64_t best_step;                   // 0: the model as it came
+    int interrupted;                     // what *interrupt was, of any rank
+    int refused;                         // updates refused (guard.h); three in a row end the run
+    const char *figure;                  // what the losses are
 } LoopReport;
 
 // Updates in all: epochs times the updates of an epoch (the last may be short), or max_steps.
