@@ -50,6 +50,7 @@ static int make_examples(Work *w, Err *err) {
     int *len = mem_alloc((size_t)n + 1, sizeof *len);
     for (int i = 0; i < n; i++) len[i] = (int)w->sequences.item[i].len;
     SequencePlace *place = mem_alloc((size_t)t->valid_rows.n + 1, sizeof *place);
+    const int users = w->sequences.users.n;
     sequences_add(&w->sequences, &t->data.items, &t->valid_rows, place);
     w->train.example = w->example[0] = mem_alloc((size_t)n + 1, sizeof(SasrecExample));
     int64_t predictions = 0;
@@ -62,8 +63,7 @@ static int make_examples(Work *w, Err *err) {
     free(len), free(place);
     log_info("train: %d sequences of %d users, %lld predictions, longest %d; valid: %d rows; %lld rows do not go on with "
              "their user's sequence",
-             w->train.n, w->sequences.users.n, (long long)predictions, w->train.longest - 1, w->valid.n,
-             (long long)w->sequences.broken);
+             w->train.n, users, (long long)predictions, w->train.longest - 1, w->valid.n, (long long)w->sequences.broken);
     return w->train.n && w->valid.n ? 0 : err_set(err, ERR_DATA, "%s: train.csv or valid.csv holds no rows", t->o->data);
 }
 

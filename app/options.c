@@ -1,5 +1,6 @@
 // The table, and what walks it: the command line, the --config file, --help and the echo. See options.h.
 #include "app/options.h"
+#include "app/sasrec_model.h"
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/number.h"
@@ -632,10 +633,7 @@ static int check_recommend(const Options *o, Err *err) {
 
 // A baseline, or the folder of a SASRec: they score all items, without a search.
 static int scores_all(const char *model) {
-    char *items = file_join(model, "items.json");
-    const int scores = baseline_kind(model) >= 0 || file_exists(items);
-    free(items);
-    return scores;
+    return baseline_kind(model) >= 0 || sasrec_model_is(model);
 }
 
 // Whether the lists of `recommend` come from beams, which give no more items than they are.

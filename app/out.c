@@ -71,7 +71,7 @@ int out_check_folder(const Options *o, Err *err) {
     if (!S_ISDIR(out.st_mode)) return err_set(err, ERR_IO, "%s: a folder is needed here, and this is none", o->out);
     int empty = folder_is_empty(o->out, err);
     if (empty < 0) return -1;
-    if (!empty && o->resume && !holds_run(o->out))
+    if (!empty && o->resume && !o->force && !holds_run(o->out))
         return err_set(err, ERR_USAGE, "--out %s is not empty, and holds no training run that could --resume", o->out);
     if (!empty && !o->force && !o->resume && (o->command->bit & TRAINS) && holds_run(o->out))
         return err_set(err, ERR_USAGE, "--out %s holds a training run: --resume goes on with it, --force begins anew", o->out);

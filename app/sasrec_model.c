@@ -26,6 +26,9 @@ static int open_network(OpenModel *m, const Options *o, const ModelConfig *c, Er
 int sasrec_model_new(OpenModel *m, const Options *o, const Items *items, Err *err) {
     *m = (OpenModel){.path = mem_strndup("the new SASRec", 14)};
     if (o->width % o->heads) return err_set(err, ERR_USAGE, "--width %d does not divide by --heads %d", o->width, o->heads);
+    if (o->width / o->heads > CONFIG_HEAD_SIZE)
+        return err_set(err, ERR_USAGE, "--width %d with --heads %d: heads of %d values, at most %d", o->width, o->heads,
+                       o->width / o->heads, CONFIG_HEAD_SIZE);
     ModelConfig c = config_sasrec(items->n);
     c.L = o->layers;
     c.D = o->width;

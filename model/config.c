@@ -9,7 +9,6 @@ enum {
     MAX_LAYERS = 512,
     MAX_WIDTH = 1 << 16,
     MAX_HEADS = 1 << 10,
-    MAX_HEAD_SIZE = 1 << 10,
     MAX_FEED_FORWARD = 1 << 20,
     MAX_VOCABULARY = 1 << 22,
     MAX_POSITIONS = 1 << 24
@@ -51,7 +50,7 @@ int config_check(const ModelConfig *c, const char *name, Err *err) {
     if (check_size(name, "the number of layers", c->L, MAX_LAYERS, err) ||
         check_size(name, "the width", c->D, MAX_WIDTH, err) || check_size(name, "the number of heads", c->H, MAX_HEADS, err) ||
         check_size(name, "the number of key/value heads", c->G, MAX_HEADS, err) ||
-        check_size(name, "the head size", c->K, MAX_HEAD_SIZE, err) ||
+        check_size(name, "the head size", c->K, CONFIG_HEAD_SIZE, err) ||
         check_size(name, "the feed-forward width", c->F, MAX_FEED_FORWARD, err) ||
         check_size(name, "the vocabulary", c->V, MAX_VOCABULARY, err) ||
         check_size(name, "the number of positions", c->max_positions, MAX_POSITIONS, err))
@@ -528,7 +527,7 @@ static double llama3_divisor(const ModelConfig *c, int i) {
 // the factor alone, which is the largest divisor; the others must then come out as the file has them.
 static int gguf_rope_freqs(ModelConfig *c, const Gguf *g, Err *err) {
     const Tensor *t = gguf_tensor(g, "rope_freqs.weight");
-    float divisor[MAX_HEAD_SIZE / 2], most = 1;
+    float divisor[CONFIG_HEAD_SIZE / 2], most = 1;
     if (!t) return 0;
     if (t->type != TENSOR_F32 || t->n_dims != 1 || t->count != (size_t)c->K / 2)
         return err_set(err, ERR_DATA, "%s: rope_freqs.weight is not F32 of %d values", g->file.path, c->K / 2);

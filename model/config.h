@@ -8,8 +8,9 @@
 #include "io/gguf.h"
 #include "ops/ops.h"
 
-enum { CONFIG_THOUGHTS = 16 };  // the most a model may have
-enum { CONFIG_CATEGORY = 132 }; // room for a category phrase and a NUL; a multiple of 4: no padding behind it
+enum { CONFIG_THOUGHTS = 16 };       // the most a model may have
+enum { CONFIG_HEAD_SIZE = 1 << 10 }; // likewise
+enum { CONFIG_CATEGORY = 132 };      // room for a category phrase and a NUL; a multiple of 4: no padding behind it
 #define CONFIG_THOUGHT_RMS 1e4
 
 typedef enum ModelFamily { FAMILY_LLAMA, FAMILY_QWEN2, FAMILY_SASREC } ModelFamily;

@@ -103,14 +103,14 @@ OptimizerStep optimizer_update_for(Optimizer *o, double loss) {
     Llm *m = o->llm;
     float *g = m->dw + o->begin;
     OptimizerStep s = {.rate = optimizer_rate(p, o->step), .norm = sqrt(op_sum_squares(m->ops, g, o->count))};
+    s.latent_rate = p->latent_lr > 0 ? s.rate * (p->latent_lr / p->lr) : s.rate;
     s.why = guard_refuses(&o->guard, loss, s.norm, p->spike);
     s.refused = s.why != NULL;
     if (!isfinite(s.norm)) s.where = bad_gradient(o);
     if (!s.refused) {
         double scale = p->clip > 0 && s.norm > p->clip ? p->clip / (s.norm + 1e-6) : 1.0; // as torch.nn.utils.clip_grad_norm_
         o->step++;
-        const double latent = p->latent_lr > 0 ? s.rate * (p->latent_lr / p->lr) : s.rate;
-        each_run(o, run_adamw, &(Update){(float)s.rate, (float)latent, (float)scale});
+        each_run(o, run_adamw, &(Update){(float)s.rate, (float)s.latent_rate, (float)scale});
         for (int group = 0; group < PARAM_GROUPS; group++)
             if (m->train[group]) llm_changed(m, group);
     }
@@ -123,6 +123,7 @@ OptimizerStep optimizer_update(Optimizer *o) {
 }
 
 void optimizer_tell(const OptimizerStep *s, json_t *event) {
+    if (s->latent_rate != s->rate) json_object_set_new(event, "latent_learning_rate", json_real(s->latent_rate));
     json_object_set_new(event, "refused", json_boolean(s->refused));
     if (s->why) json_object_set_new(event, "why", json_string(s->why));
     if (s->where) json_object_set_new(event, "where", json_string(s->where));

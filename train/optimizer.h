@@ -34,16 +34,17 @@ void optimizer_free(Optimizer *o);
 // Learning rate of update number step (0, 1, ...).
 double optimizer_rate(const OptimizerOptions *o, int64_t step);
 typedef struct OptimizerStep {
-    double rate, norm; // learning rate used; gradient norm before clipping
-    int refused;       // by guard_refuses: nothing was changed
-    const char *why;   // it was refused, or NULL
-    const char *where; // the first parameter whose gradient is not finite, or NULL
+    double rate, norm;  // learning rate used; gradient norm before clipping
+    double latent_rate; // LatentRATT's
+    int refused;        // by guard_refuses: nothing was changed
+    const char *why;    // it was refused, or NULL
+    const char *where;  // the first parameter whose gradient is not finite, or NULL
 } OptimizerStep;
 // One update from the gradients in the model, which are then zeroed; moves the model's version. loss: what they are the
 // gradients of, for the guard alone.
 OptimizerStep optimizer_update_for(Optimizer *o, double loss);
 OptimizerStep optimizer_update(Optimizer *o); // where the loss is not known
-// "refused" of a step's event, and "why" and "where" if it was.
+// "refused" of a step's event, and "why" and "where" if it was; "latent_learning_rate" where LatentRATT has one of its own.
 void optimizer_tell(const OptimizerStep *s, json_t *event);
 
 // 128-bit hash of the weights that train, their moments and the step, 32 hexadecimal digits.
