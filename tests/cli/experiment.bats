@@ -211,7 +211,7 @@ END
     # Each is held against the baseline of its own list; a K above the list is not given.
     jq -e 'all(.rows[2:][].metrics["HR@10"]; .gain.pairs == 1) and .rows[2].metrics["HR@20"].runs == 0
         and .rows[3].metrics["HR@20"].gain.pairs == 1' "$TMP/json"
-    grep -q '^| \\\[item-kNN\\\] \\| \\<&\\_, penalty=0, list=10 |' "$TMP/out/table.md"
+    grep -q '^| \\\[item-kNN\\\] \\| \\<\\&\\_, penalty=0, list=10 |' "$TMP/out/table.md"
     # Behind the end of a row TeX takes a bracket for an option, and the oldest fonts have other signs in the place of < and |.
     grep -q '^{}\[item-kNN\] \\textbar{} \\textless{}\\&\\_, penalty=0, list=10 &' "$TMP/out/table.tex"
 }
