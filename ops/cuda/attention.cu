@@ -530,7 +530,7 @@ template <typename T> static float *dots(Ops *ops, const T *dout, const T *out, 
         const size_t row = i / 32;
         float sum = 0;
         for (size_t j = row * (size_t)K + i % 32; j < (row + 1) * (size_t)K; j += 32) sum += load(dout + j) * load(out + j);
-        for (int other = 16; other; other >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+        sum = warp_reduce(sum, Sum());
         if (i % 32 == 0) dot[row] = sum;
     });
     return dot;

@@ -174,10 +174,16 @@ struct Largest { // NaN is passed over
     __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
-// Of one value from each thread of a block of whole warps; every thread gets the result.
+// Of one value from each thread of a whole warp; every thread gets the result.
+template <typename T, typename F> __device__ T warp_reduce(T x, F f) {
+    for (int other = 16; other; other >>= 1) x = f(x, __shfl_xor_sync(0xffffffffu, x, other));
+    return x;
+}
+
+// The same of a block of whole warps.
 template <typename T, typename F> __device__ T block_reduce(T x, F f) {
     __shared__ T part[32];
-    for (int other = 16; other; other >>= 1) x = f(x, __shfl_xor_sync(0xffffffffu, x, other));
+    x = warp_reduce(x, f);
     __syncthreads(); // the last call's parts have been read
     if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
     __syncthreads();
