@@ -112,6 +112,11 @@ static int common_list(const Record *a, const Record *b) {
     return a->list < b->list ? a->list : b->list;
 }
 
+// The gain with its interval, where there is one.
+static PageValue gain_value(const Metrics *gain, const Metric *x) {
+    return (PageValue){x->value, gain->resamples ? x->low : NAN, gain->resamples ? x->high : NAN};
+}
+
 static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first) {
     for (int j = 0; j < 4; j++) {
         char name[24];
@@ -124,7 +129,7 @@ static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first)
         page_text_cell(p, name);
         page_number_cell(p, other->value, 4);
         page_number_cell(p, other->value + x->value, 4);
-        page_value_cell(p, (PageValue){x->value, x->low, x->high}, 1);
+        page_value_cell(p, gain_value(gain, x), 1);
         if (other->value > 0)
             str_printf(p->out, "<td class=\"n\">%+.1f %%</td></tr>\n", 100 * x->value / other->value);
         else
@@ -141,9 +146,7 @@ static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *
     page_number_cell(p, part->n, 0);
     for (int j = 0; j < 2; j++) {
         const Metric *x = metric_of(&gain, name[j]);
-        PageValue v = x ? (PageValue){x->value, x->low, x->high} : (PageValue){NAN, NAN, NAN};
-        if (!gain.resamples) v.low = v.high = NAN;
-        page_value_cell(p, v, 1);
+        page_value_cell(p, x ? gain_value(&gain, x) : (PageValue){NAN, NAN, NAN}, 1);
     }
     str_puts(p->out, "</tr>\n");
 }
