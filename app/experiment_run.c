@@ -19,10 +19,7 @@
 enum { JSON_BYTES = 16 << 20, LINE_BYTES = 400 };
 
 static json_t *read_beside(const PlanRun *r, const char *name) {
-    char *path = file_join(r->folder, name);
-    json_t *value = file_exists(path) ? json_read(path, JSON_BYTES, NULL) : NULL;
-    free(path);
-    return value;
+    return json_read_in(r->folder, name, JSON_BYTES);
 }
 
 // ---- what is done --------------------------------------------------------------------------------------------------------

@@ -9,12 +9,10 @@ enum { ITEMS_BYTES = 256 << 20, CONFIG_BYTES = 1 << 20 };
 
 int sasrec_model_is(const char *path) {
     if (!file_is_folder(path)) return 0;
-    char *config = file_join(path, "config.json");
-    json_t *json = file_exists(config) ? json_read(config, CONFIG_BYTES, NULL) : NULL;
+    json_t *json = json_read_in(path, "config.json", CONFIG_BYTES);
     const char *type = json_string_value(json_object_get(json, "model_type"));
     const int is = type && !strcmp(type, "sasrec");
     json_decref(json);
-    free(config);
     return is;
 }
 

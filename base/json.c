@@ -85,6 +85,13 @@ json_t *json_read(const char *path, size_t limit_bytes, Err *err) {
     return value;
 }
 
+json_t *json_read_in(const char *folder, const char *name, size_t limit_bytes) {
+    char *path = file_join(folder, name);
+    json_t *value = file_exists(path) ? json_read(path, limit_bytes, NULL) : NULL;
+    free(path);
+    return value;
+}
+
 json_t *json_finite(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }

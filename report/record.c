@@ -114,12 +114,10 @@ static int take_event(void *context, json_t *line, int number, Err *err) {
 }
 
 static int is_sasrec(const Record *r) {
-    char *path = path_of(r, "config", NULL, ".json");
-    json_t *config = file_exists(path) ? json_read(path, RECORD_JSON_BYTES, NULL) : NULL;
+    json_t *config = json_read_in(r->folder, "config.json", RECORD_JSON_BYTES);
     const char *type = record_text(config, "model_type", NULL);
     const int is = type && !strcmp(type, "sasrec");
     json_decref(config);
-    free(path);
     return is;
 }
 
