@@ -25,20 +25,12 @@ static int open_data(void *self, Dataset *d, Err *err) {
     return 0;
 }
 
-static char *last_part(const char *path) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    size_t begin = n;
-    while (begin > 0 && path[begin - 1] != '/') begin--;
-    return mem_strndup(path + begin, n - begin);
-}
-
 // The last part of the path; of one that ends in "." or "..", which no URL can name, that of the folder meant.
 static char *name_of(const char *path) {
-    char *name = last_part(path), *real = !strcmp(name, ".") || !strcmp(name, "..") ? realpath(path, NULL) : NULL;
+    char *name = file_last_part(path), *real = !strcmp(name, ".") || !strcmp(name, "..") ? realpath(path, NULL) : NULL;
     if (!real) return name;
     free(name);
-    name = last_part(real);
+    name = file_last_part(real);
     free(real);
     return name;
 }

@@ -457,6 +457,14 @@ const char *file_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
+char *file_last_part(const char *path) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t begin = n;
+    while (begin > 0 && path[begin - 1] != '/') begin--;
+    return mem_strndup(path + begin, n - begin);
+}
+
 int file_ends_with(const char *path, const char *end) {
     const size_t n = strlen(path), m = strlen(end);
     return n >= m && !strcmp(path + n - m, end);

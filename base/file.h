@@ -96,6 +96,8 @@ int file_make_folder(const char *path, Err *err);      // with its parents; an e
 char *file_join(const char *folder, const char *name);
 // The last part of a path; borrowed, empty where the path ends in a slash.
 const char *file_name(const char *path);
+// The same of a folder's path, which may end in slashes; malloc'd.
+char *file_last_part(const char *path);
 int file_ends_with(const char *path, const char *end);
 
 // 128-bit XXH3 of a file's bytes as 32 hexadecimal digits.

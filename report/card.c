@@ -1,5 +1,4 @@
 #include "report/card.h"
-#include "base/arena.h"
 #include "base/file.h"
 #include "base/vec.h"
 #include "report/record.h"
@@ -26,14 +25,6 @@ typedef struct Card {
 static const char *const split_name[2] = {"test", "valid"};
 
 // ---- pieces --------------------------------------------------------------------------------------------------------------
-
-// malloc'd; a folder may end in slashes.
-static char *last_part(const char *path) {
-    size_t end = strlen(path), begin;
-    while (end > 1 && path[end - 1] == '/') end--;
-    for (begin = end; begin > 0 && path[begin - 1] != '/';) begin--;
-    return mem_strndup(path + begin, end - begin);
-}
 
 // Text within a line of Markdown.
 static void put_text(Str *s, const char *text) {
@@ -74,7 +65,7 @@ static void conditions(Str *s, const json_t *evaluation) {
         if (!json_is_true(value) && !json_is_string(value)) continue;
         str_printf(s, "%s--%s", s->len ? ", " : "", option[i]);
         if (!json_is_string(value)) continue;
-        char *part = last_part(json_string_value(value));
+        char *part = file_last_part(json_string_value(value));
         str_printf(s, " %s", part);
         free(part);
     }
@@ -85,7 +76,7 @@ static void conditions(Str *s, const json_t *evaluation) {
 static void header_results(Card *c, int i) {
     const json_t *e = c->evaluation[i], *title = json_object_get(e, "title");
     const char *name, *folder = record_text(e, "configuration", "data", NULL);
-    char *data = last_part(folder ? folder : "data");
+    char *data = file_last_part(folder ? folder : "data");
     json_t *value;
     Str how = {0};
     conditions(&how, e);
@@ -111,7 +102,7 @@ static void header(Card *c) {
     str_printf(s, "---\nlibrary_name: %s\n", is_sasrec(c) ? "latentr3" : "transformers");
     if (!is_sasrec(c)) str_puts(s, "pipeline_tag: text-generation\n");
     if (model) {
-        char *base = last_part(model);
+        char *base = file_last_part(model);
         put_quoted(s, "base_model: ", base);
         free(base);
     }
@@ -339,7 +330,7 @@ int card_forget(const char *folder, Err *err) {
 int card_write(const char *folder, Err *err) {
     Card c = {0};
     char *path = file_join(folder, "README.md"), *whole = realpath(folder, NULL);
-    char *name = last_part(whole ? whole : folder);
+    char *name = file_last_part(whole ? whole : folder);
     c.name = name;
     int status = is_foreign(path) ? 0 : read_all(&c, folder, err);
     if (status == 0 && c.origin) {

@@ -221,10 +221,7 @@ static char *measured_of(const Record *r) {
     const int holds_model = r->metrics || file_exists(config);
     free(config);
     if (!holds_model || !json_is_false(json_object_get(r->evaluation, "of_folder"))) return NULL;
-    char *whole = without_slashes(model ? model : "another model");
-    char *name = mem_strndup(file_name(whole), strlen(file_name(whole)));
-    free(whole);
-    return name;
+    return file_last_part(model ? model : "another model");
 }
 
 // ---- together ------------------------------------------------------------------------------------------------------------
