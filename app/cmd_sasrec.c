@@ -14,13 +14,14 @@ typedef struct Work {
     Sequences sequences;
     SasrecExample *example[2]; // of train and valid
     SasrecExamples train, valid;
+    int32_t *place; // of the examples of valid
 } Work;
 
 // The last items of a sequence whose first n items count: at most `most` of them to predict from, and what is predicted. What
 // stands behind them, a user's validation items, is not known to be met: it may be drawn as a negative like any other.
 static SasrecExample example_of(const Ints *sequence, int n, int most) {
     const int skip = n > most + 1 ? n - most - 1 : 0;
-    return (SasrecExample){sequence->data + skip, n - skip, sequence->data, n};
+    return (SasrecExample){.item = sequence->data + skip, .n = n - skip, .seen = sequence->data, .seen_n = n};
 }
 
 static void add_example(SasrecExamples *e, SasrecExample *to, SasrecExample x) {
@@ -28,16 +29,32 @@ static void add_example(SasrecExamples *e, SasrecExample *to, SasrecExample x) {
     if (x.n > e->longest) e->longest = x.n;
 }
 
-// The last items of the sequences of --valid-rows of the rows. All rows must have a place: each goes on from the one before it.
-static void add_valid(Work *w, const SequencePlace *place, int rows, int wanted, int most) {
+static int by_place(const void *a, const void *b) {
+    const SequencePlace *p = a, *q = b;
+    return p->sequence != q->sequence ? (p->sequence > q->sequence) - (p->sequence < q->sequence)
+                                      : (p->n > q->n) - (p->n < q->n);
+}
+
+// The targets of --valid-rows of the rows. A user's rows are places of one sequence, which runs once, as far as they begin it
+// at the same item. All rows must have a place: each goes on from the one before it. Returns how many there are.
+static int add_valid(Work *w, const SequencePlace *place, int rows, int wanted, int most) {
     const int n = wanted > 0 && wanted < rows ? wanted : rows;
     uint32_t *row = rows_draw(rows, n, ROWS_SAMPLE_SEED);
+    SequencePlace *drawn = mem_alloc((size_t)n + 1, sizeof *drawn);
+    for (int i = 0; i < n; i++) drawn[i] = place[row[i]];
+    qsort(drawn, (size_t)n, sizeof *drawn, by_place);
     w->valid.example = w->example[1] = mem_alloc((size_t)n + 1, sizeof(SasrecExample));
-    for (int i = 0; i < n; i++) {
-        const SequencePlace *p = &place[row[i]];
-        add_example(&w->valid, w->example[1], example_of(&w->sequences.item[p->sequence], p->n + 1, most));
+    w->place = mem_alloc((size_t)n + 1, sizeof *w->place);
+    for (int i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && drawn[end].sequence == drawn[i].sequence && drawn[end].n <= most;) end++;
+        SasrecExample x = example_of(&w->sequences.item[drawn[i].sequence], drawn[end - 1].n + 1, most);
+        x.place = w->place + i, x.places = end - i;
+        const int skipped = drawn[end - 1].n + 1 - x.n;
+        for (int j = i; j < end; j++) w->place[j] = drawn[j].n - skipped;
+        add_example(&w->valid, w->example[1], x);
     }
-    free(row);
+    free(row), free(drawn);
+    return n;
 }
 
 // The sequences of train.csv; and those of the validation rows, whose targets are the last items. Pointers are taken when
@@ -59,12 +76,12 @@ static int make_examples(Work *w, Err *err) {
         add_example(&w->train, w->example[0], x);
         predictions += x.n - 1;
     }
-    add_valid(w, place, t->valid_rows.n, t->o->valid_rows, most);
+    const int valid = add_valid(w, place, t->valid_rows.n, t->o->valid_rows, most);
     free(len), free(place);
     log_info("train: %d sequences of %d users, %lld predictions, longest %d; valid: %d rows; %lld rows do not go on with "
              "their user's sequence",
-             w->train.n, users, (long long)predictions, w->train.longest - 1, w->valid.n, (long long)w->sequences.broken);
-    return w->train.n && w->valid.n ? 0 : err_set(err, ERR_DATA, "%s: train.csv or valid.csv holds no rows", t->o->data);
+             w->train.n, users, (long long)predictions, w->train.longest - 1, valid, (long long)w->sequences.broken);
+    return w->train.n && valid ? 0 : err_set(err, ERR_DATA, "%s: train.csv or valid.csv holds no rows", t->o->data);
 }
 
 static int sasrec_run(Work *w, Err *err) {
@@ -93,7 +110,7 @@ int cmd_sasrec(const Options *o, Err *err) {
     Work w = {0};
     int status = training_data(&w.t, o, err);
     if (status == 0) status = sasrec_run(&w, err);
-    free(w.example[0]), free(w.example[1]);
+    free(w.example[0]), free(w.example[1]), free(w.place);
     sequences_free(&w.sequences);
     training_close(&w.t);
     return status;

@@ -50,17 +50,24 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
     }
 }
 
+static int chain_place(const ThinkChain *c, int i) {
+    return c->place ? c->place[i] : i + 1;
+}
+
 void think_chains(Session *s, Think *t, const ThinkChain *chain, int n, ThinkRecord record, int gradient_slots) {
     *t = (Think){.thoughts = s->llm->config.thoughts, .root = -1};
-    for (int i = 0; i < n; i++) t->B += chain[i].len;
+    int rows = 0;
+    for (int i = 0; i < n; i++) t->B += chain[i].places, rows += chain_place(&chain[i], chain[i].places - 1);
     t->prompt = ARENA_NEW(&s->host, int, t->B);
     t->node = ARENA_NEW(&s->host, int, t->B);
     if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
-    segment_begin(s, &t->prompts, t->B, t->B);
+    segment_begin(s, &t->prompts, t->B, rows);
     for (int i = 0, b = 0; i < n; i++)
-        for (int j = 0; j < chain[i].len; j++, b++) { // one node an item, so that others can follow it
-            t->prompt[b] = segment_add(s, &t->prompts, j ? t->prompt[b - 1] : -1, &chain[i].ids[j], 1);
+        for (int j = 0, from = 0; j < chain[i].places; j++, b++) { // a node up to each place, so that others can follow it
+            const int end = chain_place(&chain[i], j);
+            t->prompt[b] = segment_add(s, &t->prompts, j ? t->prompt[b - 1] : -1, chain[i].ids + from, end - from);
             s->node[t->prompt[b]].sequence = chain[i].sequence;
+            from = end;
         }
     segment_forward(s, &t->prompts, NULL, record == THINK_RECORD_ALL);
     think_thoughts(s, t, record, gradient_slots);

@@ -13,10 +13,11 @@ typedef struct ThinkPrompt {
     int prefix; // > 0: continues this node, which lies behind the instruction's; then len may be 0
 } ThinkPrompt;
 
-typedef struct ThinkChain { // a run of items, each of which something follows
+typedef struct ThinkChain { // a run of items, at several places of which something follows
     const int32_t *ids;
-    int len;
-    int sequence; // KvNode.sequence
+    int sequence;         // KvNode.sequence
+    int places;           // at least 1
+    const int32_t *place; // (places) ascending: something follows the first place[i] items; NULL: each of the first `places`
 } ThinkChain;
 
 typedef struct Think {
@@ -50,7 +51,7 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
 // Between the two t->given may be set: nothing goes back through such thoughts.
 void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots);
-// In the place of prompts, n chains: every one of their rows ends a timeline of its own, in their order. What follows a row
+// In the place of prompts, n chains: at each of their places a timeline of its own ends, in their order. What follows there
 // sees the chain up to it. So whole sequences are trained, with a thought before each prediction, at the price of one.
 void think_chains(Session *s, Think *t, const ThinkChain *chain, int n, ThinkRecord record, int gradient_slots);
 // Adds the node of what follows timeline b, its last thought first (ids[0] < 0), to a segment. Where the answer sees the

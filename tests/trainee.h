@@ -83,7 +83,7 @@ static inline void trainee_rows(Trainee *t) {
 
 static inline void trainee_sequences(Trainee *t) {
     static const int32_t item[TRAINEE_ROWS + 6] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8};
-    for (int i = 0; i < TRAINEE_ROWS; i++) t->sequence[i] = (SasrecExample){item + i, 4 + i % 3, item + i, 4 + i % 3};
+    for (int i = 0; i < TRAINEE_ROWS; i++) t->sequence[i] = (SasrecExample){item + i, 4 + i % 3, item + i, 4 + i % 3, NULL, 0};
 }
 
 // The lean one multiplies bf16.

@@ -9,7 +9,7 @@ typedef struct Micro { // one micro-batch, in the session's host arena
     const SasrecExample *example;
     const uint32_t *index;  // (n) of the examples
     int n, rows;            // rows: predictions
-    ThinkChain *chain;      // (n) each example's items but the last: every one predicts the item after it
+    ThinkChain *chain;      // (n) each example's items up to the last that is predicted
     int32_t *slot, *target; // (rows)
     float *loss, *weight;   // (rows); with cross-entropy loss is what is to be negated
 } Micro;
@@ -18,9 +18,18 @@ static const SasrecExample *example_of(const Micro *m, int b) {
     return &m->example[m->index[b]];
 }
 
+static int predictions_of(const SasrecExample *x) {
+    return x->place ? x->places : x->n - 1;
+}
+
+// The item that is predicted i-th.
+static int place_of(const SasrecExample *x, int i) {
+    return x->place ? x->place[i] : i + 1;
+}
+
 static Micro micro_new(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
     Micro m = {.example = e->example, .index = index, .n = n};
-    for (int b = 0; b < n; b++) m.rows += example_of(&m, b)->n - 1;
+    for (int b = 0; b < n; b++) m.rows += predictions_of(example_of(&m, b));
     m.chain = ARENA_NEW(&s->host, ThinkChain, n);
     m.slot = ARENA_NEW(&s->host, int32_t, m.rows);
     m.target = ARENA_NEW(&s->host, int32_t, m.rows);
@@ -28,8 +37,8 @@ static Micro micro_new(Session *s, const SasrecExamples *e, const uint32_t *inde
     m.weight = ARENA_NEW(&s->host, float, m.rows);
     for (int b = 0, row = 0; b < n; b++) {
         const SasrecExample *x = example_of(&m, b);
-        m.chain[b] = (ThinkChain){x->item, x->n - 1, (int)index[b]};
-        for (int i = 1; i < x->n; i++) m.target[row++] = x->item[i];
+        m.chain[b] = (ThinkChain){x->item, (int)index[b], predictions_of(x), x->place};
+        for (int i = 0; i < predictions_of(x); i++) m.target[row++] = x->item[place_of(x, i)];
     }
     return m;
 }
@@ -60,8 +69,8 @@ static void binary(Session *s, Micro *m, const SasrecMethod *method, int64_t ste
     for (int b = 0, row = 0; b < m->n; b++) {
         const SasrecExample *x = example_of(m, b);
         for (int i = 0; i < x->seen_n; i++) seen[x->seen[i]] = 1;
-        for (int i = 1; i < x->n; i++, row++) {
-            const uint64_t place = (uint64_t)m->index[b] * positions + (uint64_t)i;
+        for (int i = 0; i < predictions_of(x); i++, row++) {
+            const uint64_t place = (uint64_t)m->index[b] * positions + (uint64_t)place_of(x, i);
             id[(size_t)row * (size_t)C] = m->target[row];
             for (int c = 1; c < C; c++)
                 id[(size_t)row * (size_t)C + (size_t)c] =
@@ -112,9 +121,9 @@ static int micro_size(const SasrecExamples *e, const uint32_t *index, int n, int
     return size;
 }
 
-static int64_t predictions_of(const SasrecExamples *e, const uint32_t *index, int n) {
+static int64_t all_predictions(const SasrecExamples *e, const uint32_t *index, int n) {
     int64_t all = 0;
-    for (int i = 0; i < n; i++) all += e->example[index[i]].n - 1;
+    for (int i = 0; i < n; i++) all += predictions_of(&e->example[index[i]]);
     return all;
 }
 
@@ -132,7 +141,7 @@ static double micro_batches(Session *s, const SasrecExamples *e, const uint32_t 
 
 double sasrec_update(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *m, int64_t step,
                      int micro_rows, int64_t *predictions) {
-    const int64_t all = predictions_of(e, index, n);
+    const int64_t all = all_predictions(e, index, n);
     if (predictions) *predictions = all;
     return micro_batches(s, e, index, 0, n, m, step, micro_rows, 1.0 / (double)all);
 }
@@ -148,49 +157,43 @@ static double ndcg_of(const float *score, int V, int target) {
 
 enum { NDCG_ROWS = 128 }; // whose scores of all items are there at once
 
-// Summed NDCG@10 of the last items of a few examples.
-static double ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *index, int n) {
+// NDCG@10 of each prediction of a few examples, in their order.
+static void ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *index, int n, double *ndcg) {
     const int V = s->llm->config.V;
-    const Ints no_instruction = {0};
     const SessionMark mark = session_mark(s);
-    ThinkPrompt *prompt = ARENA_NEW(&s->host, ThinkPrompt, n);
-    int32_t *slot = ARENA_NEW(&s->host, int32_t, n);
-    for (int b = 0; b < n; b++) prompt[b] = (ThinkPrompt){e->example[index[b]].item, e->example[index[b]].n - 1, 0, 0};
+    const Micro m = micro_new(s, e, index, n);
     Think t;
     Segment last;
-    think_forward(s, &t, -1, &no_instruction, prompt, n, NULL, NULL, THINK_FORWARD, 0);
-    think_predict(s, &t, &last, slot, 0);
-    float *score = ARENA_NEW(&s->host, float, (size_t)(n < NDCG_ROWS ? n : NDCG_ROWS) * (size_t)V);
-    double sum = 0;
-    for (int first = 0; first < n; first += NDCG_ROWS) {
-        const int some = n - first < NDCG_ROWS ? n - first : NDCG_ROWS;
+    think_chains(s, &t, m.chain, n, THINK_FORWARD, 0);
+    think_predict(s, &t, &last, m.slot, 0);
+    float *score = ARENA_NEW(&s->host, float, (size_t)(m.rows < NDCG_ROWS ? m.rows : NDCG_ROWS) * (size_t)V);
+    for (int first = 0; first < m.rows; first += NDCG_ROWS) {
+        const int some = m.rows - first < NDCG_ROWS ? m.rows - first : NDCG_ROWS;
         const SessionMark before = session_mark(s);
         HeadRows rows;
-        head_rows(s, &rows, slot + first, some);
+        head_rows(s, &rows, m.slot + first, some);
         ops_download(s->ops, score, rows.logits, (size_t)some * (size_t)V * sizeof(float));
-        for (int b = 0; b < some; b++) {
-            const SasrecExample *x = &e->example[index[first + b]];
-            sum += ndcg_of(score + (size_t)b * (size_t)V, V, x->item[x->n - 1]);
-        }
+        for (int i = 0; i < some; i++) ndcg[first + i] = ndcg_of(score + (size_t)i * (size_t)V, V, m.target[first + i]);
         session_reset(s, before);
     }
     session_reset(s, mark);
-    return sum;
 }
 
 double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks, LoopValidation *v) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
-    double *part = mem_zalloc((size_t)e->n, sizeof *part);
-    int parts = 0, stopped = 0; // then there are as many parts all the same: the other ranks may not have stopped
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
-    for (int first = 0, size; first < e->n; first += size, parts++) {
-        stopped = stopped || loop_validation_stops(v, first, e->n);
+    const int n = (int)all_predictions(e, all, e->n);
+    double *ndcg = mem_zalloc((size_t)n, sizeof *ndcg);
+    int stopped = 0, done = 0; // every rank makes all parts all the same: the others may not have stopped
+    for (int first = 0, size, part = 0; first < e->n; first += size, part++) {
+        stopped = stopped || loop_validation_stops(v, done, n);
         size = micro_size(e, all + first, e->n - first, micro_rows);
-        if (!stopped && ranks_mine(ranks, parts)) part[parts] = ndcg_micro(s, e, all + first, size);
+        if (!stopped && ranks_mine(ranks, part)) ndcg_micro(s, e, all + first, size, ndcg + done);
+        done += (int)all_predictions(e, all + first, size);
     }
-    const double sum = ranks_sum(ranks, part, parts);
-    free(all), free(part);
-    return sum / e->n;
+    const double sum = ranks_sum(ranks, ndcg, n);
+    free(all), free(ndcg);
+    return sum / n;
 }
 
 // ---- training -------------------------------------------------------------------------------------------------------
@@ -215,7 +218,7 @@ static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event)
     const SharesUpdate u = {.index = index,
                             .rows = rows,
                             .n = n,
-                            .terms = predictions_of(t->train, index, n),
+                            .terms = all_predictions(t->train, index, n),
                             .terms_name = "predictions",
                             .work = sasrec_share,
                             .context = t};

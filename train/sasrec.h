@@ -14,6 +14,8 @@ typedef struct SasrecExample {
     int n;               // at least 2
     const int32_t *seen; // (seen_n) what the user met up to there: no negatives
     int seen_n;
+    const int32_t *place; // (places) ascending, the last n - 1: which items are predicted; NULL: all but the first
+    int places;
 } SasrecExample;
 
 typedef struct SasrecExamples { // borrowed
@@ -36,8 +38,8 @@ typedef struct SasrecMethod {
 double sasrec_update(Session *s, const SasrecExamples *e, const uint32_t *index, int n, const SasrecMethod *m, int64_t step,
                      int micro_rows, int64_t *predictions);
 
-// Mean NDCG@10 of the last item of each example, ranked among all items, by all ranks together (NULL: alone). Ties count as
-// half. v: see loop.h.
+// Mean NDCG@10 of the predictions, each ranked among all items, by all ranks together (NULL: alone). Ties count as half.
+// v: see loop.h.
 double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks, LoopValidation *v);
 
 typedef struct SasrecOptions {
