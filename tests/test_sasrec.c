@@ -370,7 +370,7 @@ static void ndcg_of_ties(void **state) {
     tiny_close(&t);
 }
 
-// Several places of a sequence are measured in one run of it: each as if its prefix ran alone, to the bit.
+// Several places of a sequence are measured in one run of it: each is ranked as if its prefix ran alone.
 static void ndcg_of_places(void **state) {
     (void)state;
     for (int form = 0; form < 8; form++) {
