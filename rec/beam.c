@@ -281,11 +281,12 @@ static void finish(Search *x, User *u, Candidate c, double divisor) {
     if (u->dones < W) u->dones++;
 }
 
-// What child c of `at`, one of n, adds to a beam's sum. -INFINITY: the guide leaves nothing below it.
-static double step_score(const Search *x, const User *u, int at, int c, int n, float logp) {
-    const double lm = n == 1 && x->o.skip_ghosts ? 0 : (double)logp, *mass = u->start.mass;
+// What child c of `at` adds to a beam's sum, where the user has so many open ones to choose from. A ghost is one to which the
+// catalogue leaves no choice, whatever of it is open to this user. -INFINITY: the guide leaves nothing below it.
+static double step_score(const Search *x, const User *u, int at, int c, int open, float logp) {
+    const double lm = x->o.skip_ghosts && trie_children(x->t, at) == 1 ? 0 : (double)logp, *mass = u->start.mass;
     if (!mass) return lm;
-    const double g = (double)x->o.guidance, cf = n == 1 ? 0 : mass[at] > 0 ? log(mass[c] / mass[at]) : -INFINITY;
+    const double g = (double)x->o.guidance, cf = open == 1 ? 0 : mass[at] > 0 ? log(mass[c] / mass[at]) : -INFINITY;
     return cf == -INFINITY ? cf : g * lm + (1 - g) * cf;
 }
 
@@ -298,11 +299,11 @@ static void user_step(Search *x, User *u) {
     for (int b = 0; b < u->lives; b++) {
         const Beam *beam = &u->live[b];
         const int n = trie_children(t, beam->at), first = trie_first(t, beam->at);
-        int choices = 0;
-        for (int i = 0; i < n; i++) choices += is_open(x, u, first + i);
+        int open = 0;
+        for (int i = 0; i < n; i++) open += is_open(x, u, first + i);
         for (int i = 0; i < n; i++) {
             if (!is_open(x, u, first + i)) continue;
-            double step = step_score(x, u, beam->at, first + i, choices, u->logp[beam->logp + i]);
+            double step = step_score(x, u, beam->at, first + i, open, u->logp[beam->logp + i]);
             if (u->start.mass && step == -INFINITY) continue;
             offer(u, (Candidate){beam->total + step, b, first + i});
         }

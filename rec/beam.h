@@ -10,7 +10,7 @@ typedef struct BeamOptions {
     int beams;            // W
     float length_penalty; // score = sum / length^penalty
     int skip_ghosts;      // the log-probability of a token that is the only child of its node is not added to the sum: the trie
-                          // leaves no choice there (D3's "ghost tokens"). The length counts it all the same
+                          // leaves no choice there ("ghost tokens", as D3 calls them). The length counts it all the same
     float guidance;       // weight of the model's log-probability where a start has `mass`: step = g lm + (1 - g) cf
 } BeamOptions;
 
