@@ -119,6 +119,7 @@ static int use_ground(Use *u, const Options *o, int k, int users, Err *err) {
                                    .length_penalty = (float)o->length_penalty,
                                    .exclude_seen = o->exclude_seen,
                                    .guide = o->guidance ? &u->guide.ranker : NULL,
+                                   .guide_counts = o->guidance && baseline_kind(o->guidance) == BASELINE_POPULARITY,
                                    .power = (float)o->guidance_power};
     return ground_open(&u->ground, &u->model.llm, u->model.tokenizer, &u->model.style, &u->catalogue, &options, err);
 }

@@ -198,6 +198,11 @@ static void widen(Range *r, double x) {
     if (x > r->most) r->most = x;
 }
 
+// What is brought to 0..1 of the guide's score.
+static double guide_says(const Ground *g, float score) {
+    return g->o.guide_counts ? expm1((double)score) : (double)score;
+}
+
 // near (leaves) and guide (items) of one user become score (items): minus what the items are ranked by.
 static int score_items(const Ground *g, const float *guide, float *score, Err *err) {
     const Catalogue *c = g->catalogue;
@@ -210,11 +215,11 @@ static int score_items(const Ground *g, const float *guide, float *score, Err *e
     }
     for (int i = 0; i < items->n && guide; i++) {
         if (!(guide[i] < INFINITY)) return err_set(err, ERR_DATA, "the guide's score of item %s is not finite", items->id[i]);
-        if (!items->removed[i] && guide[i] > -INFINITY) widen(&of_guide, (double)guide[i]);
+        if (!items->removed[i] && guide[i] > -INFINITY) widen(&of_guide, guide_says(g, guide[i]));
     }
     for (int i = 0; i < items->n; i++) {
         const double d = items->removed[i] ? INFINITY : g->near[c->leaf[i]];
-        const double says = guide && guide[i] > -INFINITY ? normalised(of_guide, (double)guide[i]) : 0;
+        const double says = guide && guide[i] > -INFINITY ? normalised(of_guide, guide_says(g, guide[i])) : 0;
         score[i] = -(float)(guide && isfinite(d) ? normalised(near, d) * pow(1 + says, -(double)g->o.power) : d);
     }
     return 0;

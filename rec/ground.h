@@ -21,6 +21,7 @@ typedef struct GroundOptions {
     // Borrowed, has `score`; NULL: distance alone. With it, distance and score of the items that may be recommended are brought
     // to 0..1 for each user, and the items are ranked by distance / (1 + score)^power.
     const Ranker *guide;
+    int guide_counts; // the guide's scores are log(1 + count): the counts are brought to 0..1, as published
     float power;
 } GroundOptions;
 

@@ -158,11 +158,17 @@ static void test_literal(void **state) {
 
 // ---- embeddings and distances ------------------------------------------------------------------------------------------
 
-static Ground ground(Fixture *f, int users, const Ranker *guide, float power, int exclude_seen) {
+static Ground ground(Fixture *f, int users, const Ranker *guide, int counts, float power, int exclude_seen) {
     Err err = {0};
     Ground g;
-    const GroundOptions o = {
-        .beams = 2, .k = 20, .users = users, .length_penalty = 1, .exclude_seen = exclude_seen, .guide = guide, .power = power};
+    const GroundOptions o = {.beams = 2,
+                             .k = 20,
+                             .users = users,
+                             .length_penalty = 1,
+                             .exclude_seen = exclude_seen,
+                             .guide = guide,
+                             .guide_counts = counts,
+                             .power = power};
     OK(ground_open(&g, &f->g.llm, f->tokenizer, &f->style, &f->catalogue, &o, &err));
     return g;
 }
@@ -213,7 +219,7 @@ static void test_embeddings(void **state) {
             f.style.bos_id = bos ? 5 : -1;
             const size_t D = (size_t)f.g.llm.config.D;
             float *want = malloc(D * sizeof *want);
-            Ground g = ground(&f, 2, NULL, 0, 0);
+            Ground g = ground(&f, 2, NULL, 0, 0, 0);
             for (int l = 0; l < f.catalogue.trie.leaves; l++) {
                 by_hand(&f, f.items.title[f.catalogue.trie.leaf_item[l]], want);
                 for (size_t d = 0; d < D; d++) golden_close(g.embedding[(size_t)l * D + d], want[d], 1e-4, "embedding", l);
@@ -236,8 +242,8 @@ static int guide_score(void *self, const History *h, int users, float *score, Er
 }
 
 // Scores of item `written` as what a user has written, from the definition; of_item (items, D) by hand.
-static void literal_scores(Fixture *f, const float *of_item, int written, int number, const Ranker *guide, double power,
-                           double *score) {
+static void literal_scores(Fixture *f, const float *of_item, int written, int number, const Ranker *guide, int counts,
+                           double power, double *score) {
     Err err = {0};
     const int n = f->items.n;
     const size_t D = (size_t)f->g.llm.config.D;
@@ -254,11 +260,12 @@ static void literal_scores(Fixture *f, const float *of_item, int written, int nu
     if (guide) {
         const History h = {.number = number};
         guide->score(guide->self, &h, 1, says, &err);
+        for (int i = 0; i < n && counts; i++) says[i] = expf(says[i]) - 1;
         for (int i = 0; i < n; i++)
-            if (says[i] > -INFINITY) told[0] = fmin(told[0], (double)says[i]), told[1] = fmax(told[1], (double)says[i]);
+            if (says[i] > -1) told[0] = fmin(told[0], (double)says[i]), told[1] = fmax(told[1], (double)says[i]);
     }
     for (int i = 0; i < n && guide; i++) {
-        const double c = says[i] > -INFINITY ? ((double)says[i] - told[0]) / (told[1] - told[0]) : 0;
+        const double c = says[i] > -1 ? ((double)says[i] - told[0]) / (told[1] - told[0]) : 0;
         score[i] = (score[i] - near[0]) / (near[1] - near[0]) * pow(1 + c, -power);
     }
     free(says);
@@ -276,9 +283,9 @@ static void test_exact(void **state) {
     float *of_item = malloc((size_t)n * (size_t)f.g.llm.config.D * sizeof *of_item);
     for (int i = 0; i < n; i++) by_hand(&f, f.items.title[i], of_item + (size_t)i * (size_t)f.g.llm.config.D);
     const Ranker ranker = {.self = &f.items, .items = &f.items, .users = 2, .score = guide_score};
-    for (int guided = 0; guided < 2; guided++) {
+    for (int guided = 0; guided < 3; guided++) { // alone, by the guide's scores, by the counts that they are logarithms of
         const float power = 2.5f;
-        Ground g = ground(&f, USERS, guided ? &ranker : NULL, power, 0);
+        Ground g = ground(&f, USERS, guided ? &ranker : NULL, guided == 2, power, 0);
         for (int first = 0; first < n; first += USERS) {
             const int users = n - first < USERS ? n - first : USERS;
             Str text[USERS] = {{0}};
@@ -289,7 +296,8 @@ static void test_exact(void **state) {
                 for (int i = 0; i < n; i++)
                     if (i != first + u) assert_true(mine[i] < mine[first + u]);
                 if (!guided) golden_close(mine[first + u], 0, 1e-4, "distance to itself", first + u);
-                literal_scores(&f, of_item, first + u, f.history[u].number, guided ? &ranker : NULL, (double)power, want);
+                literal_scores(&f, of_item, first + u, f.history[u].number, guided ? &ranker : NULL, guided == 2, (double)power,
+                               want);
                 for (int i = 0; i < n; i++) golden_close(mine[i], -want[i], 1e-3, "score", i);
                 str_free(&text[u]);
             }
@@ -311,7 +319,7 @@ static void test_lists(void **state) {
         fixture_open(&f, folders[1], thoughts);
         Recommendation together[MANY * K], alone[K], unseen[K];
         int found[MANY], one;
-        Ground g = ground(&f, MANY, NULL, 0, 0), h = ground(&f, 1, NULL, 0, 1);
+        Ground g = ground(&f, MANY, NULL, 0, 0, 0), h = ground(&f, 1, NULL, 0, 0, 1);
         const Ranker r = ground_ranker(&g), without = ground_ranker(&h);
         OK(r.rank(r.self, f.history, MANY, together, found, &err));
         for (int u = 0; u < MANY; u++) {
@@ -389,7 +397,7 @@ static void test_refused(void **state) {
     Fixture f;
     fixture_open(&f, folders[0], 0);
     const float nan = NAN;
-    Ground g = ground(&f, 1, NULL, 0, 0);
+    Ground g = ground(&f, 1, NULL, 0, 0, 0);
     Recommendation list[20];
     int found;
     g.embedding[3] = NAN;
