@@ -48,7 +48,7 @@ static int open_examples(Bench *b, int rl, Err *err) {
     const Options *o = b->o;
     Llm *m = &b->use.model.llm;
     if (examples_make(&b->examples, &b->rows, b->use.model.tokenizer, &b->use.model.style, m->config.thoughts,
-                      PROMPT_TRAIN_TOKENS, err))
+                      PROMPT_TRAIN_TOKENS, 0, err))
         return -1;
     b->opened = OPENED_EXAMPLES;
     int slots = rl ? rollout_slots(&b->examples, m->config.thoughts, o->batch, o->samples, micro_rows(o, rl))

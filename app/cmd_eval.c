@@ -128,31 +128,32 @@ static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
     return 0;
 }
 
-static int thought_test_llm(Use *u, ThoughtTestRun *run, ThoughtTest *t, Err *err) {
-    Reader scorer;
-    Examples examples;
-    Rows rows;
+// What a language model's losses are measured on: made before all else is measured, which a row that does not fit would waste.
+static int make_examples(Examples *e, const Use *u, const Rows *rows, Err *err) {
     const OpenModel *m = &u->model;
-    rows_copy(&rows, run->rows);
-    rows_retitle_targets(&rows, &u->data.items); // as the lists are looked through
-    int status = examples_make(&examples, &rows, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, err);
-    rows_free(&rows);
-    if (status) return -1;
-    status = score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, PROMPT_TRAIN_TOKENS, err);
-    if (status == 0) {
-        run->losses = thought_test_losses;
-        run->scorer = &(ThoughtTestScorer){&scorer, &examples, run->rows->name};
-        run->scored = &scorer.thoughts;
-        status = thought_test_run(t, run, err);
-        reader_close(&scorer);
-    }
-    examples_free(&examples);
+    Rows titled;
+    rows_copy(&titled, rows);
+    rows_retitle_targets(&titled, &u->data.items); // as the lists are looked through
+    const int status = examples_make(e, &titled, m->tokenizer, &m->style, m->llm.config.thoughts, PROMPT_TRAIN_TOKENS, 1, err);
+    rows_free(&titled);
     return status;
 }
 
-// own (rows, thoughts, D) and rank (rows): what the evaluation left.
-static int thought_test(Use *u, const Options *o, const Rows *rows, const Ranker *ranker, const float *own, const int *rank,
-                        ThoughtTest *t, Err *err) {
+static int thought_test_llm(Use *u, ThoughtTestRun *run, const Examples *examples, ThoughtTest *t, Err *err) {
+    Reader scorer;
+    const OpenModel *m = &u->model;
+    if (score_open(&scorer, &u->model.llm, m->tokenizer, &m->style, run->ranker->users, PROMPT_TRAIN_TOKENS, err)) return -1;
+    run->losses = thought_test_losses;
+    run->scorer = &(ThoughtTestScorer){&scorer, examples, run->rows->name};
+    run->scored = &scorer.thoughts;
+    const int status = thought_test_run(t, run, err);
+    reader_close(&scorer);
+    return status;
+}
+
+// own (rows, thoughts, D) and rank (rows): what the evaluation left. examples: of a language model.
+static int thought_test(Use *u, const Options *o, const Rows *rows, const Examples *examples, const Ranker *ranker,
+                        const float *own, const int *rank, ThoughtTest *t, Err *err) {
     ThoughtTestRun run = {.rows = rows,
                           .ranker = ranker,
                           .config = &u->model.llm.config,
@@ -161,7 +162,7 @@ static int thought_test(Use *u, const Options *o, const Rows *rows, const Ranker
                           .own = own,
                           .resamples = EVAL_RESAMPLES,
                           .seed = (uint64_t)o->seed};
-    if (!u->model.items) return thought_test_llm(u, &run, t, err);
+    if (!u->model.items) return thought_test_llm(u, &run, examples, t, err);
     run.losses = sasrec_losses;
     run.scorer = &(SasrecLosses){&u->sasrec.ranker, rows};
     run.scored = run.ranked;
@@ -288,6 +289,8 @@ static int measure(Eval *x, Err *err) {
         .exclude_seen = o->exclude_seen,
         .slices = x->slices};
     if (!o->thought_test) return evaluate(x, &options, err);
+    Examples examples = {0};
+    if (!x->u->model.items && make_examples(&examples, x->u, x->rows, err)) return -1;
     float *own = mem_zalloc(n * (size_t)c->thoughts, (size_t)c->D * sizeof *own); // zero for a history without known items
     Thoughts *thoughts = use_thoughts(x->u, o);
     options.rank = mem_alloc(n, sizeof *options.rank);
@@ -295,7 +298,8 @@ static int measure(Eval *x, Err *err) {
     int status = evaluate(x, &options, err);
     thoughts->keep = NULL;
     if (status == 0) ranks_collect(o->ranks, own, x->shared.owner, (int)n, (size_t)(c->thoughts * c->D) * sizeof *own);
-    if (status == 0) status = thought_test(x->u, o, x->rows, &x->ranker, own, options.rank, &x->thoughts, err);
+    if (status == 0) status = thought_test(x->u, o, x->rows, &examples, &x->ranker, own, options.rank, &x->thoughts, err);
+    examples_free(&examples);
     free(own), free(options.rank);
     return status;
 }

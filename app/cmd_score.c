@@ -65,7 +65,7 @@ static int score_split(Use *u, const Options *o, Err *err) {
     int status = rows.n ? 0 : err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, o->split);
     if (status == 0)
         status = examples_make(&e, &rows, u->model.tokenizer, &u->model.style, u->model.llm.config.thoughts,
-                               PROMPT_TRAIN_TOKENS, err);
+                               PROMPT_TRAIN_TOKENS, o->strict, err);
     if (status == 0) {
         status = score_all(u, o, &e, &rows, err);
         examples_free(&e);

@@ -22,7 +22,8 @@ static int read_split(Training *t, Rows *rows, Examples *e, const char *split, i
         rows_free(rows);
         return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, split);
     }
-    if (examples_make(e, rows, t->model.tokenizer, &t->model.style, t->model.llm.config.thoughts, PROMPT_TRAIN_TOKENS, err)) {
+    if (examples_make(e, rows, t->model.tokenizer, &t->model.style, t->model.llm.config.thoughts, PROMPT_TRAIN_TOKENS,
+                      o->strict, err)) {
         rows_free(rows);
         return -1;
     }

@@ -1,5 +1,6 @@
 #include "data/examples.h"
 #include "base/arena.h"
+#include "data/lines.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,8 @@ typedef struct Place {
     size_t prompt, answer;
 } Place;
 
+// Returns 0, EXAMPLE_TOO_LONG with err where the answer does not fit, or -1.
+enum { EXAMPLE_TOO_LONG = 1 };
 static int example_make(Examples *e, Example *x, Place *place, const Row *row, const Tokenizer *t, const PromptStyle *style,
                         int thoughts, int limit_tokens, Err *err) {
     place->prompt = e->ids.len;
@@ -18,9 +21,12 @@ static int example_make(Examples *e, Example *x, Place *place, const Row *row, c
     if (prompt_answer(&e->ids, t, style, row->target_title, row->target_text, err)) return -1;
     x->answer_len = (int)(e->ids.len - place->answer);
     int room = limit_tokens - thoughts - x->answer_len, cut = instruction_len + input_len - room;
-    if (room < 1)
-        return err_set(err, ERR_DATA, "an answer of %d tokens does not fit in %d: \"%.80s\"", x->answer_len, limit_tokens,
-                       row->target_title);
+    if (room < 1) {
+        e->ids.len = place->prompt;
+        err_set(err, ERR_DATA, "an answer of %d tokens does not fit in %d: \"%.80s\"", x->answer_len, limit_tokens,
+                row->target_title);
+        return EXAMPLE_TOO_LONG;
+    }
     x->prompt_len = input_len;
     x->shared = 1;
     if (cut > 0) {
@@ -39,16 +45,23 @@ static int example_make(Examples *e, Example *x, Place *place, const Row *row, c
     return 0;
 }
 
-int examples_make(Examples *e, const Rows *rows, const Tokenizer *t, const PromptStyle *style, int thoughts, int limit_tokens,
-                  Err *err) {
-    *e = (Examples){.n = rows->n, .example = mem_zalloc((size_t)rows->n, sizeof(Example))};
-    Place *place = mem_alloc((size_t)rows->n, sizeof *place);
+int examples_make(Examples *e, Rows *rows, const Tokenizer *t, const PromptStyle *style, int thoughts, int limit_tokens,
+                  int strict, Err *err) {
+    *e = (Examples){.example = mem_zalloc((size_t)rows->n + 1, sizeof(Example))};
+    Place *place = mem_alloc((size_t)rows->n + 1, sizeof *place);
+    BadLines bad = {.name = rows->name, .strict = strict};
     int status = prompt_instruction(&e->instruction, t, style, err);
     for (int i = 0; i < rows->n && status == 0; i++) {
-        status = example_make(e, &e->example[i], &place[i], &rows->row[i], t, style, thoughts, limit_tokens, err);
-        if (status) err_prefix(err, "%s row %d", rows->name, rows->row[i].number);
+        const Row row = rows->row[i];
+        Err why = {0};
+        status = example_make(e, &e->example[e->n], &place[e->n], &row, t, style, thoughts, limit_tokens, &why);
+        if (status) err_prefix(&why, "%s row %d", rows->name, row.number);
+        if (status < 0) *err = why;
+        if (status == 0) rows->row[e->n++] = row;
+        if (status == EXAMPLE_TOO_LONG) status = lines_bad(&bad, &why, err);
     }
-    for (int i = 0; i < rows->n && status == 0; i++) {
+    if (status == 0) rows->n = e->n, lines_bad_total(&bad), status = lines_bad_only(&bad, e->n, err);
+    for (int i = 0; i < e->n && status == 0; i++) {
         e->example[i].prompt = e->ids.data + place[i].prompt;
         e->example[i].answer = e->ids.data + place[i].answer;
         e->example[i].number = rows->row[i].number;

@@ -23,9 +23,10 @@ typedef struct Examples {
     Ints ids; // memory of all
 } Examples;
 
-// limit_tokens: a row (prompt, thoughts, answer) longer than this loses its oldest tokens.
-int examples_make(Examples *e, const Rows *rows, const Tokenizer *t, const PromptStyle *style, int thoughts, int limit_tokens,
-                  Err *err);
+// limit_tokens: a row (prompt, thoughts, answer) longer than this loses its oldest tokens. One whose answer alone does not fit
+// is left out, of `rows` too, counted and named in the log; strict makes it an error, as does a lack of others.
+int examples_make(Examples *e, Rows *rows, const Tokenizer *t, const PromptStyle *style, int thoughts, int limit_tokens,
+                  int strict, Err *err);
 void examples_free(Examples *e);
 // As rows_sample does with rows.
 void examples_sample(Examples *e, int n, uint64_t seed);

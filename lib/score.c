@@ -75,7 +75,7 @@ static int score_by_words(const Pairs *p, int user, Err *err) {
                             .text = t.text};
     Examples e;
     int status =
-        open_reader(p->r, err) || examples_make(&e, &rows, m->tokenizer, &m->style, m->llm->config.thoughts, room_of(m), err)
+        open_reader(p->r, err) || examples_make(&e, &rows, m->tokenizer, &m->style, m->llm->config.thoughts, room_of(m), 1, err)
             ? -1
             : 0;
     if (status == 0) {

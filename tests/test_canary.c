@@ -59,7 +59,7 @@ static Examples read_split(const char *folder, const char *split) {
     Examples e = {0};
     Err err = {0};
     if (dataset_open(&d, folder, NULL, &err) || dataset_rows(&d, &rows, split, 0, &err) ||
-        examples_make(&e, &rows, tokenizer, &style, 1, PROMPT_TRAIN_TOKENS, &err))
+        examples_make(&e, &rows, tokenizer, &style, 1, PROMPT_TRAIN_TOKENS, 1, &err))
         fail_msg("%s", err.message);
     rows_free(&rows);
     dataset_close(&d);

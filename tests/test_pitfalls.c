@@ -199,9 +199,9 @@ static void check_ids(const Items *items, const Tokenizer *t, const PromptStyle 
                        .n = i < 3 ? i : 3,
                        .title = items->title + (i < 3 ? 0 : i - 3),
                        .item_id = items->id + (i < 3 ? 0 : i - 3)};
-    const Rows rows = {.n = items->n, .row = row, .name = "test"};
+    Rows rows = {.n = items->n, .row = row, .name = "test"};
     Examples e;
-    OK(examples_make(&e, &rows, t, style, 1, 1 << 20, &err));
+    OK(examples_make(&e, &rows, t, style, 1, 1 << 20, 1, &err));
     for (int i = 0; i < items->n; i++) {
         const Example *x = &e.example[i];
         Ints input = {0}, answer = {0};

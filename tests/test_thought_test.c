@@ -113,7 +113,7 @@ static void case_open(Case *c, Variant v) {
                           .item_id = h->title};
     }
     c->rows = (Rows){.n = ROWS, .row = c->row, .name = "test"};
-    OK(examples_make(&c->examples, &c->rows, c->f.tokenizer, &c->f.style, v.thoughts, PROMPT_TRAIN_TOKENS, &err));
+    OK(examples_make(&c->examples, &c->rows, c->f.tokenizer, &c->f.style, v.thoughts, PROMPT_TRAIN_TOKENS, 1, &err));
     c->values = (size_t)ROWS * (size_t)v.thoughts * (size_t)c->f.g.llm.config.D;
     c->own = calloc(2 * c->values, sizeof(float));
     c->table = c->own + c->values;
@@ -271,7 +271,7 @@ static void targets_from_lists(Case *c, Recommender *r) {
         c->row[i].target_id = c->f.items.id[item];
     }
     examples_free(&c->examples);
-    OK(examples_make(&c->examples, &c->rows, c->f.tokenizer, &c->f.style, variant[0].thoughts, PROMPT_TRAIN_TOKENS, &err));
+    OK(examples_make(&c->examples, &c->rows, c->f.tokenizer, &c->f.style, variant[0].thoughts, PROMPT_TRAIN_TOKENS, 1, &err));
 }
 
 static void test_run(void **state) {

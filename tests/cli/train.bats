@@ -447,6 +447,29 @@ CODE
     says '*train row [1-9]*: an answer of*tokens does not fit in 512*'
 }
 
+@test "rows whose answer does not fit: left out, counted and named; with --strict, and before a thought test, refused" {
+    cp -r "$WORLD/world/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    long=$(printf 'Luvi %.0s' $(seq 600))
+    first=$(head -n 1 "$TMP/data/info.txt" | cut -f 1)
+    sed -i "1s/^/$long/" "$TMP/data/info.txt"
+    sed -i "s/,$first,/,$long$first,/" "$TMP"/data/{train,valid,test}.csv
+    left=$(grep -c "$long" "$TMP/data/train.csv")
+    [ "$left" -gt 5 ]
+    args=(--data "$TMP/data" --model "$WORLD/world/model")
+    exits 0 "$LATENTR3" sft "${args[@]}" --out "$TMP/left-out" "${quick[@]}" --max-steps 2
+    says '*warning: train row [1-9]*: an answer of*tokens does not fit in 512*passed over*'
+    says "*train: $left bad lines passed over in all*"
+    says "*train: $(($(wc -l <"$TMP/data/train.csv") - 1 - left)) rows*"
+    exits 3 "$LATENTR3" sft "${args[@]}" --out "$TMP/strict" "${quick[@]}" --max-steps 2 --strict
+    says '*latentr3: train row [1-9]*: an answer of*tokens does not fit in 512*'
+    exits 0 "$LATENTR3" score "${args[@]}" --split test --threads 1 --json
+    says '*warning: test row [1-9]*does not fit in 512*'
+    exits 3 "$LATENTR3" eval "${args[@]}" --thoughts 1 --threads 1 --thought-test
+    says '*latentr3: test row [1-9]*does not fit in 512*'
+    [[ $output != *rows/s* ]]
+}
+
 @test "steps that all lie within the warm-up: a warning" {
     exits 0 train sft warm --model "$WORLD/world/model" --threads 1 --sample 8 --batch 4 --epochs 1 --valid-rows 4
     says '*warning: 2 steps, all within the warm-up of 20, hardly teach: --warmup N*'
