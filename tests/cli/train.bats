@@ -451,9 +451,12 @@ CODE
     cp -r "$WORLD/world/data" "$TMP/data"
     rm "$TMP/data/dataset.json"
     long=$(printf 'Luvi %.0s' $(seq 600))
-    first=$(head -n 1 "$TMP/data/info.txt" | cut -f 1)
-    sed -i "1s/^/$long/" "$TMP/data/info.txt"
-    sed -i "s/,$first,/,$long$first,/" "$TMP"/data/{train,valid,test}.csv
+    often=$(python3 -c '
+import csv, sys
+train, test = ([row["item_title"] for row in csv.DictReader(open(sys.argv[1] + "/" + name))] for name in ("train.csv", "test.csv"))
+print(max(set(test), key=train.count))' "$TMP/data")
+    sed -i "s/^$often	/$long&/" "$TMP/data/info.txt"
+    sed -i "s/,$often,/,$long$often,/" "$TMP"/data/{train,valid,test}.csv
     left=$(grep -c "$long" "$TMP/data/train.csv")
     [ "$left" -gt 5 ]
     args=(--data "$TMP/data" --model "$WORLD/world/model")
