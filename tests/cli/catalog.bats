@@ -280,6 +280,28 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     exits 0 "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/numbers.data" --history-id 3
 }
 
+@test "a SASRec that knows row ids alone: the titles tell whether they are still those of the same items" {
+    world
+    shop_log "$WORLD/log" "$TMP/log"
+    mkdir "$TMP/later"
+    grep -v "s/1\b" "$TMP/log/shop.inter" >"$TMP/later/shop.inter"
+    grep -v "^s/1\b" "$TMP/log/shop.item" >"$TMP/later/shop.item"
+    for log in log later; do "$LATENTR3" prepare --data "$TMP/$log" --out "$TMP/$log.numbers" --category book --item-ids number >/dev/null; done
+    "$LATENTR3" prepare --data "$TMP/log" --out "$TMP/log.data" --category book >/dev/null
+    "$LATENTR3" sasrec --data "$TMP/log.numbers" --out "$TMP/sasrec" --width 8 --layers 1 --epochs 1 --threads 1
+    list() { "$LATENTR3" recommend --model "$TMP/sasrec" --data "$TMP/$1" --history "$2" --json; }
+    title=$(sed -n 5p "$TMP/log.data/info.txt" | cut -f1)
+    exits 0 list log.numbers "$title"
+    list log.numbers "$title" | jq -c '[.items[] | [.title, .score]]' >"$TMP/before"
+    list log.data "$title" | jq -c '[.items[] | [.title, .score]]' | cmp - "$TMP/before" # the same rows, with ids of their own
+    exits 3 list later.numbers "$title"
+    says '*it tells items by their row ids, and * of * are items of other titles here*train it again*'
+    rm "$TMP/log.numbers/dataset.json"
+    sed -i '7s/^/New /' "$TMP/log.numbers/info.txt"
+    LATENTR3_LOG=warn exits 0 list log.numbers "$title"
+    says '*warning: */sasrec: 1 of the * items that it knows have other titles here*'
+}
+
 @test "prepare --force over a catalogue that was changed says that the changes are lost" {
     "$LATENTR3" synth --out "$TMP/w" --items 60 --rows 600 2>/dev/null
     again() { exits 0 env LATENTR3_LOG=warn "$LATENTR3" prepare --data "$TMP/w/log" --out "$TMP/w/data" --force; }
