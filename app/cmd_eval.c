@@ -212,7 +212,7 @@ static int sum_of_all(const Ranks *ranks, int mine) {
 static int agree(const Use *u, const Options *o, Err *err) {
     if (ranks_size(o->ranks) == 1) return 0;
     const OpenModel *m = u->model.path ? &u->model : NULL;
-    json_t *all = run_describe(o, m, &u->data, 1, err), *identity = all ? resume_identity(all, m, &u->data) : NULL;
+    json_t *all = run_describe(o, m, &u->data, 1, err), *identity = all ? resume_identity(all) : NULL;
     const int status = resume_agree(o->ranks, identity, err);
     json_decref(all), json_decref(identity);
     return status;

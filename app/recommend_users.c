@@ -93,7 +93,7 @@ static int describe(Shop *x, Err *err) {
     char hash[33];
     json_t *all = run_describe(x->o, m, &u->data, 1, err);
     if (!all) return -1;
-    x->identity = resume_identity(all, m, &u->data);
+    x->identity = resume_identity(all);
     json_decref(all);
     json_t *inputs = json_object_get(x->identity, "inputs");
     if (x->o->users) json_object_set_new(inputs, "the users", json_string(x->input_hash));

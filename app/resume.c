@@ -9,24 +9,22 @@
 
 enum { METRICS_BYTES = 16 << 20 };
 
-json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d) {
+json_t *resume_identity(const json_t *metrics) {
     // Where things lie and how often they are saved may change; what lies there is told by hashes.
     static const char *const free_options[] = {"model",     "data",           "users",  "out",     "force", "config",
                                                "category",  "keep",           "resume", "threads", "index", "save-every",
                                                "recompute", "weights-memory", "json"};
+    static const char *const hash[][2] = {
+        {"model_hash_before", "the model"}, {"configuration_hash", "the configuration"}, {"tokenizer_hash", "the tokenizer"}};
     json_t *settings = json_deep_copy(json_object_get(metrics, "configuration")),
            *inputs = json_deep_copy(json_object_get(metrics, "data")),
-           *machine = json_deep_copy(json_object_get(metrics, "versions"));
+           *machine = json_deep_copy(json_object_get(metrics, "versions")), *v;
     for (size_t i = 0; i < sizeof free_options / sizeof *free_options; i++) json_object_del(settings, free_options[i]);
     json_object_set_new(settings, "command", json_incref(json_object_get(metrics, "command")));
-    json_object_set_new(settings, "category", json_string(m && m->category ? m->category : d->category));
+    if ((v = json_object_get(metrics, "category"))) json_object_set(settings, "category", v);
     json_object_del(inputs, "folder");
-    json_object_set_new(inputs, "the model", json_incref(json_object_get(metrics, "model_hash_before")));
-    if (m && m->tokenizer) {
-        char hash[33];
-        tokenizer_hash(m->tokenizer, hash);
-        json_object_set_new(inputs, "the tokenizer", json_string(hash));
-    }
+    for (size_t i = 0; i < sizeof hash / sizeof *hash; i++)
+        if ((v = json_object_get(metrics, hash[i][0]))) json_object_set(inputs, hash[i][1], v);
     json_object_update(machine, json_object_get(metrics, "environment"));
     if (!json_is_true(json_object_get(settings, "deterministic")) && json_object_get(metrics, "ranks"))
         json_object_set(machine, "ranks", json_object_get(metrics, "ranks"));
@@ -85,13 +83,24 @@ static json_t *with_new_options(const json_t *then, const json_t *now) {
     return settings;
 }
 
+// Without what a run of before it was noted cannot say.
+static json_t *known_then(const json_t *then, const json_t *now) {
+    static const char *const later[] = {"category", "the configuration", "the tokenizer"};
+    json_t *known = json_copy((json_t *)now);
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (!json_object_get(then, later[i])) json_object_del(known, later[i]);
+    return known;
+}
+
 int resume_same(const json_t *then, const json_t *now, const char *what, Err *err) {
     Str list = {0};
-    const json_t *settings = json_object_get(now, "settings");
-    json_t *before = with_new_options(json_object_get(then, "settings"), settings);
+    const json_t *inputs = json_object_get(then, "inputs");
+    json_t *settings = known_then(json_object_get(then, "settings"), json_object_get(now, "settings")),
+           *before = with_new_options(json_object_get(then, "settings"), settings),
+           *given = known_then(inputs, json_object_get(now, "inputs"));
     list_differences(&list, before, settings, "now");
-    json_decref(before);
-    list_differences(&list, json_object_get(then, "inputs"), json_object_get(now, "inputs"), NULL);
+    list_differences(&list, inputs, given, NULL);
+    json_decref(settings), json_decref(before), json_decref(given);
     int status = 0;
     if (list.len) status = err_set(err, ERR_USAGE, "%s: its run was another one, so it cannot go on: %s", what, list.data);
     str_clear(&list);
@@ -126,12 +135,12 @@ int resume_best(const Checkpoints *c, const char *path, Err *err) {
     return status;
 }
 
-int resume_done(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err) {
+int resume_done(const char *out, const json_t *identity, Err *err) {
     char *path = file_join(out, "metrics.json");
     json_t *metrics = file_exists(path) ? json_read(path, METRICS_BYTES, NULL) : NULL;
     int done = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted"));
     if (done) {
-        json_t *then = resume_identity(metrics, m, d);
+        json_t *then = resume_identity(metrics);
         if (resume_same(then, identity, out, err)) done = -1;
         json_decref(then);
     }

@@ -7,9 +7,8 @@
 #include "train/ranks.h"
 
 // {"settings": {option: value}, "inputs": {name: hash}, "machine": {...}}: the first two decide what a run computes, the third
-// how its sums are rounded. metrics: as run_describe makes it. m: NULL where a baseline stands for the model. The caller owns
-// it.
-json_t *resume_identity(const json_t *metrics, const OpenModel *m, const Dataset *d);
+// how its sums are rounded. metrics: as run_describe makes it, now or when a run began. The caller owns it.
+json_t *resume_identity(const json_t *metrics);
 
 // All ranks run the same command on the same inputs with the same settings, on machines that round alike: else all get the one
 // error. identity NULL: it could not be made, as err says.
@@ -36,6 +35,6 @@ int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *poin
 int resume_best(const Checkpoints *c, const char *path, Err *err);
 
 // 1: the run in `out` has been finished, and was the same; 0: it has not been finished.
-int resume_done(const char *out, const json_t *identity, const OpenModel *m, const Dataset *d, Err *err);
+int resume_done(const char *out, const json_t *identity, Err *err);
 
 #endif

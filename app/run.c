@@ -40,6 +40,24 @@ static json_t *processor(void) {
     return json_string(name);
 }
 
+// What makes lists beside the weights: the configuration, which items a SASRec's tokens are, the tokenizer, the prompt's
+// category.
+static void describe_model(json_t *all, const OpenModel *m) {
+    char hash[33];
+    json_t *configuration = config_to_json(&m->llm.config, "");
+    if (m->items) json_object_set(configuration, "items", m->items);
+    char *text = json_dumps(configuration, JSON_COMPACT | JSON_SORT_KEYS);
+    file_hash_bytes(hash, text, strlen(text));
+    json_object_set_new(all, "configuration_hash", json_string(hash));
+    if (m->tokenizer) {
+        tokenizer_hash(m->tokenizer, hash);
+        json_object_set_new(all, "tokenizer_hash", json_string(hash));
+    }
+    if (m->category) json_object_set_new(all, "category", json_string(m->category));
+    json_decref(configuration);
+    free(text);
+}
+
 json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err) {
     char hash[33];
     if (m) weights_hash(&m->llm, hash);
@@ -50,6 +68,8 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
                             LATENTR3_VERSION, "compiler", __VERSION__, "ops", m ? ops_description(m->ops) : "none",
                             "environment", environment(), "model_hash_before", m ? hash : o->model);
     CHECK(all);
+    json_object_set_new(all, "category", json_string(d->category));
+    if (m) describe_model(all, m);
     json_object_set_new(all, "processor", processor());
     json_object_set_new(all, "libc", json_string(gnu_get_libc_version()));
     if (ranks_size(o->ranks) > 1) json_object_set_new(all, "ranks", json_integer(o->ranks->size));
@@ -145,13 +165,13 @@ static int begin_anew(Run *r, Err *err) {
 }
 
 // The checkpoint to go on from, where --resume asks for one and there is one: then the log stays that belongs to it.
-static int find_checkpoint(Run *r, const Options *o, const OpenModel *m, const Dataset *d, ResumePoint *point, Err *err) {
+static int find_checkpoint(Run *r, const Options *o, ResumePoint *point, Err *err) {
     Checkpoints *c = &r->checkpoints;
     if (checkpoints_open(c, o->out, o->keep, err)) return -1;
     c->note = run_note;
     c->context = r;
     if (!o->resume) return begin_anew(r, err);
-    r->done = file_exists(r->best) ? resume_done(o->out, r->identity, m, d, err) : 0;
+    r->done = file_exists(r->best) ? resume_done(o->out, r->identity, err) : 0;
     if (r->done) return r->done < 0 ? -1 : 0;
     if (checkpoints_find(c, err)) return -1;
     if (!c->found.state) {
@@ -169,10 +189,10 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
     *r = (Run){.log_fd = -1, .started = log_seconds(), .folder = mem_strndup(o->out, strlen(o->out))};
     r->best = file_join(o->out, "model.safetensors");
     r->metrics = run_describe(o, m, d, 0, err);
-    if (r->metrics) r->identity = resume_identity(r->metrics, m, d);
+    if (r->metrics) r->identity = resume_identity(r->metrics);
     const int first = ranks_rank(o->ranks) == 0;
     int status = resume_agree(o->ranks, r->identity, err);
-    if (status == 0 && first) status = file_make_folder(o->out, err) || find_checkpoint(r, o, m, d, &point, err);
+    if (status == 0 && first) status = file_make_folder(o->out, err) || find_checkpoint(r, o, &point, err);
     if (status == 0 && first && !r->done)
         status = open_log(r, point.log_bytes, point.rest, err) || open_curves(r, err) || save_metrics(r, err);
     status = ranks_agree(o->ranks, status, err);

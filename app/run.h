@@ -24,8 +24,8 @@ typedef struct Run {
     char *best, best_hash[33]; // the best model's file, and what is in it; empty: none was saved yet
 } Run;
 
-// What a run is made of: "command", "configuration", "seed", "data" (hashes), "versions", "processor", "libc",
-// "environment", "model_hash_before".
+// What a run is made of: "command", "configuration", "seed", "category", "data" (hashes), "versions", "processor", "libc",
+// "environment"; of the model as opened "model_hash_before" (its weights), "configuration_hash", "tokenizer_hash".
 // m: NULL where a baseline stands for the model. The caller owns it.
 json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err);
 

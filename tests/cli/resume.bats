@@ -157,9 +157,20 @@ when_at() {
         train sasrec "$TMP/run" --max-steps 5 --resume
     train lora "$TMP/lora" --save-every 5 --max-steps 5
     START=$WORLD/world/model LATENTR3_LOG=error refuses 2 '*cannot go on: the model' train lora "$TMP/lora" --max-steps 5 --resume
+    # The same weights under another configuration, which changes what they compute.
+    cp -r "$WORLD/start" "$TMP/turned"
+    jq '.rope_theta *= 2' "$WORLD/start/config.json" >"$TMP/turned/config.json"
+    START=$TMP/turned LATENTR3_LOG=error refuses 2 '*cannot go on: the configuration' train lora "$TMP/lora" --max-steps 5 --resume
+    unfinished "$TMP/lora"
+    START=$TMP/turned LATENTR3_LOG=error refuses 2 '*cannot go on: the configuration' train lora "$TMP/lora" --max-steps 5 --resume
     # How often is saved, and where things lie, may change.
     cp -r "$WORLD/start" "$TMP/start"
     START=$TMP/start exits 0 train lora "$TMP/lora" --max-steps 5 --resume --keep 7 --save-every 1
+    # A finished run answers for its category and configuration too, as far as it has noted them.
+    LATENTR3_LOG=error refuses 2 '*cannot go on: category ("book", now "film")*' train lora "$TMP/lora" --max-steps 5 --resume --category film
+    sed -i '/^  "\(category\|configuration_hash\|tokenizer_hash\)":/d' "$TMP/lora/metrics.json"
+    START=$TMP/start exits 0 train lora "$TMP/lora" --max-steps 5 --resume
+    says '*done already*'
 }
 
 @test "--resume: an empty folder, a folder that is no run, a finished run, --force" {
