@@ -381,11 +381,17 @@ static int check_outputs(const Options *o, Err *err) {
     return 0;
 }
 
-// With each file that is asked for: out_check_file before all is measured that is to be written there, then out_make_parent.
-static int each_output(const Options *o, int (*with)(const char *path, Err *err), Err *err) {
+static int check_files(const Options *o, Err *err) {
     const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
     for (int i = 0; i < 3; i++)
-        if (path[i] && with(path[i], err)) return -1;
+        if (path[i] && out_check_file(o, path[i], err)) return -1;
+    return check_outputs(o, err);
+}
+
+static int make_parents(const Options *o, Err *err) {
+    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
+    for (int i = 0; i < 3; i++)
+        if (path[i] && out_make_parent(path[i], err)) return -1;
     return 0;
 }
 
@@ -393,9 +399,8 @@ int cmd_eval(const Options *given, Err *err) {
     Use u = {0};
     Options o = *given;
     if (ranks_rank(o.ranks) > 0) o.results = o.save = o.trec_run = o.trec_qrels = NULL; // rank 0 writes them
-    int status = ranks_agree(
-        o.ranks, check_outputs(&o, err) || each_output(&o, out_check_file, err) || use_open(&u, &o, err) ? -1 : 0, err);
-    if (status == 0) status = agree(&u, given, err) || each_output(&o, out_make_parent, err) || eval_split(&u, &o, err);
+    int status = ranks_agree(o.ranks, check_files(&o, err) || use_open(&u, &o, err) ? -1 : 0, err);
+    if (status == 0) status = agree(&u, given, err) || make_parents(&o, err) || eval_split(&u, &o, err);
     use_close(&u);
     return status ? -1 : 0;
 }

@@ -13,7 +13,7 @@ int cmd_report(const Options *o, Err *err) {
     Record record[PAGE_RUNS] = {{0}};
     Str page = {0};
     int opened = 0, status = 0;
-    if (out_check_file(o->out, err)) return -1;
+    if (out_check_file(o, o->out, err)) return -1;
     if (o->operands.n > PAGE_RUNS) return err_set(err, ERR_USAGE, "report: at most %d runs stand side by side", PAGE_RUNS);
     while (opened < o->operands.n && status == 0) {
         status = record_open(&record[opened], o->operands.text[opened], o->split, err);

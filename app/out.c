@@ -36,8 +36,31 @@ static int check_parent(const char *path, Err *err) {
     return ok ? 0 : -1;
 }
 
-int out_check_file(const char *path, Err *err) {
-    return outfile_check(path, err) || check_parent(path, err) ? -1 : 0;
+// What folders of models, data and runs are read from.
+static int is_of_folder(const char *path) {
+    static const char *const name[] = {"config.json",    "generation_config.json",
+                                       "tokenizer.json", "tokenizer_config.json",
+                                       "items.json",     "metrics.json",
+                                       "log.jsonl",      "dataset.json",
+                                       "info.txt",       "train.csv",
+                                       "valid.csv",      "test.csv"};
+    char *last = file_last_part(path);
+    int is = file_ends_with(last, ".safetensors");
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) is |= !strcmp(last, name[i]);
+    free(last);
+    return is;
+}
+
+int out_check_file(const Options *o, const char *path, Err *err) {
+    const char *const input[] = {o->model, o->data, o->users, o->against, o->index};
+    if (outfile_check(path, err) || check_parent(path, err)) return -1;
+    if (!file_exists(path)) return 0;
+    for (size_t i = 0; i < sizeof input / sizeof *input; i++)
+        if (input[i] && file_is_same(input[i], path))
+            return err_set(err, ERR_USAGE, "%s: the input itself, where a file is to be written", path);
+    if (is_of_folder(path))
+        return err_set(err, ERR_USAGE, "%s: there already, and by its name a part of a model, of data or of a run", path);
+    return 0;
 }
 
 int out_make_parent(const char *path, Err *err) {

@@ -137,7 +137,7 @@ static int begin(Shop *x, Err *err) {
 
 // 1: there is something to do; 0: lists are there, and --resume asks whether they are those of this run.
 static int check_out(const Options *o, const char *part, Err *err) {
-    if (out_check_file(o->out, err)) return -1;
+    if (out_check_file(o, o->out, err)) return -1;
     const int whole = file_exists(o->out), cut_off = file_exists(part);
     if (whole && o->resume && !o->force && !cut_off) return 0;
     if (whole && !o->force) return err_set(err, ERR_USAGE, "--out %s is there; --force writes over it", o->out);

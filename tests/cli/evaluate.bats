@@ -216,6 +216,22 @@ use() {
     "$LATENTR3" score --model "$WORLD/thinks" --data "$TMP/data" --dtype f32 --max-rows 1 2>/dev/null | grep -q 'Wholly New Name'
 }
 
+@test "an output is not written over an input, nor over a part of a model, of data or of a run" {
+    cp -r "$WORLD/data" "$TMP/data"
+    cp -r "$WORLD/model" "$TMP/model"
+    echo '{"history": ["Luvi Pera"]}' >"$TMP/users"
+    cp "$TMP/users" "$TMP/same"
+    quiet=(env LATENTR3_LOG=error "$LATENTR3")
+    refuses 2 '*test.csv: there already, and by its name a part of*' "${quiet[@]}" eval --model popularity --data "$TMP/data" --results "$TMP/data/test.csv"
+    refuses 2 '*config.json: there already*' "${quiet[@]}" eval --model "$TMP/model" --data "$TMP/data" --trec-run "$TMP/model/config.json"
+    refuses 2 '*model.safetensors: there already*' "${quiet[@]}" report "$TMP/model" --out "$TMP/model/model.safetensors"
+    refuses 2 '*users: the input itself*' "${quiet[@]}" recommend --model popularity --data "$TMP/data" --users "$TMP/users" --out "$TMP/users" --force
+    refuses 2 '*train.csv: there already*' "${quiet[@]}" recommend --model popularity --data "$TMP/data" --users "$TMP/users" --out "$TMP/data/train.csv" --force
+    diff -r "$WORLD/data" "$TMP/data"
+    diff -r "$WORLD/model" "$TMP/model"
+    cmp "$TMP/users" "$TMP/same"
+}
+
 @test "eval: one file cannot hold two outputs" {
     refuses 2 '*--trec-run and --trec-qrels name one file*' env LATENTR3_LOG=error "$LATENTR3" eval --model popularity --data "$WORLD/data" \
         --trec-run "$TMP/one" --trec-qrels "$TMP/one"
