@@ -11,7 +11,7 @@
 // Cut short, the folder is no model, rather than one of two.
 static int forget_other(const char *folder, Err *err) {
     static const char *const file[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"};
-    return file_remove_all(folder, file, sizeof file / sizeof *file, err);
+    return run_forget(folder, err) || file_remove_all(folder, file, sizeof file / sizeof *file, err) ? -1 : 0;
 }
 
 int cmd_convert(const Options *o, Err *err) {

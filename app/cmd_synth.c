@@ -112,7 +112,7 @@ static int write_model(const Options *o, const char *folder, const char *data, E
     Dataset d;
     SynthShape shape = {.layers = o->layers, .width = o->width, .seed = (uint64_t)o->seed};
     if (dataset_open(&d, data, NULL, err)) return -1;
-    int status = synth_model_write(folder, &d, shape, err) || run_card(o, folder, err) ? -1 : 0;
+    int status = run_forget(folder, err) || synth_model_write(folder, &d, shape, err) || run_card(o, folder, err) ? -1 : 0;
     dataset_close(&d);
     return status;
 }

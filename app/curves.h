@@ -14,6 +14,9 @@ typedef struct Curves {
     double began;
 } Curves;
 
+// The curves of an earlier run go.
+int curves_forget(const char *folder, Err *err);
+
 // Makes both files in `folder` anew from what its log.jsonl holds (none, or what --resume left of it), and removes older event
 // files. began: the time, in seconds since 1970, from which the log's "seconds" count.
 int curves_open(Curves *c, const char *folder, double began, Err *err);

@@ -228,12 +228,22 @@ int run_lost(const Run *r, Err *err) {
     return errno ? err_errno(err, "%s/log.jsonl", r->folder) : curves_lost(&r->curves, err);
 }
 
+int run_forget(const char *folder, Err *err) {
+    static const char *const file[] = {"metrics.json", "log.jsonl"}; // the first says that a run is done
+    if (!file_is_folder(folder)) return 0;
+    Checkpoints c = {.folder = file_join(folder, "checkpoints")};
+    const int status = file_remove_all(folder, file, sizeof file / sizeof *file, err) || checkpoints_clear(&c, err) ||
+                       curves_forget(folder, err) || eval_save_forget(folder, err) || card_forget(folder, err);
+    free(c.folder);
+    return status ? -1 : 0;
+}
+
 int run_card(const Options *o, const char *folder, Err *err) {
     json_t *configuration = options_to_json(o);
     json_object_del(configuration, "out"), json_object_del(configuration, "force"); // they say nothing of the model
     json_t *origin = json_pack("{s:s, s:o}", "command", o->command->name, "configuration", configuration);
     char *path = file_join(folder, CARD_ORIGIN);
-    int status = eval_save_forget(folder, err) || json_save(path, origin, err) || card_write(folder, err) ? -1 : 0;
+    int status = json_save(path, origin, err) || card_write(folder, err) ? -1 : 0;
     json_decref(origin);
     free(path);
     return status;

@@ -45,8 +45,9 @@ int run_lost(const Run *r, Err *err);
 // The best model was saved into the folder: checkpoints keep it from now on.
 int run_saved_best(Run *r, Err *err);
 
-// The model card (report/card.h) of a folder whose model a command wrote without metrics.json. Evaluations of the model that
-// was there before go.
+// Another model is to be written into the folder by no training: what is there of a run, and of evaluations, goes first.
+int run_forget(const char *folder, Err *err);
+// The model card (report/card.h) of a folder whose model a command wrote without metrics.json.
 int run_card(const Options *o, const char *folder, Err *err);
 
 // "cpu_seconds" of all threads and "peak_bytes" of memory, of this process, into a report.

@@ -304,6 +304,24 @@ copy_model() {
     says '*another command is changing this folder*'
 }
 
+@test "convert and synth over a finished run: nothing of it is left, and --resume does not take it for done" {
+    "$LATENTR3" synth --items 60 --rows 600 --out "$TMP/w" 2>/dev/null
+    train() { exits "$1" "$LATENTR3" sft --model "$TMP/w/model" --data "$TMP/w/data" --out "$2" --threads 1 --max-steps 2 --batch 4 --valid-rows 4 --save-every 1 "${@:3}"; }
+    for command in convert synth; do
+        train 0 "$TMP/$command/model"
+        if [ $command = convert ]; then
+            exits 0 "$LATENTR3" convert --model "$TMP/w/model" --out "$TMP/convert/model" --force
+        else
+            exits 0 "$LATENTR3" synth --data "$TMP/w/data" --out "$TMP/synth/model" --force
+        fi
+        [ -s "$TMP/$command/model/model.safetensors" ]
+        for left in metrics.json log.jsonl curves.csv checkpoints/latest; do [ ! -e "$TMP/$command/model/$left" ]; done
+        not compgen -G "$TMP/$command/model/events.*"
+        train 2 "$TMP/$command/model" --resume
+        says '*holds no training run*'
+    done
+}
+
 @test "what a model's files say beside its weights: refused where it would count, named anew where it would mislead" {
     "$LATENTR3" synth --items 60 --rows 600 --out "$TMP/w" 2>/dev/null
     cp -r "$TMP/w/model" "$TMP/m"
