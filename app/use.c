@@ -88,6 +88,11 @@ static int open_catalogue(Use *u, const Options *o, Err *err) {
     log_info("catalogue: %d items, %d titles, %d trie nodes (%.0f bytes an item), longest answer %d tokens, %.1f s",
              u->data.items.n, t->leaves, t->nodes + t->tails, (double)trie_bytes(t) / u->data.items.n, t->longest,
              log_seconds() - start);
+    int first, hidden = catalogue_hidden(&u->catalogue, &first);
+    if (hidden)
+        log_warn(
+            "never listed, as the tokenizer makes the answer of another title of theirs: %d of the items, \"%.80s\" the first",
+            hidden, u->data.items.title[first]);
     return 0;
 }
 

@@ -60,6 +60,17 @@ void catalogue_free(Catalogue *c) {
     *c = (Catalogue){0};
 }
 
+int catalogue_hidden(const Catalogue *c, int *first) {
+    const Items *items = c->items;
+    int n = 0;
+    for (int i = 0; i < items->n; i++) {
+        const int shown = items->removed[i] ? i : c->trie.leaf_item[c->leaf[i]];
+        if (items->text[i] || items->text[shown] || !strcmp(items->title[i], items->title[shown])) continue;
+        if (n++ == 0) *first = i;
+    }
+    return n;
+}
+
 int catalogue_leaf(const Catalogue *c, const char *title) {
     int item = items_by_title(c->items, title);
     return item < 0 ? -1 : c->leaf[item];

@@ -24,6 +24,9 @@ int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const 
 int catalogue_open(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, const char *index, Err *err);
 void catalogue_free(Catalogue *c);
 
+// How many items never come out, as another title before theirs is the same answer (a tokenizer may normalize them alike);
+// *first: one of them.
+int catalogue_hidden(const Catalogue *c, int *first);
 // The leaf of a title, or -1 where no item that may be recommended has it.
 int catalogue_leaf(const Catalogue *c, const char *title);
 // The same of one item, an entry of a history or a target: by its id where there is one, for with index texts items of one

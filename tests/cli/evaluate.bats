@@ -232,6 +232,15 @@ use() {
     cmp "$TMP/users" "$TMP/same"
 }
 
+@test "titles that the tokenizer normalizes to the same answer: a warning that one of them is never listed" {
+    mkdir "$TMP/data"
+    printf 'Caf\xc3\xa9\t0\nCafe\xcc\x81\t1\nTea\t2\n' >"$TMP/data/info.txt"
+    head -n 1 "$WORLD/data/test.csv" | tee "$TMP/data/train.csv" >"$TMP/data/test.csv"
+    printf "7,['a'],b,[2],1,['Tea'],Cafe\xcc\x81,[5.0],5.0,[1],2\n" >>"$TMP/data/test.csv"
+    exits 0 "$LATENTR3" eval --model tests/golden/tiny-qwen2 --data "$TMP/data" --threads 1
+    says "*warning: never listed, as the tokenizer makes the answer of another title of theirs: 1 of the items, \"$(printf 'Cafe\xcc\x81')\" the first*"
+}
+
 @test "eval: one file cannot hold two outputs" {
     refuses 2 '*--trec-run and --trec-qrels name one file*' env LATENTR3_LOG=error "$LATENTR3" eval --model popularity --data "$WORLD/data" \
         --trec-run "$TMP/one" --trec-qrels "$TMP/one"
