@@ -204,7 +204,7 @@ static const OptionRow table[] = {
     {"beams", RANK | CMD_SERVE | CMD_LIBRARY, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams"},
     {"beams", CMD_RL, KIND_INT, AT(beams), "10", "W", 1, 1000, "beams of --reward hit and rank"},
     {"length-penalty", RANK | CMD_SERVE | CMD_LIBRARY | CMD_RL, KIND_REAL, AT(length_penalty), "1", "X", -10, 10, "score = sum of log-probabilities / length^X"},
-    {"ghost-tokens", RANK | CMD_SERVE | CMD_LIBRARY, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score (D3)"},
+    {"ghost-tokens", RANK | CMD_SERVE | CMD_LIBRARY, KIND_CHOICE, AT(ghost_tokens), "keep", "keep|skip", 0, 0, "skip: tokens to which the catalogue leaves no choice do not count in the score"},
     {"guidance", CMD_EVAL | CMD_RECOMMEND, KIND_TEXT, AT(guidance), NULL, "NAME", 0, 0, "a SASRec's folder, popularity or item-knn: its probabilities guide the beams (D3)"},
     {"guidance-weight", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_weight), "0.5", "G", 0, 1, "step score = G * language model + (1 - G) * guide"},
     {"guidance-power", CMD_EVAL | CMD_RECOMMEND, KIND_REAL, AT(guidance_power), "1", "X", 0, 100, "with --decode ground: rank by distance / (1 + guide)^X, both brought to 0..1"},
