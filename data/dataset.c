@@ -91,9 +91,29 @@ int dataset_check_category(const char *category, int code, Err *err) {
                    CATEGORY_LIMIT);
 }
 
+const char *dataset_published_category(const char *name) {
+    static const struct {
+        const char *name, *phrase;
+    } published[] = {{"Arts_Crafts_and_Sewing", "arts products"},
+                     {"Books", "books"},
+                     {"CDs_and_Vinyl", "musics"},
+                     {"Musical_Instruments", "music instruments"},
+                     {"Office_Products", "office products"},
+                     {"Pet_Supplies", "pet supplies"},
+                     {"Sports_and_Outdoors", "sports and outdoors"},
+                     {"Toys_and_Games", "toys and games"},
+                     {"Video_Games", "video games"}};
+    for (size_t i = 0; i < sizeof published / sizeof *published; i++)
+        if (!strncmp(name, published[i].name, strlen(published[i].name))) return published[i].phrase;
+    return NULL;
+}
+
 static int set_category(Dataset *d, const char *category_override, Err *err) {
     const char *category = category_override;
+    char *name = category_name(d->folder);
     if (!category) category = json_string_value(json_object_get(d->json, "category"));
+    if (!category && name) category = dataset_published_category(name);
+    free(name);
     d->category_known = category != NULL;
     if (!category) category = "item";
     if (dataset_check_category(category, category_override ? ERR_USAGE : ERR_DATA, err)) return -1;

@@ -123,7 +123,7 @@ enum { DATASET_VERSION = 1 };
 
 typedef struct Dataset {
     char *folder, *category;
-    int category_known; // said by the caller or by dataset.json; else it is "item"
+    int category_known; // said by the caller, by dataset.json or by a published name of the files; else it is "item"
     Items items;
     char items_hash[33]; // of info.txt
     int items_waiting;   // they came from info.txt.next: see dataset_save_items
@@ -140,6 +140,9 @@ int dataset_has(const char *folder, const char *name);
 int dataset_open(Dataset *d, const char *folder, const char *category_override, Err *err);
 // dataset.json of a folder: 1 with *json (the caller owns it), 0 where there is none, -1 where it is not one of ours.
 int dataset_json(json_t **json, const char *folder, Err *err);
+// What the prompts of the published code call an item of a category whose files' names begin so (Video_Games_5_2016...): "video
+// games"; NULL for any other name.
+const char *dataset_published_category(const char *name);
 int dataset_check_category(const char *category, int code, Err *err); // code: of the error
 void dataset_close(Dataset *d);
 // Write d->items as they are now into info.txt, and its hash and counts into dataset.json where there is one: whole or not at

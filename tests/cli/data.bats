@@ -169,6 +169,11 @@ make_logs() {
         [[ $output != *"no train.csv"* ]]
     done
     cmp "$TMP/new/flat/results" "$TMP/new/d3/results"
+    # A published category has the phrase of the published prompts.
+    mkdir -p "$TMP/games"/{train,valid,test,info}
+    for file in "$TMP"/d3/*/Films*; do cp "$file" "$TMP/games/$(basename "$(dirname "$file")")/Video_Games_5_2016-10-2018-11.${file##*.}"; done
+    [ "$("$LATENTR3" inspect --json "$TMP/games" 2>/dev/null | jq -r .category)" = "video games" ]
+    [ "$("$LATENTR3" inspect --json "$TMP/d3" 2>/dev/null | jq -r .category)" = item ]
     # A split may be lost, an info.txt goes before, and several categories are none.
     rm -r "$TMP/d3/train"
     exits 0 "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/made" --train-from-histories
