@@ -169,7 +169,7 @@ of() { ls -d "$WHOLE/$1"-*/; }
         kill -s "$signal" "$([ "$signal" = TERM ] && pgrep -P "$pid" || echo "$pid")"
         status=0
         wait "$pid" || status=$?
-        [ "$status" -eq "$code" ]
+        [ "$status" -eq "$code" ] || { echo "$signal: status $status" && tail -n 5 "$TMP/said.$signal" && false; }
         [ ! -s "$TMP/printed" ]
         [ ! -e "$TMP/out/table.md" ]
     done
