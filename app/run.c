@@ -22,9 +22,9 @@ static int save_metrics(const Run *r, Err *err) {
     return status;
 }
 
-// Settings from outside that change threads or instructions, and so the last bits of a result.
+// Settings from outside that change threads or instructions, and so the last bits of a result. (OMP_NUM_THREADS changes none.)
 static json_t *environment(void) {
-    static const char *const name[] = {"OMP_NUM_THREADS", "OMP_DYNAMIC", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"};
+    static const char *const name[] = {"OMP_DYNAMIC", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"};
     json_t *all = json_object();
     for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
         if (getenv(name[i])) json_object_set_new(all, name[i], json_string(getenv(name[i])));

@@ -1,7 +1,6 @@
 #include "base/arena.h"
 #include "base/checked.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,47 +40,6 @@ void *arena_get(Arena *a, size_t count, size_t size) {
     a->used_bytes = end;
     if (end > a->peak_bytes) a->peak_bytes = end;
     return block;
-}
-
-static size_t read_limit(const char *path) {
-    FILE *f = fopen(path, "r");
-    unsigned long long value = 0;
-    if (!f) return 0;
-    if (fscanf(f, "%llu", &value) != 1) value = 0; // "max" where there is no limit
-    fclose(f);
-    return (size_t)value;
-}
-
-// Of a control group and of all that it lies in: a job's limit may stand at any of them.
-static size_t least_limit(const char *root, char *group, const char *file, size_t bytes) {
-    char path[2 * PATH_MAX];
-    for (;;) {
-        snprintf(path, sizeof path, "%s%s/%s", root, group, file);
-        const size_t limit = read_limit(path);
-        if (limit > 0 && limit < bytes) bytes = limit;
-        char *slash = strrchr(group, '/');
-        if (!slash) return bytes;
-        *slash = 0;
-    }
-}
-
-// Lines "number:controllers:/group"; of cgroup v2 there are no controllers in it.
-size_t arena_machine_bytes(void) {
-    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    char line[PATH_MAX];
-    FILE *f = fopen("/proc/self/cgroup", "r");
-    while (f && fgets(line, sizeof line, f)) {
-        line[strcspn(line, "\n")] = 0;
-        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!group) continue;
-        *group++ = 0;
-        if (!controllers[1])
-            bytes = least_limit("/sys/fs/cgroup", group, "memory.max", bytes);
-        else if (strstr(controllers, "memory"))
-            bytes = least_limit("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", bytes);
-    }
-    if (f) fclose(f);
-    return bytes;
 }
 
 void *mem_need(void *p, const char *what) {

@@ -33,9 +33,6 @@ static inline void arena_reset(Arena *a, size_t mark) {
     a->used_bytes = mark;
 }
 
-// Bytes of memory in this machine (or in its cgroup, where that is less).
-size_t arena_machine_bytes(void);
-
 // What a library gave from its own allocation: NULL stops the program with exit code 5.
 void *mem_need(void *p, const char *what);
 

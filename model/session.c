@@ -1,4 +1,5 @@
 #include "model/session.h"
+#include "base/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +7,7 @@
 // Caches come from an arena that is only touched as it is used.
 int session_init(Session *s, Llm *m, int slots, Err *err) {
     const ModelConfig *c = &m->config;
-    const size_t device = ops_memory_bytes(m->ops), machine = arena_machine_bytes(), least = (size_t)4 << 30,
+    const size_t device = ops_memory_bytes(m->ops), machine = machine_bytes(), least = (size_t)4 << 30,
                  act_bytes = dtype_bytes(ops_dtype(m->ops));
     *s = (Session){.llm = m, .ops = m->ops, .slots = slots, .nodes_cap = slots, .forward_rows = 4096};
     void *range = ops_reserve(m->ops, device, err);

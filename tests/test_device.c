@@ -1,4 +1,5 @@
 // What an opened device is, apart from its ops: its memory, its threads, and what a GPU refuses (tests/shim/cuda).
+#include "base/machine.h"
 #include "ops_case.h"
 
 #include <dirent.h>
@@ -18,7 +19,7 @@ static void memory_moves(void **state) {
 #ifdef OPS_EMULATED
     assert_int_equal(ops_memory_bytes(ops), (size_t)1 << 30); // the GPU's (tests/shim/cuda)
 #elif !defined(OPS_OPAQUE)
-    assert_int_equal(ops_memory_bytes(ops), arena_machine_bytes());
+    assert_int_equal(ops_memory_bytes(ops), machine_bytes());
 #endif
     assert_true(ops_free_bytes(ops) > 0 && ops_free_bytes(ops) <= ops_memory_bytes(ops));
     char *device = ops_reserve(ops, room, &err), *host = mem_alloc(sizes[3], 1), *back = mem_alloc(sizes[3], 1);
@@ -193,7 +194,7 @@ static void threads_of_a_binding(void **state) {
     CPU_SET(first, &one);
     assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
     if (ops_open(&ops, NULL, 0, DTYPE_F32, &err)) fail_msg("%s", err.message);
-    assert_int_equal(ops_threads(ops), omp_get_num_procs());
+    assert_int_equal(ops_threads(ops), machine_processors(omp_get_num_procs()));
     ops_close(ops);
     assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
 }

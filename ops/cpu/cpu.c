@@ -1,4 +1,5 @@
 #include "ops/cpu/cpu.h"
+#include "base/machine.h"
 #include "ops/cpu/isa.h"
 #include "ops/team.h"
 
@@ -28,7 +29,7 @@ static int team_given(int threads) {
 }
 
 static int take_threads(Ops *ops, int wanted, Err *err) {
-    const int all = omp_get_num_procs() < CPU_MAX_THREADS ? omp_get_num_procs() : CPU_MAX_THREADS;
+    const int may = machine_processors(omp_get_num_procs()), all = may < CPU_MAX_THREADS ? may : CPU_MAX_THREADS;
     ops->threads = team_given(wanted ? wanted : all);
     if (ops->threads >= wanted) return 0;
     return err_set(err, ERR_USAGE, "%d threads: OpenMP gives %d here (OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS)", wanted,
@@ -48,7 +49,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     ops->dtype = dtype;
     ops->k = kernels_best();
     int status = take_threads(ops, threads, err);
-    if (status == 0) status = arena_reserve(&ops->shared, arena_machine_bytes(), "the scratch arena", err);
+    if (status == 0) status = arena_reserve(&ops->shared, machine_bytes(), "the scratch arena", err);
     for (int t = 0; status == 0 && t < ops->threads; t++)
         status = arena_reserve(&ops->own[t], (size_t)1 << 30, "a thread's scratch arena", err);
     if (status == 0) status = linear_open(ops, err);
@@ -86,7 +87,7 @@ int ops_threads(const Ops *ops) {
 }
 size_t ops_memory_bytes(const Ops *ops) {
     (void)ops;
-    return arena_machine_bytes();
+    return machine_bytes();
 }
 size_t ops_free_bytes(const Ops *ops) {
     return ops_memory_bytes(ops);

@@ -93,7 +93,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     Ops *ops = (Ops *)mem_zalloc(1, sizeof *ops);
     ops->device = number;
     ops->process = getpid();
-    ops->threads = threads ? threads : omp_get_num_procs();
+    ops->threads = threads ? threads : machine_processors(omp_get_num_procs());
     if (ops->threads > MAX_THREADS) ops->threads = MAX_THREADS;
     ops->dtype = dtype;
     ops->memory_bytes = p.totalGlobalMem;

@@ -7,6 +7,7 @@
 
 extern "C" {
 #include "base/arena.h"
+#include "base/machine.h"
 #include "ops/ops.h"
 }
 

@@ -44,6 +44,15 @@ use() {
         env LATENTR3_LOG=error "$LATENTR3" score --model "$WORLD/model" --data "$WORLD/data" --threads 3
 }
 
+@test "threads: OMP_NUM_THREADS is not heeded, and so not told as if it counted" {
+    use score --json --max-rows 1 >/dev/null
+    threads=$(grep -o 'cpu, [0-9]* threads' "$TMP/log")
+    OMP_NUM_THREADS=7 use score --json --max-rows 1 >/dev/null
+    grep -q "$threads" "$TMP/log"
+    OMP_NUM_THREADS=7 OMP_DYNAMIC=false exits 0 "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/sasrec" --width 16 --layers 1 --max-steps 1 --threads 1
+    jq -e '.environment == {"OMP_DYNAMIC": "false"}' "$TMP/sasrec/metrics.json"
+}
+
 @test "eval: no K above the number of beams" {
     use eval --json --beams 4 --max-rows 20 >"$TMP/json"
     jq -e '.title | has("HR@3") and (has("HR@5") | not) and (has("NDCG@10") | not)' "$TMP/json"
