@@ -1,22 +1,65 @@
 #include "base/arena.h"
 #include "base/checked.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+enum { PIECE_BYTES = 16 << 20 }; // of whole huge pages, and long enough that opening one costs nothing beside filling it
+
 void arena_init(Arena *a, void *base, size_t capacity_bytes, const char *name) {
-    *a = (Arena){.base = base, .capacity_bytes = capacity_bytes, .name = name};
+    *a = (Arena){.base = base, .capacity_bytes = capacity_bytes, .open_bytes = capacity_bytes, .name = name};
+}
+
+static void *map(size_t bytes, int protection) {
+    void *base = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return base == MAP_FAILED ? NULL : base;
+}
+
+// Where the process may not have all addresses that it wants, a message says so.
+static const char *address_limit(char text[80]) {
+    struct rlimit limit;
+    *text = 0;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        snprintf(text, 80, "; addresses are limited to %llu MiB (ulimit -v)", (unsigned long long)limit.rlim_cur >> 20);
+    return text;
+}
+
+static void *reserve(size_t bytes, int protection, const char *name, Err *err) {
+    char limit[80];
+    void *base = map(bytes, protection);
+    if (base)
+        madvise(base, bytes, MADV_HUGEPAGE); // a hint: fewer page faults on the large blocks
+    else
+        err_set(err, ERR_MEMORY, "cannot reserve %zu MiB of addresses for %s%s", bytes >> 20, name, address_limit(limit));
+    return base;
+}
+
+void *arena_map(size_t bytes, const char *name, Err *err) {
+    return reserve(bytes, PROT_READ | PROT_WRITE, name, err);
+}
+
+size_t arena_room(size_t wanted, size_t parts, size_t least) {
+    if (least > wanted) least = wanted;
+    for (size_t room = wanted; room > least; room /= 2) {
+        void *trial = map(room, PROT_READ | PROT_WRITE); // as arena_map would
+        if (!trial) continue;
+        munmap(trial, room);
+        if (room == wanted) return room;
+        return room / parts > least ? room / parts : least;
+    }
+    return least;
 }
 
 int arena_reserve(Arena *a, size_t capacity_bytes, const char *name, Err *err) {
-    void *base = mmap(NULL, capacity_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return err_set(err, ERR_MEMORY, "cannot reserve %zu MiB of addresses for %s", capacity_bytes >> 20, name);
-    madvise(base, capacity_bytes, MADV_HUGEPAGE); // a hint: fewer page faults on the large blocks
+    void *base = reserve(capacity_bytes, PROT_NONE, name, err);
+    if (!base) return -1;
     arena_init(a, base, capacity_bytes, name);
+    a->open_bytes = 0;
     a->mapped = 1;
     return 0;
 }
@@ -27,14 +70,25 @@ void arena_free(Arena *a) {
 }
 
 static _Noreturn void out_of_memory(const char *what, size_t bytes) {
-    fprintf(stderr, "latentr3: out of memory: %s wants %zu bytes more\n", what, bytes);
+    char limit[80];
+    fprintf(stderr, "latentr3: out of memory: %s wants %zu bytes more%s\n", what, bytes, address_limit(limit));
     _exit(ERR_MEMORY); // nothing that exit() would do may want memory, or wait for a thread that does
+}
+
+// Up to a whole piece, by address, so that no huge page lies across the border.
+static int open_until(Arena *a, size_t end) {
+    const size_t first = (size_t)(uintptr_t)a->base % PIECE_BYTES, pieces = (first + end + PIECE_BYTES - 1) / PIECE_BYTES;
+    size_t until = pieces * PIECE_BYTES - first;
+    if (until > a->capacity_bytes) until = a->capacity_bytes;
+    if (mprotect(a->base + a->open_bytes, until - a->open_bytes, PROT_READ | PROT_WRITE)) return -1;
+    a->open_bytes = until;
+    return 0;
 }
 
 void *arena_get(Arena *a, size_t count, size_t size) {
     size_t bytes, end;
     if (checked_mul(&bytes, count, size) || checked_align_up(&bytes, bytes, 64) || checked_add(&end, a->used_bytes, bytes) ||
-        end > a->capacity_bytes)
+        end > a->capacity_bytes || (end > a->open_bytes && open_until(a, end)))
         out_of_memory(a->name, count * size);
     void *block = a->base + a->used_bytes;
     a->used_bytes = end;

@@ -8,15 +8,21 @@
 
 typedef struct Arena {
     char *base;
-    size_t used_bytes, capacity_bytes, peak_bytes;
-    const char *name; // for messages
-    int mapped;       // the range is ours to unmap
+    size_t used_bytes, capacity_bytes, peak_bytes, open_bytes; // open: of the range, what can be touched by now
+    const char *name;                                          // for messages
+    int mapped;                                                // the range is ours to unmap
 } Arena;
 
 // Over a range that somebody else owns.
 void arena_init(Arena *a, void *base, size_t capacity_bytes, const char *name);
 
-// Over host addresses of our own: reserved now, backed by memory only as they are touched.
+// How many host addresses to reserve where `wanted` would be best: all of them, or where the system refuses so many (ulimit -v,
+// strict overcommit) a half of it, a quarter and so on, and of what is granted one part of `parts`: other ranges and malloc
+// want theirs too. Never less than `least` of it, be that refused.
+size_t arena_room(size_t wanted, size_t parts, size_t least);
+
+// Over host addresses of our own: reserved now, opened in pieces as blocks are carved (until then they do not count as memory,
+// whatever the system's overcommit), and backed by memory only as they are touched.
 int arena_reserve(Arena *a, size_t capacity_bytes, const char *name, Err *err);
 void arena_free(Arena *a);
 
@@ -32,6 +38,9 @@ static inline size_t arena_mark(const Arena *a) {
 static inline void arena_reset(Arena *a, size_t mark) {
     a->used_bytes = mark;
 }
+
+// Host addresses without an arena, open from the start; NULL: refused. Given back by munmap.
+void *arena_map(size_t bytes, const char *name, Err *err);
 
 // What a library gave from its own allocation: NULL stops the program with exit code 5.
 void *mem_need(void *p, const char *what);

@@ -4,16 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LEAST_DEVICE = 64 << 20, LEAST_HOST = 16 << 20 }; // bytes of addresses, where those are limited
+
 // Caches come from an arena that is only touched as it is used.
 int session_init(Session *s, Llm *m, int slots, Err *err) {
     const ModelConfig *c = &m->config;
-    const size_t device = ops_memory_bytes(m->ops), machine = machine_bytes(), least = (size_t)4 << 30,
-                 act_bytes = dtype_bytes(ops_dtype(m->ops));
+    const size_t device = arena_room(ops_memory_bytes(m->ops), 2, LEAST_DEVICE), machine = machine_bytes(),
+                 few = (size_t)4 << 30, act_bytes = dtype_bytes(ops_dtype(m->ops));
     *s = (Session){.llm = m, .ops = m->ops, .slots = slots, .nodes_cap = slots, .forward_rows = 4096};
     void *range = ops_reserve(m->ops, device, err);
     if (!range) return -1;
     arena_init(&s->device, range, device, "the step arena");
-    if (arena_reserve(&s->host, machine > least ? machine : least, "the host arena", err)) {
+    const size_t host = arena_room(machine > few ? machine : few, 4, LEAST_HOST);
+    if (arena_reserve(&s->host, host, "the host arena", err)) {
         session_free(s);
         return -1;
     }

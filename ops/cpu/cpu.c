@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { LEAST_SHARED = 64 << 20, LEAST_OWN = 16 << 20 }; // bytes of scratch, below which no small model works
+
 int ops_has_bf16(const char *device) {
     (void)device;
     return isa_bf16() != NULL;
@@ -36,6 +38,17 @@ static int take_threads(Ops *ops, int wanted, Err *err) {
                    ops->threads);
 }
 
+// Where addresses are limited, all threads together get no more than the shared arena, so that something is left.
+static int reserve_scratch(Ops *ops, Err *err) {
+    const size_t n = (size_t)ops->threads, machine = machine_bytes(), shared = arena_room(machine, 4, LEAST_SHARED),
+                 together = shared < machine && shared < n << 30 ? shared : n << 30;
+    if (arena_reserve(&ops->shared, shared, "the scratch arena", err)) return -1;
+    const size_t own = arena_room(together, 4, n * LEAST_OWN) / n;
+    for (size_t t = 0; t < n; t++)
+        if (arena_reserve(&ops->own[t], own, "a thread's scratch arena", err)) return -1;
+    return 0;
+}
+
 int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) {
     if (!device) device = getenv("LATENTR3_DEVICE");
     if (device && *device && strcmp(device, "cpu") != 0)
@@ -49,9 +62,7 @@ int ops_open(Ops **out, const char *device, int threads, Dtype dtype, Err *err) 
     ops->dtype = dtype;
     ops->k = kernels_best();
     int status = take_threads(ops, threads, err);
-    if (status == 0) status = arena_reserve(&ops->shared, machine_bytes(), "the scratch arena", err);
-    for (int t = 0; status == 0 && t < ops->threads; t++)
-        status = arena_reserve(&ops->own[t], (size_t)1 << 30, "a thread's scratch arena", err);
+    if (status == 0) status = reserve_scratch(ops, err);
     if (status == 0) status = linear_open(ops, err);
     if (status) {
         ops_close(ops);
@@ -102,8 +113,7 @@ const char *ops_description(const Ops *ops) {
 
 void *ops_reserve(Ops *ops, size_t bytes, Err *err) {
     (void)ops;
-    Arena a;
-    return arena_reserve(&a, bytes, "tensors", err) ? NULL : a.base;
+    return arena_map(bytes, "tensors", err);
 }
 
 void ops_release(Ops *ops, void *range, size_t bytes) {

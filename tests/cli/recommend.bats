@@ -53,6 +53,25 @@ use() {
     jq -e '.environment == {"OMP_DYNAMIC": "false"}' "$TMP/sasrec/metrics.json"
 }
 
+@test "ulimit -v: the same lists and weights in fewer addresses, and one line where there are too few" {
+    (ulimit -v 8000000 && "$LATENTR3" --version) || skip "a sanitizer's build wants all addresses"
+    title=$(sed -n '5s/\t.*//p' "$WORLD/data/info.txt")
+    train() { "$LATENTR3" sft --model "$WORLD/model" --data "$WORLD/data" --dtype f32 --threads 2 --max-steps 2 --batch 8 --out "$1" 2>"$TMP/log"; }
+    for limit in unlimited 60000000 8000000; do
+        (
+            ulimit -v "$limit"
+            use recommend --json --history "$title" --threads 2 >"$TMP/list.$limit"
+            use score --json --max-rows 8 --threads 2 | jq -c .rows >"$TMP/rows.$limit"
+            train "$TMP/trained.$limit"
+        )
+        cmp "$TMP/list.unlimited" "$TMP/list.$limit"
+        cmp "$TMP/rows.unlimited" "$TMP/rows.$limit"
+        cmp "$TMP/trained.unlimited/model.safetensors" "$TMP/trained.$limit/model.safetensors"
+    done
+    few() { (ulimit -v 250000 && LATENTR3_LOG=error "$LATENTR3" score --model "$WORLD/model" --data "$WORLD/data" --threads 1); }
+    refuses 5 'latentr3: *; addresses are limited to 244 MiB (ulimit -v)' few
+}
+
 @test "eval: no K above the number of beams" {
     use eval --json --beams 4 --max-rows 20 >"$TMP/json"
     jq -e '.title | has("HR@3") and (has("HR@5") | not) and (has("NDCG@10") | not)' "$TMP/json"
