@@ -13,6 +13,8 @@
 #include "data/users.h"
 #include "rec/lists.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,9 +137,22 @@ static int begin(Shop *x, Err *err) {
     return partfile_cut(&x->out, 0, err) || partfile_write(&x->out, head, strlen(head), err) ? -1 : 0;
 }
 
+// The longest name that is made from OUT has to be one too, or all is computed for nothing.
+static int check_name(const char *out, const char *state, Err *err) {
+    static const size_t later = 6; // digits more, when it has been saved for a week
+    char *name = file_temporary(state);
+    struct stat st;
+    const size_t longest = strlen(file_name(name)) + later, all = strlen(name) + later;
+    const int fits = longest <= NAME_MAX && all < PATH_MAX && !(lstat(name, &st) && errno == ENAMETOOLONG);
+    free(name);
+    if (fits) return 0;
+    return err_set(err, ERR_IO, "--out %s: too long: names of up to %zu bytes are made from it, and %d are the most", out,
+                   longest, NAME_MAX);
+}
+
 // 1: there is something to do; 0: lists are there, and --resume asks whether they are those of this run.
-static int check_out(const Options *o, const char *part, Err *err) {
-    if (out_check_file(o, o->out, err)) return -1;
+static int check_out(const Options *o, const char *part, const char *state, Err *err) {
+    if (out_check_file(o, o->out, err) || check_name(o->out, state, err)) return -1;
     const int whole = file_exists(o->out), cut_off = file_exists(part);
     if (whole && o->resume && !o->force && !cut_off) return 0;
     if (whole && !o->force) return err_set(err, ERR_USAGE, "--out %s is there; --force writes over it", o->out);
@@ -274,7 +289,7 @@ int recommend_users_write(Use *u, const Options *o, Err *err) {
     str_printf(&state, "%s.json", part);
     str_printf(&made, "%s.run.json", o->out);
     x.state = state.data, x.made = made.data;
-    int status = check_out(o, part, err);
+    int status = check_out(o, part, x.state, err);
     if (status >= 0) status = status ? write_lists(&x, err) : check_whole(&x, err);
     partfile_close(&x.out);
     users_close(&x.users);

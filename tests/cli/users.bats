@@ -168,6 +168,17 @@ long_users() {
     many --out "$TMP"/$'l\xff' --json | jq -e '.out == null and .done == .users'
 }
 
+@test "a name too long for the names that are made from it is refused before the work begins" {
+    for n in 215 240 260; do
+        name=$(printf "x%.0s" $(seq "$n"))
+        [ "$n" -eq 215 ] && many --out "$TMP/$name" >/dev/null && continue
+        # --users is read, and found missing, behind the look at --out.
+        USERS=$TMP/none refuses 4 "*--out $TMP/$name: too long: names of up to * bytes are made from it, and 255 are the most" \
+            many --out "$TMP/$name"
+    done
+    cmp <(ls "$TMP") <(printf '%s\n' "$(printf "x%.0s" {1..215})" "$(printf "x%.0s" {1..215}).run.json")
+}
+
 @test "what is there is not written over, and another run does not go on" {
     many --out "$TMP/lists" >/dev/null
     refuses 2 '*/lists is there; --force*' many --out "$TMP/lists"
