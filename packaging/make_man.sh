@@ -40,7 +40,7 @@ section() {
     echo '.B LATENTR3_DEVICE'
     echo 'cpu or cuda: what the model runs on where \-\-device says nothing.'
     echo '.SH "EXIT STATUS"'
-    echo '0 done, 2 wrong use, 3 bad data, 4 a file that cannot be read or written, 5 out of memory, 6 a bug, 130 or 143 stopped by a signal.'
+    echo '0 done, 2 wrong use, 3 bad data, 4 a file that cannot be read or written, 5 out of memory, 6 a bug, 130, 143 or 129 stopped by a signal.'
     echo '.SH "SEE ALSO"'
     echo '.BR latentr3 (3),'
     echo 'the documents installed with the program: commands.md says what each option does, formats.md what the files are.'

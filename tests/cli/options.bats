@@ -38,6 +38,12 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     says '*--samples K *[(]default 8[)] *'
 }
 
+@test "what is said of exit codes names all that a signal leaves" {
+    for file in docs/commands.md docs/serving.md packaging/make_man.sh; do
+        grep -qE '(^|[^0-9])(130|143|129)(, | or )(130|143|129)(, | or )(130|143|129)([^0-9]|$)' "$file" || { echo "$file" && return 1; }
+    done
+}
+
 @test "docs/commands.md names every option of every command" {
     for command in $(commands); do
         section=$(sed -n "/^## $command\$/,/^## /p" docs/commands.md)

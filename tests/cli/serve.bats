@@ -390,6 +390,13 @@ answer() {
     done
 }
 
+@test "SIGTERM and SIGHUP each have their exit code" {
+    for signal in TERM:143 HUP:129; do
+        serve
+        kill -s "${signal%:*}" "$SERVER"; ends "${signal#*:}"
+    done
+}
+
 @test "metrics: what was done is counted" {
     metric() { curl -s "${URL}metrics" | awk -v n="latentr3_$1" '$1 == n {print $2}'; }
     serve --thoughts 1
