@@ -170,7 +170,9 @@ int catalogue_file_parse(Catalogue *c, const Items *items, const char *data, siz
                          Err *err) {
     Header h;
     *c = (Catalogue){.items = items};
-    if (bytes < sizeof h || memcmp(data, MAGIC, sizeof MAGIC)) return damaged(name, "it does not begin as one", err);
+    if (bytes < sizeof MAGIC || memcmp(data, MAGIC, sizeof MAGIC)) // of somebody's own, perhaps
+        return err_set(err, ERR_DATA, "%s: not a built catalogue: name another file", name);
+    if (bytes < sizeof h) return damaged(name, "its header is cut short", err);
     memcpy(&h, data, sizeof h);
     if (h.key.low != key.low || h.key.high != key.high) return 0;
     if (check_header(&h, bytes, name, err)) return -1;

@@ -397,6 +397,16 @@ answer() {
     done
 }
 
+@test "--index names a file that is no built catalogue: it is left as it is, and no advice to remove it" {
+    cp "$WORLD/data/info.txt" "$TMP/own"
+    for command in serve 'recommend --history x' eval; do
+        # shellcheck disable=SC2086
+        LATENTR3_LOG=error refuses 3 "*$TMP/own: not a built catalogue: name another file" \
+            "$LATENTR3" $command --model "$WORLD/model" --data "$WORLD/data" --threads 1 --index "$TMP/own"
+    done
+    cmp "$WORLD/data/info.txt" "$TMP/own"
+}
+
 @test "metrics: what was done is counted" {
     metric() { curl -s "${URL}metrics" | awk -v n="latentr3_$1" '$1 == n {print $2}'; }
     serve --thoughts 1
