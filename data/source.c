@@ -308,11 +308,13 @@ static char *folder_name(const char *path, int is_folder) {
     return out;
 }
 
-// A file that was named without a folder lies in whatever the present one is called.
+// A file that was named without a folder lies in whatever the present one is called, and a pipe in one of the system's.
 static void set_category(Source *s, const char *input, int is_folder) {
+    const int lies_here = !strchr(input, '/') && !file_is_folder(input),
+              unnamed = lies_here || !(is_folder || is_regular(s->log.path));
     s->category = folder_name(s->log.path, is_folder);
     int movies = s->log.format->category || strncmp(s->category, "ml-", 3) == 0;
-    const char *instead = movies ? "movie" : !strchr(input, '/') && !file_is_folder(input) ? "item" : NULL;
+    const char *instead = movies ? "movie" : unnamed ? "item" : NULL;
     if (!instead) return;
     free(s->category);
     s->category = mem_strndup(instead, strlen(instead));

@@ -64,6 +64,13 @@ make_logs() {
     cat "$TMP/csv/log" >"$TMP/pipe" &
     exits 0 "$LATENTR3" prepare --data "$TMP/pipe" --items "$TMP/tsv/titles" --out "$TMP/piped"
     cmp "$TMP/a/train.csv" "$TMP/piped/train.csv"
+    # What a pipe is called says nothing of the items; a file's folder does.
+    [ "$(jq -r .category "$TMP/piped/dataset.json")" = item ]
+    exits 0 "$LATENTR3" prepare --data <(cat "$TMP/csv/log") --items "$TMP/tsv/titles" --out "$TMP/substituted"
+    [ "$(jq -r .category "$TMP/substituted/dataset.json")" = item ]
+    cat "$TMP/csv/log" | "$LATENTR3" prepare --data /dev/stdin --items "$TMP/tsv/titles" --out "$TMP/stdin" 2>/dev/null
+    [ "$(jq -r .category "$TMP/stdin/dataset.json")" = item ]
+    [ "$(jq -r .category "$TMP/csv.out/dataset.json")" = csv ]
     # The folder that was written is itself an input.
     exits 0 "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/again" --strict
     for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/again/$file"; done
