@@ -106,6 +106,63 @@ static int add_attention(json_t *json, Use *u, const Options *o, const Rows *row
     return 0;
 }
 
+// ---- settings ------------------------------------------------------------------------------------------------------------
+
+enum { CONFIG_BYTES = 1 << 20 };
+
+// What moves no number of an evaluation but in its last bits, or stands beside them by itself.
+static int is_aside(const char *name) {
+    static const char *const aside[] = {"model",      "data",   "config",  "json",  "split",          "protocol",
+                                        "results",    "save",   "against", "index", "strict",         "trec-run",
+                                        "trec-qrels", "device", "threads", "batch", "weights-memory", "thought-test"};
+    for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
+        if (!strcmp(aside[i], name)) return 1;
+    return 0;
+}
+
+static void put_where(json_t *settings, const char *name, int differs, json_t *value) {
+    if (differs)
+        json_object_set(settings, name, value);
+    else
+        json_object_del(settings, name);
+    json_decref(value);
+}
+
+// How the model is used other than it was saved, whether an option said so or the data folder.
+static void set_unsaved(json_t *settings, const OpenModel *m) {
+    ModelConfig saved;
+    const ModelConfig *now = &m->llm.config;
+    json_t *config = json_read_in(m->path, "config.json", CONFIG_BYTES);
+    if (config && config_from_json(&saved, config, m->path, NULL) == 0) {
+        const int thinks = now->thoughts > 0, ratt = thinks && !now->thought_hidden;
+        if (!json_object_get(json_object_get(config, "latentr3"), "thoughts")) saved.thoughts = m->had_latent;
+        put_where(settings, "thoughts", now->thoughts != saved.thoughts, json_integer(now->thoughts));
+        put_where(settings, "thought", thinks && now->thought_hidden != saved.thought_hidden,
+                  json_string(now->thought_hidden ? "hidden" : "ratt"));
+        put_where(settings, "thought-window", ratt && now->thought_window != saved.thought_window,
+                  json_integer(now->thought_window));
+        put_where(settings, "answer-sees", thinks && now->answer_sees_thought != saved.answer_sees_thought,
+                  json_string(now->answer_sees_thought ? "thought" : "prompt"));
+        if (saved.add_bos >= 0)
+            put_where(settings, "bos", now->add_bos != saved.add_bos, json_string(now->add_bos ? "yes" : "no"));
+        if (*saved.category)
+            put_where(settings, "category", strcmp(now->category, saved.category), options_text(now->category));
+    }
+    json_decref(config);
+}
+
+static json_t *settings_of(const Options *o, const OpenModel *m) {
+    json_t *settings = options_to_json(o), *value;
+    const char *name;
+    void *next;
+    json_object_foreach_safe(settings, next, name, value) {
+        if (is_aside(name) || !options_changed(o, name) || json_is_null(value) || json_is_false(value))
+            json_object_del(settings, name);
+    }
+    if (m->path) set_unsaved(settings, m);
+    return settings;
+}
+
 // ---- together ------------------------------------------------------------------------------------------------------------
 
 static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
@@ -120,6 +177,7 @@ static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
     json_object_set_new(json, "results_hash", json_string(hash));
     json_object_set_new(json, "of_folder", json_boolean(u->model.path && file_is_same(u->model.path, o->save)));
     json_object_set_new(json, "configuration", options_to_json(o));
+    json_object_set_new(json, "settings", settings_of(o, &u->model));
     json_object_set_new(json, "data", data);
     json_object_set_new(json, "versions", json_pack("{s:s, s:s}", "latentr3", LATENTR3_VERSION, "compiler", __VERSION__));
     run_cost(json);

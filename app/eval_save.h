@@ -8,11 +8,12 @@
 // "DIR/results-SPLIT.jsonl", malloc'd. Makes DIR where it is missing (its parent exists).
 char *eval_save_results(const Options *o, Err *err);
 
-// json: the form that --json prints, taken over. Saved beside it: "configuration", "data", "model_hash" (of a model with
-// weights), "versions", "results_hash", "of_folder" (whether the model is DIR's own); "row_slices" [slices_of each row];
-// "samples" [{"row", "history": [titles], "weights": [..], "rest"}, ...] of some rows; and, where LatentRATT attends to titles,
-// "attention" {"rows", "rest", "positions": [{"rows", "weight"}, ...]}: the mean of explain.h's weights over up to 200 rows,
-// the newest title first.
+// json: the form that --json prints, taken over. Saved beside it: "configuration", "settings" (of these what moves the
+// numbers, under the options' names, where it is neither the default nor what was saved with the model), "data", "model_hash"
+// (of a model with weights), "versions", "results_hash", "of_folder" (whether the model is DIR's own); "row_slices" [slices_of
+// each row]; "samples" [{"row", "history": [titles], "weights": [..], "rest"}, ...] of some rows; and, where LatentRATT attends
+// to titles, "attention" {"rows", "rest", "positions": [{"rows", "weight"}, ...]}: the mean of explain.h's weights over up to
+// 200 rows, the newest title first.
 int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const int *slices, Err *err);
 
 // Removes what was kept in a folder whose model is now another one: evaluations, and where the model came from.

@@ -55,18 +55,29 @@ static const char *figure_of(const Card *c) {
     return is_sasrec(c) ? "loss, nats an item," : "loss, nats a token,";
 }
 
-// What makes the numbers others than those of the model alone, among all items: "popularity-100, --exclude-seen".
+static void put_option(Str *s, const char *name, const json_t *value) {
+    str_puts(s, "--");
+    str_shell(s, name);
+    if (json_is_true(value)) return;
+    str_puts(s, " ");
+    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+    str_shell(s, text ? text : json_string_value(value));
+    free(text);
+}
+
+// What makes the numbers others than those of the model as it was saved, among all items: "popularity-100, --exclude-seen".
 static void conditions(Str *s, const json_t *evaluation) {
-    static const char *const option[] = {"exclude-seen", "guidance", "shuffle-history"};
-    const json_t *configuration = json_object_get(evaluation, "configuration");
+    const char *name;
+    json_t *value, *settings = json_object_get(evaluation, "settings");
     if (strcmp(record_protocol(evaluation), "full")) str_puts(s, record_protocol(evaluation));
-    for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
-        const json_t *value = json_object_get(configuration, option[i]);
-        if (!json_is_true(value) && !json_is_string(value)) continue;
-        str_printf(s, "%s--%s", s->len ? ", " : "", option[i]);
-        if (!json_is_string(value)) continue;
-        char *part = file_last_part(json_string_value(value));
-        str_printf(s, " %s", part);
+    if (!settings) str_printf(s, "%soptions that an earlier version did not tell", s->len ? ", " : "");
+    json_object_foreach(settings, name, value) {
+        const int is_path = !strcmp(name, "guidance") && json_is_string(value);
+        char *part = is_path ? file_last_part(json_string_value(value)) : NULL;
+        json_t *shown = is_path ? json_string(part) : json_incref(value);
+        str_puts(s, s->len ? ", " : "");
+        put_option(s, name, shown);
+        json_decref(shown);
         free(part);
     }
 }
@@ -154,13 +165,8 @@ static void command(Card *c) {
     str_shell(s, record_text(c->origin, "command", NULL) ? record_text(c->origin, "command", NULL) : "?");
     json_object_foreach(json_object_get(c->origin, "configuration"), name, value) {
         if (json_is_null(value) || json_is_false(value) || is_aside(name) || json_is_array(value)) continue;
-        str_puts(s, " --");
-        str_shell(s, name);
-        if (json_is_true(value)) continue;
         str_puts(s, " ");
-        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        str_shell(s, text ? text : json_string_value(value));
-        free(text);
+        put_option(s, name, value);
     }
     str_puts(s, "\n\n");
 }

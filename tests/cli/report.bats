@@ -420,15 +420,45 @@ PY
 @test "model card: what was ranked among, and how, is named" {
     "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/run" --max-steps 1 --width 8 --layers 1
     evaluate "$TMP/run" "$TMP/run" --protocol popularity-100 >"$TMP/json"
-    grep -qF 'type: "HR@10 (popularity-100)"' "$TMP/run/README.md"
+    grep -qF 'type: "HR@10 (popularity-100, --max-rows 40, --dtype f32)"' "$TMP/run/README.md"
     grep -qF 'ranked among drawn candidates (popularity-100)' "$TMP/run/README.md"
     not grep -qF 'type: "HR@10"' "$TMP/run/README.md"
     cp -r "$WORLD/sft" "$TMP/sft"
     evaluate "$TMP/sft" "$TMP/sft" --exclude-seen --guidance item-knn --shuffle-history >"$TMP/json"
-    grep -qF 'type: "HR@10 (--exclude-seen, --guidance item-knn, --shuffle-history)"' "$TMP/sft/README.md"
-    grep -qF 'ranked among all items but those of the history; hits by title, with 95 % intervals. Measured with --exclude-seen, --guidance' "$TMP/sft/README.md"
+    grep -qF 'type: "HR@10 (--max-rows 40, --dtype f32, --guidance item-knn, --exclude-seen, --shuffle-history)"' "$TMP/sft/README.md"
+    grep -qF 'ranked among all items but those of the history; hits by title, with 95 % intervals. Measured with --max-rows 40, --dtype f32, --guidance' "$TMP/sft/README.md"
     report "$TMP/page" "$TMP/sft"
     grep -qF 'ranked among all items but those of the history. By title' "$TMP/page"
+}
+
+@test "model card: every setting that moves the numbers is named, and no other" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/the-guide" --max-steps 1 --width 8 --layers 1
+    measured() { # AS OPTION...
+        "$LATENTR3" eval --model "$TMP/run" --data "${DATA:-$WORLD/world/data}" --save "$TMP/run" --threads 1 --json "${@:2}" >"$TMP/json"
+        grep -qF "with 95 % intervals.$1" "$TMP/run/README.md" || {
+            grep -F 'with 95 % intervals.' "$TMP/run/README.md"
+            return 1
+        }
+    }
+    measured ' Measured with --sample 20, --thoughts 0.' --sample 20 --thoughts 0
+    grep -qF 'type: "HR@10 (--sample 20, --thoughts 0)"' "$TMP/run/README.md"
+    measured ' Measured with --sample 20, --beams 4, --length-penalty 0.0, --ghost-tokens skip, --guidance the-guide, --guidance-weight 0.25.' \
+        --sample 20 --beams 4 --length-penalty 0 --ghost-tokens skip --guidance "$TMP/the-guide" --guidance-weight 0.25
+    measured ' Measured with --sample 20, --seed 7, --decode ground.' --sample 20 --seed 7 --decode ground
+    # Another prompt, whoever said so.
+    cp -r "$WORLD/world/data" "$TMP/data"
+    jq '.category = "old film"' "$WORLD/world/data/dataset.json" >"$TMP/data/dataset.json"
+    DATA="$TMP/data" measured " Measured with --sample 20, --category 'old film'." --sample 20 --bos auto
+    # Defaults, what the model was saved with, and what moves nothing.
+    measured '' --thoughts 1 --thought ratt --thought-window 0 --answer-sees prompt --bos no --beams 10 --decode trie --seed 42 \
+        --device cpu --batch 7 --index "$TMP/index" --strict --weights-memory 1
+    not grep -q 'Measured with' "$TMP/run/README.md"
+    grep -qF 'type: "HR@10"' "$TMP/run/README.md"
+    # An evaluation that an earlier version saved.
+    jq 'del(.settings)' "$TMP/run/eval-test.json" >"$TMP/json" && mv "$TMP/json" "$TMP/run/eval-valid.json"
+    measured ''
+    grep -qF ' Measured with options that an earlier version did not tell.' "$TMP/run/README.md"
 }
 
 @test "model card: a SASRec is one whichever command trained it last" {
