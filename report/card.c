@@ -69,7 +69,7 @@ static void put_option(Str *s, const char *name, const json_t *value) {
 static void conditions(Str *s, const json_t *evaluation) {
     const char *name;
     json_t *value, *settings = json_object_get(evaluation, "settings");
-    if (strcmp(record_protocol(evaluation), "full")) str_puts(s, record_protocol(evaluation));
+    if (strcmp(record_protocol(evaluation), "full")) str_printf(s, "%s%s", s->len ? ", " : "", record_protocol(evaluation));
     if (!settings) str_printf(s, "%soptions that an earlier version did not tell", s->len ? ", " : "");
     json_object_foreach(settings, name, value) {
         const int is_path = !strcmp(name, "guidance") && json_is_string(value);
@@ -82,6 +82,15 @@ static void conditions(Str *s, const json_t *evaluation) {
     }
 }
 
+static const char *train_hash(const json_t *made) {
+    return record_text(made, "data", "train.csv", NULL);
+}
+
+// Whether the evaluation is of other data than those that the model learnt from.
+static int is_elsewhere(const Card *c, const json_t *evaluation) {
+    return train_hash(c->origin) && !is_text(train_hash(evaluation), train_hash(c->origin));
+}
+
 // ---- the header ----------------------------------------------------------------------------------------------------------
 
 static void header_results(Card *c, int i) {
@@ -90,6 +99,7 @@ static void header_results(Card *c, int i) {
     char *data = file_last_part(folder ? folder : "data");
     json_t *value;
     Str how = {0};
+    if (is_elsewhere(c, e)) str_puts(&how, "other data than it learnt from");
     conditions(&how, e);
     put_quoted(&c->text, "  - task:\n      type: sequential-recommendation\n    dataset:\n      name: ", data);
     put_quoted(&c->text, "      type: ", data);
@@ -231,6 +241,18 @@ static void metrics_row(Str *s, const char *label, const json_t *metrics, int in
     str_puts(s, "\n");
 }
 
+// Nothing of the table of hashes is theirs.
+static void put_elsewhere(Str *s, const json_t *e, const char *split) {
+    char file[16];
+    snprintf(file, sizeof file, "%s.csv", split);
+    const char *train = train_hash(e), *rows = record_text(e, "data", file, NULL);
+    str_puts(s, " These are not rows of the data it learnt from: train.csv there is ");
+    put_text(s, train ? train : "missing");
+    str_printf(s, ", %s is ", file);
+    put_text(s, rows ? rows : "-");
+    str_puts(s, ".");
+}
+
 static void evaluation(Card *c, int i) {
     Str *s = &c->text;
     const json_t *e = c->evaluation[i];
@@ -242,6 +264,7 @@ static void evaluation(Card *c, int i) {
     conditions(&how, e);
     if (how.len) str_puts(s, " Measured with "), put_text(s, how.data), str_puts(s, ".");
     str_free(&how);
+    if (is_elsewhere(c, e)) put_elsewhere(s, e, split_name[i]);
     str_puts(s, "\n\n");
     str_puts(s, "| | HR@1 | HR@5 | HR@10 | NDCG@5 | NDCG@10 |\n| --- | --- | --- | --- | --- | --- |\n");
     metrics_row(s, "this model", json_object_get(e, "title"), 1);

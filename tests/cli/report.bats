@@ -45,7 +45,7 @@ curves_of() {
 }
 
 evaluate() { # MODEL DIR OPTION...
-    "$LATENTR3" eval --model "$1" --data "$WORLD/world/data" --threads 1 --dtype f32 --max-rows 40 --save "$2" --json "${@:3}"
+    "$LATENTR3" eval --model "$1" --threads 1 --dtype f32 --max-rows 40 --save "$2" --json "${@:3}" --data "${DATA:-$WORLD/world/data}"
 }
 
 @test "eval --save: what --json prints and the results, with hashes, histories and attention" {
@@ -459,6 +459,22 @@ PY
     jq 'del(.settings)' "$TMP/run/eval-test.json" >"$TMP/json" && mv "$TMP/json" "$TMP/run/eval-valid.json"
     measured ''
     grep -qF ' Measured with options that an earlier version did not tell.' "$TMP/run/README.md"
+}
+
+@test "model card: rows of other data than it learnt from are told of, with their hashes" {
+    hash_of() { jq -r ".data[\"$1\"]" "$TMP/run/eval-test.json"; }
+    cp -r "$WORLD/sft" "$TMP/run"
+    cp -r "$WORLD/world/data" "$TMP/data"
+    DATA="$TMP/data" evaluate "$TMP/run" "$TMP/run" >"$TMP/json" # the same, elsewhere
+    not grep -qE 'the data it learnt from:|other data' "$TMP/run/README.md"
+    "$LATENTR3" synth --out "$TMP/other" --items 60 --rows 1200 --seed 7
+    DATA="$TMP/other/data" evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    [ "$(hash_of train.csv)" != "$(jq -r '.data["train.csv"]' "$WORLD/sft/metrics.json")" ]
+    grep -qF "These are not rows of the data it learnt from: train.csv there is $(hash_of train.csv), test.csv is $(hash_of test.csv)." "$TMP/run/README.md"
+    grep -qF 'type: "HR@10 (other data than it learnt from, --max-rows 40, --dtype f32)"' "$TMP/run/README.md"
+    rm "$TMP/data/train.csv"
+    DATA="$TMP/data" evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    grep -qF "the data it learnt from: train.csv there is missing, test.csv is $(hash_of test.csv)." "$TMP/run/README.md"
 }
 
 @test "model card: a SASRec is one whichever command trained it last" {
