@@ -8,11 +8,12 @@
 #include "base/utf8.h"
 #include "model/adapter.h"
 #include "model/frozen.h"
+#include "report/card.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENIZER_CONFIG_BYTES = 16 << 20, TEMPLATE_BYTES = 1 << 20 };
+enum { TOKENIZER_CONFIG_BYTES = 16 << 20, TEMPLATE_BYTES = 1 << 20, RUN_BYTES = 16 << 20 };
 
 // ---- the vocabulary of a GGUF ---------------------------------------------------------------------------------------------
 
@@ -462,8 +463,19 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     return 0;
 }
 
+// metrics.json of a training that a signal stopped. Beside where a command says that it made the model it is an earlier one's.
+static void warn_interrupted(const char *folder) {
+    json_t *run = holds(folder, CARD_ORIGIN) ? NULL : json_read_in(folder, "metrics.json", RUN_BYTES);
+    const json_t *steps = json_object_get(run, "steps");
+    if (json_is_true(json_object_get(run, "interrupted")) && json_is_integer(steps))
+        log_warn("%s: its training was stopped at step %lld, before its end: the command that made it goes on with --resume",
+                 folder, (long long)json_integer_value(steps));
+    json_decref(run);
+}
+
 int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err) {
     *m = (OpenModel){.path = mem_strndup(o->model, strlen(o->model))};
+    warn_interrupted(o->model);
     if (sasrec_model_is(o->model)) {
         if (sasrec_model_open(m, o, err) == 0) return 0;
         model_io_close(m);

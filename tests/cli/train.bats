@@ -264,8 +264,33 @@ END
         jq -e '.interrupted and .steps > 0' "$TMP/out/metrics.json"
         grep -q "the model of step $(jq .steps "$TMP/out/metrics.json") kept, not yet measured; stopped by a signal\$" "$TMP/log"
         exits 0 "$LATENTR3" recommend --model "$TMP/out" --data "$WORLD/world/data" --history "$(title 1)" -k 1
+        says "*warning: $TMP/out: its training was stopped at step $(jq .steps "$TMP/out/metrics.json"), before its end: *--resume*"
         rm -r "$TMP/out"
     done
+}
+
+@test "the model of a training that was stopped is used with a warning; of one that went on, none" {
+    for kind in sft sasrec; do
+        options=(--threads 1 --dtype f32 --max-steps 2 --data "$WORLD/world/data")
+        case $kind in
+            sft) "$LATENTR3" sft --model "$WORLD/world/model" --out "$TMP/$kind" --batch 4 --valid-rows 4 "${options[@]}" ;;
+            sasrec) "$LATENTR3" sasrec --thoughts 1 --width 8 --layers 1 --out "$TMP/$kind" "${options[@]}" ;;
+        esac
+        cp "$TMP/$kind/metrics.json" "$TMP/whole"
+        for use in 'eval --max-rows 2' 'recommend --all-users --out lists' "rl --batch 2 --samples 2 --eval-rows 2 --max-steps 1 --out rl"; do
+            # shellcheck disable=SC2086
+            for stopped in true false; do
+                jq ".interrupted = $stopped" "$TMP/whole" >"$TMP/$kind/metrics.json"
+                exits 0 "$LATENTR3" $(sed "s|--out |&$TMP/|" <<<"$use") --model "$TMP/$kind" --data "$WORLD/world/data" --threads 1 $([[ $use = eval* ]] || echo --force)
+                [ "$(grep -c "warning: $TMP/$kind: its training was stopped at step 2, before its end: .* --resume" <<<"$output")" -eq "$([ $stopped = true ] && echo 1 || echo 0)" ]
+            done
+        done
+    done
+    # Of a command that made another model there, the run is not.
+    jq '.interrupted = true' "$TMP/whole" >"$TMP/sft/metrics.json"
+    "$LATENTR3" convert --model "$WORLD/sft" --out "$TMP/sft" --force
+    exits 0 "$LATENTR3" eval --model "$TMP/sft" --data "$WORLD/world/data" --threads 1 --max-rows 2
+    not says '*its training was stopped*'
 }
 
 @test "Ctrl-C that is not meant for it, as of a job in the background, is ignored; SIGTERM is not" {
