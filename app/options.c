@@ -737,8 +737,7 @@ OptionForm options_form(const Command *command, const char *name) {
 // ---- shown ------------------------------------------------------------------------------------------------------------------
 
 json_t *options_text(const char *s) {
-    json_t *value = s ? json_string(s) : json_null();
-    return value ? value : json_null();
+    return s ? json_text(s) : json_null();
 }
 
 json_t *options_to_json(const Options *o) {

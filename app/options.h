@@ -179,7 +179,7 @@ struct yaml_parser_s;
 struct MapFile;
 int options_yaml_line(const struct yaml_parser_s *parser, const struct MapFile *f);
 
-// A JSON string, or null where `s` is NULL or no UTF-8 (a path may hold any bytes).
+// A JSON string, or null where `s` is NULL. A path may hold any bytes: what is no UTF-8 stands there as U+FFFD.
 json_t *options_text(const char *s);
 
 void options_help(FILE *f, const Command *command);

@@ -1,6 +1,7 @@
 #include "base/json.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -94,6 +95,14 @@ json_t *json_read_in(const char *folder, const char *name, size_t limit_bytes) {
 
 json_t *json_finite(double x) {
     return isfinite(x) ? json_real(x) : json_null();
+}
+
+json_t *json_text(const char *s) {
+    Str text = {0};
+    utf8_replace(&text, s, strlen(s));
+    json_t *value = json_stringn(text.len ? text.data : "", text.len);
+    str_free(&text);
+    return value;
 }
 
 int json_save(const char *path, const json_t *value, Err *err) {

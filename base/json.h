@@ -18,6 +18,7 @@ json_t *json_parse_line(const char *data, size_t bytes, const char *name, int64_
 json_t *json_read(const char *path, size_t limit_bytes, Err *err);
 json_t *json_read_in(const char *folder, const char *name, size_t limit_bytes); // NULL where there is none, or it is no JSON
 json_t *json_finite(double x);                                  // or null: JSON has no infinity, and nothing that is no number
+json_t *json_text(const char *s);                               // a string, with U+FFFD for what is no UTF-8 in it
 int json_save(const char *path, const json_t *value, Err *err); // indented, keys in the order of insertion
 
 #endif

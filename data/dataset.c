@@ -255,8 +255,7 @@ json_t *dataset_hashes(const Dataset *d, int with_test, Err *err) {
     static const char *const names[] = {"train.csv", "valid.csv", "test.csv"};
     char *copy = mem_strndup(d->folder, strlen(d->folder)), hex[33];
     json_t *hashes = json_object();
-    json_t *folder = json_string(basename(copy));
-    json_object_set_new(hashes, "folder", folder ? folder : json_string("(not UTF-8)"));
+    json_object_set_new(hashes, "folder", json_text(basename(copy)));
     free(copy);
     json_object_set_new(hashes, INFO, json_string(d->items_hash));
     for (size_t i = 0; i < sizeof names / sizeof *names - !with_test; i++) {

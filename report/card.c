@@ -1,5 +1,6 @@
 #include "report/card.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "report/record.h"
 
@@ -359,8 +360,10 @@ int card_forget(const char *folder, Err *err) {
 int card_write(const char *folder, Err *err) {
     Card c = {0};
     char *path = file_join(folder, "README.md"), *whole = realpath(folder, NULL);
-    char *name = file_last_part(whole ? whole : folder);
-    c.name = name;
+    char *part = file_last_part(whole ? whole : folder);
+    Str name = {0};
+    utf8_replace(&name, part, strlen(part));
+    c.name = name.len ? name.data : part;
     int status = is_foreign(path) ? 0 : read_all(&c, folder, err);
     if (status == 0 && c.origin) {
         header(&c), about(&c), command(&c), training(&c), hashes(&c), metrics(&c), limits(&c);
@@ -369,6 +372,7 @@ int card_write(const char *folder, Err *err) {
     json_decref(c.made), json_decref(c.metrics), json_decref(c.config);
     json_decref(c.evaluation[0]), json_decref(c.evaluation[1]);
     str_free(&c.text);
-    free(path), free(whole), free(name);
+    str_free(&name);
+    free(path), free(whole), free(part);
     return status;
 }

@@ -477,6 +477,17 @@ PY
     grep -qF "the data it learnt from: train.csv there is missing, test.csv is $(hash_of test.csv)." "$TMP/run/README.md"
 }
 
+@test "model card: a path that is no UTF-8 stands in it with replacement characters" {
+    cp -r "$WORLD/world/model" "$TMP/"$'m\xffdel'
+    cp -r "$WORLD/world/data" "$TMP/"$'d\xe2\x82ta'
+    "$LATENTR3" sft --model "$TMP/"$'m\xffdel' --data "$TMP/"$'d\xe2\x82ta' --out "$TMP/"$'r\xff' --threads 1 --batch 8 --valid-rows 5 --max-steps 1
+    mv "$TMP/"$'r\xff' "$TMP/run"
+    jq -e --arg model "$TMP/m"$'\ufffd'"del" --arg data "$TMP/d"$'\ufffd'"ta" '.configuration | .model == $model and .data == $data' "$TMP/run/metrics.json"
+    grep -qF "    latentr3 sft --model '$TMP/m"$'\ufffd'"del' --data '$TMP/d"$'\ufffd'"ta'" "$TMP/run/README.md"
+    grep -qF 'base_model: "m'$'\ufffd''del"' "$TMP/run/README.md"
+    iconv -f utf-8 -t utf-8 "$TMP/run/README.md" >"$TMP/same"
+}
+
 @test "model card: a SASRec is one whichever command trained it last" {
     "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sas" --max-steps 1 --width 8 --layers 1 --thoughts 1 --threads 1
     "$LATENTR3" rl --model "$TMP/sas" --data "$WORLD/world/data" --out "$TMP/rl" --max-steps 1 --batch 2 --eval-rows 4 --threads 1
