@@ -512,3 +512,32 @@ print(max(set(test), key=train.count))' "$TMP/data")
     [[ $output != *train:* ]] # no rows were read for it
     [ ! -e "$TMP/none" ]
 }
+
+# documented SECTION WHAT: docs/commands.md names in that section each word on stdin, as code or as a JSON name.
+documented() {
+    section=$(sed -n "/^## $1\$/,/^## /p" docs/commands.md)
+    words=$(sort -u)
+    [ -n "$words" ]
+    for word in $words; do
+        [[ $section == *"\`$word\`"* || $section == *"\"$word\""* ]] || {
+            echo "docs/commands.md, section $1: $word of $2 is missing"
+            return 1
+        }
+    done
+}
+
+@test "docs/commands.md names every field of log.jsonl, metrics.json and eval --json" {
+    train rl rl --model "$WORLD/sft" --threads 1 --batch 2 --samples 2 --eval-rows 4 --max-steps 1
+    train sasrec sasrec --width 8 --layers 1 --threads 1 --thoughts 1 --max-steps 1
+    train sft sft --model "$WORLD/world/model" --threads 1 --batch 4 --valid-rows 4 --latent-lr 1e-4 --max-steps 2
+    for run in rl sasrec sft; do
+        jq -r 'keys[]' "$TMP/$run/log.jsonl" | documented 'What a training run leaves' "$run, log.jsonl"
+        jq -r 'keys[]' "$TMP/$run/metrics.json" | documented 'What a training run leaves' "$run, metrics.json"
+        for option in --thought-test "--against $TMP/$run/results-test.jsonl"; do
+            # shellcheck disable=SC2086
+            "$LATENTR3" eval --model "$TMP/$run" --data "$WORLD/world/data" --threads 1 --max-rows 6 --save "$TMP/$run" $option >/dev/null
+            jq -r '(.configuration, .settings, .data, .versions) = 0 | [paths[] | strings | sub("@[0-9]+$"; "@10")] | unique[]' \
+                "$TMP/$run/eval-test.json" | documented eval "eval --save $option"
+        done
+    done
+}
