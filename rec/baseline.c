@@ -96,9 +96,9 @@ static int nearest_of(const Pairs *p, int h, int *both, int *touched, Recommenda
     return found;
 }
 
-static void find_neighbours(Baseline *b) {
+static void find_neighbours(const Baseline *b) {
     const int n = b->items->n;
-    Neighbours *near = &b->near;
+    Neighbours *near = b->near;
     Pairs p;
     pairs_open(&p, b);
     size_t used = 0, cap = 0;
@@ -125,27 +125,46 @@ static int is_candidate(const Baseline *b, int item) {
     return b->key[item] == item && !b->items->removed[item];
 }
 
-void baseline_open(Baseline *b, const Items *items, const Rows *train, MatchBy by) {
-    *b = (Baseline){.items = items, .by = by};
-    b->key = mem_alloc((size_t)items->n, sizeof *b->key);
-    b->count = mem_zalloc((size_t)items->n, sizeof *b->count);
-    for (int i = 0; i < items->n; i++) {
-        b->key[i] = by == MATCH_ITEM ? i : items_title_group(items, i);
-        b->candidates += is_candidate(b, i);
+static void forget_neighbours(Baseline *b) {
+    free(b->near->first), free(b->near->item), free(b->near->cosine);
+    *b->near = (Neighbours){0};
+}
+
+// Where no title repeats, each item counts under itself by title too: all but the look-up of a history's items is the same.
+void baseline_match_by(Baseline *b, MatchBy by) {
+    int changed = 0;
+    b->by = by;
+    for (int i = 0; i < b->items->n; i++) {
+        const int key = by == MATCH_ITEM ? i : items_title_group(b->items, i);
+        changed |= b->key[i] != key;
+        b->key[i] = key;
     }
-    sequences_add(&b->train, items, train, NULL);
+    if (!changed) return;
+    forget_neighbours(b);
+    memset(b->count, 0, (size_t)b->items->n * sizeof *b->count);
+    b->candidates = 0;
+    for (int i = 0; i < b->items->n; i++) b->candidates += is_candidate(b, i);
     for (int u = 0; u < b->train.n; u++) {
         const Ints *sequence = &b->train.item[u];
         for (size_t i = 0; i < sequence->len; i++) b->count[b->key[sequence->data[i]]]++;
-        b->events += (int64_t)sequence->len;
     }
-    find_neighbours(b);
+}
+
+void baseline_open(Baseline *b, const Items *items, const Rows *train, MatchBy by) {
+    const size_t n = (size_t)items->n;
+    *b = (Baseline){.items = items, .near = mem_zalloc(1, sizeof *b->near)};
+    b->key = mem_alloc(n, sizeof *b->key);
+    b->count = mem_alloc(n, sizeof *b->count);
+    memset(b->key, 0xff, n * sizeof *b->key); // no item's: they all change
+    sequences_add(&b->train, items, train, NULL);
+    for (int u = 0; u < b->train.n; u++) b->events += (int64_t)b->train.item[u].len;
+    baseline_match_by(b, by);
 }
 
 void baseline_close(Baseline *b) {
     sequences_free(&b->train);
-    free(b->key), free(b->count);
-    free(b->near.first), free(b->near.item), free(b->near.cosine);
+    if (b->near) forget_neighbours(b);
+    free(b->key), free(b->count), free(b->near);
     *b = (Baseline){0};
 }
 
@@ -189,6 +208,7 @@ int baseline_choices(const Baseline *b, const Row *row, int exclude_seen) {
 // The neighbours of each item of the history, once, where it stands last.
 static void add_neighbours(const BaselineRanker *r, const History *h, float *score) {
     const Baseline *b = r->b;
+    const Neighbours *near = b->near;
     int *key = mem_alloc((size_t)h->n + 1, sizeof *key);
     for (int i = h->n - 1; i >= 0; i--) {
         key[i] = history_key(b, h, i);
@@ -201,7 +221,7 @@ static void add_neighbours(const BaselineRanker *r, const History *h, float *sco
     for (int i = 0; i < h->n; i++) {
         if (key[i] < 0) continue;
         r->met[key[i]] = 0;
-        for (size_t j = b->near.first[key[i]]; j < b->near.first[key[i] + 1]; j++) score[b->near.item[j]] += b->near.cosine[j];
+        for (size_t j = near->first[key[i]]; j < near->first[key[i] + 1]; j++) score[near->item[j]] += near->cosine[j];
     }
     free(key);
 }
@@ -249,6 +269,7 @@ static int rank_users(void *self, const History *h, int users, Recommendation *o
 
 Ranker baseline_ranker(BaselineRanker *r) {
     const Baseline *b = r->b;
+    if (r->kind == BASELINE_ITEM_KNN && !b->near->first) find_neighbours(b);
     r->score = mem_alloc((size_t)b->items->n, sizeof *r->score);
     r->empty = mem_alloc((size_t)b->items->n, sizeof *r->empty);
     r->met = mem_zalloc((size_t)b->items->n, 1);

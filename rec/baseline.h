@@ -25,16 +25,18 @@ enum { BASELINE_NEAREST = 50 };
 typedef struct Baseline {
     const Items *items;
     MatchBy by;
-    int *key;        // (items->n): under which item each one counts
-    int candidates;  // items that are their own key and not removed: those that can be listed
-    Sequences train; // item numbers; the users' interactions before the cut, each once
-    int64_t events;  // interactions counted
-    int *count;      // (items->n): interactions of each key
-    Neighbours near;
+    int *key;         // (items->n): under which item each one counts
+    int candidates;   // items that are their own key and not removed: those that can be listed
+    Sequences train;  // item numbers; the users' interactions before the cut, each once
+    int64_t events;   // interactions counted
+    int *count;       // (items->n): interactions of each key
+    Neighbours *near; // owned; empty until an item-kNN ranker is made, which is what they take so long for
 } Baseline;
 
 // train may be empty. Its ids must be in `items`.
 void baseline_open(Baseline *b, const Items *items, const Rows *train, MatchBy by);
+// As if it had been opened so; what is the same for both is kept. No ranker of it is in use.
+void baseline_match_by(Baseline *b, MatchBy by);
 void baseline_close(Baseline *b);
 
 typedef enum BaselineKind { BASELINE_POPULARITY, BASELINE_ITEM_KNN, BASELINE_REPEAT_LAST, BASELINE_RANDOM } BaselineKind;

@@ -159,13 +159,14 @@ static int compare_baselines(Evaluation *e, const Measure *model, const Rows *tr
     int failed = 0;
     Ranks ranks = {.user = model->ranks->user};
     for (int by = 0; by < MATCHES; by++) ranks.match[by] = mem_alloc((size_t)e->rows, sizeof(int));
+    Baseline b;
+    baseline_open(&b, model->r->items, train ? train : &none, MATCH_TITLE);
     for (int by = 0; by < MATCHES && !failed; by++) {
-        Baseline b;
-        baseline_open(&b, model->r->items, train ? train : &none, (MatchBy)by);
+        baseline_match_by(&b, (MatchBy)by);
         failed = measure_baselines(e, &b, model, o, &ranks, err);
         if (by == MATCH_TITLE) measure_slices(e, &b, model->rows, o, model->ranks);
-        baseline_close(&b);
     }
+    baseline_close(&b);
     for (int by = 0; by < MATCHES; by++) free(ranks.match[by]);
     return failed;
 }

@@ -191,17 +191,20 @@ static void test_item_knn(void **state) {
     Baseline b;
     baseline_open(&b, &w.items, &w.rows, MATCH_ITEM);
     assert_int_equal(b.events, PEOPLE * EVENTS);
+    assert_null(b.near->first); // nobody has asked for them
+    BaselineRanker self = {.b = &b, .kind = BASELINE_ITEM_KNN, .users = 2, .k = 10};
+    const Ranker r = baseline_ranker(&self);
     // The neighbours: those with the largest cosines, and those cosines.
     static double all[THINGS][THINGS];
     static float near[THINGS][THINGS];
     for (int h = 0; h < THINGS; h++) {
-        size_t from = b.near.first[h], n = b.near.first[h + 1] - from;
+        size_t from = b.near->first[h], n = b.near->first[h + 1] - from;
         double least = 2;
         assert_true(n <= BASELINE_NEAREST);
         for (size_t i = 0; i < n; i++) {
-            int item = b.near.item[from + i];
+            int item = b.near->item[from + i];
             assert_true(item != h && near[h][item] == 0);
-            near[h][item] = b.near.cosine[from + i];
+            near[h][item] = b.near->cosine[from + i];
             least = fmin(least, near[h][item]);
         }
         for (int i = 0; i < THINGS; i++) {
@@ -212,8 +215,6 @@ static void test_item_knn(void **state) {
         }
     }
     // The score: their sum over the history, each item once.
-    BaselineRanker self = {.b = &b, .kind = BASELINE_ITEM_KNN, .users = 2, .k = 10};
-    const Ranker r = baseline_ranker(&self);
     const History h[2] = {ranker_history(&w.row[3], 0), {.title = w.title[7], .n = 5, .number = 1}}; // without ids
     static float score[2][THINGS];
     OK(r.score(r.self, h, 2, score[0], &err));
@@ -229,6 +230,44 @@ static void test_item_knn(void **state) {
         }
     baseline_ranker_free(&self);
     baseline_close(&b);
+    world_close(&w);
+}
+
+// What is found by title serves by item where no title repeats; where one does, all is counted anew.
+static void test_match_by(void **state) {
+    (void)state;
+    static World w;
+    world_open(&w);
+    for (int repeats = 0; repeats < 2; repeats++) {
+        if (repeats) {
+            Err err = {0};
+            int changed;
+            OK(items_set_title(&w.items, w.items.id[7], w.items.title[3], &changed, &err));
+            assert_int_equal(changed, 1);
+        }
+        Baseline b, item;
+        baseline_open(&b, &w.items, &w.rows, MATCH_TITLE);
+        assert_int_equal(b.candidates, THINGS - repeats);
+        list(&b, BASELINE_POPULARITY, &w.row[0], 0);
+        list(&b, BASELINE_REPEAT_LAST, &w.row[0], 0);
+        list(&b, BASELINE_RANDOM, &w.row[0], 0);
+        assert_null(b.near->first);
+        list(&b, BASELINE_ITEM_KNN, &w.row[0], 0);
+        const size_t *first = b.near->first;
+        assert_non_null(first);
+        baseline_match_by(&b, MATCH_ITEM);
+        assert_true(b.near->first == (repeats ? NULL : first));
+        baseline_open(&item, &w.items, &w.rows, MATCH_ITEM);
+        assert_true(b.by == item.by && b.candidates == item.candidates && b.events == item.events);
+        assert_memory_equal(b.count, item.count, THINGS * sizeof *b.count);
+        for (int kind = 0; kind < BASELINES; kind++)
+            for (int u = 0; u < PEOPLE; u++) {
+                char want[64];
+                snprintf(want, sizeof want, "%s", list(&item, (BaselineKind)kind, &w.row[u], u & 1));
+                assert_string_equal(list(&b, (BaselineKind)kind, &w.row[u], u & 1), want);
+            }
+        baseline_close(&b), baseline_close(&item);
+    }
     world_close(&w);
 }
 
@@ -311,6 +350,7 @@ static void test_choices(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_best),    cmocka_unit_test(test_best_of_many),
                                        cmocka_unit_test(test_by_hand), cmocka_unit_test(test_item_knn),
-                                       cmocka_unit_test(test_chance),  cmocka_unit_test(test_choices)};
+                                       cmocka_unit_test(test_chance),  cmocka_unit_test(test_choices),
+                                       cmocka_unit_test(test_match_by)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
