@@ -185,45 +185,40 @@ static int history_key(const Baseline *b, const History *h, int i) {
     return item < 0 ? -1 : b->key[item];
 }
 
-static int stands_later(const Baseline *b, const History *h, int i, int key) {
-    for (int later = i + 1; later < h->n; later++)
-        if (history_key(b, h, later) == key) return 1;
-    return 0;
-}
-
 int baseline_choices(const Baseline *b, const Row *row, int exclude_seen) {
     const History h = ranker_history(row, 0), target = {&row->target_title, &row->target_id, NULL, 1, 0};
     const int wanted = history_key(b, &target, 0);
-    int choices = b->candidates;
+    int choices = b->candidates, n = 0;
     if (wanted < 0 || !is_candidate(b, wanted)) return 0;
+    int *key = mem_alloc((size_t)h.n + 1, sizeof *key);
     for (int i = 0; i < h.n && exclude_seen; i++) {
-        const int key = history_key(b, &h, i);
-        if (key < 0 || stands_later(b, &h, i, key)) continue;
-        if (key == wanted) return 0;
-        choices -= is_candidate(b, key);
+        key[n] = history_key(b, &h, i);
+        if (key[n] == wanted) choices = 0;
+        n += key[n] >= 0;
     }
+    qsort(key, (size_t)n, sizeof *key, by_number);
+    for (int i = 0; i < n && choices; i++) choices -= (i == 0 || key[i] != key[i - 1]) && is_candidate(b, key[i]);
+    free(key);
     return choices;
 }
 
-// The neighbours of each item of the history, once, where it stands last.
-static void add_neighbours(const BaselineRanker *r, const History *h, float *score) {
-    const Baseline *b = r->b;
-    const Neighbours *near = b->near;
-    int *key = mem_alloc((size_t)h->n + 1, sizeof *key);
+// The keys of the history's items, each where it stands last; returns how many. key (h->n).
+static int history_keys(const BaselineRanker *r, const History *h, int *key) {
+    int first = h->n;
     for (int i = h->n - 1; i >= 0; i--) {
-        key[i] = history_key(b, h, i);
-        if (key[i] < 0) continue;
-        if (r->met[key[i]])
-            key[i] = -1;
-        else
-            r->met[key[i]] = 1;
+        const int k = history_key(r->b, h, i);
+        if (k < 0 || r->met[k]) continue;
+        r->met[k] = 1;
+        key[--first] = k;
     }
-    for (int i = 0; i < h->n; i++) {
-        if (key[i] < 0) continue;
-        r->met[key[i]] = 0;
+    for (int i = first; i < h->n; i++) r->met[key[i]] = 0;
+    memmove(key, key + first, (size_t)(h->n - first) * sizeof *key);
+    return h->n - first;
+}
+
+static void add_neighbours(const Neighbours *near, const int *key, int keys, float *score) {
+    for (int i = 0; i < keys; i++)
         for (size_t j = near->first[key[i]]; j < near->first[key[i] + 1]; j++) score[near->item[j]] += near->cosine[j];
-    }
-    free(key);
 }
 
 static void score_user(const BaselineRanker *r, const History *h, float *score) {
@@ -236,7 +231,11 @@ static void score_user(const BaselineRanker *r, const History *h, float *score) 
         const int key = history_key(b, h, i);
         if (key >= 0 && is_candidate(b, key)) score[key] = (float)i;
     }
-    if (r->kind == BASELINE_ITEM_KNN) add_neighbours(r, h, score);
+    if (r->kind == BASELINE_ITEM_KNN) {
+        int *key = mem_alloc((size_t)h->n + 1, sizeof *key);
+        add_neighbours(b->near, key, history_keys(r, h, key), score);
+        free(key);
+    }
     for (int i = 0; i < h->n && r->exclude_seen; i++)
         if (history_key(b, h, i) >= 0) score[history_key(b, h, i)] = -INFINITY;
     for (size_t i = 0; i < n && r->every_item; i++)
@@ -256,23 +255,115 @@ int baseline_ranker_knows(const BaselineRanker *r, const History *h) {
     return r->kind != BASELINE_ITEM_KNN;
 }
 
-static int rank_users(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
-    const BaselineRanker *r = self;
-    for (int u = 0; u < users; u++) {
-        found[u] = 0;
-        if (!baseline_ranker_knows(r, &h[u])) continue;
-        score_user(r, &h[u], r->score);
-        if (ranker_best(r->score, r->b->items->n, r->k, out + (size_t)u * (size_t)r->k, &found[u], err)) return -1;
+// ---- lists: what ranker_best makes of all scores, from those alone that can be in it -----------------------------------
+
+static void mark_keys(const BaselineRanker *r, const int *key, int keys, char mark) {
+    for (int i = 0; i < keys && r->exclude_seen; i++) r->met[key[i]] = mark;
+}
+
+static int list_popular(BaselineRanker *r, const int *key, int keys, Recommendation *out, int *found, Err *err) {
+    const int n = r->b->items->n;
+    if (!r->best) {
+        r->best = mem_alloc((size_t)r->b->candidates + 1, sizeof *r->best);
+        if (ranker_best(r->empty, n, r->b->candidates, r->best, &r->bests, err)) return -1;
     }
+    mark_keys(r, key, keys, 1);
+    for (int i = 0; i < r->bests && *found < r->k; i++)
+        if (!r->met[r->best[i].item]) out[(*found)++] = r->best[i];
+    mark_keys(r, key, keys, 0);
+    return 0;
+}
+
+static int list_latest(const BaselineRanker *r, const History *h, Recommendation *out) {
+    int n = 0;
+    for (int i = h->n - 1; i >= 0 && n < r->k && !r->exclude_seen; i--) {
+        const int key = history_key(r->b, h, i);
+        if (key < 0 || r->met[key] || !is_candidate(r->b, key)) continue;
+        r->met[key] = 1;
+        out[n++] = (Recommendation){key, (float)i};
+    }
+    for (int i = 0; i < n; i++) r->met[out[i].item] = 0;
+    return n;
+}
+
+static int by_item(const void *a, const void *b) {
+    const Recommendation *x = a, *y = b;
+    return (x->item > y->item) - (x->item < y->item);
+}
+
+// The items that the neighbours touch and that can be listed, by number; r->score, zeros, is left so. Returns how many.
+static int touched_items(const BaselineRanker *r, const int *key, int keys, Recommendation **touched) {
+    const Neighbours *near = r->b->near;
+    size_t most = 1;
+    int n = 0;
+    add_neighbours(near, key, keys, r->score);
+    for (int i = 0; i < keys; i++) most += near->first[key[i] + 1] - near->first[key[i]];
+    *touched = mem_alloc(most, sizeof **touched);
+    for (int i = 0; i < keys; i++)
+        for (size_t j = near->first[key[i]]; j < near->first[key[i] + 1]; j++) {
+            const int item = near->item[j];
+            if (r->score[item] > 0 && !r->met[item] && is_candidate(r->b, item))
+                (*touched)[n++] = (Recommendation){item, r->score[item]};
+            r->score[item] = 0;
+        }
+    qsort(*touched, (size_t)n, sizeof **touched, by_item);
+    return n;
+}
+
+// Behind those that are touched come the others, which all score 0.
+static int list_near(const BaselineRanker *r, const int *key, int keys, Recommendation *out, int *found, Err *err) {
+    const Baseline *b = r->b;
+    Recommendation *touched;
+    mark_keys(r, key, keys, 1);
+    const int n = touched_items(r, key, keys, &touched);
+    float *score = mem_alloc((size_t)n + 1, sizeof *score);
+    for (int i = 0; i < n; i++) score[i] = touched[i].score;
+    const int status = ranker_best(score, n, r->k, out, found, err);
+    for (int i = 0; i < *found; i++) out[i].item = touched[out[i].item].item;
+    for (int i = 0, at = 0; i < b->items->n && *found < r->k; i++) {
+        const int there = at < n && touched[at].item == i;
+        at += there;
+        if (!there && !r->met[i] && is_candidate(b, i)) out[(*found)++] = (Recommendation){i, 0};
+    }
+    mark_keys(r, key, keys, 0);
+    free(touched), free(score);
+    return status;
+}
+
+static int rank_user(BaselineRanker *r, const History *h, Recommendation *out, int *found, Err *err) {
+    *found = 0;
+    if (!baseline_ranker_knows(r, h)) return 0;
+    if (r->kind == BASELINE_RANDOM || r->every_item) {
+        score_user(r, h, r->score);
+        return ranker_best(r->score, r->b->items->n, r->k, out, found, err);
+    }
+    if (r->kind == BASELINE_REPEAT_LAST) {
+        *found = list_latest(r, h, out);
+        return 0;
+    }
+    int *key = mem_alloc((size_t)h->n + 1, sizeof *key);
+    const int keys = history_keys(r, h, key), status = r->kind == BASELINE_POPULARITY
+                                                           ? list_popular(r, key, keys, out, found, err)
+                                                           : list_near(r, key, keys, out, found, err);
+    free(key);
+    return status;
+}
+
+static int rank_users(void *self, const History *h, int users, Recommendation *out, int *found, Err *err) {
+    BaselineRanker *r = self;
+    for (int u = 0; u < users; u++)
+        if (rank_user(r, &h[u], out + (size_t)u * (size_t)r->k, &found[u], err)) return -1;
     return 0;
 }
 
 Ranker baseline_ranker(BaselineRanker *r) {
     const Baseline *b = r->b;
     if (r->kind == BASELINE_ITEM_KNN && !b->near->first) find_neighbours(b);
-    r->score = mem_alloc((size_t)b->items->n, sizeof *r->score);
+    r->score = mem_zalloc((size_t)b->items->n, sizeof *r->score);
     r->empty = mem_alloc((size_t)b->items->n, sizeof *r->empty);
     r->met = mem_zalloc((size_t)b->items->n, 1);
+    r->best = NULL;
+    r->bests = 0;
     for (int i = 0; i < b->items->n; i++) {
         r->empty[i] = r->kind == BASELINE_ITEM_KNN ? 0 : -INFINITY;
         if (r->kind == BASELINE_POPULARITY) r->empty[i] = logf(1 + (float)b->count[i]);
@@ -282,6 +373,6 @@ Ranker baseline_ranker(BaselineRanker *r) {
 }
 
 void baseline_ranker_free(BaselineRanker *r) {
-    free(r->score), free(r->empty), free(r->met);
-    r->score = r->empty = NULL, r->met = NULL;
+    free(r->score), free(r->empty), free(r->met), free(r->best);
+    r->score = r->empty = NULL, r->met = NULL, r->best = NULL, r->bests = 0;
 }

@@ -62,6 +62,8 @@ typedef struct BaselineRanker {
     uint64_t seed;        // of random
     float *score, *empty; // (items->n) of one user, and of one without history; made by baseline_ranker
     char *met;            // (items->n) scratch, zero between users; likewise
+    Recommendation *best; // (bests) the popular ones; made by the first list of them
+    int bests;
 } BaselineRanker;
 
 // Whether it says anything of a user: item-knn has no list where it knows nothing of the history. Its scores are 0 there.

@@ -271,6 +271,44 @@ static void test_match_by(void **state) {
     world_close(&w);
 }
 
+// Each list is what all scores give, of every length, with ties, repeated titles and items that were removed.
+static void test_lists(void **state) {
+    (void)state;
+    Err err = {0};
+    static World w;
+    int changed;
+    world_open(&w);
+    OK(items_set_title(&w.items, w.items.id[7], w.items.title[3], &changed, &err));
+    OK(items_set_title(&w.items, w.items.id[90], w.items.title[60], &changed, &err));
+    OK(items_remove(&w.items, (const char *[]){w.items.id[0], w.items.id[60], w.items.id[5]}, 3, &changed, &err));
+    for (int turn = 0; turn < MATCHES * BASELINES * 4; turn++) {
+        Baseline b;
+        baseline_open(&b, &w.items, &w.rows, (MatchBy)(turn % MATCHES));
+        BaselineRanker self = {.b = &b, .kind = (BaselineKind)(turn / MATCHES % BASELINES), .users = 1, .seed = 3};
+        self.exclude_seen = turn / (MATCHES * BASELINES) & 1, self.every_item = turn / (MATCHES * BASELINES) >> 1;
+        for (int k = 1; k <= THINGS + 1; k += k < 12 ? 1 : 37) {
+            self.k = k;
+            const Ranker r = baseline_ranker(&self);
+            for (int u = 0; u < 40; u++) {
+                static float score[THINGS];
+                Recommendation want[THINGS + 1], out[THINGS + 1];
+                int wanted, found;
+                History h = ranker_history(&w.row[u], u);
+                if (u % 4 == 0) h.n = u / 4; // a few items, and none
+                OK(r.score(r.self, &h, 1, score, &err));
+                OK(ranker_best(score, THINGS, k, want, &wanted, &err));
+                OK(r.rank(r.self, &h, 1, out, &found, &err));
+                if (!baseline_ranker_knows(&self, &h)) wanted = 0;
+                assert_int_equal(found, wanted);
+                assert_memory_equal(out, want, (size_t)found * sizeof *out);
+            }
+            baseline_ranker_free(&self);
+        }
+        baseline_close(&b);
+    }
+    world_close(&w);
+}
+
 // Lists in random order hit as often as chance says, wherever the target stands; and so do lists where all items tie.
 static void test_chance(void **state) {
     (void)state;
@@ -348,9 +386,9 @@ static void test_choices(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_best),    cmocka_unit_test(test_best_of_many),
-                                       cmocka_unit_test(test_by_hand), cmocka_unit_test(test_item_knn),
-                                       cmocka_unit_test(test_chance),  cmocka_unit_test(test_choices),
-                                       cmocka_unit_test(test_match_by)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_best),     cmocka_unit_test(test_best_of_many),
+                                       cmocka_unit_test(test_by_hand),  cmocka_unit_test(test_item_knn),
+                                       cmocka_unit_test(test_chance),   cmocka_unit_test(test_choices),
+                                       cmocka_unit_test(test_match_by), cmocka_unit_test(test_lists)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
