@@ -11,6 +11,7 @@
 #include "rec/protocol.h"
 #include "rec/thought_test.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -400,6 +401,7 @@ int cmd_eval(const Options *given, Err *err) {
     Options o = *given;
     if (ranks_rank(o.ranks) > 0) o.results = o.save = o.trec_run = o.trec_qrels = NULL; // rank 0 writes them
     int status = ranks_agree(o.ranks, check_files(&o, err) || use_open(&u, &o, err) ? -1 : 0, err);
+    if (o.threads > 0) omp_set_num_threads(o.threads); // of the intervals: ops have it set for their own length alone
     if (status == 0) status = agree(&u, given, err) || make_parents(&o, err) || eval_split(&u, &o, err);
     use_close(&u);
     return status ? -1 : 0;

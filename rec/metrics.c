@@ -57,21 +57,45 @@ static int count_users(const int *user, int rows) {
     return users;
 }
 
-// Rows of one user are not independent, so users are drawn, not rows.
+// What most draws need of a user: few have gains to add.
+typedef struct Drawn {
+    int rows, gains; // gains 0: all are zero
+} Drawn;
+
+static Drawn *look_at_users(const Gains *user, int users) {
+    Drawn *drawn = mem_alloc((size_t)users, sizeof *drawn);
+    for (int i = 0; i < users; i++) {
+        drawn[i] = (Drawn){(int)user[i].rows, 0};
+        for (int j = 0; j < GAINS; j++) drawn[i].gains |= user[i].of[j] != 0;
+    }
+    return drawn;
+}
+
+static Gains resample(const Gains *user, const Drawn *drawn, size_t users, size_t b, uint64_t seed) {
+    Gains sum = {0};
+    int64_t rows = 0;
+    for (size_t i = 0; i < users; i++) {
+        const size_t u = drawn_user(seed, b, i, users);
+        rows += drawn[u].rows;
+        if (!drawn[u].gains) continue;
+        for (int j = 0; j < GAINS; j++) sum.of[j] += user[u].of[j];
+    }
+    sum.rows = (double)rows;
+    return sum;
+}
+
+// Rows of one user are not independent, so users are drawn, not rows. Each resample is one thread's, whichever that is.
 static void bootstrap(Metrics *m, const Gains *user, int users, uint64_t seed) {
-    size_t resamples = (size_t)m->resamples;
+    const size_t resamples = (size_t)m->resamples;
     double *mean = mem_alloc(GAINS * resamples, sizeof *mean); // (GAINS, resamples)
+    Drawn *drawn = look_at_users(user, users);
+#pragma omp parallel for schedule(dynamic, 8)
     for (size_t b = 0; b < resamples; b++) {
-        Gains sum = {0};
-        for (int i = 0; i < users; i++) {
-            const Gains *u = &user[drawn_user(seed, b, (size_t)i, (size_t)users)];
-            sum.rows += u->rows;
-            for (int j = 0; j < GAINS; j++) sum.of[j] += u->of[j];
-        }
+        const Gains sum = resample(user, drawn, (size_t)users, b, seed);
         for (size_t j = 0; j < GAINS; j++) mean[j * resamples + b] = sum.of[j] / sum.rows;
     }
     for (size_t j = 0; j < GAINS; j++) metrics_interval(metric_at(m, (int)j), mean + j * resamples, m->resamples);
-    free(mean);
+    free(mean), free(drawn);
 }
 
 // other may be NULL.
@@ -113,7 +137,8 @@ void metrics_of_gain(Metrics *m, const int *rank, const int *other, const int *u
 void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const int *user, int rows, int resamples,
                       uint64_t seed) {
     const size_t users = (size_t)count_users(user, rows), draws = (size_t)resamples;
-    double *each = mem_zalloc(2 * users, sizeof *each), *value = mem_alloc(draws + 1, sizeof *value); // each: sum, weight
+    double *each = mem_zalloc(2 * users, sizeof *each), *value = mem_alloc(draws + 1, sizeof *value),
+           *of = mem_zalloc(2 * draws + 1, sizeof *of); // each, of: sum, weight
     double all[2] = {0, 0};
     for (int i = 0; i < rows; i++) {
         double *mine = each + 2 * (size_t)(user ? user[i] : i);
@@ -123,16 +148,19 @@ void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const 
     CHECK(all[1] > 0);
     m->value = m->low = m->high = all[0] / all[1];
     int n = 0;
+#pragma omp parallel for schedule(dynamic, 8)
     for (size_t b = 0; b < draws; b++) {
-        double of[2] = {0, 0};
+        double drawn[2] = {0, 0};
         for (size_t i = 0; i < users; i++) {
             const double *mine = each + 2 * drawn_user(seed, b, i, users);
-            of[0] += mine[0], of[1] += mine[1];
+            drawn[0] += mine[0], drawn[1] += mine[1];
         }
-        if (of[1] > 0) value[n++] = of[0] / of[1];
+        of[2 * b] = drawn[0], of[2 * b + 1] = drawn[1];
     }
+    for (size_t b = 0; b < draws; b++)
+        if (of[2 * b + 1] > 0) value[n++] = of[2 * b] / of[2 * b + 1];
     if (n > 0) metrics_interval(m, value, n);
-    free(each), free(value);
+    free(each), free(value), free(of);
 }
 
 void metrics_of_chance(Metrics *m, const int *candidates, int rows, int list) {

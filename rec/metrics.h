@@ -21,7 +21,8 @@ typedef struct Metrics {
 
 // rank (rows): 1 is best, 0 (or beyond the list) a miss. HR@K = share of ranks <= K; NDCG@K = 1 / log2(rank + 1) within K;
 // MRR = 1 / rank within the list. Intervals: percentiles over `resamples` draws of users with all their rows; user (rows)
-// numbers them from 0, NULL: every row is a user of its own. The same ranks and seed give the same intervals. rows >= 1.
+// numbers them from 0, NULL: every row is a user of its own. The same ranks and seed give the same intervals, whatever number
+// of threads OpenMP gives the caller. rows >= 1.
 void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed);
 // The same of the difference between two rankings of the same rows, `rank` minus `other`: both see the same draws of users, so
 // what is hard for both cancels (a paired bootstrap).

@@ -4,6 +4,7 @@
 #include "rec/metrics.h"
 
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -138,6 +139,44 @@ static void test_interval(void **state) {
     assert_int_equal(one.resamples, 0);
 }
 
+// However many threads share the draws, the bits are those of one that adds up every user's gains, zeros too.
+static void test_threads(void **state) {
+    (void)state;
+    enum { N = 300, DRAWS = 50, ROWS = 2 * N };
+    int rank[ROWS], other[ROWS], user[ROWS];
+    double sum[ROWS], weight[ROWS], hit[DRAWS], mrr[DRAWS];
+    for (int i = 0; i < ROWS; i++) {
+        rank[i] = (int)rng_below(5, RNG_SYNTHETIC, (uint64_t)i, 40),
+        other[i] = (int)rng_below(6, RNG_SYNTHETIC, (uint64_t)i, 40);
+        user[i] = (int)rng_below(7, RNG_SYNTHETIC, (uint64_t)i, N);
+        sum[i] = rng_uniform(8, RNG_SYNTHETIC, (uint64_t)i), weight[i] = 1 + i % 3;
+    }
+    user[0] = N - 1;
+    double of[N][3] = {{0}}; // rows, hits at 10, reciprocal ranks
+    for (int i = 0; i < ROWS; i++) {
+        of[user[i]][0]++;
+        if (rank[i] >= 1 && rank[i] <= 10) of[user[i]][1]++, of[user[i]][2] += 1.0 / rank[i];
+        if (other[i] >= 1 && other[i] <= 10) of[user[i]][1]--, of[user[i]][2] -= 1.0 / other[i];
+    }
+    for (uint64_t b = 0; b < DRAWS; b++) {
+        double all[3] = {0};
+        for (uint64_t i = 0; i < N; i++)
+            for (int j = 0; j < 3; j++) all[j] += of[rng_below(1, RNG_BOOTSTRAP, b * N + i, N)][j];
+        hit[b] = all[1] / all[0], mrr[b] = all[2] / all[0];
+    }
+    Metric want[2], ratio[2];
+    metrics_interval(&want[0], hit, DRAWS), metrics_interval(&want[1], mrr, DRAWS);
+    for (int threads = 1; threads <= 5; threads += 2) {
+        Metrics m;
+        omp_set_num_threads(threads);
+        metrics_of_gain(&m, rank, other, user, ROWS, 10, DRAWS, 1);
+        assert_true(m.hit[3].low == want[0].low && m.hit[3].high == want[0].high);
+        assert_true(m.mrr.low == want[1].low && m.mrr.high == want[1].high);
+        metrics_of_ratio(&ratio[threads > 1], sum, weight, user, ROWS, DRAWS, 1);
+        assert_memory_equal(&ratio[0], &ratio[threads > 1], sizeof *ratio);
+    }
+}
+
 // Two rankings that share what is hard: the paired interval of their difference is narrow, and covers it.
 static void test_gain(void **state) {
     (void)state;
@@ -202,6 +241,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_oracle),
                                        cmocka_unit_test(test_chance), cmocka_unit_test(test_interval),
                                        cmocka_unit_test(test_ratio),  cmocka_unit_test(test_gain),
-                                       cmocka_unit_test(test_json)};
+                                       cmocka_unit_test(test_json),   cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
