@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/vec.h"
+#include "report/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { JSON_BYTES = 16 << 20, LINE_BYTES = 400 };
+enum { LINE_BYTES = 400 };
 
 static json_t *read_beside(const PlanRun *r, const char *name) {
-    return json_read_in(r->folder, name, JSON_BYTES);
+    return json_read_in(r->folder, name, RECORD_JSON_BYTES);
 }
 
 // ---- what is done --------------------------------------------------------------------------------------------------------

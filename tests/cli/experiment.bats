@@ -73,6 +73,16 @@ of() { ls -d "$WHOLE/$1"-*/; }
     not grep '^to do' "$TMP/plan"
 }
 
+@test "experiment: an evaluation of millions of rows, whose file is large, is whole to those that read it" {
+    printf 'steps:\n  e: {run: eval, row: r, model: popularity, data: %s, max-rows: 5}\n' "$(of world)data" >"$TMP/one.yaml"
+    experiment "$TMP/one.yaml" "$TMP/out"
+    head -c $((16 << 20)) /dev/zero | tr '\0' ' ' | tee -a "$TMP"/out/e-*/eval-test.json >/dev/null
+    printf '  f: {run: eval, row: s, model: item-knn, data: %s, max-rows: 5, against: "${e}"}\n' "$(of world)data" >>"$TMP/one.yaml"
+    experiment "$TMP/one.yaml" "$TMP/out" --plan >"$TMP/plan"
+    grep -q '^done  e' "$TMP/plan"
+    grep -q '^to do  f' "$TMP/plan"
+}
+
 @test "experiment: a changed option reruns only what depends on it" {
     sed 's/samples: 4/samples: 6/' experiments/small.yaml >"$TMP/small.yaml"
     experiment "$TMP/small.yaml" "$WHOLE" --plan >"$TMP/plan"
