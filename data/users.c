@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "data/jsonl.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -33,12 +34,16 @@ static void add_item(UserHistory *h, const Items *items, int item) {
 int users_open_file(Users *u, const char *path, const Items *items, int strict, Err *err) {
     *u = (Users){.items = items, .strict = strict};
     u->stream = stream_open(path, err);
-    return !u->stream || lines_open_stream(&u->lines, u->stream, path, err) ? -1 : 0;
+    if (!u->stream || lines_open_stream(&u->lines, u->stream, path, err)) return -1;
+    u->lines.limit = JSONL_LINE_LIMIT;
+    return 0;
 }
 
 int users_parse(Users *u, const char *data, size_t bytes, const char *name, const Items *items, int strict, Err *err) {
     *u = (Users){.items = items, .strict = strict};
-    return lines_open(&u->lines, data, bytes, name, err);
+    if (lines_open(&u->lines, data, bytes, name, err)) return -1;
+    u->lines.limit = JSONL_LINE_LIMIT;
+    return 0;
 }
 
 static int fail(const Users *u, const char *member, const char *why, Err *err) {

@@ -117,6 +117,15 @@ long_users() {
     cmp "$TMP/whole" "$TMP/lists"
 }
 
+@test "a user's line has up to 16 MiB" {
+    jq -n -c '{user: "short", history: []}, {user: "long", history: [range(60000) | "a title that nobody has, number \(.)"]}' >"$TMP/users"
+    [ "$(wc -c <"$TMP/users")" -gt $((2 << 20)) ]
+    "$LATENTR3" recommend --model popularity --data "$WORLD/data" --users "$TMP/users" --out "$TMP/lists" --format jsonl --json |
+        jq -e '.users == 2 and .unknown_titles == 60000'
+    jq -n -c '{user: "long", history: [range(600000) | "a title that nobody has, number \(.)"]}' >>"$TMP/users"
+    USERS=$TMP/users refuses 3 '*/users: line 3: more than 16 MiB' many --out "$TMP/more"
+}
+
 @test "bad lines are named before the work begins" {
     bad() {
         { head -2 "$WORLD/users" && printf '%b\n' "$1"; } >"$TMP/bad"
