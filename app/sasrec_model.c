@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ITEMS_BYTES = 256 << 20, CONFIG_BYTES = 1 << 20 };
+// Of items.json an item takes at most its id and its title, each byte escaped, with what stands around them.
+enum { ITEM_BYTES = 6 * (ITEMS_ID_LIMIT + ITEMS_TITLE_LIMIT) + 64, ITEMS_BYTES = 256 << 20, CONFIG_BYTES = 1 << 20 };
 
 int sasrec_model_is(const char *path) {
     if (!file_is_folder(path)) return 0;
@@ -84,7 +85,7 @@ static int check_list(const json_t *list, const char *path, const char *of, int 
 
 static int read_items(OpenModel *m, const char *folder, int V, Err *err) {
     char *path = file_join(folder, "items.json");
-    int status = (m->items = json_read(path, ITEMS_BYTES, err)) ? 0 : -1;
+    int status = (m->items = json_read(path, ITEMS_BYTES + (size_t)V * ITEM_BYTES, err)) ? 0 : -1;
     if (status == 0) status = check_list(ids_of(m), path, "ids", V, err);
     if (status == 0 && titles_of(m)) status = check_list(titles_of(m), path, "titles", V, err);
     free(path);

@@ -261,6 +261,13 @@ themes() {
     cmp "$WORLD/sasrec/model.safetensors" "$TMP/model/model.safetensors"
 }
 
+@test "a SASRec of more items opens a larger items.json" {
+    cp -r "$WORLD/sasrec" "$TMP/large"
+    head -c $((256 << 20)) /dev/zero | tr '\0' ' ' >>"$TMP/large/items.json"
+    "$LATENTR3" recommend --model "$WORLD/sasrec" --data "$WORLD/data" --history-id 1 >"$TMP/want" 2>/dev/null
+    "$LATENTR3" recommend --model "$TMP/large" --data "$WORLD/data" --history-id 1 | cmp - "$TMP/want"
+}
+
 @test "a SASRec's folder that is damaged is refused by name" {
     cp -r "$WORLD/sasrec" "$TMP/bad"
     echo '["1"]' >"$TMP/bad/items.json"
