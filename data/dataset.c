@@ -239,7 +239,7 @@ int dataset_rows(const Dataset *d, Rows *rows, const char *split, int max_rows, 
     char *path = dataset_path(d->folder, name);
     *rows = (Rows){0};
     int status = check_hash(d, name, path, err);
-    if (status == 0) status = rows_open(rows, path, split, max_rows, d->strict, err);
+    if (status == 0) status = rows_open(rows, path, split, max_rows, d->strict, d->stop, err);
     if (status == 0) status = check_rows(&d->items, rows, path, err);
     if (status) {
         rows_free(rows);

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/vec.h"
+#include <stdatomic.h>
 #include <stdint.h>
 
 // Items of info.txt, in file order: item number i is the line i, and stays so: an item that is removed keeps its line. A line
@@ -97,7 +98,8 @@ typedef struct Rows {
 // over, counted and named in the log; strict makes it an error that names file, line and column. A file that is damaged, or
 // that has rows but no good one, is an error in either case. Rows out of time order and exact repeats are kept and counted
 // (strict: out of time order is an error).
-int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, int strict, Err *err);
+// stop: looked at again and again, ERR_IO where it is set; or NULL.
+int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, int strict, const atomic_int *stop, Err *err);
 // The same over bytes in memory, which are not needed afterwards.
 int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
                Err *err);
@@ -125,10 +127,11 @@ typedef struct Dataset {
     char *folder, *category;
     int category_known; // said by the caller, by dataset.json or by a published name of the files; else it is "item"
     Items items;
-    char items_hash[33]; // of info.txt
-    int items_waiting;   // they came from info.txt.next: see dataset_save_items
-    json_t *json;        // dataset.json, or NULL
-    int strict;          // of dataset_rows; 0 after dataset_open
+    char items_hash[33];    // of info.txt
+    int items_waiting;      // they came from info.txt.next: see dataset_save_items
+    json_t *json;           // dataset.json, or NULL
+    int strict;             // of dataset_rows; 0 after dataset_open
+    const atomic_int *stop; // borrowed: dataset_rows gives up where it is set; NULL after dataset_open
 } Dataset;
 
 // Where a file of the folder, "train.csv" and its like, is to be read: in the folder itself, or where the published code writes

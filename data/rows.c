@@ -81,7 +81,8 @@ static int64_t count_repeats(uint64_t *hash, int n) {
     return repeats;
 }
 
-static int read_rows(Rows *rows, ColumnsReader *r, int max_rows, BadLines *bad, Err *err) {
+static int read_rows(Rows *rows, ColumnsReader *r, int max_rows, BadLines *bad, const atomic_int *stop, Err *err) {
+    enum { LOOKS = 4096 };
     ColumnsRow c;
     Err why = {0};
     int status;
@@ -100,6 +101,7 @@ static int read_rows(Rows *rows, ColumnsReader *r, int max_rows, BadLines *bad, 
         }
         if (rows->n == INT_MAX) return err_set(err, ERR_DATA, "%s: more than %d rows", r->csv.name, INT_MAX);
         add_row(rows, &c, &r->csv);
+        if (stop && rows->n % LOOKS == 0 && *stop) return err_set(err, ERR_IO, "%s: reading was stopped", r->csv.name);
     }
     return lines_bad_only(bad, rows->n, err);
 }
@@ -110,22 +112,13 @@ static void report(const Rows *rows, const BadLines *bad) {
     if (rows->repeated) log_warn("%s: %lld rows repeat another one exactly (kept)", bad->name, (long long)rows->repeated);
 }
 
-int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, int strict, Err *err) {
-    *rows = (Rows){0};
-    MapFile file;
-    if (mapfile_open(&file, csv_path, 0, err)) return -1;
-    int status = rows_parse(rows, file.data, file.bytes, csv_path, name, max_rows, strict, err);
-    mapfile_close(&file);
-    return status;
-}
-
-int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
-               Err *err) {
+static int parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
+                 const atomic_int *stop, Err *err) {
     *rows = (Rows){.name = mem_strndup(name, strlen(name)), .memory = mem_zalloc(1, sizeof(RowsMemory))};
     ColumnsReader r;
     BadLines bad = {.name = path, .strict = strict};
     int status = columns_open(&r, data, bytes, path, err);
-    if (status == 0) status = read_rows(rows, &r, max_rows, &bad, err);
+    if (status == 0) status = read_rows(rows, &r, max_rows, &bad, stop, err);
     columns_close(&r);
     if (status) {
         rows_free(rows);
@@ -138,6 +131,20 @@ int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, con
     rows->memory->hash = NULL;
     report(rows, &bad);
     return 0;
+}
+
+int rows_open(Rows *rows, const char *csv_path, const char *name, int max_rows, int strict, const atomic_int *stop, Err *err) {
+    *rows = (Rows){0};
+    MapFile file;
+    if (mapfile_open(&file, csv_path, 0, err)) return -1;
+    int status = parse(rows, file.data, file.bytes, csv_path, name, max_rows, strict, stop, err);
+    mapfile_close(&file);
+    return status;
+}
+
+int rows_parse(Rows *rows, const char *data, size_t bytes, const char *path, const char *name, int max_rows, int strict,
+               Err *err) {
+    return parse(rows, data, bytes, path, name, max_rows, strict, NULL, err);
 }
 
 void rows_free(Rows *rows) {

@@ -33,6 +33,7 @@ typedef struct Keeper {
     pthread_cond_t changed;
     Task *first, *last;
     int changes, closed; // changes: among the tasks that wait
+    atomic_int stop;     // nobody waits for the interactions that are being counted
     Model *model;        // what is served now; held. Read under the lock
     Shelf *shelf;
 } Keeper;
@@ -45,7 +46,7 @@ int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf *
 // Takes over model and shelf, whose interactions the keeper counts before all else.
 int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err);
 int keeper_put(Keeper *k, Task *t); // 0; -1 where KEEPER_CHANGES wait already: who only reads is not among them
-void keeper_join(Keeper *k);        // after the tasks that wait
+void keeper_join(Keeper *k);        // after the tasks that wait; a count that goes on is given up
 // What is served now; the caller holds both.
 void keeper_now(Keeper *k, Model **m, Shelf **s);
 

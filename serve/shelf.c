@@ -55,21 +55,32 @@ void shelf_drop(Shelf *s) {
 
 // ---- what is popular -------------------------------------------------------------------------------------------------
 
-static void count_rows(Shelf *s) {
+// Returns -1 where it was stopped. A file that cannot be read now has no stamp, so that the next count looks again.
+static int count_rows(Shelf *s, const atomic_int *stop) {
+    enum { LOOKS = 4096 };
     Rows train = {0};
     Sequences users = {0};
     Err err = {0};
     const int there = dataset_has(s->data.folder, "train.csv");
     if (!there) err_set(&err, ERR_IO, "%s has no train.csv", s->data.folder);
-    if (!there || dataset_rows(&s->data, &train, "train", 0, &err)) {
+    s->data.stop = stop;
+    const int failed = !there || dataset_rows(&s->data, &train, "train", 0, &err);
+    s->data.stop = NULL;
+    if (failed && !(stop && *stop)) {
         log_warn("%s: nothing is known to be popular", err.message);
-        return;
+        s->train = (FileStamp){0};
     }
-    sequences_add(&users, &s->data.items, &train, NULL);
+    for (int at = 0; at < train.n && !(stop && *stop); at += LOOKS) {
+        Rows some = train;
+        some.row += at;
+        some.n = train.n - at < LOOKS ? train.n - at : LOOKS;
+        sequences_add(&users, &s->data.items, &some, NULL);
+    }
     for (int u = 0; u < users.n; u++)
         for (size_t i = 0; i < users.item[u].len; i++) s->count[users.item[u].data[i]]++;
     sequences_free(&users);
     rows_free(&train);
+    return stop && *stop ? -1 : 0;
 }
 
 static void count_titles(Shelf *s) {
@@ -100,12 +111,13 @@ static void find_popular(Shelf *s) {
 // A folder that was replaced has other interactions, or other items under the numbers.
 static int has_counts_of(const Shelf *s, const Shelf *before) {
     const Items *now = &s->data.items, *then = &before->data.items;
-    int same = !memcmp(&s->train, &before->train, sizeof s->train) && then->n <= now->n;
+    int same = before->counted && !memcmp(&s->train, &before->train, sizeof s->train) && then->n <= now->n;
     for (int i = 0; i < then->n && same; i++) same = !strcmp(then->id[i], now->id[i]);
     return same;
 }
 
-void shelf_count(Shelf *s, const Shelf *before) {
+void shelf_count(Shelf *s, const Shelf *before, const atomic_int *stop) {
+    int stopped = 0;
     char *path = dataset_path(s->data.folder, "train.csv");
     s->train = file_stamp(path); // of before it is read
     free(path);
@@ -113,10 +125,10 @@ void shelf_count(Shelf *s, const Shelf *before) {
     if (before && has_counts_of(s, before))
         memcpy(s->count, before->count, (size_t)before->data.items.n * sizeof *s->count);
     else
-        count_rows(s);
+        stopped = count_rows(s, stop);
     count_titles(s);
     find_popular(s);
-    s->counted = 1;
+    s->counted = !stopped;
 }
 
 // ---- searching --------------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ enum { SHELF_POPULAR = 100, SHELF_FOUND = 100 };
 Shelf *shelf_open(Dataset *data); // takes `data` over
 // The interactions of the train rows, which takes as long as these are many; rows that cannot be read count for nothing, with
 // a warning. `before` (or NULL) has them already where it is of the same train.csv and has the same items first. For one
-// thread, once; others may look when `counted` is set.
-void shelf_count(Shelf *s, const Shelf *before);
+// thread, once; others may look when `counted` is set, which it is not where *stop (or NULL) was set before all was counted.
+void shelf_count(Shelf *s, const Shelf *before, const atomic_int *stop);
 int shelf_interactions(const Shelf *s, int item); // of the item's title, by which items count as one
 Shelf *shelf_hold(Shelf *s);                      // one more holder; returns s
 void shelf_drop(Shelf *s);                        // the last one closes it

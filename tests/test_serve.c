@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/rng.h"
 #include "fixture.h"
+#include "folder.h"
 #include "serve/answer.h"
 #include "serve/counters.h"
 #include "serve/queue.h"
@@ -263,14 +264,15 @@ static void test_search(void **state) {
                          "\xc3\x89toile story\t5\n");
     finds(s, "toy", 8, "0 3 ");
     finds(s, "", 8, ""); // nothing is counted yet
-    shelf_count(s, before);
+    before->counted = 1;
+    shelf_count(s, before, NULL);
     Shelf *other = new_shelf("Toy Story\t0\nOld Story\t2\nAm\xc3\xa9lie\t1\nToy Story\t3\n"),
           *later = new_shelf("Toy Story\t0\n");
-    shelf_count(other, before), shelf_count(later, before); // other items, and some that are gone: counted anew
+    shelf_count(other, before, NULL), shelf_count(later, before, NULL); // other items, and some that are gone: counted anew
     assert_int_equal(other->count[0] + later->count[0], 0);
     before->train.inode++; // another train.csv
     Shelf *again = new_shelf("Toy Story\t0\nAm\xc3\xa9lie\t1\nStory of Us, The\t2\nToy Story\t3\n");
-    shelf_count(again, before);
+    shelf_count(again, before, NULL);
     assert_int_equal(again->count[1], 0);
     shelf_drop(other), shelf_drop(later), shelf_drop(again), shelf_drop(before);
     finds(s, "STORY", 8, "2 0 3 5 ");
@@ -295,6 +297,41 @@ static void test_search(void **state) {
     finds(all, "\u00c9toile", 8, "7 ");
     finds(all, "\u201d", 8, ""); // no word
     shelf_drop(all);
+}
+
+// A count that is stopped leaves nothing that the next one believes.
+static void test_count_stops(void **state) {
+    (void)state;
+    char *folder = folder_new();
+    Err err = {0};
+    Str rows = {0};
+    const atomic_int on = 1, off = 0;
+    str_puts(&rows, "user_id,item_asins,item_asin,history_item_id,item_id,history_item_title,item_title,history_rating,rating,"
+                    "history_timestamp,timestamp\n");
+    for (int i = 0; i < 10000; i++) str_printf(&rows, "u%d,['A'],B,[0],1,['One'],Two,[5.0],4.0,[10],30\n", i);
+    folder_put(folder, "info.txt", "One\t0\nTwo\t1\n", 12);
+    folder_put(folder, "train.csv", rows.data, rows.len);
+    Shelf *s[3];
+    for (int i = 0; i < 3; i++) {
+        Dataset d;
+        OK(dataset_open(&d, folder, NULL, &err));
+        s[i] = shelf_open(&d);
+    }
+    Rows train;
+    s[0]->data.stop = &on;
+    assert_int_equal(dataset_rows(&s[0]->data, &train, "train", 0, &err), -1);
+    assert_true(err.code == ERR_IO && strstr(err.message, "stopped"));
+    shelf_count(s[0], NULL, &on);
+    assert_true(!s[0]->counted && s[0]->count[0] == 0);
+    shelf_count(s[1], s[0], &off);
+    assert_true(s[1]->counted && s[1]->count[0] == 10000 && s[1]->count[1] == 10000);
+    folder_put(folder, "train.csv", "no rows", 7);
+    shelf_count(s[2], NULL, &off);
+    assert_true(s[2]->counted && s[2]->count[0] == 0);
+    assert_memory_equal(&s[2]->train, &(FileStamp){0}, sizeof(FileStamp)); // it was not read: to be tried again
+    for (int i = 0; i < 3; i++) shelf_drop(s[i]);
+    str_free(&rows);
+    folder_remove(folder);
 }
 
 // ---- counters ---------------------------------------------------------------------------------------------------------
@@ -326,9 +363,9 @@ static void test_counters(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request),       cmocka_unit_test(test_infer),
-                                       cmocka_unit_test(test_infer_members), cmocka_unit_test(test_queue),
-                                       cmocka_unit_test(test_queue_threads), cmocka_unit_test(test_queue_rest),
-                                       cmocka_unit_test(test_search),        cmocka_unit_test(test_counters)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_request), cmocka_unit_test(test_infer),         cmocka_unit_test(test_infer_members),
+        cmocka_unit_test(test_queue),   cmocka_unit_test(test_queue_threads), cmocka_unit_test(test_queue_rest),
+        cmocka_unit_test(test_search),  cmocka_unit_test(test_counters),      cmocka_unit_test(test_count_stops)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

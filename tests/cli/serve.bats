@@ -657,6 +657,25 @@ PYTHON
     is 200 POST "${URL}v1/recommend" --json '{"history_ids": ["2"]}'
 }
 
+@test "reload: a train.csv that has not changed is not counted again" {
+    cp -r "$WORLD/data" "$TMP/data"
+    DATA=$TMP/data serve
+    is 200 GET "${URL}v1/items"
+    cp "$TMP/body" "$TMP/counted"
+    jq -e '.items[0].interactions > 0' "$TMP/body"
+    touch -r "$TMP/data/train.csv" "$TMP/stamp" # other bytes behind the same stamp: only who reads them sees it
+    tr 0-9 x <"$WORLD/data/train.csv" >"$TMP/data/train.csv"
+    touch -r "$TMP/stamp" "$TMP/data/train.csv"
+    is 200 POST "${URL}v1/reload"
+    is 200 GET "${URL}v1/items"
+    cmp "$TMP/body" "$TMP/counted"
+    echo >>"$TMP/data/train.csv"
+    is 200 POST "${URL}v1/reload"
+    is 200 GET "${URL}v1/items"
+    jq -e '.items[0].interactions == 0' "$TMP/body"
+    grep -q 'nothing is known to be popular' "$TMP/server.log"
+}
+
 @test "reload in the middle of a request of many users: one model answers all of them, and is named" {
     cp -r "$WORLD/model" "$TMP/model"
     MODEL=$TMP/model serve --batch 1 --queue 64 --max-beams 60
