@@ -307,6 +307,10 @@ static int read_records(Reading *r, const char *(*fault_of)(Reading *), int64_t 
         if (fault) status = records_bad(r->r, fault, &why);
         if (status == RECORDS_BAD && lines_bad(&r->bad, &why, err)) return -1;
     }
+    if (stream && *lines > PROGRESS_LINES) { // a short file's bar was never drawn
+        show_progress(&progress, stream, *lines);
+        progress_finish(&progress);
+    }
     lines_bad_total(&r->bad);
     *bad = r->bad.count;
     return 0;

@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HISTORY_LIMIT = 1000, K_CORE_LIMIT = 1000000, LEAVE_ONE_OUT_LEAST = 3 };
+enum { HISTORY_LIMIT = 1000, K_CORE_LIMIT = 1000000, LEAVE_ONE_OUT_LEAST = 3, PROGRESS_ROWS = 1 << 14 };
 
 // ---- options ----
 
@@ -136,7 +136,7 @@ static int check_row(const Str *text, size_t header, const ColumnsRow *row, cons
                    name, (long long)line, row->user, row->n);
 }
 
-static int write_rows(OutFile *f, const Split *s, const Interactions *x, int split, Err *err) {
+static int write_rows(OutFile *f, const Split *s, const Interactions *x, int split, Progress *p, Err *err) {
     const char *asin[HISTORY_LIMIT], *title[HISTORY_LIMIT];
     int64_t item[HISTORY_LIMIT], timestamp[HISTORY_LIMIT];
     double rating[HISTORY_LIMIT];
@@ -173,6 +173,7 @@ static int write_rows(OutFile *f, const Split *s, const Interactions *x, int spl
         status = check_row(&text, header, &row, output_name[split], (int64_t)(r - s->begin[split]) + 2, err);
         outfile_write(f, text.data, text.len);
         str_clear(&text);
+        if (r % PROGRESS_ROWS == 0) progress_update(p, r, "%s", output_name[split]);
     }
     outfile_write(f, text.data, text.len); // the header of a split without rows
     str_free(&text);
@@ -199,7 +200,13 @@ static void write_info(OutFile *f, const Split *s, const Interactions *x, int lo
 static int write_files(const PrepareOptions *o, const Split *s, const Interactions *x, json_t *report, Err *err) {
     Output out;
     int status = output_open(&out, o->out, (1u << OUTPUTS) - 1, err);
-    for (int i = 0; i < SPLITS && status == 0; i++) status = write_rows(&out.file[i], s, x, i, err);
+    Progress progress;
+    progress_start(&progress, "writing", "rows", s->begin[SPLITS]);
+    for (int i = 0; i < SPLITS && status == 0; i++) status = write_rows(&out.file[i], s, x, i, &progress, err);
+    if (status == 0 && s->begin[SPLITS] > PROGRESS_ROWS) { // a bar for fewer is not worth a line
+        progress_update(&progress, s->begin[SPLITS], "%s", "");
+        progress_finish(&progress);
+    }
     if (status == 0) {
         write_info(&out.file[OUTPUT_INFO], s, x, o->log_ids);
         status = output_commit(&out, report, err);

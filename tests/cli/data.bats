@@ -510,3 +510,9 @@ as_log() {
     exits 3 "$LATENTR3" prepare --data "$TMP/timed.csv" --out "$TMP/no" --strict
     says '*timed.csv: line 3: a time that is neither*'
 }
+
+@test "prepare: a long log's bars are shown to their end" {
+    awk 'BEGIN { print "user_id,item_id,title,timestamp"; for (i = 0; i < 70000; i++) printf "u%d,i%d,Thing %d,%d\n", i % 7000, i % 331, i % 331, 1500000000 + i }' >"$TMP/log.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/log.csv" --k-core 0 --out "$TMP/out"
+    says '*reading   ?########################? *70000 lines*writing   ?########################? 63000/63000 rows*'
+}
