@@ -1,5 +1,6 @@
 // Errors that a caller can meet: bad input or a bad environment. A function that can fail returns 0 or -1 and
-// fills `Err` (its last parameter); a bug stops the program through CHECK. Only app/ exits.
+// fills `Err` (its last parameter); a bug stops the program through CHECK. Only app/ exits, but for
+// memory that is spent (base/arena.c) and ranks that are lost (train/watch.c, train/mpi/mpi.c).
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 

@@ -247,13 +247,7 @@ static const void *packed_forward(Ops *ops, Matrix *w) {
         pack(ops, w, FORWARD, &p->desc, to);
         return to;
     }
-    if (!p->data) {
-        p->data = aligned_alloc(64, bytes);
-        if (!p->data) {
-            fprintf(stderr, "latentr3: out of memory: packed weights want %zu bytes\n", bytes);
-            exit(ERR_MEMORY);
-        }
-    }
+    if (!p->data) p->data = mem_need(aligned_alloc(64, bytes), "a copy of packed weights");
     if (!p->fresh || p->version != *w->version) pack(ops, w, FORWARD, &p->desc, p->data);
     p->version = *w->version;
     p->fresh = 1;
