@@ -48,8 +48,8 @@ int use_open(Use *u, const Options *o, Err *err);
 int use_train(Use *u, Err *err);
 // The rows of a split again, with users' whole histories: from the rows of the splits before it (train.csv and, for test,
 // valid.csv) and from one another, so they must be there without a gap: rows_sample comes afterwards. Free `whole` before both.
-int use_grounds(const Options *o); // --decode ground: all items are ranked
 int use_histories(Use *u, const Rows *rows, const char *split, Rows *whole, Err *err);
+int use_grounds(const Options *o); // --decode ground: all items are ranked
 // What --model names as a Ranker of lists of k items, for at most `users` users at a time. Valid until use_close.
 int use_ranker(Use *u, const Options *o, int k, int users, Ranker *r, Err *err);
 // Whether --model names a language model, which reads titles as they are: no baseline, no SASRec.
@@ -62,11 +62,11 @@ const BeamStats *use_stats(const Use *u, const Options *o);
 int use_recommender(Use *u, const Options *o, int k, int users, Err *err);
 void use_close(Use *u); // safe after a failure
 
-// Compact JSON and a line end on stdout.
 // Where options were given that change nothing here: a warning for each of `names` (NULL ends them), as the defaults of an
 // experiment may name them for other steps. why: "with a SASRec".
 void use_warn_idle(const Options *o, const char *const *names, const char *why);
 
+// Compact JSON and a line end on stdout.
 void use_print(const json_t *json);
 
 #endif

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Streams in use; a stream may be made finer by the caller through `index`.
+// Streams in use, in the low byte. Who needs many of one puts a step, an epoch or a layer above it, or changes the seed
+// (data/rows.c, report/spread.c); the uses of RNG_INIT lie apart in the high bits of `index`.
 enum {
     RNG_SHUFFLE = 1,
     RNG_NOISE = 2,

@@ -112,11 +112,11 @@ void rows_name_items(Rows *rows, const Items *items);
 void rows_sample(Rows *rows, int n, uint64_t seed);
 // The numbers of n of `rows` rows that rows_sample keeps, rising; malloc'd. n <= rows.
 uint32_t *rows_draw(int rows, int n, uint64_t seed);
-// Each history in a random order of its own, which depends on seed and row number alone. Once for a Rows.
 // Histories of the last n entries, where they are longer: what a prompt holds.
 void rows_cut_histories(Rows *rows, int n);
 // Targets under the titles that their ids have in the catalogue, borrowed from it.
 void rows_retitle_targets(Rows *rows, const Items *items);
+// Each history in a random order of its own, which depends on seed and row number alone. Once for a Rows.
 void rows_shuffle_histories(Rows *rows, uint64_t seed);
 enum { ROWS_SAMPLE_SEED = 1 }; // for validation and test: the same rows whatever --seed of the run
 

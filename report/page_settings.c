@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Any value as text, malloc'd by jansson; "–" where there is none.
+// Any value as text, malloc'd; "–" where there is none.
 static char *text_of(const json_t *value) {
     static const char dash[] = "\xe2\x80\x93";
     if (!value || json_is_null(value)) return mem_strndup(dash, sizeof dash - 1);

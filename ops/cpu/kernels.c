@@ -207,8 +207,7 @@ static void activation_backward(float *restrict dx, const float *restrict dout, 
     }
 }
 
-// base/rng.h's rng_block, eight blocks at a time: value i of 64 has half i / 8 of block i % 8.
-// 64 times 16 random bits: Philox blocks (base/rng.h) first .. first + 7, place i has half i / 8 of block i % 8.
+// 64 times 16 random bits: rng_block (base/rng.h) of first .. first + 7 at once, place i has half i / 8 of block i % 8.
 enum { BLOCKS = 8, HALVES = 8, DRAWN = BLOCKS * HALVES };
 
 static inline void draw(uint32_t bits[DRAWN], uint64_t seed, uint64_t stream, uint64_t first) {

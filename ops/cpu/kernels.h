@@ -44,7 +44,7 @@ typedef struct Kernels {
     // c (M, N; ldc) (=, or += where add) a (M, K; element m*a_row + k*a_col) * b (K, N; ldb)
     void (*gemm)(float *c, int ldc, const float *a, int a_row, int a_col, const float *b, int ldb, int M, int N, int K,
                  int add);
-    // out (K, ld) column j = row j of x (n, K; rows of type): the transpose, columns n..ld-1 zero
+    // out (K, ld) column j = row j of x (n, K): the transpose, columns n..ld-1 zero
     void (*transpose)(float *out, int ld, const float *x, int n, int K);
 } Kernels;
 
