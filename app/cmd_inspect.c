@@ -10,13 +10,6 @@
 
 enum { METRICS_BYTES = 64 << 20 };
 
-static int has_file(const char *folder, const char *name) {
-    char *path = file_join(folder, name);
-    const int there = file_exists(path);
-    free(path);
-    return there;
-}
-
 // ---- model ----------------------------------------------------------------------------------------------------------------
 
 static void describe_tensors(json_t *out, const Tensor *tensor, int n) {
@@ -136,14 +129,14 @@ static json_t *describe_path(const char *path, Err *err) {
     if (!folder && (file_ends_with(path, ".safetensors") || file_ends_with(path, ".safetensors.index.json")))
         return describe_checkpoint(path, err);
     json_t *out = NULL;
-    if (!folder || has_file(path, "config.json"))
+    if (!folder || file_exists_in(path, "config.json"))
         out = describe_model(path, err);
-    else if (has_file(path, "metrics.json"))
+    else if (file_exists_in(path, "metrics.json"))
         out = json_pack("{s:s, s:o}", "kind", "run", "path", options_text(path));
     else
         err_set(err, ERR_DATA, "%s: neither a model (config.json), nor a data folder (info.txt), nor a run (metrics.json)",
                 path);
-    if (!out || !folder || !has_file(path, "metrics.json")) return out;
+    if (!out || !folder || !file_exists_in(path, "metrics.json")) return out;
     json_t *metrics = read_metrics(path, err);
     if (!metrics) {
         json_decref(out);

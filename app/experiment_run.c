@@ -52,11 +52,8 @@ static int is_whole(const PlanRun *r) {
     if (bit == CMD_EVAL) return has_lists(r);
     const char *const made[] = {bit == CMD_PREPARE ? "dataset.json" : "model.safetensors", "model/model.safetensors"};
     int whole = 0;
-    for (int i = 0; i < (bit == CMD_SYNTH ? 2 : 1); i++) { // a world of synth has its model below it
-        char *path = file_join(r->folder, made[i]);
-        whole |= file_exists(path);
-        free(path);
-    }
+    for (int i = 0; i < (bit == CMD_SYNTH ? 2 : 1); i++) // a world of synth has its model below it
+        whole |= file_exists_in(r->folder, made[i]);
     return whole;
 }
 
@@ -87,12 +84,10 @@ typedef enum Before { NOTHING, CUT_OFF, FINISHED } Before; // what an earlier pr
 
 static Before left_before(const PlanRun *r) {
     if (!(r->step->command->bit & (CMD_SFT | CMD_RL | CMD_SASREC))) return NOTHING;
-    char *log = file_join(r->folder, "log.jsonl");
     json_t *metrics = read_beside(r, "metrics.json");
     const int finished = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted")),
-              there = file_exists(log);
+              there = file_exists_in(r->folder, "log.jsonl");
     json_decref(metrics);
-    free(log);
     return !finished ? (there ? CUT_OFF : NOTHING) : is_whole(r) ? FINISHED : NOTHING;
 }
 

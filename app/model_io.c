@@ -116,17 +116,10 @@ static int gguf_tokenizer(Tokenizer **t, const Gguf *g, Err *err) {
     return status;
 }
 
-static int holds(const char *folder, const char *name) {
-    char *path = file_join(folder, name);
-    const int there = file_exists(path);
-    free(path);
-    return there;
-}
-
 static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
-    const char *other = holds(folder, "tokenizer.model") ? "tokenizer.model"
-                        : holds(folder, "vocab.json")    ? "vocab.json"
-                                                         : NULL;
+    const char *other = file_exists_in(folder, "tokenizer.model") ? "tokenizer.model"
+                        : file_exists_in(folder, "vocab.json")    ? "vocab.json"
+                                                                  : NULL;
     char *path = file_join(folder, "tokenizer.json");
     int status =
         other && !file_exists(path)
@@ -171,9 +164,10 @@ static int read_chat_template(json_t *config, const char *folder, Err *err) {
 
 static json_t *folder_tokenizer_config(const char *folder, Err *err) {
     char *path = file_join(folder, "tokenizer_config.json");
-    json_t *config = file_exists(path) ? json_read(path, TOKENIZER_CONFIG_BYTES, err) : json_object();
-    int status = config ? 0 : -1;
-    if (config && !json_is_object(config)) status = err_set(err, ERR_DATA, "%s: not an object", path);
+    json_t *config;
+    int status = json_read_optional(&config, path, TOKENIZER_CONFIG_BYTES, err);
+    if (status == 0 && !config) config = json_object();
+    if (status == 0 && !json_is_object(config)) status = err_set(err, ERR_DATA, "%s: not an object", path);
     if (status == 0) status = read_chat_template(config, folder, err);
     free(path);
     if (status == 0) return config;

@@ -76,10 +76,7 @@ enum { TRAINS = CMD_SFT | CMD_RL | CMD_SASREC };
 
 // A log, or a checkpoint whose log was lost.
 static int holds_run(const char *folder) {
-    char *log = file_join(folder, "log.jsonl"), *latest = file_join(folder, "checkpoints/latest");
-    int holds = file_exists(log) || file_exists(latest);
-    free(log), free(latest);
-    return holds;
+    return file_exists_in(folder, "log.jsonl") || file_exists_in(folder, "checkpoints/latest");
 }
 
 int out_check_folder(const Options *o, Err *err) {

@@ -249,7 +249,8 @@ static int check_whole(Shop *x, Err *err) {
     struct stat st;
     Ranker r;
     if (count_users(x, err) || open_run(x, &r, err)) return -1;
-    json_t *made = file_exists(x->made) ? json_read(x->made, STATE_BYTES, NULL) : NULL;
+    json_t *made;
+    json_read_optional(&made, x->made, STATE_BYTES, NULL);
     const json_t *bytes = json_object_get(made, "bytes");
     int status = 0;
     if (!json_is_integer(bytes) || stat(out, &st) || (json_int_t)st.st_size != json_integer_value(bytes))

@@ -136,8 +136,7 @@ int resume_best(const Checkpoints *c, const char *path, Err *err) {
 }
 
 int resume_done(const char *out, const json_t *identity, Err *err) {
-    char *path = file_join(out, "metrics.json");
-    json_t *metrics = file_exists(path) ? json_read(path, METRICS_BYTES, NULL) : NULL;
+    json_t *metrics = json_read_in(out, "metrics.json", METRICS_BYTES);
     int done = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted"));
     if (done) {
         json_t *then = resume_identity(metrics);
@@ -145,7 +144,6 @@ int resume_done(const char *out, const json_t *identity, Err *err) {
         json_decref(then);
     }
     json_decref(metrics);
-    free(path);
     if (done == 1) log_info("%s: done already", out);
     return done;
 }

@@ -417,6 +417,13 @@ int file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
 
+int file_exists_in(const char *folder, const char *name) {
+    char *path = file_join(folder, name);
+    const int there = file_exists(path);
+    free(path);
+    return there;
+}
+
 int file_is_same(const char *path, const char *other) {
     struct stat a, b;
     return !stat(path, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;

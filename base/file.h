@@ -83,6 +83,7 @@ int file_is_temporary(const char *name);
 int file_remove_temporaries(const char *folder, Err *err);
 
 int file_exists(const char *path);
+int file_exists_in(const char *folder, const char *name);
 // What tells a file from the one that takes its place; all 0 where there is none. Without padding: for memcmp.
 typedef struct FileStamp {
     uint64_t device, inode, bytes, seconds, nanoseconds;

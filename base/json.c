@@ -86,9 +86,17 @@ json_t *json_read(const char *path, size_t limit_bytes, Err *err) {
     return value;
 }
 
+int json_read_optional(json_t **value, const char *path, size_t limit_bytes, Err *err) {
+    *value = NULL;
+    if (!file_exists(path)) return 0;
+    *value = json_read(path, limit_bytes, err);
+    return *value ? 0 : -1;
+}
+
 json_t *json_read_in(const char *folder, const char *name, size_t limit_bytes) {
     char *path = file_join(folder, name);
-    json_t *value = file_exists(path) ? json_read(path, limit_bytes, NULL) : NULL;
+    json_t *value;
+    json_read_optional(&value, path, limit_bytes, NULL);
     free(path);
     return value;
 }

@@ -61,15 +61,11 @@ int dataset_has(const char *folder, const char *name) {
 
 int dataset_json(json_t **json, const char *folder, Err *err) {
     char *path = file_join(folder, "dataset.json");
-    int status = 0;
-    *json = NULL;
-    if (file_exists(path)) {
-        *json = json_read(path, JSON_BYTES_LIMIT, err);
+    int status = json_read_optional(json, path, JSON_BYTES_LIMIT, err);
+    if (*json) {
         const char *format = json_string_value(json_object_get(*json, "format"));
         json_int_t version = json_integer_value(json_object_get(*json, "version"));
-        if (!*json)
-            status = -1;
-        else if (!format || strcmp(format, DATASET_FORMAT) != 0)
+        if (!format || strcmp(format, DATASET_FORMAT) != 0)
             status = err_set(err, ERR_DATA, "%s: \"format\" is not \"%s\"", path, DATASET_FORMAT);
         else if (version != DATASET_VERSION)
             status = err_set(err, ERR_DATA, "%s: \"version\" is not %d, the one this program knows", path, DATASET_VERSION);

@@ -115,10 +115,7 @@ static int check_tensors(const WeightsSource *s, Err *err) {
 }
 
 static int holds(const WeightsSource *s, const char *name) {
-    char *path = file_join(s->path, name);
-    const int there = file_exists(path);
-    free(path);
-    return there;
+    return file_exists_in(s->path, name);
 }
 
 static int check_folder(const WeightsSource *s, Err *err) {
@@ -140,13 +137,8 @@ static int open_folder(WeightsSource *s, Err *err) {
     char *single = file_join(s->path, "model.safetensors"), *index = file_join(s->path, "model.safetensors.index.json");
     int status = -1;
     if ((s->config_json = json_read(config, MAX_JSON, err))) status = config_from_json(&s->config, s->config_json, config, err);
-    if (status == 0 && file_exists(generation)) {
-        s->generation = json_read(generation, MAX_JSON, err);
-        if (!s->generation)
-            status = -1;
-        else if (!json_is_object(s->generation))
-            status = err_set(err, ERR_DATA, "%s: no object", generation);
-    }
+    if (status == 0) status = json_read_optional(&s->generation, generation, MAX_JSON, err);
+    if (s->generation && !json_is_object(s->generation)) status = err_set(err, ERR_DATA, "%s: no object", generation);
     if (status == 0) status = safetensors_open(&s->tensors, file_exists(single) ? single : index, err);
     s->has_latent = status == 0 && safetensors_find(&s->tensors, "attention.query.weight");
     if (status == 0 && !json_object_get(json_object_get(s->config_json, "latentr3"), "thoughts"))

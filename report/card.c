@@ -313,12 +313,7 @@ static void limits(Card *c) {
 
 static int read_optional(json_t **value, const char *folder, const char *name, Err *err) {
     char *path = file_join(folder, name);
-    *value = NULL;
-    int status = 0;
-    if (file_exists(path)) {
-        *value = json_read(path, RECORD_JSON_BYTES, err);
-        status = *value ? 0 : -1;
-    }
+    const int status = json_read_optional(value, path, RECORD_JSON_BYTES, err);
     free(path);
     return status;
 }

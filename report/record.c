@@ -74,11 +74,8 @@ static char *path_of(const Record *r, const char *what, const char *split, const
 
 // An object from a file; 0 and NULL where there is no file.
 static int read_object(json_t **object, const char *path, Err *err) {
-    *object = NULL;
-    if (!file_exists(path)) return 0;
-    *object = json_read(path, RECORD_JSON_BYTES, err);
-    if (!*object) return -1;
-    return json_is_object(*object) ? 0 : err_set(err, ERR_DATA, "%s: an object is expected", path);
+    if (json_read_optional(object, path, RECORD_JSON_BYTES, err)) return -1;
+    return !*object || json_is_object(*object) ? 0 : err_set(err, ERR_DATA, "%s: an object is expected", path);
 }
 
 // The objects of a file of lines. take(context, line, number): line is borrowed; -1 with err where it is not as it should be.
@@ -217,9 +214,7 @@ static char *without_slashes(const char *folder) {
 // A folder may keep what was measured of another model than its own.
 static char *measured_of(const Record *r) {
     const char *model = record_text(r->evaluation, "configuration", "model", NULL);
-    char *config = path_of(r, "config", NULL, ".json");
-    const int holds_model = r->metrics || file_exists(config);
-    free(config);
+    const int holds_model = r->metrics || file_exists_in(r->folder, "config.json");
     if (!holds_model || !json_is_false(json_object_get(r->evaluation, "of_folder"))) return NULL;
     return file_last_part(model ? model : "another model");
 }
