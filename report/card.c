@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "base/vec.h"
+#include "report/markdown.h"
 #include "report/record.h"
 
 #include <errno.h>
@@ -27,14 +28,6 @@ static const char *const split_name[2] = {"test", "valid"};
 
 // ---- pieces --------------------------------------------------------------------------------------------------------------
 
-// Text within a line of Markdown.
-static void put_text(Str *s, const char *text) {
-    for (; *text; text++) {
-        if (strchr("\\`*_<>[]|&", *text)) str_puts(s, "\\");
-        str_append(s, (unsigned char)*text < 0x20 ? " " : text, 1);
-    }
-}
-
 static void put_quoted(Str *s, const char *before, const char *text) {
     str_puts(s, before);
     str_json(s, text, strlen(text));
@@ -47,7 +40,7 @@ static int is_text(const char *a, const char *b) {
 
 // The model, whichever command trained it last.
 static int is_sasrec(const Card *c) {
-    return is_text(record_text(c->config, "model_type", NULL), "sasrec");
+    return record_is_sasrec(c->config);
 }
 
 // What the validation rows measured, which is the command's choice.
@@ -136,7 +129,7 @@ static void header(Card *c) {
             if (c->evaluation[i]) header_results(c, i);
     }
     str_printf(s, "---\n%s\n\n# ", marker);
-    put_text(s, c->name);
+    markdown_text(s, c->name);
     str_puts(s, "\n\n");
 }
 
@@ -207,15 +200,15 @@ static void hashes(Card *c) {
         "## Data\n\n128-bit XXH3 of the files it learnt from; test rows are never read in training.\n\n| | |\n| --- | --- |\n");
     json_object_foreach((json_t *)data, name, value) {
         str_puts(s, "| ");
-        put_text(s, name);
+        markdown_text(s, name);
         str_puts(s, " | ");
-        put_text(s, json_is_string(value) ? json_string_value(value) : "-");
+        markdown_text(s, json_is_string(value) ? json_string_value(value) : "-");
         str_puts(s, " |\n");
     }
     const char *before = record_text(c->origin, "model_hash_before", NULL);
     if (before) {
         str_puts(s, "| the model as it came | ");
-        put_text(s, before);
+        markdown_text(s, before);
         str_puts(s, " |\n");
     }
     str_puts(s, "\n");
@@ -263,7 +256,7 @@ static void evaluation(Card *c, int i) {
     if (strcmp(record_protocol(e), "full")) str_puts(s, ", which gives higher numbers than among all items");
     str_puts(s, "; hits by title, with 95 % intervals.");
     conditions(&how, e);
-    if (how.len) str_puts(s, " Measured with "), put_text(s, how.data), str_puts(s, ".");
+    if (how.len) str_puts(s, " Measured with "), markdown_text(s, how.data), str_puts(s, ".");
     str_free(&how);
     if (is_elsewhere(c, e)) put_elsewhere(s, e, split_name[i]);
     str_puts(s, "\n\n");

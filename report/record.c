@@ -37,6 +37,11 @@ const char *record_text(const json_t *value, ...) {
     return json_string_value(at);
 }
 
+int record_is_sasrec(const json_t *config) {
+    const char *type = record_text(config, "model_type", NULL);
+    return type && !strcmp(type, "sasrec");
+}
+
 // Beyond this a chart shows nothing, and differences would no longer be numbers.
 static int drawable(double x) {
     return isfinite(x) && fabs(x) < 1e30;
@@ -110,12 +115,11 @@ static int take_event(void *context, json_t *line, int number, Err *err) {
     return 0;
 }
 
-static int is_sasrec(const Record *r) {
+static int holds_sasrec(const Record *r) {
     json_t *config = json_read_in(r->folder, "config.json", RECORD_JSON_BYTES);
-    const char *type = record_text(config, "model_type", NULL);
-    const int is = type && !strcmp(type, "sasrec");
+    const int holds = record_is_sasrec(config);
     json_decref(config);
-    return is;
+    return holds;
 }
 
 static int open_training(Record *r, Err *err) {
@@ -127,7 +131,7 @@ static int open_training(Record *r, Err *err) {
         r->log = json_array();
         status = read_lines(log, LOG_BYTES, 1, take_event, r, err);
     }
-    if (status == 0 && r->metrics) r->of_items = is_sasrec(r);
+    if (status == 0 && r->metrics) r->of_items = holds_sasrec(r);
     free(metrics), free(log);
     return status;
 }

@@ -36,6 +36,9 @@ double record_number(const json_t *value, ...) __attribute__((sentinel));
 // The same for a text; NULL where there is none. Borrowed.
 const char *record_text(const json_t *value, ...) __attribute__((sentinel));
 
+// Whether a config.json (may be NULL) is that of a SASRec.
+int record_is_sasrec(const json_t *config);
+
 // The values of one curve, e.g. "step", "loss": x, y (returned number) malloc'd. None: 0, and NULL.
 int record_curve(const Record *r, const char *event, const char *name, double **x, double **y);
 

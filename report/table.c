@@ -1,4 +1,5 @@
 #include "report/table.h"
+#include "report/markdown.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -18,19 +19,7 @@ static int row_has_gains(const Table *t, int row) {
     return 0;
 }
 
-// A byte of a label that needs no escape. A line's end or a tab would break the table.
-static void put_byte(Str *out, const char *s) {
-    str_append(out, iscntrl((unsigned char)*s) ? " " : s, 1);
-}
-
 // ---- Markdown ------------------------------------------------------------------------------------------------------------
-
-static void markdown_text(Str *out, const char *s) {
-    for (; *s; s++) {
-        if (strchr("|\\`*_<>[]&~$", *s)) str_puts(out, "\\");
-        put_byte(out, s);
-    }
-}
 
 static void markdown_head(Str *out, const Table *t, const char *first) {
     str_printf(out, "| %s |", first);
@@ -128,7 +117,7 @@ static void latex_text(Str *out, const char *s) {
         else if (strchr("&%$#_{}", *s))
             str_printf(out, "\\%c", *s);
         else
-            put_byte(out, s);
+            str_append(out, iscntrl((unsigned char)*s) ? " " : s, 1); // an empty line would end the table
     }
 }
 
