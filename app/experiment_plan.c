@@ -2,6 +2,7 @@
 #include "app/commands.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/vec.h"
 #include "rec/baseline.h"
@@ -139,7 +140,7 @@ static int hash_files(Str *all, const char *path, const char *below, int of_mode
 static int hash_folder(char hex[33], const char *path, int of_model, Err *err) {
     Str all = {0};
     const int status = hash_files(&all, path, "", of_model, err);
-    if (status == 0) file_hash_bytes(hex, all.data ? all.data : "", all.len);
+    if (status == 0) hash_bytes(hex, all.data ? all.data : "", all.len);
     str_free(&all);
     return status;
 }
@@ -338,7 +339,7 @@ static int add_run(Planner *q, const ExperimentStep *s, const int *chosen) {
     str_printf(&key, "latentr3 %s %s\n", LATENTR3_VERSION, s->command->name);
     int status = add_options(q, r, &key);
     if (status == 0) {
-        file_hash_bytes(r->key, key.data, key.len);
+        hash_bytes(r->key, key.data, key.len);
         name_run(q, r);
         status = check_run(q, r);
     }

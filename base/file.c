@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 enum { BUFFER_BYTES = 1 << 20 };
 
@@ -147,8 +146,7 @@ int outfile_open(OutFile *f, const char *path, Err *err) {
         return -1;
     }
     f->buffer = mem_alloc(BUFFER_BYTES, 1);
-    f->hash = mem_need(XXH3_createState(), "a hash");
-    XXH3_128bits_reset(f->hash);
+    f->hash = hash_open();
     return 0;
 }
 
@@ -164,7 +162,7 @@ int file_put(int fd, const void *data, size_t bytes) {
 }
 
 static void outfile_push(OutFile *f, const char *data, size_t bytes) {
-    XXH3_128bits_update(f->hash, data, bytes);
+    hash_update(f->hash, data, bytes);
     if (!f->failed_errno) f->failed_errno = file_put(f->fd, data, bytes);
 }
 
@@ -201,14 +199,10 @@ void outfile_printf(OutFile *f, const char *format, ...) {
     va_end(again);
 }
 
-static void hash_text(char hex[33], XXH128_hash_t h) {
-    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
-}
-
 void outfile_hash(OutFile *f, char hex[33]) {
     outfile_push(f, f->buffer, f->buffered);
     f->buffered = 0;
-    hash_text(hex, XXH3_128bits_digest(f->hash));
+    hash_text(f->hash, hex);
 }
 
 // The rename is durable only once the folder that holds the name is. File systems that cannot flush one (EINVAL) have their own
@@ -257,7 +251,7 @@ void outfile_abandon(OutFile *f) {
         unlink(f->temporary);
     }
     free(f->path), free(f->temporary), free(f->buffer);
-    XXH3_freeState(f->hash);
+    hash_close(f->hash);
     *f = (OutFile){.fd = -1};
 }
 
@@ -477,14 +471,10 @@ int file_ends_with(const char *path, const char *end) {
     return n >= m && !strcmp(path + n - m, end);
 }
 
-void file_hash_bytes(char hex[33], const void *data, size_t bytes) {
-    hash_text(hex, XXH3_128bits(data, bytes));
-}
-
 int file_hash(char hex[33], const char *path, Err *err) {
     MapFile f;
     if (mapfile_open(&f, path, 0, err)) return -1;
-    file_hash_bytes(hex, f.data, f.bytes);
+    hash_bytes(hex, f.data, f.bytes);
     mapfile_close(&f);
     return 0;
 }

@@ -3,6 +3,7 @@
 #define BASE_FILE_H
 
 #include "base/err.h"
+#include "base/hash.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,7 +28,7 @@ typedef struct OutFile {
     char *buffer; // 1 MiB
     size_t buffered;
     uint64_t bytes, flushed; // flushed: 1 + the bytes that were flushed
-    struct XXH3_state_s *hash;
+    Hash *hash;
 } OutFile;
 
 int outfile_check(const char *path, Err *err); // whether a file can take that place: nothing, or a file, is there
@@ -103,6 +104,5 @@ int file_ends_with(const char *path, const char *end);
 
 // 128-bit XXH3 of a file's bytes as 32 hexadecimal digits.
 int file_hash(char hex[33], const char *path, Err *err);
-void file_hash_bytes(char hex[33], const void *data, size_t bytes);
 
 #endif

@@ -1,5 +1,6 @@
 #include "base/stream.h"
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/thread.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 #include <zlib.h>
 
 enum { BLOCKS = 4 }; // one that the reader holds, three ahead of it
@@ -24,7 +24,7 @@ struct Stream {
     int in_member; // between the first and the last byte of a gzip member
     int file_ended;
     char *raw; // (STREAM_BLOCK): bytes of a gzip file
-    XXH3_state_t *hash;
+    Hash *hash;
     // Between the threads, under the lock: blocks first, first + 1, ... first + filled - 1 (mod BLOCKS) are full.
     pthread_t thread;
     pthread_mutex_t lock;
@@ -47,7 +47,7 @@ static int read_file(Stream *s, char *out, size_t room, size_t *n) {
         s->file_ended = got == 0;
         *n += (size_t)got;
     }
-    XXH3_128bits_update(s->hash, out, *n);
+    hash_update(s->hash, out, *n);
     return 0;
 }
 
@@ -159,8 +159,7 @@ Stream *stream_open(const char *path, Err *err) {
     s->path = mem_strndup(path, strlen(path));
     s->fd = fd;
     s->file_bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-    s->hash = mem_need(XXH3_createState(), "a hash");
-    XXH3_128bits_reset(s->hash);
+    s->hash = hash_open();
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     mem_need(thread_start(&s->thread, run, s) ? NULL : s, "a thread");
@@ -212,8 +211,7 @@ void stream_progress(Stream *s, uint64_t *done, uint64_t *file_bytes) {
 }
 
 void stream_hash(const Stream *s, char hex[33]) {
-    XXH128_hash_t h = XXH3_128bits_digest(s->hash);
-    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+    hash_text(s->hash, hex);
 }
 
 void stream_close(Stream *s) {
@@ -226,7 +224,7 @@ void stream_close(Stream *s) {
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     if (s->raw) inflateEnd(&s->inflater);
-    XXH3_freeState(s->hash);
+    hash_close(s->hash);
     for (int i = 0; i < BLOCKS; i++) free(s->block[i]);
     close(s->fd);
     free(s->raw), free(s->path);

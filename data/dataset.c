@@ -1,6 +1,7 @@
 #include "data/dataset.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/utf8.h"
 
@@ -141,7 +142,7 @@ static int open_items(Dataset *d, const char *path, Err *err) {
     MapFile f;
     const char *expected = expected_hash(d, INFO);
     if (mapfile_open(&f, path, 0, err)) return -1;
-    file_hash_bytes(d->items_hash, f.data, f.bytes);
+    hash_bytes(d->items_hash, f.data, f.bytes);
     int same = !expected || strcmp(d->items_hash, expected) == 0;
     int status = same ? items_parse(&d->items, f.data, f.bytes, path, err) : 0;
     mapfile_close(&f);
@@ -313,7 +314,7 @@ int dataset_save_items(Dataset *d, Err *err) {
     Str text = {0};
     char hex[33];
     for (int i = 0; i < d->items.n; i++) items_put_line(&text, &d->items, i);
-    file_hash_bytes(hex, text.data, text.len);
+    hash_bytes(hex, text.data, text.len);
     json_t *files = json_object_get(d->json, "files");
     int status = 0;
     if (!expected_hash(d, INFO)) { // then info.txt alone decides

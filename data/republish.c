@@ -1,5 +1,6 @@
 #include "data/republish.h"
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "data/columns.h"
 #include "data/dataset.h"
@@ -127,7 +128,7 @@ static int copy_split(Republish *p, Output *out, int split, Err *err) {
     char hex[33], *path = dataset_path(p->source->log.path, output_name[split]);
     int status = mapfile_open(&file, path, 0, err);
     if (status == 0) {
-        file_hash_bytes(hex, file.data, file.bytes);
+        hash_bytes(hex, file.data, file.bytes);
         report_put_hash(p->hashes, output_name[split], hex);
         status = dataset_check_hash(&p->data, output_name[split], hex, err);
         if (status == 0) status = copy_text(p, out, split, file.data, file.bytes, path, err);

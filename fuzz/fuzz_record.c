@@ -2,6 +2,7 @@
 // results-test.jsonl): refused with a line, or shown as a page. "HASH" in the third stands for the fourth's hash, which
 // nobody would hit upon.
 #include "base/file.h"
+#include "base/hash.h"
 #include "report/page.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static void fill(const char *data, size_t bytes) {
     char hash[33];
     Str eval = {0};
     if (!mark) return;
-    file_hash_bytes(hash, text[3], len[3]);
+    hash_bytes(hash, text[3], len[3]);
     str_append(&eval, text[2], (size_t)(mark - text[2]));
     str_puts(&eval, hash);
     str_append(&eval, mark + 4, len[2] - (size_t)(mark + 4 - text[2]));

@@ -1,12 +1,12 @@
 #include "model/weights.h"
 #include "base/arena.h"
+#include "base/hash.h"
 #include "model/adapter.h"
 #include "model/frozen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 // Values held on the host at a time. The widest row of any model fits (config_check), and every block divides it.
 enum { STAGE = 1 << 20, MAX_JSON = 1 << 20 };
@@ -405,8 +405,7 @@ int weights_save(const Llm *m, const char *folder, TensorType type, const json_t
 }
 
 void weights_hash(const Llm *m, char hex[33]) {
-    XXH3_state_t *state = mem_need(XXH3_createState(), "a hash");
-    CHECK(XXH3_128bits_reset(state) == XXH_OK);
+    Hash *hash = hash_open();
     float *stage = mem_alloc(STAGE, sizeof *stage);
     for (int i = 0; i < saved_params(m); i++) {
         const Param *p = &m->params.param[i];
@@ -414,11 +413,10 @@ void weights_hash(const Llm *m, char hex[33]) {
             const size_t step = param_step(p);
             n = p->count - at < step ? p->count - at : step;
             param_values(m, p, at, n, stage);
-            XXH3_128bits_update(state, stage, n * sizeof *stage);
+            hash_update(hash, stage, n * sizeof *stage);
         }
     }
-    XXH128_hash_t h = XXH3_128bits_digest(state);
-    snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
-    XXH3_freeState(state);
+    hash_text(hash, hex);
+    hash_close(hash);
     free(stage);
 }

@@ -1,4 +1,5 @@
 #include "rec/results.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "rec/lists.h"
 
@@ -12,7 +13,7 @@ void results_among(ResultsAmong *among, const Items *items, int exclude_seen) {
     Str titles = {0};
     for (int i = 0; i < items->n; i++)
         if (!items->removed[i] && items_title_group(items, i) == i) str_printf(&titles, "%s\n", items->title[i]);
-    file_hash_bytes(among->catalogue, titles.data ? titles.data : "", titles.len);
+    hash_bytes(among->catalogue, titles.data ? titles.data : "", titles.len);
     among->exclude_seen = exclude_seen;
     str_free(&titles);
 }

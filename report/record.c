@@ -1,6 +1,7 @@
 #include "report/record.h"
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "rec/protocol.h"
 
@@ -283,7 +284,7 @@ int record_same_train(const Record *a, const Record *b) {
 
 void record_hash(char hex[9], const char *name) {
     char whole[33];
-    file_hash_bytes(whole, name, strlen(name));
+    hash_bytes(whole, name, strlen(name));
     snprintf(hex, 9, "%.8s", whole);
 }
 

@@ -1,6 +1,6 @@
 #include "text/tokenizer.h"
 #include "base/arena.h"
-#include "base/file.h"
+#include "base/hash.h"
 #include "base/utf8.h"
 #include "text/tokenizer_parts.h"
 
@@ -235,7 +235,7 @@ void tokenizer_hash(const Tokenizer *t, char hex[33]) {
     for (size_t i = 0; i < t->bpe.n_merges; i++) str_printf(&all, "%d %d\n", t->bpe.merge[i].left, t->bpe.merge[i].right);
     char *frame = json_dumps(t->frame, JSON_COMPACT | JSON_SORT_KEYS); // normalizer, patterns, added tokens
     if (frame) str_puts(&all, frame);
-    file_hash_bytes(hex, all.data, all.len);
+    hash_bytes(hex, all.data, all.len);
     free(frame);
     str_free(&all);
 }

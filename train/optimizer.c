@@ -1,5 +1,5 @@
 #include "train/optimizer.h"
-#include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/vec.h"
@@ -150,7 +150,7 @@ static void run_hash(Optimizer *o, size_t begin, size_t end, int half, void *con
         for (size_t at = 0; at < bytes; at += PIECE) {
             const size_t n = bytes - at < PIECE ? bytes - at : PIECE;
             ops_download(o->llm->ops, piece, (char *)array[i] + at, n);
-            file_hash_bytes(hex, piece, n);
+            hash_bytes(hex, piece, n);
             str_puts(hashes, hex);
         }
     free(piece);
@@ -160,7 +160,7 @@ void optimizer_hash(Optimizer *o, char hex[33]) {
     Str hashes = {0};
     str_printf(&hashes, "%lld ", (long long)o->step);
     each_run(o, run_hash, &hashes);
-    file_hash_bytes(hex, hashes.data, hashes.len);
+    hash_bytes(hex, hashes.data, hashes.len);
     str_free(&hashes);
 }
 
@@ -188,7 +188,7 @@ static void layout_hash(const Optimizer *o, char hex[33]) {
         if (x->offset >= o->begin && x->offset < o->begin + o->count)
             str_printf(&s, "%s %zu %d %d %d\n", x->name, x->offset - o->begin, x->dims[0], x->dims[1], llm_is_half(o->llm, x));
     }
-    file_hash_bytes(hex, s.data, s.len);
+    hash_bytes(hex, s.data, s.len);
     str_free(&s);
 }
 
