@@ -65,10 +65,6 @@ static uint32_t *all_rows(int n) {
     return index;
 }
 
-static unsigned bench_groups(const Llm *m, int rl) {
-    return TRAIN_LATENT | (rl ? 0u : m->config.lora_rank > 0 ? TRAIN_LORA : TRAIN_BACKBONE);
-}
-
 // Updates of --batch rows over all rows, the first of them once more before the clock starts.
 static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
     Llm *m = &b->use.model.llm;
@@ -76,7 +72,7 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
     const Options *o = b->o;
     const int n = b->rows.n, K = o->samples;
     if (rl && c->thoughts == 0) return err_set(err, ERR_USAGE, "bench rl needs a model with a thought: --thoughts 1");
-    if (open_examples(b, rl, err) || llm_train(m, bench_groups(m, rl), err)) return -1;
+    if (open_examples(b, rl, err) || llm_train(m, model_io_trains(o), err)) return -1;
     Optimizer optimizer;
     OptimizerOptions adamw = {.lr = 1e-6, .clip = 1, .schedule = SCHEDULE_CONSTANT};
     if (optimizer_init(&optimizer, m, &adamw, err)) return -1;

@@ -21,10 +21,6 @@ static RewardKind reward_of(const char *name) {
                                        : REWARD_RANK;
 }
 
-static unsigned groups_of(const char *train) {
-    return TRAIN_LATENT | (!strcmp(train, "all") ? TRAIN_BACKBONE : !strcmp(train, "lora") ? TRAIN_LORA : 0u);
-}
-
 static RlMethod method_of(const Options *o) {
     return (RlMethod){.rollout = {.samples = o->samples,
                                   .sigma = o->sigma,
@@ -102,7 +98,7 @@ static int rl_run(Training *t, RlOptions *options, Lists *lists, Err *err) {
 int cmd_rl(const Options *o, Err *err) {
     Training t;
     Lists lists = {0};
-    RlOptions options = {.optimizer = training_optimizer(o), .method = method_of(o), .groups = groups_of(o->train)};
+    RlOptions options = {.optimizer = training_optimizer(o), .method = method_of(o), .groups = model_io_trains(o)};
     int status = training_open(&t, o, err);
     if (status == 0) status = rl_check(&t.model.llm, &options, err);
     if (status == 0) status = training_examples(&t, o->eval_rows, err);

@@ -5,8 +5,6 @@
 #include "base/log.h"
 #include "train/sft.h"
 
-#include <string.h>
-
 // As many updates as --max-tokens allows, whatever epochs that is; at least one.
 static void bound_tokens(const Training *t, SftOptions *s) {
     const Options *o = t->o;
@@ -21,17 +19,13 @@ static void bound_tokens(const Training *t, SftOptions *s) {
     log_info("%d updates of about %lld tokens forward and back", loop->max_steps, (long long)(epoch / updates));
 }
 
-static unsigned groups_of(const Options *o) {
-    return TRAIN_LATENT | (o->lora_rank > 0 ? TRAIN_LORA : strcmp(o->train, "latent") ? TRAIN_BACKBONE : 0u);
-}
-
 static int sft_run(Training *t, Err *err) {
     const Options *o = t->o;
     int slots = sft_slots(&t->train, t->model.llm.config.thoughts, o->micro_rows),
         valid_slots = sft_slots(&t->valid, t->model.llm.config.thoughts, o->micro_rows);
     if (training_session(t, slots > valid_slots ? slots : valid_slots, err)) return -1;
     if (t->run.done) return 0;
-    SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = groups_of(o)};
+    SftOptions options = {.loop = training_loop(t), .optimizer = training_optimizer(o), .groups = model_io_trains(o)};
     static const char *const of_epochs[] = {"epochs", NULL};
     if (o->max_tokens) use_warn_idle(o, of_epochs, "beside --max-tokens"), bound_tokens(t, &options);
     LoopReport report;
@@ -44,7 +38,7 @@ enum { MANY_ROWS = 2000 }; // whose validation takes long enough to be told
 int cmd_sft(const Options *o, Err *err) {
     Training t;
     int status = training_open(&t, o, err);
-    if (status == 0) status = sft_check(&t.model.llm, groups_of(o), err);
+    if (status == 0) status = sft_check(&t.model.llm, model_io_trains(o), err);
     if (status == 0) status = training_examples(&t, o->valid_rows, err);
     if (status == 0 && !o->valid_rows && t.valid.n > MANY_ROWS)
         log_info("every validation, the first one too, runs all %d rows of valid.csv; --valid-rows N: N of them", t.valid.n);

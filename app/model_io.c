@@ -406,13 +406,18 @@ int model_io_ops(Ops **ops, const Options *o, Err *err) {
     return ops_open(ops, o->device, o->threads, bf16 ? DTYPE_BF16 : DTYPE_F32, err);
 }
 
-// All else leaves the backbone as it is in the file. `bench sft` trains too, and the other benches measure what
-// their commands do.
+// `bench sft` and `bench rl` train too, and the other benches measure what their commands do.
+unsigned model_io_trains(const Options *o) {
+    const int bit = o->command->bit;
+    const char *bench = bit == CMD_BENCH && o->operand ? o->operand : "";
+    if (bit != CMD_SFT && bit != CMD_RL && strcmp(bench, "sft") && strcmp(bench, "rl")) return 0;
+    if (!strcmp(bench, "rl") || (o->train && !strcmp(o->train, "latent"))) return TRAIN_LATENT;
+    return TRAIN_LATENT | (o->lora_rank > 0 ? TRAIN_LORA : TRAIN_BACKBONE);
+}
+
+// Else it stays as it is in the file.
 static int trains_backbone(const Options *o) {
-    if (o->lora_rank > 0) return 0;
-    if (o->command->bit == CMD_RL) return !strcmp(o->train, "all");
-    if (o->command->bit == CMD_SFT) return strcmp(o->train, "latent") != 0;
-    return o->command->bit == CMD_BENCH && o->operand && !strcmp(o->operand, "sft");
+    return (model_io_trains(o) & TRAIN_BACKBONE) != 0;
 }
 
 static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const Dataset *d, Err *err) {

@@ -37,6 +37,10 @@ void model_io_close(OpenModel *m);
 // Thoughts as the options say, else as they stand in `c`.
 int model_io_thoughts(ModelConfig *c, const Options *o, Err *err);
 
+// What the command trains of it by --train and --lora-rank, as options_parse lets them stand together: TRAIN_* of model/llm.h,
+// 0 for nothing.
+unsigned model_io_trains(const Options *o);
+
 // The backend by --dtype and --threads.
 int model_io_ops(Ops **ops, const Options *o, Err *err);
 
