@@ -211,12 +211,20 @@ static void *keeper_main(void *self) {
     }
 }
 
+static void let_go(Keeper *k) {
+    model_drop(k->model);
+    shelf_drop(k->shelf);
+    pthread_cond_destroy(&k->changed);
+    pthread_mutex_destroy(&k->lock);
+}
+
 int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err) {
     k->model = m;
     k->shelf = s;
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->changed, NULL);
     if (thread_start(&k->thread, keeper_main, k) == 0) return 0;
+    let_go(k);
     return err_set(err, ERR_MEMORY, "the keeper's thread cannot be started");
 }
 
@@ -241,10 +249,7 @@ void keeper_join(Keeper *k) {
     pthread_cond_broadcast(&k->changed);
     pthread_mutex_unlock(&k->lock);
     pthread_join(k->thread, NULL);
-    model_drop(k->model);
-    shelf_drop(k->shelf);
-    pthread_cond_destroy(&k->changed);
-    pthread_mutex_destroy(&k->lock);
+    let_go(k);
 }
 
 void keeper_now(Keeper *k, Model **m, Shelf **s) {

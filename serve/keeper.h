@@ -40,10 +40,11 @@ typedef struct Keeper {
 
 enum { KEEPER_CHANGES = 64 };
 
-// Data, model and engine from the start, tried on one user: an error says what is wrong with them.
+// Data, model and engine from the start, tried on one user: an error says what is wrong with them, and leaves none. The caller
+// holds model and shelf and owns the engine.
 int keeper_load(const Opener *opener, const EngineOptions *o, Model **m, Shelf **s, Engine **e, Err *err);
 
-// Takes over model and shelf, whose interactions the keeper counts before all else.
+// Takes over model and shelf, whose interactions the keeper counts before all else; both are dropped where it fails.
 int keeper_start(Keeper *k, Model *m, Shelf *s, Err *err);
 int keeper_put(Keeper *k, Task *t); // 0; -1 where KEEPER_CHANGES wait already: who only reads is not among them
 void keeper_join(Keeper *k);        // after the tasks that wait; a count that goes on is given up

@@ -17,12 +17,16 @@ static int check_address(const ServeOptions *o, int loopback, Err *err) {
     return err_set(err, ERR_USAGE, "--host %.80s can be reached from other machines: --api-key-file is needed", o->host);
 }
 
-// Everything is there; serve until the end.
+// Everything is there; serve until the end. Takes over model, shelf and engine.
 static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *http, Model *m, Shelf *s, Engine *e,
                const atomic_int *stop, Err *err) {
     v->keeper =
         (Keeper){.opener = opener, .o = o->engine, .worker = &v->worker, .outbox = &v->outbox, .counters = &v->counters};
-    if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->counters, err)) return -1;
+    if (worker_start(&v->worker, e, &v->queue, &v->outbox, &v->counters, err)) {
+        model_drop(m);
+        shelf_drop(s);
+        return -1;
+    }
     int status = keeper_start(&v->keeper, m, s, err);
     if (status == 0) {
         o->ready(http_url(http));

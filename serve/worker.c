@@ -143,6 +143,8 @@ int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Counters *m, Err *er
     if (thread_start(&w->thread, worker_main, w) == 0) return 0;
     engine_close(e);
     free(w->live);
+    pthread_cond_destroy(&w->adopted);
+    pthread_mutex_destroy(&w->lock);
     return err_set(err, ERR_MEMORY, "the worker's thread cannot be started");
 }
 

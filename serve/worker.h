@@ -26,7 +26,7 @@ typedef struct Worker {
     int ended;
 } Worker;
 
-// Takes the engine over, which is started.
+// Takes the engine over, which is started; it is closed where this fails.
 int worker_start(Worker *w, Engine *e, Queue *q, Outbox *o, Counters *m, Err *err);
 // Returns when the thread works with this engine, which it has started and is its own now; the one before is closed. Requests
 // that are under way are answered by the old one; all that are begun later by the new one. -1: it could not be started and is
