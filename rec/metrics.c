@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const int metric_k[METRIC_KS] = {1, 3, 5, 10, 20};
 
@@ -18,15 +19,24 @@ static Metric *metric_at(Metrics *m, int i) {
     return i < METRIC_KS ? &m->hit[i] : i < 2 * METRIC_KS ? &m->ndcg[i - METRIC_KS] : &m->mrr;
 }
 
+MetricKind metrics_kind(const char *name, int list) {
+    const char *at = strchr(name, '@');
+    return !at ? (MetricKind){METRIC_RECIPROCAL, list} : (MetricKind){*name == 'N' ? METRIC_NDCG : METRIC_HIT, atoi(at + 1)};
+}
+
+double metrics_worth(MetricKind kind, int rank) {
+    if (rank < 1 || rank > kind.k) return 0;
+    return kind.of == METRIC_HIT ? 1 : kind.of == METRIC_NDCG ? 1 / log2(rank + 1.0) : 1.0 / rank;
+}
+
 // weight -1: taken away.
 static void gains_add_rank(Gains *g, int rank, int list, double weight) {
-    if (rank < 1 || rank > list) return;
+    if (rank > list) return;
     for (int k = 0; k < METRIC_KS; k++) {
-        if (rank > metric_k[k]) continue;
-        g->of[k] += weight;
-        g->of[METRIC_KS + k] += weight / log2(rank + 1.0);
+        g->of[k] += weight * metrics_worth((MetricKind){METRIC_HIT, metric_k[k]}, rank);
+        g->of[METRIC_KS + k] += weight * metrics_worth((MetricKind){METRIC_NDCG, metric_k[k]}, rank);
     }
-    g->of[GAINS - 1] += weight / rank;
+    g->of[GAINS - 1] += weight * metrics_worth((MetricKind){METRIC_RECIPROCAL, list}, rank);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -188,6 +198,15 @@ static const char *metric_name(const Metrics *m, int j, char name[16]) {
     if (metric_k[j % METRIC_KS] > m->list) return NULL;
     snprintf(name, 16, "%s@%d", j < METRIC_KS ? "HR" : "NDCG", metric_k[j % METRIC_KS]);
     return name;
+}
+
+const Metric *metrics_find(const Metrics *m, const char *name) {
+    char text[16];
+    for (int j = 0; j < GAINS; j++) {
+        const char *mine = metric_name(m, j, text);
+        if (mine && !strcmp(mine, name)) return metric_at((Metrics *)m, j);
+    }
+    return NULL;
 }
 
 json_t *metrics_to_json(const Metrics *m) {

@@ -19,10 +19,17 @@ typedef struct Metrics {
     int64_t hits[METRIC_KS]; // exact counts
 } Metrics;
 
-// rank (rows): 1 is best, 0 (or beyond the list) a miss. HR@K = share of ranks <= K; NDCG@K = 1 / log2(rank + 1) within K;
-// MRR = 1 / rank within the list. Intervals: percentiles over `resamples` draws of users with all their rows; user (rows)
-// numbers them from 0, NULL: every row is a user of its own. The same ranks and seed give the same intervals, whatever number
-// of threads OpenMP gives the caller. rows >= 1.
+// What a rank is worth: HR@K 1 and NDCG@K 1 / log2(rank + 1) within K places, MRR 1 / rank within the `k` places of the list.
+typedef struct MetricKind {
+    enum { METRIC_HIT, METRIC_NDCG, METRIC_RECIPROCAL } of;
+    int k;
+} MetricKind;
+MetricKind metrics_kind(const char *name, int list); // of "HR@K", "NDCG@K" or "MRR"
+double metrics_worth(MetricKind kind, int rank);     // 0 for a miss
+
+// rank (rows): 1 is best, 0 (or beyond the list) a miss; each metric is the mean worth. Intervals: percentiles over `resamples`
+// draws of users with all their rows; user (rows) numbers them from 0, NULL: every row is a user of its own. The same ranks and
+// seed give the same intervals, whatever number of threads OpenMP gives the caller. rows >= 1.
 void metrics_from_ranks(Metrics *m, const int *rank, const int *user, int rows, int list, int resamples, uint64_t seed);
 // The same of the difference between two rankings of the same rows, `rank` minus `other`: both see the same draws of users, so
 // what is hard for both cancels (a paired bootstrap).
@@ -34,6 +41,8 @@ void metrics_of_ratio(Metric *m, const double *sum, const double *weight, const 
                       uint64_t seed);
 // The 95 % interval of n drawn values, which are sorted.
 void metrics_interval(Metric *m, double *value, int n);
+// By its name; NULL where K is none of metric_k or above the list's length.
+const Metric *metrics_find(const Metrics *m, const char *name);
 // What lists in random order score on average, the target of row i among candidates[i] equally likely ones; 0: never. No
 // intervals.
 void metrics_of_chance(Metrics *m, const int *candidates, int rows, int list);

@@ -94,13 +94,6 @@ void page_metrics(Page *p) {
 
 // ---- gains ---------------------------------------------------------------------------------------------------------------
 
-static const Metric *metric_of(const Metrics *m, const char *name) {
-    const int ndcg = !strncmp(name, "NDCG@", 5), k = atoi(strchr(name, '@') + 1);
-    for (int j = 0; j < METRIC_KS; j++)
-        if (metric_k[j] == k) return k > m->list ? NULL : ndcg ? &m->ndcg[j] : &m->hit[j];
-    return NULL;
-}
-
 // Up to 10, the `nth` largest K of lists so long; 0: there is none.
 static int shown_k(int list, int nth) {
     for (int j = METRIC_KS - 1; j >= 0; j--)
@@ -122,7 +115,7 @@ static void gain_rows(Page *p, int i, const Metrics *gain, const Metrics *first)
         char name[24];
         const int k = shown_k(gain->list, 1 - j % 2);
         snprintf(name, sizeof name, j < 2 ? "HR@%d" : "NDCG@%d", k);
-        const Metric *x = k ? metric_of(gain, name) : NULL, *other = k ? metric_of(first, name) : NULL;
+        const Metric *x = k ? metrics_find(gain, name) : NULL, *other = k ? metrics_find(first, name) : NULL;
         if (!x || !other) continue;
         str_puts(p->out, "<tr>");
         page_name_cell(p, i);
@@ -145,7 +138,7 @@ static void slice_gain_row(Page *p, int i, const char *label, const SlicesPart *
     page_text_cell(p, label);
     page_number_cell(p, part->n, 0);
     for (int j = 0; j < 2; j++) {
-        const Metric *x = metric_of(&gain, name[j]);
+        const Metric *x = metrics_find(&gain, name[j]);
         page_value_cell(p, x ? gain_value(&gain, x) : (PageValue){NAN, NAN, NAN}, 1);
     }
     str_puts(p->out, "</tr>\n");

@@ -21,24 +21,6 @@ void spread_mean(SpreadValue *v, const double *x, int n) {
     if (v->n > 1) v->sd = sqrt(squares / (v->n - 1));
 }
 
-// ---- what a rank is worth --------------------------------------------------------------------------------------------------
-
-typedef enum Kind { HIT, NDCG, RECIPROCAL } Kind;
-typedef struct Worth {
-    Kind kind;
-    int k;
-} Worth;
-
-static Worth worth_of(const char *metric, int list) {
-    const char *at = strchr(metric, '@');
-    return !at ? (Worth){RECIPROCAL, list} : (Worth){*metric == 'N' ? NDCG : HIT, atoi(at + 1)};
-}
-
-static double worth(Worth w, int rank) {
-    if (rank < 1 || rank > w.k) return 0;
-    return w.kind == HIT ? 1 : w.kind == NDCG ? 1 / log2(rank + 1.0) : 1.0 / rank;
-}
-
 // ---- the draws -------------------------------------------------------------------------------------------------------------
 
 typedef struct Draws {
@@ -101,9 +83,9 @@ static int check_pairs(const SpreadPair *pair, int pairs, Err *err) {
 int spread_gain(SpreadValue *v, const SpreadPair *pair, int pairs, const char *metric, int resamples, uint64_t seed, Err *err) {
     int shortest, longest;
     lists_of(pair, pairs, &shortest, &longest);
-    const Worth w = worth_of(metric, longest);
+    const MetricKind kind = metrics_kind(metric, longest);
     v->pairs = 0;
-    if (!pairs || w.k > shortest) return 0;
+    if (!pairs || kind.k > shortest) return 0;
     if (check_pairs(pair, pairs, err)) return -1;
     const Record *first = pair[0].mine;
     int *user = mem_alloc((size_t)first->n, sizeof *user);
@@ -114,7 +96,8 @@ int spread_gain(SpreadValue *v, const SpreadPair *pair, int pairs, const char *m
     for (int i = 0; i < first->n; i++) rows[user[i]]++;
     for (int s = 0; s < pairs; s++)
         for (int i = 0; i < first->n; i++) {
-            const double theirs = worth(w, pair[s].other->rank[i]), more = worth(w, pair[s].mine->rank[i]) - theirs;
+            const double theirs = metrics_worth(kind, pair[s].other->rank[i]),
+                         more = metrics_worth(kind, pair[s].mine->rank[i]) - theirs;
             gain[(size_t)s * (size_t)users + (size_t)user[i]] += more;
             other += theirs, total += more;
         }
