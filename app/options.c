@@ -1,5 +1,6 @@
 // The table, and what walks it: the command line, the --config file, --help and the echo. See options.h.
 #include "app/options.h"
+#include "app/meant.h"
 #include "app/sasrec_model.h"
 #include "base/arena.h"
 #include "base/file.h"
@@ -363,23 +364,13 @@ static void set_defaults(Options *o) {
 
 // ---- the command line ---------------------------------------------------------------------------------------------------
 
-// a as it was typed, b one of ours.
-static int distance(const char *a, const char *b) {
-    enum { MOST = 40 };
-    int n = (int)strlen(b), row[MOST + 1];
-    CHECK(n <= MOST);
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            int step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            row[j] = change < step ? change : step;
-        }
-    }
-    return row[n];
+// With more letters amiss something else was meant.
+static int amiss(const char *typed) {
+    return ((int)strlen(typed) + 1) / 3;
+}
+
+static int distance(const char *typed, const char *name) {
+    return meant_distance(typed, strlen(typed), name, strlen(name), amiss(typed));
 }
 
 static int unknown_option(const Options *o, const char *name, Err *err) {
@@ -389,7 +380,7 @@ static int unknown_option(const Options *o, const char *name, Err *err) {
         if (!(table[i].commands & o->command->bit)) continue;
         int d = distance(name, table[i].name), begins = strlen(name) > 1 && !strncmp(name, table[i].name, strlen(name));
         if (begins) d = 1;
-        if (d < least && (begins || 3 * d <= (int)strlen(name) + 1)) {
+        if (d < least && (begins || d <= amiss(name))) {
             least = d;
             best = &table[i];
         }
@@ -697,7 +688,7 @@ int options_check_model(const Options *o, Err *err) {
     const int takes_baselines = (o->command->bit & (CMD_EVAL | CMD_RECOMMEND | CMD_SERVE | CMD_LIBRARY)) != 0;
     if (!name || baseline_kind(name) >= 0 || file_exists(name)) return 0;
     for (int kind = 0; kind < BASELINES && takes_baselines; kind++)
-        if (3 * distance(name, baseline_name[kind]) <= (int)strlen(name) + 1)
+        if (distance(name, baseline_name[kind]) <= amiss(name))
             return err_set(err, ERR_USAGE, "--model %s: no such file or folder; did you mean %s?", name, baseline_name[kind]);
     if (!slash || slash == name || *name == '.' || !slash[1] || strchr(slash + 1, '/')) return 0;
     char *owner = mem_strndup(name, (size_t)(slash - name));
