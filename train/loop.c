@@ -247,10 +247,9 @@ static void tell_batch(const Loop *l, const uint32_t *index, int n, json_t *even
         json_array_append_new(batch, json_integer(l->stage->number ? l->stage->number(l->context, x) : (json_int_t)x));
     }
     json_object_set_new(event, "batch", batch);
-    const char *why = json_string_value(json_object_get(event, "why")),
-               *where = json_string_value(json_object_get(event, "where"));
-    log_warn("%s: step %lld: update refused, %s%s%s", l->stage->name, (long long)l->report->steps + 1, why ? why : "",
-             where ? ": " : "", where ? where : "");
+    const OptimizerStep *s = &l->optimizer->last;
+    log_warn("%s: step %lld: update refused, %s%s%s", l->stage->name, (long long)l->report->steps + 1, s->why,
+             s->where ? ": " : "", s->where ? s->where : "");
 }
 
 // One update, with its event and the progress bar.
@@ -273,7 +272,7 @@ static void update(Loop *l) {
     r->examples += n;
     r->tokens_forward += work.forward;
     r->tokens_back += work.back;
-    const char *figure = json_object_get(event, "reward_mean") ? "reward_mean" : "loss";
+    const char *figure = l->stage->shown ? l->stage->shown : "loss";
     const json_t *value = json_object_get(event, figure);
     progress_update(&l->bar, (uint64_t)r->examples, "step %lld/%lld %.6s %.4f", (long long)r->steps, (long long)l->total,
                     figure, json_is_number(value) ? json_number_value(value) : (double)NAN);

@@ -69,6 +69,7 @@ typedef struct LoopStage {
     int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
     double (*validate)(void *stage, LoopValidation *v); // validation loss (lower is better)
     const char *figure;                                 // what `validate` gives where that is no loss, or NULL
+    const char *shown;                                  // of an event's figures beside the progress bar; NULL: "loss"
     int (*number)(const void *stage, uint32_t example); // what the log calls an example; NULL: as they are used (0, 1, ...)
     int keep_first; // the model as it came competes too (RL), and is saved before the first step
 } LoopStage;

@@ -115,7 +115,7 @@ OptimizerStep optimizer_update_for(Optimizer *o, double loss) {
             if (m->train[group]) llm_changed(m, group);
     }
     llm_zero_gradients(m);
-    return s;
+    return o->last = s;
 }
 
 OptimizerStep optimizer_update(Optimizer *o) {

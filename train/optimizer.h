@@ -18,6 +18,14 @@ typedef struct OptimizerOptions {
     uint64_t seed;         // of the rounding of what is kept in bf16
 } OptimizerOptions;
 
+typedef struct OptimizerStep {
+    double rate, norm;  // learning rate used; gradient norm before clipping
+    double latent_rate; // LatentRATT's
+    int refused;        // by guard_refuses: nothing was changed
+    const char *why;    // it was refused, or NULL
+    const char *where;  // the first parameter whose gradient is not finite, or NULL
+} OptimizerStep;
+
 typedef struct Optimizer {
     OptimizerOptions options;
     Llm *llm;
@@ -27,19 +35,13 @@ typedef struct Optimizer {
     uint16_t *half_m, *half_v; // (count) in their place for what the model keeps in bf16 (llm_is_half), or NULL
     int64_t step;              // updates done
     Guard guard;
+    OptimizerStep last; // of the last update
 } Optimizer;
 
 int optimizer_init(Optimizer *o, Llm *m, const OptimizerOptions *options, Err *err);
 void optimizer_free(Optimizer *o);
 // Learning rate of update number step (0, 1, ...).
 double optimizer_rate(const OptimizerOptions *o, int64_t step);
-typedef struct OptimizerStep {
-    double rate, norm;  // learning rate used; gradient norm before clipping
-    double latent_rate; // LatentRATT's
-    int refused;        // by guard_refuses: nothing was changed
-    const char *why;    // it was refused, or NULL
-    const char *where;  // the first parameter whose gradient is not finite, or NULL
-} OptimizerStep;
 // One update from the gradients in the model, which are then zeroed; moves the model's version. loss: what they are the
 // gradients of, for the guard alone.
 OptimizerStep optimizer_update_for(Optimizer *o, double loss);

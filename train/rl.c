@@ -292,7 +292,7 @@ static void close_shares(Rl *t) {
 
 int rl_train(Session *s, const Examples *train, const Examples *valid, const RlOptions *o, LoopReport *report, Err *err) {
     static const LoopStage stage = {
-        .name = "rl", .update = rl_step, .validate = rl_validate, .number = rl_number, .keep_first = 1};
+        .name = "rl", .shown = "reward_mean", .update = rl_step, .validate = rl_validate, .number = rl_number, .keep_first = 1};
     Llm *m = s->llm;
     if (rl_check(m, o, err)) return -1;
     Rl t = {.s = s, .train = train, .valid = valid, .o = o};
