@@ -464,7 +464,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
 
 // metrics.json of a training that a signal stopped. Beside where a command says that it made the model it is an earlier one's.
 static void warn_interrupted(const char *folder) {
-    json_t *run = holds(folder, CARD_ORIGIN) ? NULL : json_read_in(folder, "metrics.json", RUN_BYTES);
+    json_t *run = file_exists_in(folder, CARD_ORIGIN) ? NULL : json_read_in(folder, "metrics.json", RUN_BYTES);
     const json_t *steps = json_object_get(run, "steps");
     if (json_is_true(json_object_get(run, "interrupted")) && json_is_integer(steps))
         log_warn("%s: its training was stopped at step %lld, before its end: the command that made it goes on with --resume",

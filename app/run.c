@@ -47,7 +47,7 @@ static void describe_model(json_t *all, const OpenModel *m) {
     json_t *configuration = config_to_json(&m->llm.config, "");
     if (m->items) json_object_set(configuration, "items", m->items);
     char *text = json_dumps(configuration, JSON_COMPACT | JSON_SORT_KEYS);
-    file_hash_bytes(hash, text, strlen(text));
+    hash_bytes(hash, text, strlen(text));
     json_object_set_new(all, "configuration_hash", json_string(hash));
     if (m->tokenizer) {
         tokenizer_hash(m->tokenizer, hash);

@@ -241,9 +241,9 @@ static void put_elsewhere(Str *s, const json_t *e, const char *split) {
     snprintf(file, sizeof file, "%s.csv", split);
     const char *train = train_hash(e), *rows = record_text(e, "data", file, NULL);
     str_puts(s, " These are not rows of the data it learnt from: train.csv there is ");
-    put_text(s, train ? train : "missing");
+    markdown_text(s, train ? train : "missing");
     str_printf(s, ", %s is ", file);
-    put_text(s, rows ? rows : "-");
+    markdown_text(s, rows ? rows : "-");
     str_puts(s, ".");
 }
 
