@@ -1,5 +1,6 @@
 #include "app/interrupt.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -8,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// A signal handler reaches nothing but a static, and runs in whichever thread the system picks.
+// A signal handler reaches nothing but a static, and runs in a thread of its own.
 static atomic_int caught;
 static const char *told; // a line, begun by one more line end for a terminal, where a bar may stand
 static struct timespec first;
@@ -31,6 +32,22 @@ static void interrupt_handler(int number) {
         if (told) (void)!write(STDERR_FILENO, told, strlen(told));
     }
     errno = before;
+}
+
+static void *take_signals(void *signals) {
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+    for (;;) pause();
+    return NULL;
+}
+
+void interrupt_open(void) {
+    static sigset_t signals;
+    pthread_t thread;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT), sigaddset(&signals, SIGTERM), sigaddset(&signals, SIGHUP);
+    if (thread_start(&thread, take_signals, &signals)) return; // without a thread to spare they come as they used to
+    pthread_detach(thread);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
 // Ignored it stays where it is: SIGINT in a job of the background, which the Ctrl-C of another does not mean, SIGHUP under

@@ -9,6 +9,10 @@
 
 enum { INTERRUPT_SECONDS = 1 };
 
+// Before all else: a thread takes these signals from now on, and the calling one, with all that it starts, does not. A product
+// of oneDNN's (f32 before AVX512) moves the stack pointer into memory of its own while it runs, and a handler that ran there
+// would write over what lies before that.
+void interrupt_open(void);
 // Installs the handlers; the flag becomes the signal's number. To be handed to the training loop.
 const atomic_int *interrupt_watch(void);
 // What the first signal says on stderr: "\nstopping ...\n", a literal; the first line end is for terminals alone.

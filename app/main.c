@@ -142,6 +142,7 @@ static void hold_standard_files(void) {
 int main(int argc, char **argv) {
     start_with_short_spin(argv);
     hold_standard_files();
+    interrupt_open();
     atexit(exit_of_a_library);
     json_use_mem();
     Err err = {0};

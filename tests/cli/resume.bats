@@ -111,6 +111,24 @@ when_at() {
     same_run "$TMP/whole" "$TMP/tee"
 }
 
+@test "signals by the hundred while products run on a stack of their own: the run ends at its checkpoint, unharmed" {
+    many() { ${EXEC:-} env DNNL_MAX_CPU_ISA=AVX2 "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/run" "${quick[@]}" \
+        --batch 100 --micro-rows 100000 --valid-rows 4 --no-early-stop --max-steps 3 "$@"; }
+    (EXEC=exec many 2>"$TMP/said") &
+    when_at 1 "$TMP/run" $! CONT
+    python3 -c '
+import os, sys, time
+end = time.monotonic() + 0.9 # one request, as long as they come within a second
+while time.monotonic() < end:
+    try: os.kill(int(sys.argv[1]), 15)
+    except ProcessLookupError: break
+    time.sleep(0.0002)' $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 143 ]
+    exits 0 many --resume
+}
+
 @test "a best model that cannot be saved ends the run at a checkpoint; with room again it goes on" {
     run_lora() { "$LATENTR3" sft --model "$WORLD/start" --lora-rank 1 --sample 100 --batch 16 --valid-rows 20 --epochs 3 --no-early-stop \
         --data "$WORLD/world/data" --out "$1" "${quick[@]}" "${@:2}"; }
