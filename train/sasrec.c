@@ -179,20 +179,23 @@ static void ndcg_micro(Session *s, const SasrecExamples *e, const uint32_t *inde
     session_reset(s, mark);
 }
 
+// The micro-batches are dealt out to the ranks; what they find is added in the order of one process.
 double sasrec_ndcg(Session *s, const SasrecExamples *e, int micro_rows, const Ranks *ranks, LoopValidation *v) {
     uint32_t *all = mem_alloc((size_t)e->n, sizeof *all);
     for (int i = 0; i < e->n; i++) all[i] = (uint32_t)i;
     const int n = (int)all_predictions(e, all, e->n);
-    double *ndcg = mem_zalloc((size_t)n, sizeof *ndcg);
-    int stopped = 0, done = 0; // every rank makes all parts all the same: the others may not have stopped
+    double *ndcg = mem_zalloc((size_t)n, sizeof *ndcg), sum = 0;
+    int *owner = mem_alloc((size_t)n, sizeof *owner), stopped = 0, done = 0;
     for (int first = 0, size, part = 0; first < e->n; first += size, part++) {
-        stopped = stopped || loop_validation_stops(v, done, n);
+        stopped = stopped || loop_validation_stops(v, done, n); // the other ranks may not have stopped: all are owned
         size = micro_size(e, all + first, e->n - first, micro_rows);
         if (!stopped && ranks_mine(ranks, part)) ndcg_micro(s, e, all + first, size, ndcg + done);
-        done += (int)all_predictions(e, all + first, size);
+        for (const int end = done + (int)all_predictions(e, all + first, size); done < end; done++)
+            owner[done] = part % ranks_size(ranks);
     }
-    const double sum = ranks_sum(ranks, ndcg, n);
-    free(all), free(ndcg);
+    ranks_collect(ranks, ndcg, owner, n, sizeof *ndcg);
+    for (int i = 0; i < n; i++) sum += ndcg[i];
+    free(all), free(ndcg), free(owner);
     return sum / n;
 }
 
