@@ -218,14 +218,21 @@ static inline size_t case_upload(Ops *ops, const Range *range, Case *c, int skew
     return at;
 }
 
+#ifndef OPS_OPAQUE
+static inline void case_poison_arena(Arena *a) {
+    const size_t bytes = 1 << 20, mark = arena_mark(a);
+    memset(arena_get(a, bytes, 1), 0xff, bytes);
+    arena_reset(a, mark);
+}
+#endif
+
 // Scratch arenas hold NaN, so that an op which reads what it has not written is found out.
 static inline void case_poison(Ops *ops) {
 #ifdef OPS_OPAQUE
     (void)ops;
 #else
-    const size_t bytes = 1 << 20;
-    memset(ops->shared.base, 0xff, bytes);
-    for (int t = 0; t < ops->threads; t++) memset(ops->own[t].base, 0xff, bytes);
+    case_poison_arena(&ops->shared);
+    for (int t = 0; t < ops->threads; t++) case_poison_arena(&ops->own[t]);
 #endif
 }
 
