@@ -233,14 +233,14 @@ static int find_splits(Republish *p, Err *err) {
     return 0;
 }
 
-// What everybody who opens the folder reads: its items, and the phrase of its dataset.json where it has one.
+// What everybody who opens the folder reads: its items, and the phrase that it says itself, or else the source's.
 static int open_input(Republish *p, Err *err) {
-    const char *folder = p->source->log.path, *category = p->o->category;
-    json_t *json;
-    if (dataset_json(&json, folder, err) < 0) return -1;
-    if (!category && !json_object_get(json, "category")) category = p->source->category;
-    json_decref(json);
-    if (dataset_open(&p->data, folder, category, err)) return -1;
+    const char *folder = p->source->log.path;
+    if (dataset_open(&p->data, folder, p->o->category, err)) return -1;
+    if (!p->data.category_known) {
+        dataset_close(&p->data);
+        if (dataset_open(&p->data, folder, p->source->category, err)) return -1;
+    }
     report_put_hash(p->hashes, output_name[OUTPUT_INFO], p->data.items_hash);
     p->in_train = mem_zalloc((size_t)p->data.items.n, 1);
     p->id = mem_alloc((size_t)p->data.items.n, sizeof *p->id);

@@ -314,7 +314,9 @@ static void set_category(Source *s, const char *input, int is_folder) {
               unnamed = lies_here || !(is_folder || is_regular(s->log.path));
     s->category = folder_name(s->log.path, is_folder);
     int movies = s->log.format->category || strncmp(s->category, "ml-", 3) == 0;
-    const char *instead = movies ? "movie" : unnamed ? "item" : NULL;
+    const char *by_file = is_folder ? NULL : dataset_published_category(file_name(s->log.path)),
+               *phrase = by_file ? by_file : dataset_published_category(s->category);
+    const char *instead = movies ? "movie" : phrase ? phrase : unnamed ? "item" : NULL;
     if (!instead) return;
     free(s->category);
     s->category = mem_strndup(instead, strlen(instead));

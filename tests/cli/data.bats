@@ -181,6 +181,11 @@ make_logs() {
     for file in "$TMP"/d3/*/Films*; do cp "$file" "$TMP/games/$(basename "$(dirname "$file")")/Video_Games_5_2016-10-2018-11.${file##*.}"; done
     [ "$("$LATENTR3" inspect --json "$TMP/games" 2>/dev/null | jq -r .category)" = "video games" ]
     [ "$("$LATENTR3" inspect --json "$TMP/d3" 2>/dev/null | jq -r .category)" = item ]
+    "$LATENTR3" prepare --data "$TMP/games" --out "$TMP/games.data" 2>/dev/null
+    [ "$(jq -r .category "$TMP/games.data/dataset.json")" = "video games" ]
+    cp -r "$TMP/recbole" "$TMP/Toys_and_Games"
+    "$LATENTR3" prepare --data "$TMP/Toys_and_Games" --out "$TMP/toys" 2>/dev/null
+    [ "$(jq -r .category "$TMP/toys/dataset.json")" = "toys and games" ]
     # A split may be lost, an info.txt goes before, and several categories are none.
     rm -r "$TMP/d3/train"
     exits 0 "$LATENTR3" prepare --data "$TMP/d3" --out "$TMP/made" --train-from-histories
