@@ -277,8 +277,9 @@ static int move_next(const Dataset *d, Err *err) {
     return status;
 }
 
+// Where it is read from: in the layout of folders it has another name.
 static int put_file(const Dataset *d, const char *name, const Str *text, Err *err) {
-    char *path = file_join(d->folder, name);
+    char *path = dataset_path(d->folder, name);
     int status = file_write(path, text->data, text->len, err);
     free(path);
     return status;

@@ -181,6 +181,10 @@ make_logs() {
     for file in "$TMP"/d3/*/Films*; do cp "$file" "$TMP/games/$(basename "$(dirname "$file")")/Video_Games_5_2016-10-2018-11.${file##*.}"; done
     [ "$("$LATENTR3" inspect --json "$TMP/games" 2>/dev/null | jq -r .category)" = "video games" ]
     [ "$("$LATENTR3" inspect --json "$TMP/d3" 2>/dev/null | jq -r .category)" = item ]
+    # What changes its catalogue changes the file that it has.
+    "$LATENTR3" catalog add --data "$TMP/games" --id 9000 --title "New One"
+    [ ! -e "$TMP/games/info.txt" ]
+    grep -q '^New One' "$TMP/games/info/Video_Games_5_2016-10-2018-11.txt"
     "$LATENTR3" prepare --data "$TMP/games" --out "$TMP/games.data" 2>/dev/null
     [ "$(jq -r .category "$TMP/games.data/dataset.json")" = "video games" ]
     cp -r "$TMP/recbole" "$TMP/Toys_and_Games"
