@@ -105,6 +105,13 @@ const char *dataset_published_category(const char *name) {
     return NULL;
 }
 
+int dataset_call(Dataset *d, const char *category, int code, Err *err) {
+    if (dataset_check_category(category, code, err)) return -1;
+    free(d->category);
+    d->category = mem_strndup(category, strlen(category));
+    return 0;
+}
+
 static int set_category(Dataset *d, const char *category_override, Err *err) {
     const char *category = category_override;
     char *name = category_name(d->folder);
@@ -112,10 +119,7 @@ static int set_category(Dataset *d, const char *category_override, Err *err) {
     if (!category && name) category = dataset_published_category(name);
     free(name);
     d->category_known = category != NULL;
-    if (!category) category = "item";
-    if (dataset_check_category(category, category_override ? ERR_USAGE : ERR_DATA, err)) return -1;
-    d->category = mem_strndup(category, strlen(category));
-    return 0;
+    return dataset_call(d, category ? category : "item", category_override ? ERR_USAGE : ERR_DATA, err);
 }
 
 static const char *expected_hash(const Dataset *d, const char *name) {

@@ -146,7 +146,8 @@ int dataset_json(json_t **json, const char *folder, Err *err);
 // What the prompts of the published code call an item of a category whose files' names begin so (Video_Games_5_2016...): "video
 // games"; NULL for any other name.
 const char *dataset_published_category(const char *name);
-int dataset_check_category(const char *category, int code, Err *err); // code: of the error
+int dataset_check_category(const char *category, int code, Err *err);   // code: of the error
+int dataset_call(Dataset *d, const char *category, int code, Err *err); // its items so from now on; likewise
 void dataset_close(Dataset *d);
 // Write d->items as they are now into info.txt, and its hash and counts into dataset.json where there is one: whole or not at
 // all, whatever stops it. The new info.txt waits under the name info.txt.next until dataset.json names its hash; from then on

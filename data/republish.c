@@ -237,10 +237,7 @@ static int find_splits(Republish *p, Err *err) {
 static int open_input(Republish *p, Err *err) {
     const char *folder = p->source->log.path;
     if (dataset_open(&p->data, folder, p->o->category, err)) return -1;
-    if (!p->data.category_known) {
-        dataset_close(&p->data);
-        if (dataset_open(&p->data, folder, p->source->category, err)) return -1;
-    }
+    if (!p->data.category_known && dataset_call(&p->data, p->source->category, ERR_USAGE, err)) return -1;
     report_put_hash(p->hashes, output_name[OUTPUT_INFO], p->data.items_hash);
     p->in_train = mem_zalloc((size_t)p->data.items.n, 1);
     p->id = mem_alloc((size_t)p->data.items.n, sizeof *p->id);

@@ -65,7 +65,7 @@ int catalogue_hidden(const Catalogue *c, int *first) {
     int n = 0;
     for (int i = 0; i < items->n; i++) {
         const int shown = items->removed[i] ? i : c->trie.leaf_item[c->leaf[i]];
-        if (items->text[i] || items->text[shown] || !strcmp(items->title[i], items->title[shown])) continue;
+        if (shown == i || items->text[i] || items->text[shown] || !strcmp(items->title[i], items->title[shown])) continue;
         if (n++ == 0) *first = i;
     }
     return n;
