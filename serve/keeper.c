@@ -88,7 +88,7 @@ static void reload(Keeper *k, Task *t) {
     const double start = log_seconds();
     int status = keeper_load(k->opener, &k->o, &m, &s, &e, &err);
     if (status == 0) {
-        shelf_count(s, k->shelf, &k->stop);
+        shelf_count(s, k->shelf, &k->closed);
         str_puts(body, "{\"model\": ");
         str_json(body, m->name, strlen(m->name));
         str_printf(body, ", \"model_version\": \"%s\", \"items\": %d", m->version, s->data.items.live);
@@ -151,7 +151,7 @@ static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, i
         status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
         if (status < 300) {
             *s = shelf_open(d);
-            shelf_count(*s, k->shelf, &k->stop);
+            shelf_count(*s, k->shelf, &k->closed);
             if (engine_open(e, k->model, *s, &k->o, err) || check_item(*e, t, *changed, err))
                 status = err->code == ERR_IO || err->code == ERR_MEMORY ? 500 : 422;
             else if (*changed && dataset_save_items(&(*s)->data, err))
@@ -191,7 +191,7 @@ static int is_change(const Task *t) {
 
 static void *keeper_main(void *self) {
     Keeper *k = self;
-    shelf_count(k->shelf, NULL, &k->stop); // what is served is not held up by it
+    shelf_count(k->shelf, NULL, &k->closed); // what is served is not held up by it
     for (;;) {
         pthread_mutex_lock(&k->lock);
         while (!k->first && !k->closed) pthread_cond_wait(&k->changed, &k->lock);
@@ -245,7 +245,6 @@ int keeper_put(Keeper *k, Task *t) {
 void keeper_join(Keeper *k) {
     pthread_mutex_lock(&k->lock);
     k->closed = 1;
-    k->stop = 1;
     pthread_cond_broadcast(&k->changed);
     pthread_mutex_unlock(&k->lock);
     pthread_join(k->thread, NULL);

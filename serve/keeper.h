@@ -32,9 +32,9 @@ typedef struct Keeper {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     Task *first, *last;
-    int changes, closed; // changes: among the tasks that wait
-    atomic_int stop;     // nobody waits for the interactions that are being counted
-    Model *model;        // what is served now; held. Read under the lock
+    int changes;       // among the tasks that wait
+    atomic_int closed; // set under the lock; a count of interactions looks at it too, for nobody waits for that any more
+    Model *model;      // what is served now; held. Read under the lock
     Shelf *shelf;
 } Keeper;
 
