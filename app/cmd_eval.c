@@ -371,28 +371,28 @@ static int eval_split(Use *u, const Options *o, Err *err) {
     return status ? -1 : 0;
 }
 
+enum { FILES = 3 };
+
+static const char *file_of(const Options *o, int i) {
+    return i == 0 ? o->results : i == 1 ? o->trec_run : o->trec_qrels;
+}
+
 // One file for two of them would hold the last alone.
-static int check_outputs(const Options *o, Err *err) {
-    static const char *const name[] = {"results", "trec-run", "trec-qrels"};
-    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
-    for (int i = 0; i < 3; i++)
-        for (int k = i + 1; k < 3; k++)
-            if (path[i] && path[k] && !strcmp(path[i], path[k]))
-                return err_set(err, ERR_USAGE, "--%s and --%s name one file, %s", name[i], name[k], path[i]);
+static int check_files(const Options *o, Err *err) {
+    static const char *const name[FILES] = {"results", "trec-run", "trec-qrels"};
+    for (int i = 0; i < FILES; i++) {
+        const char *path = file_of(o, i);
+        if (path && out_check_file(o, path, err)) return -1;
+        for (int k = 0; k < i && path; k++)
+            if (file_of(o, k) && !strcmp(file_of(o, k), path))
+                return err_set(err, ERR_USAGE, "--%s and --%s name one file, %s", name[k], name[i], path);
+    }
     return 0;
 }
 
-static int check_files(const Options *o, Err *err) {
-    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
-    for (int i = 0; i < 3; i++)
-        if (path[i] && out_check_file(o, path[i], err)) return -1;
-    return check_outputs(o, err);
-}
-
 static int make_parents(const Options *o, Err *err) {
-    const char *const path[] = {o->results, o->trec_run, o->trec_qrels};
-    for (int i = 0; i < 3; i++)
-        if (path[i] && out_make_parent(path[i], err)) return -1;
+    for (int i = 0; i < FILES; i++)
+        if (file_of(o, i) && out_make_parent(file_of(o, i), err)) return -1;
     return 0;
 }
 

@@ -14,7 +14,7 @@
 static const char events_prefix[] = "events.out.tfevents."; // TensorBoard looks for "tfevents"
 
 // A file that goes on under its old name would show a watching TensorBoard nothing new; a later name does.
-int curves_forget(const char *folder, Err *err) {
+static int remove_old_events(const char *folder, Err *err) {
     DIR *d = opendir(folder);
     int status = d ? 0 : err_errno(err, "%s: cannot be listed", folder);
     for (struct dirent *e; status == 0 && (e = readdir(d));) {
@@ -24,8 +24,12 @@ int curves_forget(const char *folder, Err *err) {
         free(path);
     }
     if (d) closedir(d);
+    return status;
+}
+
+int curves_forget(const char *folder, Err *err) {
     static const char *const csv[] = {"curves.csv"};
-    return status ? -1 : file_remove_all(folder, csv, 1, err);
+    return remove_old_events(folder, err) || file_remove_all(folder, csv, 1, err) ? -1 : 0;
 }
 
 static void write_csv(Curves *c) {
@@ -86,7 +90,7 @@ int curves_open(Curves *c, const char *folder, double began, Err *err) {
     snprintf(name, sizeof name, "%s%lld.latentr3", events_prefix, (long long)began);
     *c = (Curves){
         .csv_fd = -1, .began = began, .csv_path = file_join(folder, "curves.csv"), .events_path = file_join(folder, name)};
-    if (curves_forget(folder, err) || open_csv(c, err) || events_open(&c->events, c->events_path, began, err) ||
+    if (remove_old_events(folder, err) || open_csv(c, err) || events_open(&c->events, c->events_path, began, err) ||
         add_log(c, folder, err)) {
         curves_close(c, NULL);
         return -1;

@@ -44,10 +44,9 @@ static int is_of_folder(const char *path) {
                                        "log.jsonl",      "dataset.json",
                                        "info.txt",       "train.csv",
                                        "valid.csv",      "test.csv"};
-    char *last = file_last_part(path);
+    const char *last = file_name(path);
     int is = file_ends_with(last, ".safetensors");
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) is |= !strcmp(last, name[i]);
-    free(last);
     return is;
 }
 

@@ -40,8 +40,7 @@ static json_t *processor(void) {
     return json_string(name);
 }
 
-// What makes lists beside the weights: the configuration, which items a SASRec's tokens are, the tokenizer, the prompt's
-// category.
+// What makes lists beside the weights: the configuration, which items a SASRec's tokens are, the tokenizer.
 static void describe_model(json_t *all, const OpenModel *m) {
     char hash[33];
     json_t *configuration = config_to_json(&m->llm.config, "");
@@ -53,7 +52,6 @@ static void describe_model(json_t *all, const OpenModel *m) {
         tokenizer_hash(m->tokenizer, hash);
         json_object_set_new(all, "tokenizer_hash", json_string(hash));
     }
-    if (m->category) json_object_set_new(all, "category", json_string(m->category));
     json_decref(configuration);
     free(text);
 }
@@ -68,7 +66,7 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
                             LATENTR3_VERSION, "compiler", __VERSION__, "ops", m ? ops_description(m->ops) : "none",
                             "environment", environment(), "model_hash_before", m ? hash : o->model);
     CHECK(all);
-    json_object_set_new(all, "category", json_string(d->category));
+    json_object_set_new(all, "category", json_string(m && m->category ? m->category : d->category));
     if (m) describe_model(all, m);
     json_object_set_new(all, "processor", processor());
     json_object_set_new(all, "libc", json_string(gnu_get_libc_version()));
@@ -157,11 +155,16 @@ static json_t *run_note(void *context, Err *err) {
     return note;
 }
 
+// What belongs to the model that was there.
+static int forget_model(Checkpoints *c, const char *folder, Err *err) {
+    return checkpoints_clear(c, err) || eval_save_forget(folder, err) || card_forget(folder, err) ? -1 : 0;
+}
+
 // What a run that begins anew will write over: until it saves, the folder has no model, rather than one that this run's log and
 // metrics are not of.
 static int begin_anew(Run *r, Err *err) {
     if (unlink(r->best) && errno != ENOENT) return err_errno(err, "%s", r->best);
-    return checkpoints_clear(&r->checkpoints, err) || eval_save_forget(r->folder, err) || card_forget(r->folder, err) ? -1 : 0;
+    return forget_model(&r->checkpoints, r->folder, err);
 }
 
 // The checkpoint to go on from, where --resume asks for one and there is one: then the log stays that belongs to it.
@@ -232,8 +235,8 @@ int run_forget(const char *folder, Err *err) {
     static const char *const file[] = {"metrics.json", "log.jsonl"}; // the first says that a run is done
     if (!file_is_folder(folder)) return 0;
     Checkpoints c = {.folder = file_join(folder, "checkpoints")};
-    const int status = file_remove_all(folder, file, sizeof file / sizeof *file, err) || checkpoints_clear(&c, err) ||
-                       curves_forget(folder, err) || eval_save_forget(folder, err) || card_forget(folder, err);
+    const int status = file_remove_all(folder, file, sizeof file / sizeof *file, err) || curves_forget(folder, err) ||
+                       forget_model(&c, folder, err);
     free(c.folder);
     return status ? -1 : 0;
 }
