@@ -232,10 +232,14 @@ static int check_inputs(const PlanRun *r, Err *err) {
 }
 
 static int run_one(const PlanRun *r, int lock, double *seconds, Err *err) {
+    static const char *const mark[] = {"step.json"};
     const double started = log_seconds();
     const Before before = left_before(r);
     if (experiment_plan_check_unchanged(r, err)) return err_prefix(err, "%s", r->label);
-    if (before != FINISHED && run_process(r, before, lock, err)) return -1;
+    if (before != FINISHED) {
+        file_remove_all(r->folder, mark, 1, NULL); // a record's: prepare writes into no folder with a stranger's file
+        if (run_process(r, before, lock, err)) return -1;
+    }
     if (interrupt_signal()) return 0;
     if (check_inputs(r, err)) return -1;
     *seconds = log_seconds() - started;

@@ -321,6 +321,22 @@ YAML
     [ -s "$TMP/out/table.md" ]
 }
 
+@test "experiment: a data folder of which a record alone is left is prepared again" {
+    cat >"$TMP/one.yaml" <<END
+grid: {n: [5]}
+steps:
+  p: {run: prepare, data: $(of world)log/synth.inter}
+  e: {run: eval, row: popularity, model: popularity, data: "\${p}", max-rows: "\${n}"}
+END
+    sed 's/\[5\]/[5, 6]/' "$TMP/one.yaml" >"$TMP/more.yaml"
+    experiment "$TMP/one.yaml" "$TMP/runs"
+    experiment "$TMP/one.yaml" "$TMP/runs" --records "$TMP/light"
+    [ "$(ls "$TMP/light"/p-*/)" = step.json ]
+    experiment "$TMP/more.yaml" "$TMP/light"
+    cmp "$TMP"/runs/p-*/test.csv "$TMP"/light/p-*/test.csv
+    [ "$(ls -d "$TMP/light"/e-*/ | wc -l)" -eq 2 ]
+}
+
 @test "experiment: records do not replace the runs, and none are not kept" {
     refuses 2 '*--records '"$WHOLE"' is the folder of the runs*' "$LATENTR3" experiment experiments/small.yaml --out "$WHOLE" --records "$WHOLE"
     jq -e '.samples | length > 0' "$WHOLE"/eval-sft-*/eval-test.json >/dev/null
