@@ -39,7 +39,7 @@ static int run_plan(const Plan *p, const Options *o, Err *err) {
     const int lock = file_lock(o->out, err);
     if (lock < 0) return -1;
     int status = all_done(p) ? 0 : experiment_table_forget(o->out, err);
-    if (status == 0) status = experiment_run_all(p, lock, err);
+    if (status == 0) status = experiment_run_all(p, o->jobs, lock, err);
     if (status == 0 && interrupt_signal())
         log_info("stopped; the same command goes on from here");
     else if (status == 0)

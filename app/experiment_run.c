@@ -1,23 +1,17 @@
 #include "app/experiment_run.h"
+#include "app/experiment_process.h"
 #include "app/interrupt.h"
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/vec.h"
 #include "report/record.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-enum { LINE_BYTES = 400 };
 
 static json_t *read_beside(const PlanRun *r, const char *name) {
     return json_read_in(r->folder, name, RECORD_JSON_BYTES);
@@ -91,127 +85,34 @@ static Before left_before(const PlanRun *r) {
     return !finished ? (there ? CUT_OFF : NOTHING) : is_whole(r) ? FINISHED : NOTHING;
 }
 
-// ---- a process -----------------------------------------------------------------------------------------------------------
-
-static _Noreturn void become(char **argv, int log, int null, int lock, pid_t parent) {
-    prctl(PR_SET_PDEATHSIG, SIGTERM); // whatever ends the experiment
-    if (getppid() != parent) _exit(1);
-    fcntl(lock, F_SETFD, 0); // held until this run has ended too, should the experiment be killed
-    setpgid(0, 0);           // Ctrl-C comes through the experiment, once
-    dup2(null, STDIN_FILENO), dup2(log, STDOUT_FILENO), dup2(log, STDERR_FILENO);
-    execv("/proc/self/exe", argv);
-    _exit(127);
-}
-
-// The last line that a run has written: how far it is, or what it died of. Empty where there is none.
-static void last_line(const char *path, char line[LINE_BYTES]) {
-    MapFile f;
-    *line = 0;
-    if (mapfile_open(&f, path, 0, NULL)) return;
-    size_t end = f.bytes;
-    while (end > 0 && strchr("\r\n ", f.data[end - 1])) end--;
-    size_t begin = end;
-    while (begin > 0 && f.data[begin - 1] != '\n' && f.data[begin - 1] != '\r') begin--;
-    snprintf(line, LINE_BYTES, "%.*s", (int)(end - begin < LINE_BYTES ? end - begin : LINE_BYTES - 1), f.data + begin);
-    mapfile_close(&f);
-}
-
-// Waits, hands one signal on, and says every minute how far the run is. The status of waitpid.
-static int wait_for(pid_t child, const char *log_path) {
-    enum { SAY_SECONDS = 60 };
-    char line[LINE_BYTES];
-    int status, told = 0;
-    double next = log_seconds() + SAY_SECONDS;
-    while (waitpid(child, &status, WNOHANG) == 0) {
-        if (interrupt_signal() && !told) {
-            kill(child, interrupt_signal());
-            told = 1;
-        }
-        if (log_seconds() >= next) {
-            last_line(log_path, line);
-            log_info("    %s", line);
-            next += SAY_SECONDS;
-        }
-        usleep(20000);
-    }
-    return status;
-}
-
-static int start(const PlanRun *r, char **argv, const char *log_path, int lock, int *status, Err *err) {
-    const int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666),
-              null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    const pid_t parent = getpid(), child = log < 0 || null < 0 ? -1 : fork();
-    if (child == 0) become(argv, log, null, lock, parent);
-    if (child < 0) err_errno(err, "%s: cannot be started (%s)", r->label, log_path);
-    if (log >= 0) close(log);
-    if (null >= 0) close(null);
-    if (child < 0) return -1;
-    *status = wait_for(child, log_path);
-    return 0;
-}
-
-// The number of a signal that a run was asked to stop by, whether it then saved what it had or not; 0: none.
-static int stopped_by(int status) {
-    const int number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
-    return number == SIGINT || number == SIGTERM ? number : 0;
-}
-
-// What a run died of, with its own words and exit code where it had any. A system without memory kills by SIGKILL.
-static int say_failed(int status, const char *log_path, Err *err) {
-    char line[LINE_BYTES];
-    const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0, code = number ? ERR_INTERNAL : WEXITSTATUS(status);
-    last_line(log_path, line);
-    if (number == SIGKILL) return err_set(err, ERR_MEMORY, "killed by signal %d (out of memory?)", number);
-    if (number) return err_set(err, ERR_INTERNAL, "ended by signal %d", number);
-    return err_set(err, code < ERR_USAGE || code > ERR_INTERNAL ? ERR_INTERNAL : code, "%s",
-                   *line ? line : "ended without a word");
-}
-
-static int run_process(const PlanRun *r, Before before, int lock, Err *err) {
-    Str log = {0};
-    char **argv = mem_zalloc((size_t)r->argc + 3, sizeof *argv);
-    int n = 0, status;
-    argv[n++] = (char *)"latentr3";
-    for (int i = 0; i < r->argc; i++) argv[n++] = r->argv[i];
-    if (r->step->command->bit != CMD_EVAL) argv[n++] = (char *)(before == CUT_OFF ? "--resume" : "--force");
-    str_printf(&log, "%s.log", r->folder);
-    int failed = start(r, argv, log.data, lock, &status, err);
-    if (failed == 0 && !interrupt_signal() && stopped_by(status)) {
-        log_warn("%s: stopped by signal %d", r->label, stopped_by(status));
-        interrupt_elsewhere(stopped_by(status));
-    }
-    if (failed == 0 && !interrupt_signal() && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-        failed = say_failed(status, log.data, err);
-        err_prefix(err, "%s (all it said is in %s)", r->label, log.data);
-    }
-    str_free(&log);
-    free(argv);
-    return failed;
-}
-
 // ---- all -----------------------------------------------------------------------------------------------------------------
 
-typedef struct Clock { // seconds of what is done, for what is left
-    double *seconds;   // (runs); -1: not done
+typedef struct Pool {
     const Plan *p;
-} Clock;
+    double *seconds;  // (runs) of what is done; -1: not yet
+    char *begun;      // (runs)
+    Process *process; // (jobs)
+    int jobs, lock;
+    int waiting, number; // runs that were to do, and how many of them have begun
+} Pool;
 
 // What the others of the same step took on average, or where there are none all that is done.
-static double expected(const Clock *c, int run) {
+static double expected(const Pool *q, int run) {
     double sum[2] = {0, 0};
     int n[2] = {0, 0};
-    for (int i = 0; i < c->p->runs; i++) {
-        if (c->seconds[i] < 0) continue;
-        const int same = c->p->run[i].step == c->p->run[run].step;
-        sum[same] += c->seconds[i], n[same]++;
+    for (int i = 0; i < q->p->runs; i++) {
+        if (q->seconds[i] < 0) continue;
+        const int same = q->p->run[i].step == q->p->run[run].step;
+        sum[same] += q->seconds[i], n[same]++;
     }
     return n[1] ? sum[1] / n[1] : n[0] ? sum[0] / n[0] : -1;
 }
 
-static void say_left(const Clock *c, int number, int waiting, const PlanRun *r) {
+static void say_left(const Pool *q, const PlanRun *r) {
     double left = 0;
-    for (int i = 0; i < c->p->runs; i++)
-        if (c->seconds[i] < 0) left += expected(c, i) > 0 ? expected(c, i) : 0;
+    for (int i = 0; i < q->p->runs; i++)
+        if (q->seconds[i] < 0) left += expected(q, i) > 0 ? expected(q, i) : 0;
+    left /= q->jobs;
     char text[48] = "";
     if (left >= 7200)
         snprintf(text, sizeof text, "; about %.1f h left", left / 3600);
@@ -219,7 +120,7 @@ static void say_left(const Clock *c, int number, int waiting, const PlanRun *r) 
         snprintf(text, sizeof text, "; about %.0f min left", left / 60);
     else if (left > 0)
         snprintf(text, sizeof text, "; about %.0f s left", ceil(left));
-    log_info("[%d/%d] %s%s", number, waiting, r->label, text);
+    log_info("[%d/%d] %s%s", q->number, q->waiting, r->label, text);
 }
 
 // What was made of other bytes than those in its key's hash is no run of that key, now or later.
@@ -231,37 +132,94 @@ static int check_inputs(const PlanRun *r, Err *err) {
     return -1;
 }
 
-static int run_one(const PlanRun *r, int lock, double *seconds, Err *err) {
-    static const char *const mark[] = {"step.json"};
-    const double started = log_seconds();
-    const Before before = left_before(r);
-    if (experiment_plan_check_unchanged(r, err)) return err_prefix(err, "%s", r->label);
-    if (before != FINISHED) {
-        file_remove_all(r->folder, mark, 1, NULL); // a record's: prepare writes into no folder with a stranger's file
-        if (run_process(r, before, lock, err)) return -1;
-    }
-    if (interrupt_signal()) return 0;
+static int finish(Pool *q, const PlanRun *r, double seconds, Err *err) {
     if (check_inputs(r, err)) return -1;
-    *seconds = log_seconds() - started;
-    if (before == FINISHED) { // all but the mark
-        json_t *metrics = read_beside(r, "metrics.json");
-        *seconds = json_number_value(json_object_get(metrics, "seconds"));
-        json_decref(metrics);
-    }
-    return mark_done(r, *seconds, err);
+    q->seconds[r - q->p->run] = seconds;
+    return mark_done(r, seconds, err);
 }
 
-int experiment_run_all(const Plan *p, int lock, Err *err) {
-    Clock c = {.p = p, .seconds = mem_alloc((size_t)p->runs + 1, sizeof *c.seconds)};
-    const int waiting = experiment_run_look(p, c.seconds);
-    int number = 0, status = 0;
-    if (p->runs - waiting) log_info("%d of %d runs are done", p->runs - waiting, p->runs);
-    interrupt_watch();
-    for (int i = 0; i < p->runs && status == 0 && !interrupt_signal(); i++) {
-        if (c.seconds[i] >= 0) continue;
-        say_left(&c, ++number, waiting, &p->run[i]);
-        status = run_one(&p->run[i], lock, &c.seconds[i], err);
+static int begin(Pool *q, Process *x, const PlanRun *r, Err *err) {
+    static const char *const mark[] = {"step.json"};
+    const Before before = left_before(r);
+    q->begun[r - q->p->run] = 1, q->number++;
+    say_left(q, r);
+    if (experiment_plan_check_unchanged(r, err)) return err_prefix(err, "%s", r->label);
+    if (before == FINISHED) { // all but the mark
+        json_t *metrics = read_beside(r, "metrics.json");
+        const double seconds = json_number_value(json_object_get(metrics, "seconds"));
+        json_decref(metrics);
+        return finish(q, r, seconds, err);
     }
-    free(c.seconds);
+    file_remove_all(r->folder, mark, 1, NULL); // a record's: prepare writes into no folder with a stranger's file
+    const char *flag = r->step->command->bit == CMD_EVAL ? NULL : before == CUT_OFF ? "--resume" : "--force";
+    return experiment_process_start(x, r, flag, q->lock, err);
+}
+
+static int is_ready(const Pool *q, int run) {
+    const PlanRun *r = &q->p->run[run];
+    for (int k = 0; k < r->needs; k++)
+        if (q->seconds[r->need[k]] < 0) return 0;
+    return q->seconds[run] < 0 && !q->begun[run];
+}
+
+// As many as there are places for, in the plan's order.
+static int begin_ready(Pool *q, Err *err) {
+    int status = 0, place = 0;
+    for (int i = 0; i < q->p->runs && status == 0; i++) {
+        while (place < q->jobs && q->process[place].pid) place++;
+        if (place == q->jobs) break;
+        if (is_ready(q, i)) status = begin(q, &q->process[place], &q->p->run[i], err);
+    }
+    return status;
+}
+
+// Of one that has ended. One that was asked to stop counts only where it had come to its end.
+static int end(Pool *q, Process *x, int status, Err *err) {
+    const int stopped = experiment_process_stopped(status);
+    if (stopped && !x->told && !interrupt_signal()) {
+        log_warn("%s: stopped by signal %d", x->r->label, stopped);
+        interrupt_elsewhere(stopped);
+    }
+    int failed = 0;
+    if (!interrupt_signal() && !(x->told && status)) {
+        failed = experiment_process_check(x, status, err);
+        if (failed == 0) failed = finish(q, x->r, log_seconds() - x->started, err);
+    }
+    experiment_process_close(x);
+    return failed;
+}
+
+// Looks after those that run, and returns how many did. *status: of the first that failed; then the others stop.
+static int tend(Pool *q, int *status, Err *err) {
+    int ran = 0, ended = 0, wait_status;
+    for (int i = 0; i < q->jobs; i++) {
+        Process *x = &q->process[i];
+        if (!x->pid) continue;
+        ran++;
+        if (interrupt_signal() || *status) experiment_process_stop(x, interrupt_signal() ? interrupt_signal() : SIGTERM);
+        if (!experiment_process_ended(x, q->jobs > 1, &wait_status)) continue;
+        ended++;
+        if (end(q, x, wait_status, *status ? NULL : err)) *status = -1;
+    }
+    if (ran && !ended) usleep(20000);
+    return ran;
+}
+
+int experiment_run_all(const Plan *p, int jobs, int lock, Err *err) {
+    Pool q = {.p = p,
+              .jobs = jobs,
+              .lock = lock,
+              .seconds = mem_alloc((size_t)p->runs + 1, sizeof *q.seconds),
+              .begun = mem_zalloc((size_t)p->runs + 1, 1),
+              .process = mem_zalloc((size_t)jobs, sizeof *q.process)};
+    int status = 0, running;
+    q.waiting = experiment_run_look(p, q.seconds);
+    if (p->runs - q.waiting) log_info("%d of %d runs are done", p->runs - q.waiting, p->runs);
+    interrupt_watch();
+    do {
+        if (status == 0 && !interrupt_signal()) status = begin_ready(&q, err);
+        running = tend(&q, &status, err);
+    } while (running);
+    free(q.seconds), free(q.begun), free(q.process);
     return status;
 }

@@ -55,6 +55,7 @@ static const OptionRow table[] = {
     {"out", CMD_EXPERIMENT, KIND_TEXT, AT(out), REQUIRED, "DIR", 0, 0, "folder of all runs and of the tables"},
     {"out", CMD_RECOMMEND, KIND_TEXT, AT(out), NULL, "FILE", 0, 0, "file of the lists of --users or --all-users"},
     {"plan", CMD_EXPERIMENT, KIND_FLAG, AT(plan), NULL, NULL, 0, 0, "print the runs, and whether they are done; run nothing"},
+    {"jobs", CMD_EXPERIMENT, KIND_INT, AT(jobs), "1", "N", 1, 1024, "runs at a time, each with its own threads"},
     {"records", CMD_EXPERIMENT, KIND_TEXT, AT(records), NULL, "DIR", 0, 0, "put there what the table needs of the runs that are done; run nothing"},
     {"out", CMD_REPORT, KIND_TEXT, AT(out), REQUIRED, "FILE", 0, 0, "HTML file to write"},
     {"force", CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | LEARN, KIND_FLAG, AT(force), NULL, NULL, 0, 0, "write into an --out that is not empty"},

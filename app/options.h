@@ -69,7 +69,7 @@ struct Options {
     const char *split;                           // "train", "valid", "test"; prepare: "time", "leave-one-out"
     const char *category;                        // phrase of the prompt; NULL: the data folder's
     int strict, force, json, thought_test, shuffle_history;
-    int plan;            // experiment
+    int plan, jobs;      // experiment
     const char *records; // experiment: a folder, or NULL
     int max_rows;        // 0: all
     int sample;          // rows drawn from those; 0: all

@@ -200,6 +200,44 @@ of() { ls -d "$WHOLE/$1"-*/; }
     cmp "$TMP/out/table.csv" "$WHOLE/table.csv"
 }
 
+@test "experiment: several runs at a time come to the same table; one that fails stops the others, which go on" {
+    experiment experiments/small.yaml "$TMP/out" --jobs 3 >"$TMP/printed" 2>"$TMP/said"
+    cmp "$TMP/printed" "$WHOLE/table.md"
+    cmp "$TMP/out/table.csv" "$WHOLE/table.csv"
+    for model in "$TMP"/out/*/model.safetensors; do cmp "$model" "$WHOLE/${model#"$TMP/out/"}"; done
+    [ "$(grep -cE '^\[[0-9]+/11\] ' "$TMP/said")" -eq 11 ]
+    # When `short` has ended the evaluation fails, and the training beside them leaves a checkpoint.
+    mkdir "$TMP/empty"
+    cat >"$TMP/fail.yaml" <<END
+steps:
+  long: {run: sft, model: $(of world)model, data: $(of world)data, threads: 1, batch: 4, epochs: 1000, no-early-stop: true, valid-rows: 5}
+  short: {run: sft, model: $(of world)model, data: $(of world)data, threads: 1, batch: 4, max-steps: 20, valid-rows: 5}
+  bad: {run: eval, row: bad, model: "\${short}", data: $TMP/empty}
+END
+    LATENTR3_LOG=warn refuses 4 "*bad (all it said is in $TMP/out/bad-*.log): *$TMP/empty: holds no info.txt*" \
+        experiment "$TMP/fail.yaml" "$TMP/out" --jobs 2
+    experiment "$TMP/fail.yaml" "$TMP/out" --plan | grep -E '^(done|to do)' >"$TMP/plan"
+    diff "$TMP/plan" <(printf 'to do  long\ndone  short\nto do  bad\n')
+    jq -e .interrupted "$TMP"/out/long-*/metrics.json
+    [ -n "$(ls -d "$TMP"/out/long-*/checkpoint*)" ]
+}
+
+@test "experiment: Ctrl-C reaches all runs, and each saves what it has" {
+    for n in a b; do
+        echo "  $n: {run: sft, model: $(of world)model, data: $(of world)data, threads: 1, batch: 4, epochs: 1000, no-early-stop: true, valid-rows: 5, seed: $([ $n = a ] && echo 1 || echo 2)}"
+    done | cat <(echo steps:) - >"$TMP/two.yaml"
+    (exec env --default-signal=INT "$LATENTR3" experiment "$TMP/two.yaml" --out "$TMP/out" --jobs 2) 2>"$TMP/said" &
+    pid=$!
+    for n in a b; do
+        while ! grep -q '"event":"step"' "$TMP"/out/$n-*/log.jsonl 2>/dev/null && kill -0 "$pid"; do sleep 0.02; done
+    done
+    kill -s INT "$pid"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 130 ]
+    for n in a b; do jq -e .interrupted "$TMP"/out/$n-*/metrics.json; done
+}
+
 @test "experiment: rows for each value of a variable that is no seed" {
     cat >"$TMP/grid.yaml" <<'YAML'
 grid: {penalty: [0, 1], list: [10, 20], part: [valid]}
