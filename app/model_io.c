@@ -345,6 +345,10 @@ static int choose_style(OpenModel *m, ModelConfig *c, const Options *o, Err *err
 int model_io_thoughts(ModelConfig *c, const Options *o, Err *err) {
     if (o->thoughts >= 0) c->thoughts = o->thoughts;
     if (o->thought_window >= 0) c->thought_window = o->thought_window;
+    if (o->thought_layer >= c->L)
+        return err_set(err, ERR_USAGE, "--thought-layer %d: the model has %d layers, 0 stands for all of them",
+                       o->thought_layer, c->L);
+    if (o->thought_layer >= 0) c->thought_layer = o->thought_layer;
     if (o->thought_rms >= 0) c->thought_rms = (float)o->thought_rms;
     if (o->thought) c->thought_hidden = !strcmp(o->thought, "hidden");
     if (o->answer_sees) c->answer_sees_thought = !strcmp(o->answer_sees, "thought");

@@ -114,10 +114,12 @@ static const OptionRow table[] = {
     {"thoughts", CMD_SASREC, KIND_INT, AT(thoughts), "0", "N", 0, CONFIG_THOUGHTS, "thoughts before each prediction, 0: none"},
     {"thought-window", CMD_SASREC, KIND_INT, AT(thought_window), "0", "N", 0, 1e6, "last positions that LatentRATT sees, 0: all"},
     {"thought", CMD_SASREC, KIND_CHOICE, AT(thought), "ratt", "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself (ReaRec)"},
+    {"thought-layer", CMD_SASREC, KIND_INT, AT(thought_layer), "0", "N", 0, 1e3, "thoughts are made of the states behind the first N layers, 0: behind all"},
     {"thought-rms", CMD_SASREC, KIND_REAL, AT(thought_rms), "0", "X", 0, CONFIG_THOUGHT_RMS, "what a thought's root mean square is scaled to, 0: it is left as LatentRATT makes it"},
     {"answer-sees", CMD_SASREC, KIND_CHOICE, AT(answer_sees), "prompt", "prompt|thought", 0, 0, "what the last thought's position attends to; thought: the thoughts alone"},
     {"thought-window", TRAIN | RUN, KIND_INT, AT(thought_window), NULL, "N", 0, 1e6, "last positions that LatentRATT sees, 0: the whole prompt; as saved"},
     {"thought", CMD_SFT | RUN, KIND_CHOICE, AT(thought), NULL, "ratt|hidden", 0, 0, "LatentRATT, or the last hidden state itself; as saved, or ratt"},
+    {"thought-layer", CMD_SFT, KIND_INT, AT(thought_layer), NULL, "N", 0, 1e3, "thoughts are made of the states behind the first N layers, 0: behind all; as saved, or 0"},
     {"thought-rms", CMD_SFT, KIND_REAL, AT(thought_rms), NULL, "X", 0, CONFIG_THOUGHT_RMS, "what a thought's root mean square is scaled to, 0: it is left as LatentRATT makes it; as saved, or 0"},
     {"answer-sees", TRAIN | RUN, KIND_CHOICE, AT(answer_sees), NULL, "prompt|thought", 0, 0, "what the answer attends to; thought: the thoughts alone; as saved, or prompt"},
     {"item-text", CMD_SFT, KIND_FLAG, AT(item_text), NULL, NULL, 0, 0, "answers are the items' index texts, whose pieces <...> become tokens"},
@@ -590,6 +592,7 @@ static int check_idle(const Options *o, Err *err) {
               {"epsilon-high", "--inner N of at least 2: the ratio of a first update is 1", once},
               {"thought", "--thoughts N of at least 1", unthinking},
               {"thought-rms", "--thoughts N of at least 1", unthinking},
+              {"thought-layer", "--thoughts N of at least 1", unthinking},
               {"thought-window", "--thoughts N of at least 1", unthinking},
               {"latent-lr", "--thoughts N of at least 1", unthinking},
               {"thought-window", "--thought ratt", hidden},
@@ -669,7 +672,7 @@ static const char *config_path(int argc, char **argv) {
 }
 
 void options_init(Options *o, const Command *command) {
-    *o = (Options){.command = command, .thoughts = -1, .thought_window = -1, .thought_rms = -1};
+    *o = (Options){.command = command, .thoughts = -1, .thought_window = -1, .thought_layer = -1, .thought_rms = -1};
     set_defaults(o);
 }
 

@@ -82,6 +82,7 @@ struct Options {
     double weights_memory; // GB that a backbone which does not train may take; 0: as the machine allows
     int64_t seed;
     int thoughts, thought_window; // -1: the model's
+    int thought_layer;            // -1: the model's
     double thought_rms;           // < 0: the model's
     const char *thought;          // "ratt", "hidden"; NULL: the model's
     int item_text;                // sft

@@ -65,6 +65,9 @@ int config_check(const ModelConfig *c, const char *name, Err *err) {
         return -1;
     if (c->thoughts < 0 || c->thoughts > CONFIG_THOUGHTS)
         return err_set(err, ERR_DATA, "%s: thoughts is %d, not in 0..%d", name, c->thoughts, CONFIG_THOUGHTS);
+    if (c->thought_layer < 0 || c->thought_layer >= c->L)
+        return err_set(err, ERR_DATA, "%s: thought_layer is %d, not below the %d layers of the model (0: all)", name,
+                       c->thought_layer, c->L);
     if (c->thoughts && !c->thought_hidden && c->D % 2)
         return err_set(err, ERR_DATA, "%s: the width %d is odd, the thought's rotary embedding turns pairs", name, c->D);
     if (c->answer_sees_thought && c->thoughts == 0)
@@ -234,16 +237,16 @@ static int read_rope(ModelConfig *c, const json_t *json, const char *name, Err *
 static int read_own(ModelConfig *c, const json_t *json, const char *name, Err *err) {
     const json_t *own = get(json, "latentr3");
     if (!own) return 0;
-    static const char *const known[] = {"thoughts",       "thought_window",
-                                        "thought_hidden", "answer_sees_thought",
-                                        "thought_rms",    "add_bos",
-                                        "item_text",      "history_titles",
-                                        "category",       NULL};
+    static const char *const known[] = {
+        "thoughts",    "thought_window", "thought_hidden", "answer_sees_thought", "thought_layer",
+        "thought_rms", "add_bos",        "item_text",      "history_titles",      "category",
+        NULL};
     if (!json_is_object(own)) return err_set(err, ERR_DATA, "%s: \"latentr3\" is no object", name);
     return refuse_unknown(own, "latentr3", known, name, err) || get_int(own, "thoughts", &c->thoughts, 0, name, err) ||
                    get_int(own, "thought_window", &c->thought_window, 0, name, err) ||
                    get_bool(own, "thought_hidden", &c->thought_hidden, name, err) ||
                    get_bool(own, "answer_sees_thought", &c->answer_sees_thought, name, err) ||
+                   get_int(own, "thought_layer", &c->thought_layer, 0, name, err) ||
                    get_float(own, "thought_rms", &c->thought_rms, 0, name, err) ||
                    get_bool(own, "add_bos", &c->add_bos, name, err) || get_bool(own, "item_text", &c->item_text, name, err) ||
                    get_bool(own, "history_titles", &c->history_titles, name, err) ||
@@ -330,6 +333,7 @@ static json_t *id_or_null(int id) {
 static json_t *own_json(const ModelConfig *c) {
     json_t *own = json_pack("{s:i, s:i, s:b, s:b}", "thoughts", c->thoughts, "thought_window", c->thought_window,
                             "thought_hidden", c->thought_hidden, "answer_sees_thought", c->answer_sees_thought);
+    if (c->thought_layer > 0) json_object_set_new(own, "thought_layer", json_integer(c->thought_layer));
     if (c->thought_rms > 0) json_object_set_new(own, "thought_rms", json_real((double)c->thought_rms));
     if (c->add_bos >= 0) json_object_set_new(own, "add_bos", json_boolean(c->add_bos));
     if (c->item_text || c->history_titles) {

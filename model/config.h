@@ -35,6 +35,7 @@ typedef struct ModelConfig {
     int thought_window;             // 0: whole prompt
     int thought_hidden;             // the last hidden state instead of LatentRATT
     int answer_sees_thought;        // the answer attends to the thoughts alone, not to the prompt
+    int thought_layer;              // layers below the states that the thought is made of, 0: all
     float thought_rms;              // what each thought's root mean square is scaled to; 0: it is left as it is made
     int add_bos;                    // -1: not said, 0 or 1
     int item_text;                  // answers are the items' index texts

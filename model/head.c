@@ -40,7 +40,7 @@ static void head_chunk(Session *s, const int32_t *slot, const int32_t *target, i
         op_linear_backward_input(ops, dh, DTYPE_F32, dlogits, &s->llm->head, M);
         float *dw = llm_gradient(s->llm, s->llm->head.w);
         if (dw) op_linear_backward_weight(ops, dw, NULL, dlogits, h, M, V, D);
-        session_add_gradient(s, slot, dh, M);
+        session_add_gradient(s, s->dh, slot, dh, M);
     }
     arena_reset(&s->device, mark);
 }
@@ -69,7 +69,7 @@ static void binary_chunk(Session *s, const int32_t *slot, const int32_t *id, int
     if (dlogits) {
         float *dh = ARENA_NEW(&s->device, float, (size_t)M *(size_t)D);
         op_sampled_backward(ops, dh, llm_gradient(s->llm, table), dlogits, h, table, ids, M, C, D);
-        session_add_gradient(s, slot, dh, M);
+        session_add_gradient(s, s->dh, slot, dh, M);
     }
     arena_reset(&s->device, mark);
 }

@@ -22,7 +22,7 @@ static void latent_keys(Session *s, LatentPass *p) {
     p->slots = s->slots_used;
     p->slot_position = slot_positions(s, p->slots);
     act *k = slot_row(s, s->ratt_k, first);
-    op_linear_forward(s->ops, k, ops_dtype(s->ops), slot_row(s, s->h, first), &s->llm->ratt_k, m->ratt_kb, n);
+    op_linear_forward(s->ops, k, ops_dtype(s->ops), slot_row(s, s->ratt_h, first), &s->llm->ratt_k, m->ratt_kb, n);
     op_rope(s->ops, k, p->slot_position + first, &m->ratt_rope, n, 0);
     s->ratt_made = s->slots_used;
 }
@@ -61,7 +61,7 @@ static void latent_attend(Session *s, LatentPass *p, float *r, const int *node) 
     p->plan = latent_plan(s, node, B);
     op_linear_forward(ops, p->q, ops_dtype(ops), p->h_last, &s->llm->ratt_q, m->ratt_qb, B);
     op_rope(ops, p->q, p->position, &m->ratt_rope, B, 0);
-    op_attention_forward(ops, p->pooled, p->lse, p->q, s->ratt_k, s->h, &p->plan, B, 1, 1, D, latent_scale(s));
+    op_attention_forward(ops, p->pooled, p->lse, p->q, s->ratt_k, s->ratt_h, &p->plan, B, 1, 1, D, latent_scale(s));
     op_linear_forward(ops, r, DTYPE_F32, p->pooled, &s->llm->ratt_v, m->ratt_vb, B);
 }
 
@@ -102,7 +102,7 @@ void latent_forward(Session *s, LatentPass *p, const int *node, int B) {
     p->r = ARENA_NEW(&s->device, float, n);
     if (m->thought_gain) p->made = ARENA_NEW(&s->device, float, n), p->rstd = ARENA_NEW(&s->device, float, B);
     float *r = m->thought_gain ? p->made : p->r; // (B, D)
-    op_rows_gather(ops, p->h_last, s->h, last_device, B, D, act_bytes(s));
+    op_rows_gather(ops, p->h_last, s->ratt_h, last_device, B, D, act_bytes(s));
     if (m->config.thought_hidden)
         op_from_act(ops, r, p->h_last, n);
     else
@@ -122,7 +122,7 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     Ops *ops = s->ops;
     if (p->made) dr = latent_resize_backward(s, p, dr);
     if (m->config.thought_hidden) {
-        if (query_gradient) session_add_gradient(s, p->last_slot, dr, p->B);
+        if (query_gradient) session_add_gradient(s, s->ratt_dh, p->last_slot, dr, p->B);
         arena_reset(&s->device, mark);
         return;
     }
@@ -135,24 +135,24 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     op_to_act(ops, dr_act, dr, n);
     session_weight_gradient(s, &m->ratt_v, m->ratt_vb, dr_act, p->pooled, B);
     op_linear_backward_input(ops, dpooled, ops_dtype(ops), dr_act, &s->llm->ratt_v, B);
-    op_attention_backward(ops, dq, dkeys, dvalues, dpooled, p->pooled, p->lse, p->q, s->ratt_k, s->h, &p->plan, 0, B, 1, 1, D,
-                          latent_scale(s));
+    op_attention_backward(ops, dq, dkeys, dvalues, dpooled, p->pooled, p->lse, p->q, s->ratt_k, s->ratt_h, &p->plan, 0, B, 1, 1,
+                          D, latent_scale(s));
     op_rope_f32(ops, dq, p->position, &m->ratt_rope, B, 1);
     op_to_act(ops, dq_act, dq, n);
     session_weight_gradient(s, &m->ratt_q, m->ratt_qb, dq_act, p->h_last, B);
     op_rope_f32(ops, dkeys, p->slot_position, &m->ratt_rope, p->slots, 1);
     op_to_act(ops, dkeys_act, dkeys, all);
-    session_weight_gradient(s, &m->ratt_k, m->ratt_kb, dkeys_act, s->h, p->slots);
+    session_weight_gradient(s, &m->ratt_k, m->ratt_kb, dkeys_act, s->ratt_h, p->slots);
     if (query_gradient) {
         op_linear_backward_input(ops, dq, DTYPE_F32, dq_act, &s->llm->ratt_q, B);
-        session_add_gradient(s, p->last_slot, dq, p->B);
+        session_add_gradient(s, s->ratt_dh, p->last_slot, dq, p->B);
     }
     if (s->dh && s->grad_slot0 < p->slots) {
         const int rows = p->slots - s->grad_slot0;
         const size_t from = (size_t)s->grad_slot0 * (size_t)D, count = (size_t)rows * (size_t)D;
         op_linear_backward_input(ops, dkeys, DTYPE_F32, slot_row(s, dkeys_act, s->grad_slot0), &s->llm->ratt_k, rows);
-        op_add(ops, s->dh, dkeys, 1.0f, count);
-        op_add(ops, s->dh, dvalues + from, 1.0f, count);
+        op_add(ops, s->ratt_dh, dkeys, 1.0f, count);
+        op_add(ops, s->ratt_dh, dvalues + from, 1.0f, count);
     }
     arena_reset(&s->device, mark);
 }

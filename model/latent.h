@@ -1,4 +1,5 @@
-// LatentRATT: one attention head over a timeline's final hidden states makes the thought vector (method, section 2).
+// LatentRATT: one attention head over a timeline's final hidden states makes the thought vector (method, section 2), or over
+// those of an earlier layer (config's thought_layer).
 #ifndef MODEL_LATENT_H
 #define MODEL_LATENT_H
 
@@ -20,7 +21,7 @@ typedef struct LatentPass { // one thought of B timelines, kept for backward
 // The thoughts of B timelines, each seen from the last position of node[b]. Keys of all slots not yet made are made here.
 // The pass can go back until the session is reset to before it.
 void latent_forward(Session *s, LatentPass *p, const int *node, int B);
-// From dr (B, D) device: s->dh += (where it exists), and LatentRATT's weight gradients where it trains. For the passes of
+// From dr (B, D) device: s->ratt_dh += (where it exists), and LatentRATT's weight gradients where it trains. For the passes of
 // several thoughts, in reverse order.
 void latent_backward(Session *s, LatentPass *p, const float *dr);
 // Attention over the timeline's positions for pass row b: weight (host, oldest position first); returns how many

@@ -264,10 +264,12 @@ void llm_zero_gradients(Llm *m) {
 }
 
 // Only a layer before it, and the tables at the network's two ends, can be incomplete: LatentRATT and the last norm go back
-// before any layer of that segment, and a tied head is the embedding.
-static int completes_behind(const Param *p, int layer) {
+// before any layer of that segment, and a tied head is the embedding. Where thoughts are made of an earlier layer's states the
+// norm goes back there once more.
+static int completes_behind(const ModelConfig *c, const Param *p, int layer) {
     int of;
     if (sscanf(p->name, "model.layers.%d.", &of) == 1) return of < layer;
+    if (c->thought_layer && strstr(p->name, "model.norm.")) return layer > c->thought_layer;
     return strstr(p->name, "embed") || strstr(p->name, "lm_head");
 }
 
@@ -275,7 +277,7 @@ size_t llm_final_from(const Llm *m, int layer) {
     size_t count, from = llm_train_range(m, &count);
     for (int i = 0; i < m->params.n; i++) {
         const Param *p = &m->params.param[i];
-        if (m->train[p->group] && completes_behind(p, layer)) from = p->offset + p->count;
+        if (m->train[p->group] && completes_behind(&m->config, p, layer)) from = p->offset + p->count;
     }
     return from;
 }

@@ -181,6 +181,11 @@ static void drop(Session *s, const Segment *g, void *x, Dtype type, DropoutSite 
     op_dropout(s->ops, x, type, &d, RNG_DROPOUT | (uint64_t)(layer * 4 + (int)site) << 8 | s->dropout_step << 24, g->N, width);
 }
 
+// (N, D) what thoughts are made of at the segment's slots.
+static act *thought_states(const Session *s, const Segment *g) {
+    return (char *)s->ratt_h + (size_t)g->slot0 * (size_t)s->llm->config.D * dtype_bytes(ops_dtype(s->ops));
+}
+
 // One decoder layer up to its activation: all that its backward needs. x (N, D) comes in with `delta` of the layer before not
 // yet added (NULL: nothing to add); a->x_in receives the sum. Returns the residual stream between the halves.
 static float *block_acts(Session *s, Segment *g, int l, SegmentActs *a, Scratch *t, float *x, const float *delta) {
@@ -191,6 +196,8 @@ static float *block_acts(Session *s, Segment *g, int l, SegmentActs *a, Scratch 
     float *x_in = delta ? a->x_in : x, *x_mid = a->x_mid ? a->x_mid : x_in;
     a->x_in = x_in;
     norm_forward(s, t->normed, a->rstd1, x_in, x, delta, b->norm1, g->N);
+    if (c->thought_layer && l == c->thought_layer)
+        norm_forward(s, thought_states(s, g), g->rstd_thought, NULL, x_in, NULL, s->llm->norm, g->N);
     op_linear_forward(ops, t->qkv, type, t->normed, &b->qkv, b->qkv_bias, g->N);
     op_qkv_forward(ops, a->q, s->k[l], s->v[l], t->qkv, g->position_device, g->slot0, &s->llm->rope, g->N, c->H, c->G, c->K);
     op_attention_forward(ops, a->attn, a->lse, a->q, s->k[l], s->v[l], &g->plan, g->N, c->H, c->G, c->K, attention_scale(c));
@@ -248,6 +255,7 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record) {
     size_t n = (size_t)g->N * (size_t)c->D, act_bytes = dtype_bytes(ops_dtype(ops));
     size_t mark = arena_mark(&s->device);
     const int again = record && s->recompute;
+    g->rstd_thought = c->thought_layer ? ARENA_NEW(&s->device, float, g->N) : NULL;
     if (record) {
         g->acts = ARENA_NEW(&s->host, SegmentActs, c->L);
         for (int l = 0; l < c->L; l++)
@@ -350,10 +358,13 @@ void segment_backward(Session *s, Segment *g, float *dthought) {
     SegmentActs again = s->recompute ? acts_new(s, g->N, 1) : (SegmentActs){0};
     Scratch forward = s->recompute ? scratch_new(s, g->N) : (Scratch){0};
     ops_zero(ops, dx, (size_t)g->N * (size_t)c->D * sizeof(float));
-    norm_backward(s, dx, s->dh + (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->D, g->x_out, g->rstd_out, s->llm->norm, g->N);
+    const size_t own = (size_t)(g->slot0 - s->grad_slot0) * (size_t)c->D;
+    norm_backward(s, dx, s->dh + own, g->x_out, g->rstd_out, s->llm->norm, g->N);
     for (int l = c->L - 1; l >= 0; l--) {
         if (s->recompute) block_acts(s, g, l, &again, &forward, g->acts[l].x_in, NULL); // writes the same keys and values
         block_backward(s, g, l, s->recompute ? &again : &g->acts[l], &t, dx);
+        if (c->thought_layer && l == c->thought_layer)
+            norm_backward(s, dx, s->ratt_dh + own, g->acts[l].x_in, g->rstd_thought, s->llm->norm, g->N);
         if (g->last && s->layer_final) s->layer_final(s->final_context, l);
     }
     embed_rows_backward(s, g, dx, dthought);

@@ -32,6 +32,7 @@ int session_init(Session *s, Llm *m, int slots, Err *err) {
         s->dk[l] = s->dv[l] = NULL;
     }
     s->h = arena_get(&s->device, S * (size_t)c->D, act_bytes);
+    s->ratt_h = c->thought_layer ? arena_get(&s->device, S * (size_t)c->D, act_bytes) : s->h;
     s->thought_squares = ARENA_NEW(&s->device, double, 1);
     ops_zero(s->ops, s->thought_squares, sizeof(double));
     if (m->ratt_k.w) s->ratt_k = arena_get(&s->device, S * (size_t)c->D, act_bytes);
@@ -55,7 +56,7 @@ void session_reset(Session *s, SessionMark mark) {
     s->nodes = mark.nodes;
     s->ratt_made = mark.ratt_made < mark.slots_used ? mark.ratt_made : mark.slots_used;
     if (s->dh && !mark.dh) { // the gradients were carved after the mark
-        s->dh = NULL;
+        s->dh = s->ratt_dh = NULL;
         for (int l = 0; l < s->llm->config.L; l++) s->dk[l] = s->dv[l] = NULL;
     }
 }
@@ -71,6 +72,7 @@ void session_want_gradients(Session *s, int slots) {
         s->dv[l] = ARENA_NEW(&s->device, float, kv);
     }
     s->dh = ARENA_NEW(&s->device, float, (size_t)slots *(size_t)c->D);
+    s->ratt_dh = c->thought_layer ? ARENA_NEW(&s->device, float, (size_t)slots *(size_t)c->D) : s->dh;
     session_zero_gradients(s, s->grad_slot0);
 }
 
@@ -83,6 +85,7 @@ void session_zero_gradients(Session *s, int from_slot) {
         ops_zero(s->ops, s->dv[l] + skip * kv, n * kv * sizeof(float));
     }
     ops_zero(s->ops, s->dh + skip * D, n * D * sizeof(float));
+    if (s->ratt_dh != s->dh) ops_zero(s->ops, s->ratt_dh + skip * D, n * D * sizeof(float));
 }
 
 int session_path(const Session *s, int node, int from, Span *span, int cap) {
@@ -126,7 +129,7 @@ int session_depth(const Session *s, int node) {
     return n;
 }
 
-// ---- saved rows: for each layer n rows of keys, then n of values; at the end n hidden states ----
+// ---- saved rows: for each layer n rows of keys, then n of values; at the end n of each kind of states ----
 
 static size_t kv_bytes(const Session *s) {
     return (size_t)s->llm->config.G * (size_t)s->llm->config.K * dtype_bytes(ops_dtype(s->ops));
@@ -136,15 +139,24 @@ static size_t hidden_bytes(const Session *s) {
     return (size_t)s->llm->config.D * dtype_bytes(ops_dtype(s->ops));
 }
 
-size_t session_row_bytes(const Session *s) {
-    return 2 * (size_t)s->llm->config.L * kv_bytes(s) + hidden_bytes(s);
+// Planes of states behind those of keys and values: h, and ratt_h where it is another one.
+static int state_planes(const Session *s) {
+    return s->ratt_h == s->h ? 1 : 2;
 }
 
-// The plane (k, v of a layer, or h) number p, of 2L + 1; *bytes: of one row.
+size_t session_row_bytes(const Session *s) {
+    return 2 * (size_t)s->llm->config.L * kv_bytes(s) + (size_t)state_planes(s) * hidden_bytes(s);
+}
+
+static int planes(const Session *s) {
+    return 2 * s->llm->config.L + state_planes(s);
+}
+
+// The plane (k, v of a layer, or states) number p; *bytes: of one row.
 static char *plane_of(const Session *s, int p, size_t *bytes) {
     const int L = s->llm->config.L;
     *bytes = p < 2 * L ? kv_bytes(s) : hidden_bytes(s);
-    return p == 2 * L ? s->h : p % 2 ? s->v[p / 2] : s->k[p / 2];
+    return p > 2 * L ? s->ratt_h : p == 2 * L ? s->h : p % 2 ? s->v[p / 2] : s->k[p / 2];
 }
 
 void session_save_rows(const Session *s, int node, int from, int n, void *rows) {
@@ -152,7 +164,7 @@ void session_save_rows(const Session *s, int node, int from, int n, void *rows) 
     const int spans = session_path(s, node, from, span, 64);
     char *out = rows;
     size_t bytes;
-    for (int p = 0; p <= 2 * s->llm->config.L; p++) {
+    for (int p = 0; p < planes(s); p++) {
         const char *plane = plane_of(s, p, &bytes);
         int left = n;
         for (int i = 0; i < spans && left > 0; i++) {
@@ -171,7 +183,7 @@ int session_restore_rows(Session *s, int parent, const void *rows, int saved, in
     const int node = session_node(s, parent, n);
     const char *in = rows;
     size_t bytes;
-    for (int p = 0; p <= 2 * s->llm->config.L; p++) {
+    for (int p = 0; p < planes(s); p++) {
         char *plane = plane_of(s, p, &bytes);
         ops_upload(s->ops, plane + (size_t)s->node[node].slot * bytes, in, (size_t)n * bytes);
         in += (size_t)saved * bytes;
@@ -192,7 +204,7 @@ static void move_rows(Session *s, char *plane, size_t bytes, int to, int from, i
 static void move_node(Session *s, KvNode *node, int to) {
     size_t bytes;
     if (node->slot == to) return;
-    for (int p = 0; p <= 2 * s->llm->config.L; p++) {
+    for (int p = 0; p < planes(s); p++) {
         char *plane = plane_of(s, p, &bytes);
         move_rows(s, plane, bytes, to, node->slot, node->len);
     }
@@ -233,11 +245,11 @@ int32_t *session_upload(Session *s, const int32_t *x, size_t n) {
     return device;
 }
 
-void session_add_gradient(Session *s, const int32_t *slot, const float *dh, int M) {
+void session_add_gradient(Session *s, float *to, const int32_t *slot, const float *dh, int M) {
     const size_t host = arena_mark(&s->host), device = arena_mark(&s->device);
     int32_t *row = ARENA_NEW(&s->host, int32_t, M);
     for (int m = 0; m < M; m++) row[m] = slot[m] - s->grad_slot0;
-    op_rows_scatter_add(s->ops, s->dh, dh, session_upload(s, row, (size_t)M), M, s->llm->config.D);
+    op_rows_scatter_add(s->ops, to, dh, session_upload(s, row, (size_t)M), M, s->llm->config.D);
     arena_reset(&s->host, host);
     arena_reset(&s->device, device);
 }

@@ -32,11 +32,12 @@ typedef struct Session {
     KvNode *node;
     act **k, **v;               // (L) of (S, G K)
     act *h;                     // (S, D) hidden states after the final norm
+    act *ratt_h;                // (S, D) what thoughts are made of: h, or an earlier layer's states
     act *ratt_k;                // (S, D) LatentRATT's rotated keys; filled by latent_forward
     int ratt_made;              // slots whose ratt_k is there
     int grad_slot0, grad_slots; // gradients exist for these slots
     float **dk, **dv;           // (L) of (grad_slots, G K), NULL: no gradients
-    float *dh;                  // (grad_slots, D)
+    float *dh, *ratt_dh;        // (grad_slots, D)
     int recompute;              // segments keep each layer's input alone and make the rest again going back: memory for time
     int timed;                  // wait for the device where a part ends whose time is taken: for a bench, it costs time itself
     int forward_rows;           // prompts of which nothing is recorded run in segments of so many rows: memory, not results
@@ -103,6 +104,7 @@ typedef struct Segment {
     AttnPlan plan;
     SegmentActs *acts;       // (L) where record
     float *x_out, *rstd_out; // (N, D), (N) before the final norm, where record
+    float *rstd_thought;     // (N) of what thoughts are made of, where that is an earlier layer's
 } Segment;
 
 // Collect nodes, at most max_rows rows: begin, add..., then forward.
@@ -111,14 +113,14 @@ void segment_begin(Session *s, Segment *g, int max_nodes, int max_rows);
 int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len);
 // thought (given, D) device: the rows with ids < 0 in order, or NULL where there is none.
 void segment_forward(Session *s, Segment *g, const float *thought, int record);
-// From s->dh at the segment's slots, and s->dk, s->dv. dthought (given, D) (=) or NULL. Weight gradients go to
+// From s->dh and s->ratt_dh at the segment's slots, and s->dk, s->dv. dthought (given, D) (=) or NULL. Weight gradients go to
 // llm->dw where the backbone trains. Activations stay valid: a second backward is possible once the gradients
 // are zeroed again.
 void segment_backward(Session *s, Segment *g, float *dthought);
 // Host integers into the device arena.
 int32_t *session_upload(Session *s, const int32_t *x, size_t n);
-// dh at the slots (M) += dh (M, D).
-void session_add_gradient(Session *s, const int32_t *slot, const float *dh, int M);
+// to (grad_slots, D), s->dh or s->ratt_dh: at the slots (M) += dh (M, D).
+void session_add_gradient(Session *s, float *to, const int32_t *slot, const float *dh, int M);
 // Gradients of a linear layer's weight, bias (NULL: none) and adapters, where their group trains.
 void session_weight_gradient(Session *s, const Matrix *w, const float *bias, const act *dy, const act *x, int N);
 

@@ -119,8 +119,9 @@ static inline void ref_block(const RefModel *m, int l, RefBuffers *b, double *x,
     free(same);
 }
 
-// h (T, D) after the final norm, of a timeline with embeddings x (T, D). Rows from `cut` on see none of those before `from`.
-static inline void ref_hidden_cut(const RefModel *m, double *h, const double *x, int T, int cut, int from) {
+// h (T, D) behind the first `layers` layers and the final norm, of a timeline with embeddings x (T, D). Rows from `cut` on see
+// none of those before `from`.
+static inline void ref_hidden_cut(const RefModel *m, double *h, const double *x, int T, int cut, int from, int layers) {
     const ModelConfig *c = &m->c;
     const size_t n = (size_t)T, sizes[] = {(size_t)c->D,          1,
                                            (size_t)(c->H * c->K), (size_t)(c->G * c->K),
@@ -134,14 +135,14 @@ static inline void ref_hidden_cut(const RefModel *m, double *h, const double *x,
     const Span between = {from, cut - from};
     const AttnBlock block[2] = {{0, cut, 0, 0, 0}, {cut, T - cut, cut, 0, cut > from}};
     const AttnPlan plan = {block, &between, cut < T ? 2 : 1};
-    for (int l = 0; l < c->L; l++) ref_block(m, l, &b, stream, T, &plan);
+    for (int l = 0; l < layers; l++) ref_block(m, l, &b, stream, T, &plan);
     ref_rmsnorm_forward(h, b.rstd, same, stream, NULL, ref_weight(m, "model.norm.weight"), T, c->D, (double)c->rms_eps);
     for (int i = 0; i < 10; i++) free(part[i]);
     free(stream), free(same);
 }
 
 static inline void ref_hidden(const RefModel *m, double *h, const double *x, int T) {
-    ref_hidden_cut(m, h, x, T, T, 0);
+    ref_hidden_cut(m, h, x, T, T, 0, m->c.L);
 }
 
 // What LatentRATT makes (D) of a timeline's hidden states h (T, D): method, section 2. weight (T, or NULL) of each position.
@@ -189,7 +190,7 @@ static inline int ref_think(const RefModel *m, double *x, const int32_t *prompt,
     double *h = malloc((size_t)(P + m->c.thoughts) * D * sizeof(double));
     ref_embed_forward(x, ref_weight(m, "model.embed_tokens.weight"), prompt, P, m->c.D);
     for (int T = P; T < P + m->c.thoughts; T++) {
-        ref_hidden(m, h, x, T);
+        ref_hidden_cut(m, h, x, T, T, 0, m->c.thought_layer ? m->c.thought_layer : m->c.L); // what it is made of
         ref_thought(m, x + (size_t)T * D, NULL, h, T);
     }
     free(h);
@@ -208,7 +209,7 @@ static inline void ref_answer(const RefModel *m, double *logprob, const double *
     if (noise) ref_add(all + (size_t)(T - 1) * D, noise, D);
     ref_embed_forward(all + (size_t)T * D, table, answer, A - 1, c->D);
     if (c->answer_sees_thought)
-        ref_hidden_cut(m, h, all, (int)rows, T - 1, T - c->thoughts);
+        ref_hidden_cut(m, h, all, (int)rows, T - 1, T - c->thoughts, c->L);
     else
         ref_hidden(m, h, all, (int)rows);
     for (int i = 0; i < A; i++) {

@@ -182,14 +182,18 @@ static void test_own_keys(void **state) {
                                        "sees_thought\":true,\"add_bos\":true}}");
     assert_true(c.thoughts == 2 && c.thought_window == 64 && c.thought_hidden == 1 && c.answer_sees_thought == 1 &&
                 c.add_bos == 1);
+    c = read_config(llama, "{\"latentr3\":{\"thoughts\":1,\"thought_layer\":29}}");
+    assert_true(c.thought_layer == 29);
     c = read_config(llama, "{\"latentr3\":{}}");
-    assert_true(c.thoughts == 0 && c.add_bos == -1);
+    assert_true(c.thoughts == 0 && c.thought_layer == 0 && c.add_bos == -1);
     refuse(llama, "{\"latentr3\":{\"thought\":1}}", "\"thought\"");
     refuse(llama, "{\"latentr3\":{\"thoughts\":17}}", "not in 0..16");
     refuse(llama, "{\"latentr3\":{\"thoughts\":-1}}", "thoughts");
     refuse(llama, "{\"latentr3\":{\"thoughts\":true}}", "thoughts");
     refuse(llama, "{\"latentr3\":{\"thought_window\":-1}}", "thought_window");
     refuse(llama, "{\"latentr3\":{\"thought_window\":16777217}}", "thought_window");
+    refuse(llama, "{\"latentr3\":{\"thought_layer\":-1}}", "thought_layer");
+    refuse(llama, "{\"latentr3\":{\"thought_layer\":30}}", "thought_layer is 30, not below the 30 layers");
     refuse(llama, "{\"latentr3\":{\"thought_hidden\":1}}", "thought_hidden");
     refuse(llama, "{\"latentr3\":{\"thought_rms\":-0.1}}", "thought_rms is -0.1, not in 0..10000");
     refuse(llama, "{\"latentr3\":{\"thought_rms\":10001}}", "thought_rms");
@@ -207,7 +211,7 @@ static void test_round_trip(void **state) {
     (void)state;
     const char *const change[] = {
         "{\"latentr3\":{\"thoughts\":2,\"thought_window\":64,\"thought_hidden\":true,\"answer_sees_thought\":true,"
-        "\"thought_rms\":0.1,\"add_bos\":false,\"category\":\"video game\"}}",
+        "\"thought_layer\":3,\"thought_rms\":0.1,\"add_bos\":false,\"category\":\"video game\"}}",
         "{\"bos_token_id\":null,\"eos_token_id\":null,\"tie_word_embeddings\":false,\"head_dim\":32,\"rms_norm_eps\":1."
         "2345678e-5}",
         "{\"rope_scaling\":{\"factor\":32.5,\"low_freq_factor\":1.25,\"high_freq_factor\":4.0,"

@@ -11,6 +11,7 @@ static const char *const folders[] = {"tests/golden/tiny-qwen2", "tests/golden/t
 typedef struct Method {
     int thoughts, window, hidden, alone; // alone: the answer sees the thoughts and not the prompt
     float rms;                           // of the thoughts, 0: as they are made
+    int layer;                           // whose states they are made of, 0: the last one's
 } Method;
 
 typedef struct Adapters {
@@ -71,7 +72,7 @@ static void bench_open(Bench *b, const char *folder, Method method, Adapters lor
     free(path);
     config.thoughts = method.thoughts, config.thought_window = method.window, config.thought_hidden = method.hidden;
     config.lora_rank = lora.rank, config.lora_targets = lora.targets, config.lora_alpha = 5;
-    config.answer_sees_thought = method.alone, config.thought_rms = method.rms;
+    config.answer_sees_thought = method.alone, config.thought_rms = method.rms, config.thought_layer = method.layer;
     OK(ops_open(&b->ops, NULL, 2, DTYPE_F32, &err));
     OK(llm_init(&b->llm, b->ops, &config, 64, &err));
     golden_load_file(&b->llm, folder, "model.safetensors");
@@ -180,10 +181,11 @@ static void check_sft(const char *folder, Method method, Adapters lora, int alon
 
 static void sft_by_differences(void **state) {
     (void)state;
-    const Method method[] = {{0, 0, 0, 0, 0}, {1, 0, 0, 0, 0},    {2, 0, 0, 0, 0},    {3, 0, 0, 0, 0},
-                             {1, 0, 1, 0, 0}, {2, 0, 1, 0, 0},    {1, 4, 0, 0, 0},    {3, 2, 0, 0, 0},
-                             {8, 0, 0, 0, 0}, {1, 0, 0, 1, 0},    {3, 0, 0, 1, 0},    {2, 0, 1, 1, 0},
-                             {2, 3, 0, 1, 0}, {1, 0, 0, 0, 0.1f}, {2, 0, 0, 1, 0.3f}, {2, 0, 1, 0, 0.2f}};
+    const Method method[] = {{0, 0, 0, 0, 0, 0}, {1, 0, 0, 0, 0, 0},    {2, 0, 0, 0, 0, 0},    {3, 0, 0, 0, 0, 0},
+                             {1, 0, 1, 0, 0, 0}, {2, 0, 1, 0, 0, 0},    {1, 4, 0, 0, 0, 0},    {3, 2, 0, 0, 0, 0},
+                             {8, 0, 0, 0, 0, 0}, {1, 0, 0, 1, 0, 0},    {3, 0, 0, 1, 0, 0},    {2, 0, 1, 1, 0, 0},
+                             {2, 3, 0, 1, 0, 0}, {1, 0, 0, 0, 0.1f, 0}, {2, 0, 0, 1, 0.3f, 0}, {2, 0, 1, 0, 0.2f, 0},
+                             {1, 0, 0, 0, 0, 1}, {2, 0, 0, 1, 0, 1},    {2, 3, 0, 0, 0.2f, 1}, {1, 0, 1, 0, 0, 1}};
     for (size_t i = 0; i < sizeof method / sizeof *method; i++)
         for (size_t f = 0; f < 2; f++)
             if (i < 2 || f == i % 2) check_sft(folders[f], method[i], (Adapters){0}, 0);
@@ -191,15 +193,16 @@ static void sft_by_differences(void **state) {
 
 static void latent_sft_by_differences(void **state) {
     (void)state;
-    const Method method[] = {{1, 0, 0, 0, 0}, {2, 0, 0, 0, 0}, {3, 4, 0, 1, 0}, {8, 0, 0, 0, 0}, {2, 0, 0, 0, 0.1f}};
-    for (int i = 0; i < 5; i++) check_sft(folders[i % 2], method[i], (Adapters){0}, 1);
+    const Method method[] = {{1, 0, 0, 0, 0, 0}, {2, 0, 0, 0, 0, 0},    {3, 4, 0, 1, 0, 0},
+                             {8, 0, 0, 0, 0, 0}, {2, 0, 0, 0, 0.1f, 0}, {2, 0, 0, 0, 0, 1}};
+    for (int i = 0; i < 6; i++) check_sft(folders[i % 2], method[i], (Adapters){0}, 1);
 }
 
 // Of adapters on all layers and on some, and of LatentRATT beside them: the rest has no gradient.
 static void lora_by_differences(void **state) {
     (void)state;
     const Adapters lora[] = {{3, 127}, {4, 127}, {1, 1 | 4}, {2, 2 | 32}}; // all; all; q, v; k, up
-    for (int i = 0; i < 4; i++) check_sft(folders[i % 2], (Method){i % 3, 0, 0, 0, 0}, lora[i], 0);
+    for (int i = 0; i < 4; i++) check_sft(folders[i % 2], (Method){i % 3, 0, 0, 0, 0, 0}, lora[i], 0);
 }
 
 // ---- LR-GRPO --------------------------------------------------------------------------------------------------------
@@ -408,22 +411,24 @@ static int64_t check_cases(const RlCase *cases, size_t n) {
 static void rl_by_differences(void **state) {
     (void)state;
     const RlCase cases[] = {
-        {{1, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},   // gradients taken once, weighted afterwards
-        {{1, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0}, // twice through, for the KL
-        {{2, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},   // through the answers to the first thought
-        {{2, 0, 0, 0, 0}, 4, 0, 2, ADVANTAGE_BATCH, 0.5, 0, 0, 0, 0},
-        {{3, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0},
-        {{1, 4, 0, 0, 0}, 2, 0, 1, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
-        {{2, 3, 0, 0, 0}, 2, 1, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
-        {{8, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
-        {{1, 0, 0, 1, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0}, // the answer sees the thoughts alone
-        {{3, 0, 0, 1, 0}, 2, 0, 0, ADVANTAGE_GROUP_MEAN, 0.5, 0, 0, 0, 0},
-        {{4, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
-        {{5, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0, 0, 0, 0, 0},
-        {{6, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
-        {{7, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
-        {{1, 0, 0, 0, 0.1f}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0}, // thoughts of one size
-        {{2, 0, 0, 1, 0.3f}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},   // gradients taken once, weighted afterwards
+        {{1, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0}, // twice through, for the KL
+        {{2, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},   // through the answers to the first thought
+        {{2, 0, 0, 0, 0, 0}, 4, 0, 2, ADVANTAGE_BATCH, 0.5, 0, 0, 0, 0},
+        {{3, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0},
+        {{1, 4, 0, 0, 0, 0}, 2, 0, 1, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{2, 3, 0, 0, 0, 0}, 2, 1, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{8, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{1, 0, 0, 1, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0}, // the answer sees the thoughts alone
+        {{3, 0, 0, 1, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP_MEAN, 0.5, 0, 0, 0, 0},
+        {{4, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{5, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0, 0, 0, 0, 0},
+        {{6, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{7, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
+        {{1, 0, 0, 0, 0.1f, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0}, // thoughts of one size
+        {{2, 0, 0, 1, 0.3f, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, 0, 0, 0, 0},
+        {{1, 0, 0, 0, 0, 1}, 3, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0}, // made of the first layer's states
+        {{2, 0, 0, 0, 0, 1}, 2, 0, 0, ADVANTAGE_BATCH, 0, 0, 0, 0, 0},
     };
     check_cases(cases, sizeof cases / sizeof *cases);
 }
@@ -432,11 +437,11 @@ static void rl_by_differences(void **state) {
 static void inner_by_differences(void **state) {
     (void)state;
     const RlCase cases[] = {
-        {{1, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 1, 0, 0},
-        {{1, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, 0, 0},
-        {{2, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP_MEAN, 0, OBJECTIVE_TOKEN, 1, 0, 0},
-        {{1, 0, 0, 0, 0}, 4, 0, 0, ADVANTAGE_GROUP, 0, OBJECTIVE_LATENT, 1, 0, 0},
-        {{3, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_LATENT, 1, 0, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 1, 0, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, 0, 0},
+        {{2, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP_MEAN, 0, OBJECTIVE_TOKEN, 1, 0, 0},
+        {{1, 0, 0, 0, 0, 0}, 4, 0, 0, ADVANTAGE_GROUP, 0, OBJECTIVE_LATENT, 1, 0, 0},
+        {{3, 0, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_LATENT, 1, 0, 0},
     };
     assert_true(check_cases(cases, sizeof cases / sizeof *cases) > 0);
 }
@@ -444,10 +449,10 @@ static void inner_by_differences(void **state) {
 static void latent_by_differences(void **state) {
     (void)state;
     const RlCase cases[] = {
-        {{1, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_LATENT, 0, 0, 0},
-        {{1, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_LATENT, 0, 0, 0},
-        {{2, 3, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP_MEAN, 0, OBJECTIVE_LATENT, 0, 0, 0},
-        {{8, 0, 0, 1, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_LATENT, 0, 0, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_LATENT, 0, 0, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_LATENT, 0, 0, 0},
+        {{2, 3, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_GROUP_MEAN, 0, OBJECTIVE_LATENT, 0, 0, 0},
+        {{8, 0, 0, 1, 0, 0}, 2, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_LATENT, 0, 0, 0},
     };
     check_cases(cases, sizeof cases / sizeof *cases);
 }
@@ -458,12 +463,13 @@ static void joint_by_differences(void **state) {
     (void)state;
     const unsigned all = TRAIN_BACKBONE | TRAIN_LATENT, lora = TRAIN_LORA | TRAIN_LATENT;
     const RlCase cases[] = {
-        {{1, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 0, all, 0},
-        {{2, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, all, 0},
-        {{1, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_LATENT, 1, all, 0},
-        {{1, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 0, lora, 3},
-        {{1, 0, 0, 1, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_TOKEN, 1, lora, 2},
-        {{1, 0, 1, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 1, all, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 0, all, 0},
+        {{2, 0, 0, 0, 0, 0}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, all, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 1, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_LATENT, 1, all, 0},
+        {{1, 0, 0, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 0, lora, 3},
+        {{1, 0, 0, 1, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0.5, OBJECTIVE_TOKEN, 1, lora, 2},
+        {{1, 0, 1, 0, 0, 0}, 3, 0, 0, ADVANTAGE_BATCH, 0, OBJECTIVE_TOKEN, 1, all, 0},
+        {{2, 0, 0, 0, 0, 1}, 2, 0, 0, ADVANTAGE_GROUP, 0.5, OBJECTIVE_TOKEN, 1, all, 0},
     };
     check_cases(cases, sizeof cases / sizeof *cases);
 }
@@ -495,7 +501,7 @@ static void latent_follows_the_reward(void **state) {
     for (int kind = REWARD_PERPLEXITY; kind <= REWARD_LOGPROB; kind++) {
         Err err = {0};
         Bench b;
-        bench_open(&b, folders[1], (Method){1, 0, 0, 0, 0}, (Adapters){0});
+        bench_open(&b, folders[1], (Method){1, 0, 0, 0, 0, 0}, (Adapters){0});
         assert_int_equal(b.llm.config.D, WIDTH);
         OK(llm_train(&b.llm, TRAIN_LATENT, &err));
         session_free(&b.s);
@@ -532,7 +538,7 @@ static void thought_weights(void **state) {
     (void)state;
     for (int window = 0; window <= 5; window += 5) {
         Bench b;
-        bench_open(&b, folders[1], (Method){2, window, 0, 0, 0}, (Adapters){0});
+        bench_open(&b, folders[1], (Method){2, window, 0, 0, 0, 0}, (Adapters){0});
         const int D = b.llm.config.D;
         const SessionMark mark = session_mark(&b.s);
         ThinkPrompt prompt[PROMPTS];

@@ -259,14 +259,20 @@ static void tell(void *context, int layer) {
 // Once in each update, last layer first, all that is final; nothing is added to that.
 static void layers_become_final(void **state) {
     (void)state;
-    for (int kind = TRAINEE_SFT; kind <= TRAINEE_KINDS; kind++) {
-        if (!trainee_can((TraineeKind)kind)) continue;
+    for (int kind = TRAINEE_SFT; kind <= TRAINEE_KINDS + 1; kind++) {
+        const int earlier = kind == TRAINEE_KINDS + 1; // SFT of a thought that the first layer's states make
+        if (!earlier && !trainee_can((TraineeKind)kind)) continue;
         Trainee t;
         Err err = {0};
         char *folder = folder_new();
         const int all = kind == TRAINEE_KINDS, passes = kind == TRAINEE_RL ? 0 : all ? 2 : 1; // two inner updates
-        trainee_open(&t, all ? TRAINEE_RL : (TraineeKind)kind, folder, 1);
+        trainee_open(&t, all ? TRAINEE_RL : earlier ? TRAINEE_SFT : (TraineeKind)kind, folder, 1);
         t.everything = all;
+        if (earlier) {
+            session_free(&t.s);
+            t.g.llm.config.thought_layer = 1;
+            OK(session_init(&t.s, &t.g.llm, 1024, &err));
+        }
         const size_t bytes = t.g.llm.params.total * sizeof(float);
         Told told = {.llm = &t.g.llm, .then = malloc(bytes), .now = malloc(bytes)};
         t.s.layer_final = tell, t.s.final_context = &told;

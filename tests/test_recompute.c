@@ -7,6 +7,7 @@ typedef struct Way {
     Dtype dtype;
     int thoughts;
     float dropout;
+    int thought_layer;
 } Way;
 
 // One SFT update; the gradients of the whole block (n floats, caller frees), the loss and the most that the step's arena held.
@@ -16,6 +17,7 @@ static float *gradients(const Way *w, int recompute, double *loss, size_t *n, si
     Session s;
     int64_t tokens;
     golden_open(&g, w->folder, w->dtype, w->thoughts, 0);
+    g.llm.config.thought_layer = w->thought_layer;
     OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
     OK(session_init(&s, &g.llm, sft_slots(&g.examples, w->thoughts, 64), &err));
     s.recompute = recompute;
@@ -33,11 +35,8 @@ static float *gradients(const Way *w, int recompute, double *loss, size_t *n, si
 static void same_bits(void **state) {
     (void)state;
     const char *const qwen = "tests/golden/tiny-qwen2", *const llama = "tests/golden/tiny-llama";
-    const Way way[] = {{qwen, DTYPE_F32, 0, 0},
-                       {llama, DTYPE_F32, 1, 0},
-                       {qwen, DTYPE_F32, 2, 0.25f},
-                       {llama, DTYPE_F32, 3, 0.5f},
-                       {llama, DTYPE_BF16, 1, 0}};
+    const Way way[] = {{qwen, DTYPE_F32, 0, 0, 0},     {llama, DTYPE_F32, 1, 0, 0}, {qwen, DTYPE_F32, 2, 0.25f, 0},
+                       {llama, DTYPE_F32, 3, 0.5f, 0}, {qwen, DTYPE_F32, 2, 0, 1},  {llama, DTYPE_BF16, 1, 0, 0}};
     for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
         if (way[i].dtype == DTYPE_BF16 && !ops_has_bf16(NULL)) continue;
         double loss[2];

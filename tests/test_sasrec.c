@@ -176,13 +176,14 @@ static double largest_difference(const float *a, const float *b, size_t n) {
     return most;
 }
 
-// A window of the thought, and predictions that see the thoughts alone: whole sequences give what the prefixes give one at a
-// time.
+// A window of the thought, thoughts of the first layer's states, and predictions that see the thoughts alone: whole sequences
+// give what the prefixes give one at a time.
 static void whole_sequences_are_their_prefixes(void **state) {
     (void)state;
     Err err = {0};
-    for (int form = 0; form < 12; form++) {
-        const int thoughts = 1 + form % 2, hidden = form / 2 % 2, window = form < 4 ? 0 : 3, sees_thought = form < 8;
+    for (int form = 0; form < 16; form++) {
+        const int thoughts = 1 + form % 2, hidden = form / 2 % 2, layer = form >= 12, window = form < 4 || layer ? 0 : 3,
+                  sees_thought = form < 8;
         float *gradient[2];
         double loss[2];
         size_t n = 0;
@@ -190,6 +191,9 @@ static void whole_sequences_are_their_prefixes(void **state) {
             Tiny t;
             tiny_open(&t, thoughts, hidden, ACTIVATION_RELU, 2);
             t.g.llm.config.thought_window = window, t.g.llm.config.answer_sees_thought = sees_thought;
+            t.g.llm.config.thought_layer = layer;
+            session_free(&t.s);
+            OK(session_init(&t.s, &t.g.llm, 512, &err));
             OK(llm_train(&t.g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
             const SasrecMethod method = {.loss = SASREC_CROSS_ENTROPY};
             loss[whole] =

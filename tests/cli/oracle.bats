@@ -54,8 +54,11 @@ scored() {
 
 @test "a trained model gives the same log-probabilities in transformers" {
     "$LATENTR3" synth --out "$TMP/world" --items 60 --rows 900
-    "$LATENTR3" sft --model "$TMP/world/model" --data "$TMP/world/data" --out "$TMP/sft" --max-steps 5 --batch 16 --thoughts 2 --lr 1e-3
-    scored "$TMP/sft"
+    for layer in 0 2; do
+        "$LATENTR3" sft --model "$TMP/world/model" --data "$TMP/world/data" --out "$TMP/sft" --max-steps 5 --batch 16 --thoughts 2 --lr 1e-3 \
+            --thought-layer $layer --force
+        scored "$TMP/sft"
+    done
     "$LATENTR3" rl --model "$TMP/sft" --data "$TMP/world/data" --out "$TMP/rl" --max-steps 2 --batch 8 --eval-rows 8 --save-dtype bf16
     scored "$TMP/rl"
 }

@@ -40,7 +40,7 @@ train() {
 }
 
 @test "sft: without a thought, with two, with the hidden state itself" {
-    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3' '--answer-sees thought --thought-rms 0.25'; do
+    for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3' '--thought-layer 1' '--answer-sees thought --thought-rms 0.25'; do
         # shellcheck disable=SC2086
         train sft model --model "$WORLD/world/model" "${quick[@]}" --max-steps 2 $thoughts --force
         jq -c '.latentr3' "$TMP/model/config.json" >>"$TMP/saved"
@@ -50,6 +50,7 @@ train() {
 {"thoughts":2,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false,"category":"book"}
 {"thoughts":1,"thought_window":0,"thought_hidden":true,"answer_sees_thought":false,"add_bos":false,"category":"book"}
 {"thoughts":1,"thought_window":3,"thought_hidden":false,"answer_sees_thought":false,"add_bos":false,"category":"book"}
+{"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":false,"thought_layer":1,"add_bos":false,"category":"book"}
 {"thoughts":1,"thought_window":0,"thought_hidden":false,"answer_sees_thought":true,"thought_rms":0.25,"add_bos":false,"category":"book"}
 END
     # Training on keeps what was saved.
@@ -57,6 +58,8 @@ END
     jq -e '.latentr3 | .answer_sees_thought and .thought_rms == 0.25' "$TMP/again/config.json"
     jq -se 'map(select(.event == "step")) | length > 0 and all(.[]; .thought_norm / 2 - 1 | fabs < 1e-3)' "$TMP/again/log.jsonl" # width 64
     refuses 2 '*answer-sees*' "$LATENTR3" eval --model "$TMP/model" --data "$WORLD/world/data" --thoughts 0
+    refuses 2 '*--thought-layer 4: the model has 4 layers, 0 stands for all of them' \
+        "$LATENTR3" sft --model "$WORLD/world/model" --data "$WORLD/world/data" --out "$TMP/none" --thought-layer 4
 }
 
 @test "--category: saved with the model, told of where another is used, carried into the next command" {

@@ -37,12 +37,17 @@ def thought(h, latent):
     return (rotate(k) @ rotate(q)[-1] / math.sqrt(h.shape[1])).softmax(0) @ v
 
 
-def answer_logprob(model, latent, thoughts, prompt, answer):
+def states(model, sequence, layer):
+    """What a thought is made of (T, D): hidden states behind the first `layer` layers (0: all) and the final norm."""
+    out = model.model(inputs_embeds=sequence[None], output_hidden_states=True)
+    return model.model.norm(out.hidden_states[layer])[0] if layer else out.last_hidden_state[0]
+
+
+def answer_logprob(model, latent, thoughts, layer, prompt, answer):
     table = model.get_input_embeddings().weight
     sequence = table[torch.tensor(prompt)]
     for _ in range(thoughts):
-        h = model.model(inputs_embeds=sequence[None]).last_hidden_state[0]
-        sequence = torch.cat([sequence, thought(h, latent)[None]])
+        sequence = torch.cat([sequence, thought(states(model, sequence, layer), latent)[None]])
     first = len(sequence) - 1
     sequence = torch.cat([sequence, table[torch.tensor(answer)]])
     logits = model(inputs_embeds=sequence[None]).logits[0, first:-1].float()
@@ -56,7 +61,7 @@ def main(folder, data, split):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with open(f"{folder}/config.json", encoding="utf8") as f:
         own = json.load(f)["latentr3"]
-    thoughts = own["thoughts"]
+    thoughts, layer = own["thoughts"], own.get("thought_layer", 0)
     index = {}
     if own.get("item_text"):
         with open(f"{data}/info.txt", encoding="utf8") as f:
@@ -79,7 +84,7 @@ def main(folder, data, split):
             target = index.get(row["item_id"], row["item_title"])
             prompt = bos + encode(INSTRUCTION.format(c=category)) + encode(INPUT.format(c=category, h=titles))
             answer = encode(f'"{target}"\n') + [tokenizer.eos_token_id]
-            wanted = answer_logprob(model, latent, thoughts, prompt, answer)
+            wanted = answer_logprob(model, latent, thoughts, layer, prompt, answer)
             assert got["tokens"] == len(answer), f"row {got['row']}: {got['tokens']} answer tokens, not {len(answer)}"
             difference = abs(got["logprob"] - wanted) / abs(wanted)
             assert difference <= TOLERANCE, f"row {got['row']}: log-probability {got['logprob']}, not {wanted}"
