@@ -68,7 +68,7 @@ static int reopen_users(Shop *x, Err *err) {
 // All of it is read before the work begins, so that no line is found bad in the middle of the night.
 static int count_users(Shop *x, Err *err) {
     UserHistory h;
-    const int bad_ids = x->form == LIST_TREC && lists_check_trec(&x->u->data.items, err);
+    const int bad_ids = x->form == LIST_TREC && lists_check_trec(&x->u->data.items, NULL, err);
     int status = bad_ids || open_users(x, err) ? -1 : 1;
     while (status > 0 && (status = users_next(&x->users, &h, err)) > 0) {
         if (check_user(x, &h, err)) status = -1;

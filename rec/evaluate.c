@@ -210,7 +210,7 @@ static int evaluate_into(Evaluation *e, const Ranker *r, const Rows *rows, const
     ResultsAmong among;
     results_among(&among, r->items, o->exclude_seen);
     if (o->against && results_read(o->against, rows, &among, ranks->other, &ranks->other_list, err)) return -1;
-    if (results_open(&results, r->items, &among, e->list, &o->results, err)) return -1;
+    if (results_open(&results, r->items, rows, &among, e->list, &o->results, err)) return -1;
     int *title_of = title_groups(r->items);
     Measure m = {.e = e, .r = r, .rows = rows, .ranks = ranks, .title_of = title_of, .results = &results};
     int failed = evaluate_all(&m, train, o, err);

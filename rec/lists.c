@@ -31,9 +31,14 @@ int lists_check_word(const char *word, const char *what, Err *err) {
     return 0;
 }
 
-int lists_check_trec(const Items *items, Err *err) {
+int lists_check_trec(const Items *items, const Rows *rows, Err *err) {
     for (int i = 0; i < items->n; i++)
-        if (lists_check_word(items->id[i], "the item id", err)) return -1;
+        if (!items->removed[i] && lists_check_word(items->id[i], "the item id", err)) return -1;
+    for (int i = 0; rows && i < rows->n; i++) {
+        const Row *row = &rows->row[i];
+        const int title = items_group_of(items, row->target_id, row->target_title);
+        if (lists_check_word(title < 0 ? row->target_id : items->id[title], "the item id", err)) return -1;
+    }
     return 0;
 }
 

@@ -18,10 +18,11 @@ void results_among(ResultsAmong *among, const Items *items, int exclude_seen) {
     str_free(&titles);
 }
 
-int results_open(Results *r, const Items *items, const ResultsAmong *among, int list, const ResultsPaths *paths, Err *err) {
+int results_open(Results *r, const Items *items, const Rows *rows, const ResultsAmong *among, int list,
+                 const ResultsPaths *paths, Err *err) {
     const char *const path[RESULTS_FILES] = {paths->lines, paths->trec_run, paths->trec_qrels};
     *r = (Results){.items = items, .among = *among, .list = list, .sampled = paths->sampled};
-    if ((paths->trec_run || paths->trec_qrels) && lists_check_trec(items, err)) return -1;
+    if ((paths->trec_run || paths->trec_qrels) && lists_check_trec(items, rows, err)) return -1;
     for (int i = 0; i < RESULTS_FILES; i++) {
         if (path[i] && outfile_open(&r->file[i], path[i], err)) {
             results_abandon(r);

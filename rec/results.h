@@ -34,7 +34,8 @@ typedef struct Results {
     Str line;
 } Results;
 
-int results_open(Results *r, const Items *items, const ResultsAmong *among, int list, const ResultsPaths *paths, Err *err);
+int results_open(Results *r, const Items *items, const Rows *rows, const ResultsAmong *among, int list,
+                 const ResultsPaths *paths, Err *err);
 // item (n): the list of row `number`; rank: where its target stands, 0 for a miss; target: the item that it stands under by
 // title, -1: no item of the catalogue. seen (items), or NULL: number + 1 at the first item of a title that is no place by
 // title.

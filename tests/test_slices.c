@@ -132,7 +132,7 @@ static void test_results(void **state) {
     const Recommendation list[3] = {{0, 3}, {2, 2.5f}, {3, -1}};
     ResultsAmong among;
     results_among(&among, &c.items, 0);
-    OK(results_open(&r, &c.items, &among, 2, &paths, &err));
+    OK(results_open(&r, &c.items, &c.rows, &among, 2, &paths, &err));
     for (int i = 0; i < ROWS; i++)
         results_row(&r, &c.row[i], i, rank[i], items_by_id(&c.items, c.row[i].target_id), list, i == 1 ? 1 : 3, NULL);
     OK(results_commit(&r, &err));

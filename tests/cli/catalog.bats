@@ -252,6 +252,9 @@ use() { "$LATENTR3" "$1" --model "$WORLD/model" --data "$DATA" --dtype f32 --tho
     refuses 3 '*the item id "s/new 1": a blank*TREC*' "$LATENTR3" eval --model item-knn --data "$DATA" --trec-run "$TMP/run"
     refuses 3 '*the item id "s/new 1": a blank*TREC*' "$LATENTR3" recommend --model item-knn --data "$DATA" --users "$TMP/users" --out "$TMP/run" --format trec
     [ ! -e "$TMP/run" ]
+    catalog remove --id "s/new 1" # which no list holds, and no row
+    "$LATENTR3" eval --model item-knn --data "$DATA" --trec-run "$TMP/run" --trec-qrels "$TMP/qrels"
+    "$LATENTR3" recommend --model item-knn --data "$DATA" --users "$TMP/users" --out "$TMP/lists.trec" --format trec
 }
 
 @test "a SASRec knows a shop's ids: prepared again, they have other numbers and get the same lists" {
