@@ -4,6 +4,7 @@
 #   bench/price.sh MODEL_DIR
 # writes the tables in docs/performance.md. Some four minutes on two cores. MODEL_DIR and LATENTR3_DATA: as for bench/compare.sh.
 set -euo pipefail
+set -- "$(realpath "$1")" "${@:2}" # as seen from where one stands
 cd "$(dirname "$0")/.."
 . bench/common.bash
 model=$1

@@ -4,6 +4,7 @@
 # writes the tables in docs/performance.md and the curves beside them, docs/scaling.svg. Some eight minutes on two cores.
 # MODEL_DIR: as for bench/compare.sh. Data and built catalogues are made in WORK_DIR, by default a temporary one.
 set -euo pipefail
+set -- "$(realpath "$1")" ${2:+"$(realpath "$2")"} # as seen from where one stands
 cd "$(dirname "$0")/.."
 . bench/common.bash
 model=$1

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Tables of experiments into docs/results.md and README.md.
 #   tools/results.sh keep NAME DIR   what `latentr3 experiment experiments/NAME.yaml --out DIR` made becomes experiments/results/NAME.*
-#   tools/results.sh records NAME DIR   ... and experiments/results/NAME.tar.xz, what more seeds and rows of it are held against later
+#   tools/results.sh records NAME DIR   of the same folder experiments/results/NAME.tar.xz, what more seeds and rows are held against later
 #   tools/results.sh unpack NAME DIR    a folder in which `latentr3 experiment experiments/NAME.yaml --out DIR` goes on from there
 #   tools/results.sh                 the pages get the tables of experiments/results where they say <!-- results NAME -->, or
 #                                    the third of them alone where they say <!-- results NAME 3 -->
 #   tools/results.sh --check         fails where a table of a page is another one, or was made by another experiment file
 # A kept result is NAME.json (all digits), NAME.md (the table) and NAME.sum (of the experiment file and of these two).
 set -euo pipefail
+[ $# -lt 3 ] || set -- "$1" "$2" "$(realpath -m "$3")" # as seen from where one stands
 cd "$(dirname "$0")/.."
 pages=(docs/results.md README.md)
 kept=experiments/results

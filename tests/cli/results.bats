@@ -69,7 +69,8 @@ load common
     (cd "$TMP" && "$LATENTR3" experiment experiments/small.yaml --out runs >table)
     exits 0 "$TMP/tools/results.sh" records small "$TMP/runs"
     rm -r "$TMP/runs"
-    exits 0 "$TMP/tools/results.sh" unpack small "$TMP/again"
+    mkdir "$TMP/here"
+    (cd "$TMP/here" && exits 0 ../tools/results.sh unpack small ../again) # a folder as seen from where one stands
     (cd "$TMP" && "$LATENTR3" experiment experiments/small.yaml --out again >table2)
     cmp "$TMP/table" "$TMP/table2"
     exits 1 "$TMP/tools/results.sh" unpack small "$TMP/again"
