@@ -125,7 +125,8 @@ void counters_print(Counters *m, const CountersNow *now, Str *out) {
     replies(out, m);
     counter(out, "users_total", "Users ranked.", m->users);
     counter(out, "tokens_total", "Positions that went through the network.", m->work.tokens + m->now.tokens);
-    counter(out, "prompt_tokens_total", "Positions of prompts behind the instruction.",
+    counter(out, "prompt_tokens_total",
+            "Positions of prompts behind the instruction that were looked up among those computed before.",
             m->work.prompt_tokens + m->now.prompt_tokens);
     counter(out, "prompt_tokens_known_total", "Of these, those that were computed before.",
             m->work.known_tokens + m->now.known_tokens);

@@ -29,8 +29,8 @@ static void reply(Worker *w, Job *job) {
 }
 
 static void give(Worker *w, QueueUser user, const Err *err) {
-    if (err) log_warn("a request failed: %s", err->message);
-    if (queue_give(w->queue, user, err)) reply(w, user.job);
+    if (err->code) log_warn("a request failed: %s", err->message);
+    if (queue_give(w->queue, user, err->code ? err : NULL)) reply(w, user.job);
 }
 
 // They join what is under way. One that cannot does not keep the others from it.
@@ -52,29 +52,35 @@ static void join(Worker *w, const QueueUser *user, int n, Err *err) {
     free(ask), free(place);
 }
 
+typedef struct Gone {
+    QueueUser user;
+    Err err; // why there is no answer
+} Gone;
+
 // Those who are done leave with their answer, those whose client has gone without. Returns how many left, *done: with an
 // answer.
-static int part(Worker *w, int *done) {
-    const int users = w->lives;
+static int part(Worker *w, Gone *gone, int *done) {
+    int left = 0;
     *done = 0;
     for (int i = 0; i < w->lives;) {
         const WorkerUser u = w->live[i];
-        Err err = {0};
+        Gone *g = &gone[left];
+        *g = (Gone){.user = u.user};
         const int cancelled = queue_cancelled(w->queue, u.user.job);
         int status = -1;
         if (cancelled)
             engine_drop(w->engine, u.place);
         else
-            status = engine_take(w->engine, u.place, &u.user.job->answer[u.user.user], &err);
+            status = engine_take(w->engine, u.place, &u.user.job->answer[u.user.user], &g->err);
         if (status == 0) {
             i++;
             continue;
         }
         w->live[i] = w->live[--w->lives];
         *done += status > 0;
-        give(w, u.user, err.code ? &err : NULL);
+        left++;
     }
-    return users - w->lives;
+    return left;
 }
 
 static int has_next(Worker *w) {
@@ -105,6 +111,7 @@ static void adopt_next(Worker *w) {
 static void *worker_main(void *self) {
     Worker *w = self;
     QueueUser *user = mem_alloc((size_t)w->engine->o.users, sizeof *user);
+    Gone *gone = mem_alloc((size_t)w->engine->o.users, sizeof *gone);
     double since = 0; // the last user who left, or the first who came
     for (;;) {
         const int next = has_next(w);
@@ -122,16 +129,17 @@ static void *worker_main(void *self) {
         const int users = w->lives;
         int done;
         engine_step(w->engine);
-        const int left = part(w, &done);
+        const int left = part(w, gone, &done);
         const double now = log_seconds();
-        counters_step(w->counters, users, done, left ? now - since : 0, w->engine);
+        counters_step(w->counters, users, done, left ? now - since : 0, w->engine); // who has an answer is counted
+        for (int i = 0; i < left; i++) give(w, gone[i].user, &gone[i].err);
         if (left) since = now;
     }
     pthread_mutex_lock(&w->lock);
     w->ended = 1;
     pthread_cond_broadcast(&w->adopted);
     pthread_mutex_unlock(&w->lock);
-    free(user);
+    free(user), free(gone);
     return NULL;
 }
 
