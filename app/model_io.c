@@ -306,13 +306,14 @@ int model_io_tokenizer(Tokenizer **t, const char *path, Err *err) {
     return status;
 }
 
-// What prompts call an item: --category and dataset.json come first, then what the model was trained with.
+// What prompts call an item: --category and dataset.json come first, then what the model was trained with, then the names of
+// published files.
 static int choose_category(OpenModel *m, ModelConfig *c, const Dataset *d, Err *err) {
     const int saved = *c->category != 0;
     if (!d) return 0;
     if (saved && dataset_check_category(c->category, ERR_DATA, err)) return err_prefix(err, "%s", m->path);
     if (!saved && !d->category_known) log_warn("%s: no category phrase is known, the prompt says \"item\"", d->folder);
-    const char *category = saved && !d->category_known ? c->category : d->category;
+    const char *category = saved && !d->category_said ? c->category : d->category;
     if (saved && strcmp(category, c->category))
         log_warn("%s was trained with the category \"%s\", and the prompt says \"%s\": --category says another", m->path,
                  c->category, category);
@@ -424,6 +425,11 @@ static int trains_backbone(const Options *o) {
     return (model_io_trains(o) & TRAIN_BACKBONE) != 0;
 }
 
+static int positions_of(const ModelConfig *c) {
+    const int most = c->max_positions < MODEL_IO_POSITIONS ? c->max_positions : MODEL_IO_POSITIONS;
+    return most > MODEL_IO_LEAST_POSITIONS ? most : MODEL_IO_LEAST_POSITIONS;
+}
+
 static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, const Dataset *d, Err *err) {
     ModelConfig c = s->config;
     int status = s->is_gguf ? gguf_tokenizer(&m->tokenizer, &s->gguf, err) : folder_tokenizer(&m->tokenizer, s->path, err);
@@ -445,7 +451,7 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
                        added.n);
     if (wants_thought_token(&c, o) && add_thought_token(m, &c, err)) return -1;
     if (config_check(&c, m->path, err)) return -1; // with the thought that it has by now
-    if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, MODEL_IO_POSITIONS, err)) return -1;
+    if (model_io_ops(&m->ops, o, err) || llm_init(&m->llm, m->ops, &c, positions_of(&c), err)) return -1;
     if (o->lean && !trains_backbone(o))
         return err_set(err, ERR_USAGE,
                        "--lean is for training the whole model: what does not train is in the compute type as it is");
@@ -466,19 +472,25 @@ static int open_from(OpenModel *m, const WeightsSource *s, const Options *o, con
     return 0;
 }
 
-// metrics.json of a training that a signal stopped. Beside where a command says that it made the model it is an earlier one's.
-static void warn_interrupted(const char *folder) {
+// metrics.json of a training that a signal stopped, or that was killed or still runs: then it holds no steps. Beside where a
+// command says that it made the model it is an earlier one's.
+static void warn_unfinished(const char *folder) {
     json_t *run = file_exists_in(folder, CARD_ORIGIN) ? NULL : json_read_in(folder, "metrics.json", RUN_BYTES);
     const json_t *steps = json_object_get(run, "steps");
     if (json_is_true(json_object_get(run, "interrupted")) && json_is_integer(steps))
         log_warn("%s: its training was stopped at step %lld, before its end: the command that made it goes on with --resume",
                  folder, (long long)json_integer_value(steps));
+    else if (json_is_string(json_object_get(run, "command")) && !steps)
+        log_warn(
+            "%s: its training has not come to its end (it was killed, or runs still): this is the best model so far, and the "
+            "command that made it goes on with --resume",
+            folder);
     json_decref(run);
 }
 
 int model_io_open(OpenModel *m, const Options *o, const Dataset *d, Err *err) {
     *m = (OpenModel){.path = mem_strndup(o->model, strlen(o->model))};
-    warn_interrupted(o->model);
+    warn_unfinished(o->model);
     if (sasrec_model_is(o->model)) {
         if (sasrec_model_open(m, o, err) == 0) return 0;
         model_io_close(m);

@@ -8,8 +8,9 @@
 #include "model/weights.h"
 #include "text/prompt.h"
 
-// Rotary tables reach this far: the longest prompt when recommending, thoughts and an answer behind it.
-enum { MODEL_IO_POSITIONS = PROMPT_RECOMMEND_TOKENS + 1536 };
+// Rotary tables reach as far as the model was made for, but no further than the first (the longest prompt when recommending,
+// thoughts and an answer behind it), and as far as the second (a row of training) in any case.
+enum { MODEL_IO_POSITIONS = PROMPT_RECOMMEND_TOKENS + 1536, MODEL_IO_LEAST_POSITIONS = 3 * PROMPT_TRAIN_TOKENS };
 
 typedef struct OpenModel {
     Ops *ops;

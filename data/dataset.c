@@ -116,6 +116,7 @@ static int set_category(Dataset *d, const char *category_override, Err *err) {
     const char *category = category_override;
     char *name = category_name(d->folder);
     if (!category) category = json_string_value(json_object_get(d->json, "category"));
+    d->category_said = category != NULL;
     if (!category && name) category = dataset_published_category(name);
     free(name);
     d->category_known = category != NULL;

@@ -125,7 +125,8 @@ enum { DATASET_VERSION = 1 };
 
 typedef struct Dataset {
     char *folder, *category;
-    int category_known; // said by the caller, by dataset.json or by a published name of the files; else it is "item"
+    int category_said;  // by the caller or by dataset.json
+    int category_known; // that, or by a published name of the files; else it is "item"
     Items items;
     char items_hash[33];    // of info.txt
     int items_waiting;      // they came from info.txt.next: see dataset_save_items

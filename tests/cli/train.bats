@@ -76,6 +76,11 @@ END
     score "$WORLD/world/data" --model "$TMP/film" >"$TMP/book" 2>"$TMP/log"
     differ "$TMP/book" "$TMP/own"
     grep 'warning: .*film was trained with the category "old film", and the prompt says "book"' "$TMP/log"
+    for file in train.csv valid.csv test.csv info.txt; do # the name of a published file says less than the model
+        mkdir -p "$TMP/games/${file%.*}"
+        cp "$TMP/bare/$file" "$TMP/games/${file%.*}/Video_Games.${file#*.}"
+    done
+    score "$TMP/games" --model "$TMP/copy" | cmp - "$TMP/own"
     exits 0 "$LATENTR3" rl --model "$TMP/film" --data "$TMP/bare" --out "$TMP/rl" --threads 1 --max-rows 8 --eval-rows 4 --batch 4 --samples 2 --max-steps 1
     says "*next: latentr3 eval --model * --data * --save *"
     jq -e '.latentr3.category == "old film"' "$TMP/rl/config.json"
@@ -289,6 +294,10 @@ END
             done
         done
     done
+    # Killed, it has not said how far it came.
+    jq 'del(.steps, .interrupted)' "$TMP/whole" >"$TMP/sasrec/metrics.json"
+    exits 0 "$LATENTR3" recommend --model "$TMP/sasrec" --data "$WORLD/world/data" --history "$(title 1)" -k 1
+    says "*warning: $TMP/sasrec: its training has not come to its end*--resume*"
     # Of a command that made another model there, the run is not.
     jq '.interrupted = true' "$TMP/whole" >"$TMP/sft/metrics.json"
     "$LATENTR3" convert --model "$WORLD/sft" --out "$TMP/sft" --force
