@@ -155,16 +155,12 @@ static json_t *run_note(void *context, Err *err) {
     return note;
 }
 
-// What belongs to the model that was there.
+// The model that was there, and what belongs to it: until a run that begins anew saves, the folder has none, rather than one
+// that this run's log and metrics are not of.
 static int forget_model(Checkpoints *c, const char *folder, Err *err) {
-    return checkpoints_clear(c, err) || eval_save_forget(folder, err) || card_forget(folder, err) ? -1 : 0;
-}
-
-// What a run that begins anew will write over: until it saves, the folder has no model, rather than one that this run's log and
-// metrics are not of.
-static int begin_anew(Run *r, Err *err) {
-    if (unlink(r->best) && errno != ENOENT) return err_errno(err, "%s", r->best);
-    return forget_model(&r->checkpoints, r->folder, err);
+    return weights_forget(folder, err) || checkpoints_clear(c, err) || eval_save_forget(folder, err) || card_forget(folder, err)
+               ? -1
+               : 0;
 }
 
 // The checkpoint to go on from, where --resume asks for one and there is one: then the log stays that belongs to it.
@@ -173,13 +169,13 @@ static int find_checkpoint(Run *r, const Options *o, ResumePoint *point, Err *er
     if (checkpoints_open(c, o->out, o->keep, err)) return -1;
     c->note = run_note;
     c->context = r;
-    if (!o->resume) return begin_anew(r, err);
+    if (!o->resume) return forget_model(c, r->folder, err);
     r->done = file_exists(r->best) ? resume_done(o->out, r->identity, err) : 0;
     if (r->done) return r->done < 0 ? -1 : 0;
     if (checkpoints_find(c, err)) return -1;
     if (!c->found.state) {
         log_info("%s: no checkpoint yet, so the run begins at its first step", o->out);
-        return begin_anew(r, err);
+        return forget_model(c, r->folder, err);
     }
     if (resume_check(c, r->identity, point, err)) return -1;
     r->started -= point->cost.seconds;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 // Values held on the host at a time. The widest row of any model fits (config_check), and every block divides it.
-enum { STAGE = 1 << 20, MAX_JSON = 1 << 20 };
+enum { STAGE = 1 << 20, MAX_JSON = 1 << 20, MAX_INDEX = 64 << 20 };
 
 // ---- names --------------------------------------------------------------------------------------------------------
 
@@ -129,6 +129,20 @@ static int check_folder(const WeightsSource *s, Err *err) {
                        "writes model.safetensors",
                        s->path);
     return err_set(err, ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there", s->path);
+}
+
+int weights_forget(const char *folder, Err *err) {
+    static const char *const whole[] = {"model.safetensors.index.json", "model.safetensors"};
+    json_t *index = json_read_in(folder, whole[0], MAX_INDEX), *shard;
+    const char *tensor;
+    int status = file_remove_all(folder, whole, 2, err);
+    json_object_foreach(json_object_get(index, "weight_map"), tensor, shard) {
+        const char *name = json_string_value(shard);
+        if (status == 0 && name && !strchr(name, '/') && file_ends_with(name, ".safetensors"))
+            status = file_remove_all(folder, &name, 1, err);
+    }
+    json_decref(index);
+    return status;
 }
 
 static int open_folder(WeightsSource *s, Err *err) {

@@ -46,6 +46,8 @@ int weights_load_small(Llm *m, const WeightsSource *s, Err *err);
 // BF16. generation: what the source's generation_config.json held, which is kept but for what this model says otherwise; or
 // NULL.
 int weights_save(const Llm *m, const char *folder, TensorType type, const json_t *generation, Err *err);
+// Removes the weights of a Hugging Face folder, whole or in shards, the index first.
+int weights_forget(const char *folder, Err *err);
 // 128-bit hash over all weights, 32 hexadecimal digits.
 void weights_hash(const Llm *m, char hex[33]);
 

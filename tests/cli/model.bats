@@ -285,6 +285,22 @@ copy_model() {
         "$LATENTR3" convert --model "$TMP/folder" --out "$TMP/none"
 }
 
+@test "--force over a model in shards: nothing of it is left" {
+    "$LATENTR3" synth --out "$TMP/w" --items 60 --rows 400 --layers 1 --width 32
+    for command in "convert --model $TMP/w/model" "synth --data $TMP/w/data" \
+        "sft --model $TMP/w/model --data $TMP/w/data --max-steps 1 --batch 4 --valid-rows 4 --threads 1"; do
+        cp -r "$TMP/w/model" "$TMP/out"
+        mv "$TMP/out/model.safetensors" "$TMP/out/model-00001-of-00001.safetensors"
+        "$LATENTR3" inspect --json "$TMP/w/model" | jq '{weight_map: ([.tensors[] | {key: .name, value: "model-00001-of-00001.safetensors"}] | from_entries)}' \
+            >"$TMP/out/model.safetensors.index.json"
+        "$LATENTR3" score --model "$TMP/out" --data "$TMP/w/data" --max-rows 1
+        # shellcheck disable=SC2086
+        exits 0 "$LATENTR3" $command --out "$TMP/out" --force
+        [ "$(cd "$TMP/out" && ls model*)" = model.safetensors ]
+        rm -r "$TMP/out"
+    done
+}
+
 @test "convert --force: cut short, the folder is no model rather than one of two; another command's folder is left alone" {
     for seed in 1 2; do "$LATENTR3" synth --items 60 --rows 600 --seed $seed --out "$TMP/$seed" 2>/dev/null; done
     data=$TMP/1/data
