@@ -3,6 +3,7 @@
 #include "app/interrupt.h"
 #include "app/out.h"
 #include "app/sasrec_model.h"
+#include "app/use.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "data/sequences.h"
@@ -79,8 +80,19 @@ int training_data(Training *t, const Options *o, Err *err) {
     return check_splits(&t->data, err);
 }
 
+// What the model that is trained on makes idle, where the command line alone did not show it.
+static void warn_idle(const Training *t) {
+    static const char *const of_texts[] = {"bos", "history-text", "length-penalty", NULL}, *const of_latent[] = {
+                                                                                               "latent-lr", "thought-window",
+                                                                                               NULL};
+    if (t->model.items) use_warn_idle(t->o, of_texts, "with a SASRec");
+    if (!llm_has_latent(&t->model.llm)) use_warn_idle(t->o, of_latent, "with a model that has no LatentRATT");
+}
+
 int training_open(Training *t, const Options *o, Err *err) {
-    return training_data(t, o, err) || model_io_open(&t->model, o, &t->data, err) ? -1 : 0;
+    if (training_data(t, o, err) || model_io_open(&t->model, o, &t->data, err)) return -1;
+    warn_idle(t);
+    return 0;
 }
 
 int training_examples(Training *t, int valid_rows, Err *err) {

@@ -103,7 +103,7 @@ OptimizerStep optimizer_update_for(Optimizer *o, double loss) {
     Llm *m = o->llm;
     float *g = m->dw + o->begin;
     OptimizerStep s = {.rate = optimizer_rate(p, o->step), .norm = sqrt(op_sum_squares(m->ops, g, o->count))};
-    s.latent_rate = p->latent_lr > 0 ? s.rate * (p->latent_lr / p->lr) : s.rate;
+    s.latent_rate = p->latent_lr > 0 && o->llm->train[PARAMS_LATENT] ? s.rate * (p->latent_lr / p->lr) : s.rate;
     s.why = guard_refuses(&o->guard, loss, s.norm, p->spike);
     s.refused = s.why != NULL;
     if (!isfinite(s.norm)) s.where = bad_gradient(o);

@@ -189,6 +189,12 @@ use() {
         "$LATENTR3" eval --model "$TMP/sasrec" --data "$world" --ghost-tokens skip --thought hidden
     idle '*--beams does nothing without --reward hit or rank*' \
         "$LATENTR3" rl --model "$WORLD/thinks" --data "$world" --out "$TMP/rl" --beams 4 --max-steps 1 --batch 4 --eval-rows 4 --warmup 1
+    idle '*--bos does nothing with a SASRec*--history-text does nothing with a SASRec*' \
+        "$LATENTR3" sft --model "$TMP/sasrec" --data "$world" --out "$TMP/more" --bos yes --history-text title --max-steps 1 --batch 4 --valid-rows 4
+    "$LATENTR3" sft --model "$WORLD/thinks" --data "$world" --out "$TMP/hidden" --thought hidden --max-steps 1 --batch 4 --valid-rows 4
+    idle '*--latent-lr does nothing with a model that has no LatentRATT*--thought-window does nothing with a model that has no LatentRATT*' \
+        "$LATENTR3" sft --model "$TMP/hidden" --data "$world" --out "$TMP/again" --latent-lr 1e-2 --thought-window 3 --max-steps 1 --batch 4 --valid-rows 4
+    jq -se 'map(select(.latent_learning_rate)) == []' "$TMP/again/log.jsonl"
     idle '*--epochs does nothing beside --max-tokens*' \
         "$LATENTR3" sft --model "$WORLD/thinks" --data "$world" --out "$TMP/sft" --epochs 2 --max-tokens 30000 --batch 64 --warmup 1 --valid-rows 4
 }
