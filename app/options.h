@@ -1,6 +1,6 @@
-// The options of all commands. One table (options.c) holds each option's name, kind, default, range, help and the commands
-// it belongs to; parsing, --config, --help and the echo into metrics.json walk that table.
-// A new option is one field here and one row there.
+// The options of all commands. One table (options_table.c) holds each option's name, kind, default, range, help and the
+// commands it belongs to; parsing, --config, --help and the echo into metrics.json walk that table. A new option is one field
+// here and one row there.
 #ifndef APP_OPTIONS_H
 #define APP_OPTIONS_H
 
@@ -26,6 +26,7 @@ enum {
     CMD_SERVE = 1 << 13,
     CMD_REPORT = 1 << 14,
     CMD_EXPERIMENT = 1 << 15,
+    CMD_ALL = (CMD_EXPERIMENT << 1) - 1,
     CMD_LIBRARY = 1 << 30 // no command: what the C library lets be set (lib/)
 };
 
