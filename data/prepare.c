@@ -67,6 +67,7 @@ static int check_options(const PrepareOptions *o, Err *err) {
     const RecordsFormat *f = forced_format(o);
     if (o->column[RECORDS_ORDER] && (!f || !f->any_names || f->shape[RECORDS_LOG].kind == RECORDS_JSON))
         return err_set(err, ERR_USAGE, "--columns needs --format tsv or csv");
+    if (f && records_check_names(f, RECORDS_LOG, o->column, NULL, err)) return -1;
     if (o->category && dataset_check_category(o->category, ERR_USAGE, err)) return -1;
     return output_check(o->out, err);
 }
@@ -104,8 +105,9 @@ static int source_read(Interactions *x, Source *s, const PrepareOptions *o, int6
     if (status == 0) status = records_open_stream(&log, f, RECORDS_LOG, o->column, s->log.stream, s->log.path, err);
     if (status == 0 && s->no_items.code && !records_has(&log, RECORD_TITLE))
         status = err_set(err, s->no_items.code, "%s; the file of items can be named with --items", s->no_items.message);
-    if (status == 0 && !s->items.path && f->any_names && o->column[RECORD_TITLE])
-        status = records_check_named(&log, RECORD_TITLE, o->column[RECORD_TITLE], err);
+    if (status == 0 && !s->items.path && o->column[RECORD_TITLE])
+        status = f->any_names ? records_check_named(&log, RECORD_TITLE, o->column[RECORD_TITLE], err)
+                              : records_check_names(f, RECORDS_ITEMS, o->column, s->log.path, err);
     if (status == 0) status = check_times(&log, o, err);
     if (status == 0) status = interactions_read(x, s->items.path ? &items : NULL, &log, &how, err);
     records_close(&items);

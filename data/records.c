@@ -168,6 +168,39 @@ int records_check_named(const Records *r, RecordField field, const char *name, E
     return refuse_text(&text, err);
 }
 
+int records_is_read(const Records *r, int field, const char *name) {
+    const int at = r->at[field];
+    const char *s = NULL;
+    size_t n = 0;
+    switch (r->shape->kind) {
+    case RECORDS_JSON: return r->member[field] && strcmp(r->member[field], name) == 0;
+    case RECORDS_CSV:
+        if (at >= 0) s = csv_field(&r->csv, at, &n);
+        break;
+    case RECORDS_TYPED:
+    case RECORDS_HEADED:
+        if (at >= 0) s = r->lines.field[at], n = r->lines.field_len[at];
+        if (s && r->shape->kind == RECORDS_TYPED) n = (size_t)((const char *)memchr(s, ':', n) - s); // NAME:type
+        break;
+    default: break; // without names
+    }
+    return s && strlen(name) == n && memcmp(s, name, n) == 0;
+}
+
+int records_check_names(const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES],
+                        const char *name, Err *err) {
+    for (int f = 0; !format->any_names && f < RECORD_TEXT; f++) {
+        const char *own = format->shape[role].name[f];
+        if (!column[f] || !records_is_due(role, f) || (own && strcmp(own, column[f]) == 0)) continue;
+        if (!name)
+            return err_set(err, ERR_USAGE, "--%s-column needs --format tsv, csv or jsonl: the names of %s are fixed",
+                           records_field_name[f], format->name);
+        return err_set(err, ERR_USAGE, "%s: read as %s, whose names are fixed; --%s-column \"%.64s\" needs tsv, csv or jsonl",
+                       name, format->name, records_field_name[f], column[f]);
+    }
+    return 0;
+}
+
 // One of two fields, or both.
 static int refuse_without(const Records *r, RecordField a, RecordField b, Err *err) {
     static const char *const what[RECORD_FIELDS] = {

@@ -99,13 +99,22 @@ enum { RECORDS_BAD = 2 };
 int records_next(Records *r, Err *err);
 int records_bad(const Records *r, const char *why, Err *err); // fills err with file, line and why; returns RECORDS_BAD
 
-// What the beginning of a file looks like: 1 with format and role; 0 where it is nothing that is known. `column` as above.
+// What the beginning of a file looks like: 1 with format and role; 0 where it is nothing that is known; RECORDS_MISNAMED: a
+// format with names of its own, where the user gave others, and none that takes any reads it. `column` as above.
+enum { RECORDS_MISNAMED = 2 };
 int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes);
 // Why the beginning of a file with a header, or members, is no log: 1 with `err` filled, which names `name`; 0: nothing is
 // known. format: NULL to guess.
 int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
                        const char *name, Err *err);
+// Whether the beginning of a file holds a record of a log in that format, of which `column` may say all; 0: `err` says why not.
+int records_reads(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
+                  const char *name, Err *err);
+// -1 where the user gave a name that such a file must have to a format with others. `name`: the file, or NULL where the format
+// was forced.
+int records_check_names(const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES],
+                        const char *name, Err *err);
 // -1 where the header has no column of that name for the field, which the user gave; `err` says what it has.
 int records_check_named(const Records *r, RecordField field, const char *name, Err *err);
 // -1 where the beginning of a file is no text, as lines.h has it: empty, UTF-16, a NUL byte, ...

@@ -35,7 +35,13 @@ int records_find_field(const Records *r, const char *const column[RECORDS_NAMES]
 // The places of the fields in a log without a header, where the user gave them (RECORDS_ORDER): 1; 0: he did not.
 int records_order(Records *r, const char *const column[RECORDS_NAMES], Err *err);
 int records_refuse(const Records *r, const char *why, Err *err); // names file and line; -1
-void records_put_name(Records *r, const char *s, size_t n);      // one that the header has, for messages
+// Behind records_open: whether the column or member of that name is what is read as the field.
+int records_is_read(const Records *r, int field, const char *name);
+// Whether a name that the user gave must be in such a file; that of a log's title and an item's id may be in the other one.
+static inline int records_is_due(RecordsRole role, int field) {
+    return role == RECORDS_LOG ? field <= RECORD_RATING : field == RECORD_TITLE;
+}
+void records_put_name(Records *r, const char *s, size_t n); // one that the header has, for messages
 // That the fields that are needed, or asked for, were found.
 int records_check_header(const Records *r, const char *const column[RECORDS_NAMES], Err *err);
 

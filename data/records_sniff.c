@@ -51,20 +51,51 @@ static int plausible(const Records *r, const char *head, size_t bytes) {
     }
 }
 
-static int is_of(const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
+static int opens(Records *r, const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
                  size_t bytes) {
-    Records r;
     const RecordsFormat *f = records_format(format);
     const char *names[RECORDS_NAMES] = {0}; // but no order: with it any file of so many fields would be a log
     for (int i = 0; column && i < RECORD_FIELDS; i++) names[i] = column[i];
-    if (f->shape[role].kind == RECORDS_NONE) return 0;
-    int status = records_open(&r, f, role, names, head, bytes, "head", NULL);
-    if (status == 0) do // bad lines may come first
-            status = records_next(&r, NULL);
-        while (status == RECORDS_BAD);
-    int found = status == 1 && plausible(&r, head, bytes);
+    *r = (Records){0};
+    return f->shape[role].kind != RECORDS_NONE && records_open(r, f, role, names, head, bytes, "head", NULL) == 0;
+}
+
+// Bad lines may come first.
+static int next_good(Records *r) {
+    int status;
+    do status = records_next(r, NULL);
+    while (status == RECORDS_BAD);
+    return status;
+}
+
+// The field whose name may be meant for the other file, where a format that takes any finds it in this one; else -1.
+static int named_here(RecordsRole role, const char *const column[RECORDS_NAMES], const char *head, size_t bytes) {
+    static const char *const any[] = {"tsv", "csv", "jsonl"};
+    const int field = role == RECORDS_LOG ? RECORD_TITLE : RECORD_ITEM;
+    int found = 0;
+    for (size_t i = 0; column && column[field] && i < sizeof any / sizeof *any && !found; i++) {
+        Records r;
+        found = opens(&r, any[i], role, column, head, bytes) && records_is_read(&r, field, column[field]) && next_good(&r) == 1;
+        records_close(&r);
+    }
+    return found ? field : -1;
+}
+
+// Of an open one: whether the user gave other names than those that it reads.
+static int is_misnamed(const Records *r, const char *const column[RECORDS_NAMES], int here) {
+    int misnamed = 0;
+    for (int f = 0; column && !r->format->any_names && f < RECORD_TEXT; f++)
+        misnamed |= column[f] && (f == here || records_is_due(r->role, f)) && !records_is_read(r, f, column[f]);
+    return misnamed;
+}
+
+static int is_of(const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], int here, const char *head,
+                 size_t bytes) {
+    Records r;
+    int found = opens(&r, format, role, column, head, bytes), misnamed = found && is_misnamed(&r, column, here);
+    found = found && next_good(&r) == 1 && plausible(&r, head, bytes);
     records_close(&r);
-    return found;
+    return found ? misnamed ? RECORDS_MISNAMED : 1 : 0;
 }
 
 // The published layout is rows already.
@@ -91,13 +122,38 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
         *role = RECORDS_LOG;
         return 1;
     }
-    for (size_t i = 0; bytes && i < sizeof order / sizeof *order; i++)
-        if (is_of(order[i].format, order[i].role, column, head, bytes)) {
-            *format = records_format(order[i].format);
-            *role = order[i].role;
-            return 1;
+    const int here[RECORDS_ROLES] = {named_here(RECORDS_LOG, column, head, bytes),
+                                     named_here(RECORDS_ITEMS, column, head, bytes)};
+    int known = 0; // RECORDS_MISNAMED: one that takes any names goes before
+    for (size_t i = 0; bytes && known != 1 && i < sizeof order / sizeof *order; i++) {
+        const RecordsRole as = order[i].role;
+        if (known && *role == RECORDS_LOG && as == RECORDS_ITEMS) continue; // a log but for its names
+        const int is = is_of(order[i].format, as, column, here[as], head, bytes);
+        if (!is || (known && is != 1)) continue;
+        *format = records_format(order[i].format);
+        *role = as;
+        known = is;
+    }
+    return known;
+}
+
+int records_reads(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
+                  const char *name, Err *err) {
+    Records r;
+    Err why = {0}, *first = err; // the first line's reason
+    int status = records_open(&r, format, RECORDS_LOG, column, head, bytes, name, err);
+    if (status == 0) {
+        while ((status = records_next(&r, &why)) == RECORDS_BAD ||
+               (status == 1 && !(r.field[RECORD_USER].n && r.field[RECORD_ITEM].n))) {
+            if (status == 1) records_bad(&r, "an empty id", &why);
+            if (first) *first = why;
+            first = NULL;
         }
-    return 0;
+        if (status == 0 && first) err_set(first, ERR_DATA, "%s: no interaction", name);
+        if (status < 0 && first) *first = why;
+    }
+    records_close(&r);
+    return status == 1;
 }
 
 static const RecordsFormat *guess(const char *head, size_t bytes) {

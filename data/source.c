@@ -15,7 +15,8 @@ typedef struct Candidate {
     char *path;
     const RecordsFormat *format; // NULL: a damaged file, by its name one of data; it may be of any format and role
     RecordsRole role;
-    Err fault; // of a damaged one
+    int misnamed; // its names are not those that the user gave
+    Err fault;    // of a damaged one
 } Candidate;
 
 typedef struct Folder {
@@ -32,8 +33,9 @@ static int sniff_stream(Candidate *c, Stream *stream, const char *const column[R
     const char *head;
     size_t bytes;
     if (stream_peek(stream, &head, &bytes, err)) return -1;
-    if (records_sniff(&c->format, &c->role, column, head, bytes)) return 1;
-    return records_check_text(head, bytes, c->path, err);
+    const int known = records_sniff(&c->format, &c->role, column, head, bytes);
+    c->misnamed = known == RECORDS_MISNAMED;
+    return known ? 1 : records_check_text(head, bytes, c->path, err);
 }
 
 static int is_regular(const char *path) {
@@ -127,6 +129,10 @@ static int has_role(const Candidate *c, const void *role) {
 static int has_format(const Candidate *c, const void *format) {
     return !c->format ? PERHAPS : !format || c->format == format;
 }
+static int is_so_named(const Candidate *c, const void *nothing) {
+    (void)nothing;
+    return !c->format ? PERHAPS : !c->misnamed;
+}
 static int is_known(const Candidate *c, const void *role) {
     return is_well_known(file_name(c->path), *(const RecordsRole *)role);
 }
@@ -135,6 +141,11 @@ static int is_like(const Candidate *c, const void *log_path) {
 }
 static int is_another(const Candidate *c, const void *path) {
     return strcmp(c->path, path) != 0;
+}
+
+// The role of those that were found misnamed is known.
+static int check_names(const Folder *f, RecordsRole role, const char *const column[RECORDS_NAMES], Err *err) {
+    return f->n == 1 && f->file[0].misnamed ? records_check_names(f->file[0].format, role, column, f->file[0].path, err) : 0;
 }
 
 // Strikes out (path to the end of the list) what the preference does not take; where it takes none, all stay unless `must`.
@@ -191,14 +202,15 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
     if (folder_open(&f, folder, column, err)) return -1;
     narrow(&f, has_role, &role, 1);
     if (format) narrow(&f, has_format, format, 1);
+    if (!format) narrow(&f, is_so_named, NULL, 0);
     narrow(&f, is_known, &role, 0);
-    int logs = 0, all_published = 1, status = 0;
+    int logs = 0, all_published = 1, status = check_names(&f, role, column, err);
     for (int i = 0; i < f.n; i++)
         if (f.file[i].format) logs++, all_published &= f.file[i].format == published;
     if (!logs) all_published = (!format || format == published) && is_nested(folder);
-    if (all_published)
+    if (status == 0 && all_published)
         s->log = (SourceFile){mem_strndup(folder, strlen(folder)), published, NULL};
-    else
+    else if (status == 0)
         status = take_one(&s->log, &f, "logs", "--data", err);
     if (status == 0 && !s->log.path && f.no_log.code)
         status = err_set(err, f.no_log.code, "%.250s: no interaction log%s%s was found; %.350s", folder,
@@ -249,6 +261,7 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
     int known = format ? 1 : sniff_stream(&c, s->log.stream, column, err);
     if (known < 0) return -1;
     if (!known || c.role == RECORDS_ITEMS) return no_log(&c, s->log.stream, column, err);
+    if (c.misnamed && records_check_names(c.format, c.role, column, path, err)) return -1;
     s->log.format = c.format;
     if (c.format != records_format("latentr3")) return 0;
     stream_close(s->log.stream);
@@ -267,9 +280,11 @@ static int items_named(Source *s, const char *path, const char *const column[REC
     s->items.stream = stream_open(path, err);
     int known = s->items.stream ? sniff_stream(&c, s->items.stream, column, err) : -1;
     if (known < 0) return err_prefix(err, "the items' titles");
-    s->items.format = known && c.role == RECORDS_ITEMS ? c.format : s->log.format;
-    if (s->items.format->shape[RECORDS_ITEMS].kind != RECORDS_NONE) return 0;
-    return err_set(err, ERR_DATA, "%s: no file of items that is known", path);
+    const int unknown = !known || c.role != RECORDS_ITEMS;
+    s->items.format = unknown ? s->log.format : c.format;
+    if (s->items.format->shape[RECORDS_ITEMS].kind == RECORDS_NONE)
+        return err_set(err, ERR_DATA, "%s: no file of items that is known", path);
+    return unknown || c.misnamed ? records_check_names(s->items.format, RECORDS_ITEMS, column, path, err) : 0;
 }
 
 static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err *err) {
@@ -282,13 +297,15 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
     if (status == 0) {
         narrow(&f, has_role, &role, 1);
         narrow(&f, is_another, s->log.path, 1);
+        narrow(&f, is_so_named, NULL, optional);
         narrow(&f, has_format, s->log.format, 0);
         narrow(&f, is_like, s->log.path, 0);
         narrow(&f, is_known, &role, 0);
         const Err *fault = damage(&f);
-        if (fault && f.n == 1 && optional) // the log may hold the titles
+        status = check_names(&f, role, column, err);
+        if (status == 0 && fault && f.n == 1 && optional) // the log may hold the titles
             s->no_items = *fault;
-        else
+        else if (status == 0)
             status = take_one(&s->items, &f, "files of items", "--items", err);
         if (status == 0 && !s->items.path && !optional)
             status = err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
