@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { LOOKED = 64 }; // good lines, at most, of which one must look like the format's
+
 // Whole lines only: the last one of the head may be cut off.
 static size_t whole_lines(const char *head, size_t bytes) {
     const char *end = bytes ? memrchr(head, '\n', bytes) : NULL;
@@ -12,6 +14,11 @@ static size_t whole_lines(const char *head, size_t bytes) {
 static int is_number(const RecordText *t) {
     CsvValue v;
     return t->n > 0 && csv_number(&v, t->s, t->n) == t->n;
+}
+
+static int is_id(const RecordText *t) {
+    CsvValue v;
+    return t->n > 0 && csv_number(&v, t->s, t->n) == t->n && v.kind == CSV_INT && v.integer > 0;
 }
 
 // Whether every line holds a user, an item, and a rating, a time or both, between blanks: these are no sequences of items.
@@ -31,7 +38,7 @@ static int is_rated(const char *head, size_t bytes) {
 // The formats without names or a header are known by what their fields hold.
 static int plausible(const Records *r, const char *head, size_t bytes) {
     const RecordText *f = r->field;
-    CsvValue time;
+    CsvValue time, stars;
     switch (r->shape->kind) {
     case RECORDS_CELLS:
     case RECORDS_COLONS:
@@ -43,6 +50,10 @@ static int plausible(const Records *r, const char *head, size_t bytes) {
     case RECORDS_SEQUENCES: // numbers between blanks; between tabs they may be anything
         return is_number(&f[RECORD_USER]) && is_number(&f[RECORD_ITEM]) && !memchr(r->lines.text, '\t', r->lines.len) &&
                !is_rated(head, bytes);
+    case RECORDS_CSV: // ratings.csv: whole numbers, and stars
+        if (r->format->any_names || r->role == RECORDS_ITEMS) return 1;
+        return is_id(&f[RECORD_USER]) && is_id(&f[RECORD_ITEM]) && is_number(&f[RECORD_TIME]) && is_number(&f[RECORD_RATING]) &&
+               csv_number(&stars, f[RECORD_RATING].s, f[RECORD_RATING].n) && stars.number <= 5;
     case RECORDS_JSON:
         for (int k = 0; k < RECORD_FIELDS; k++) // a review has a title too; only a file of items has no user
             if (r->role == RECORDS_LOG && k <= RECORD_ITEM && !f[k].n) return 0;
@@ -60,12 +71,24 @@ static int opens(Records *r, const char *format, RecordsRole role, const char *c
     return f->shape[role].kind != RECORDS_NONE && records_open(r, f, role, names, head, bytes, "head", NULL) == 0;
 }
 
-// Bad lines may come first.
 static int next_good(Records *r) {
     int status;
     do status = records_next(r, NULL);
     while (status == RECORDS_BAD);
     return status;
+}
+
+// A bad one: the next line may tell.
+static int says_nothing(const Records *r) {
+    return r->shape->kind == RECORDS_CSV;
+}
+
+static int holds_one(Records *r, const char *head, size_t bytes) {
+    for (int looked = 0; looked < LOOKED && next_good(r) == 1; looked++) {
+        if (plausible(r, head, bytes)) return 1;
+        if (!says_nothing(r)) return 0;
+    }
+    return 0;
 }
 
 // The field whose name may be meant for the other file, where a format that takes any finds it in this one; else -1.
@@ -89,11 +112,21 @@ static int is_misnamed(const Records *r, const char *const column[RECORDS_NAMES]
     return misnamed;
 }
 
+// MovieLens's ratings.csv has four columns and no titles; another log may call two of its own so.
+static int is_ratings(const Records *r, const char *head, size_t bytes) {
+    Records any;
+    if (r->at[RECORD_TIME] < 0 || r->at[RECORD_RATING] < 0) return 0;
+    const int is = opens(&any, "csv", RECORDS_LOG, NULL, head, bytes) && !records_has(&any, RECORD_TITLE);
+    records_close(&any);
+    return is;
+}
+
 static int is_of(const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], int here, const char *head,
                  size_t bytes) {
     Records r;
     int found = opens(&r, format, role, column, head, bytes), misnamed = found && is_misnamed(&r, column, here);
-    found = found && next_good(&r) == 1 && plausible(&r, head, bytes);
+    if (found && r.format == records_format("ml-csv") && role == RECORDS_LOG) found = is_ratings(&r, head, bytes);
+    found = found && holds_one(&r, head, bytes);
     records_close(&r);
     return found ? misnamed ? RECORDS_MISNAMED : 1 : 0;
 }
@@ -114,7 +147,7 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
         {"amazon-2018", RECORDS_LOG},   {"amazon-2023", RECORDS_LOG}, {"jsonl", RECORDS_LOG},    {"amazon-2018", RECORDS_ITEMS},
         {"amazon-2023", RECORDS_ITEMS}, {"jsonl", RECORDS_ITEMS},     {"ml-1m", RECORDS_LOG},    {"ml-1m", RECORDS_ITEMS},
         {"recbole", RECORDS_LOG},       {"recbole", RECORDS_ITEMS},   {"ml-100k", RECORDS_LOG},  {"ml-100k", RECORDS_ITEMS},
-        {"ml-csv", RECORDS_LOG},        {"ml-csv", RECORDS_ITEMS},    {"tsv", RECORDS_LOG},      {"csv", RECORDS_LOG},
+        {"ml-csv", RECORDS_LOG},        {"tsv", RECORDS_LOG},         {"csv", RECORDS_LOG},      {"ml-csv", RECORDS_ITEMS},
         {"tsv", RECORDS_ITEMS},         {"csv", RECORDS_ITEMS},       {"sequences", RECORDS_LOG}};
     bytes = whole_lines(head, bytes);
     if (bytes && is_published(head, bytes)) {

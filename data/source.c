@@ -274,6 +274,12 @@ static int log_named(Source *s, const char *path, const RecordsFormat *format, c
 
 // ---- the items ----
 
+// movies.csv beside another log than MovieLens's: its ids may be any text.
+static const RecordsFormat *items_format(const RecordsFormat *items, const RecordsFormat *log) {
+    const RecordsFormat *movielens = records_format("ml-csv");
+    return items == movielens && log != movielens ? records_format("csv") : items;
+}
+
 static int items_named(Source *s, const char *path, const char *const column[RECORDS_NAMES], Err *err) {
     s->items.path = mem_strndup(path, strlen(path));
     Candidate c = {.path = s->items.path};
@@ -281,7 +287,7 @@ static int items_named(Source *s, const char *path, const char *const column[REC
     int known = s->items.stream ? sniff_stream(&c, s->items.stream, column, err) : -1;
     if (known < 0) return err_prefix(err, "the items' titles");
     const int unknown = !known || c.role != RECORDS_ITEMS;
-    s->items.format = unknown ? s->log.format : c.format;
+    s->items.format = unknown ? s->log.format : items_format(c.format, s->log.format);
     if (s->items.format->shape[RECORDS_ITEMS].kind == RECORDS_NONE)
         return err_set(err, ERR_DATA, "%s: no file of items that is known", path);
     return unknown || c.misnamed ? records_check_names(s->items.format, RECORDS_ITEMS, column, path, err) : 0;
@@ -307,6 +313,7 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
             s->no_items = *fault;
         else if (status == 0)
             status = take_one(&s->items, &f, "files of items", "--items", err);
+        if (s->items.path) s->items.format = items_format(s->items.format, s->log.format);
         if (status == 0 && !s->items.path && !optional)
             status = err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
         folder_close(&f);

@@ -481,6 +481,14 @@ static void test_sniff(void **state) {
     sniffs("1|24|M|technician|85711\n", NULL, RECORDS_LOG); // u.user
     sniffs("userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n", "ml-csv", RECORDS_LOG);
     sniffs("movieId,title,genres\n1,Toy Story (1995),A\n", "ml-csv", RECORDS_ITEMS);
+    sniffs("rating,timestamp,userId,movieId\nx,1,u,1\n0.5,1112486027,1,2\n", "ml-csv", RECORDS_LOG);
+    sniffs("userId,movieId,rating,date\n1,2,3.5,2018-10-01\n", "csv", RECORDS_LOG); // what MovieLens has not
+    sniffs("userId,movieId,timestamp\n1,2,1112486027\n", "csv", RECORDS_LOG);
+    sniffs("userId,movieId,rating,timestamp,title\n1,2,3.5,1112486027,One\n", "csv", RECORDS_LOG);
+    sniffs("userId,movieId,title,date\n1,2,One,2018-10-01\n", "csv", RECORDS_LOG);
+    sniffs("userId,movieId,rating,timestamp\n1,tt2,3.5,1112486027\nu,3,3.5,1112486027\n", "csv", RECORDS_LOG);
+    sniffs("userId,movieId,rating,timestamp\n1,2,3.5,2018-10-01\n", "csv", RECORDS_LOG);
+    sniffs("userId,movieId,rating,timestamp\n1,2,10,1112486027\n", "csv", RECORDS_LOG);
     sniffs("user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ti\t4\t5\n", "recbole", RECORDS_LOG);
     sniffs("item_id:token\ttitle:token_seq\ni\tOne\n", "recbole", RECORDS_ITEMS);
     sniffs("user_id\titem_id\ttimestamp\n100\t2857\t978300019\n", "tsv", RECORDS_LOG);
@@ -650,6 +658,35 @@ static void test_names(void **state) {
     folder_remove(in), folder_remove(out);
 }
 
+// A log that is not MovieLens's, though it and its items have columns of its names.
+static void test_own_movies(void **state) {
+    (void)state;
+    static const char *const log[] = {
+        "userId,movieId,rating,date\nu,tt7,5,2018-10-03\nu,tt8,5,2018-10-02\nu,tt7,5,2018-10-01\n",
+        "userId,movieId,rating,timestamp\nu,tt7,5,1538524800\nu,tt8,5,1538438400\nu,tt7,5,1538352000\n"};
+    char *in = folder_new(), *out = folder_new();
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1};
+    json_t *report;
+    for (int i = 0; i < 2; i++) {
+        put_text(in, "log.csv", log[i]), put_text(in, "movies.csv", "movieId,title\ntt7,Seven\ntt8,Eight\n");
+        prepared_run(&o, &report);
+        assert_string_equal(source_format(report), "csv");
+        assert_string_equal(json_string_value(json_object_get(json_object_get(report, "window"), "first")), "2018-10-01");
+        json_decref(report);
+        char *items = file_join(in, "movies.csv");
+        PrepareOptions named = o;
+        named.items = items, prepared_run(&named, NULL);
+        free(items);
+    }
+    folder_remove(in);
+    o.input = in = folder_new();
+    put_text(in, "log.csv", "userId,movieId,date,title\n1,7,2018-10-03,Seven\n1,8,2018-10-02,Eight\n1,7,2018-10-01,Seven\n");
+    prepared_run(&o, &report);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(report, "window"), "first")), "2018-10-01");
+    json_decref(report);
+    folder_remove(in), folder_remove(out);
+}
+
 // The title rules of Amazon's metadata, whatever the format of the log beside it.
 static void test_title_rules(void **state) {
     (void)state;
@@ -788,8 +825,8 @@ int main(void) {
         cmocka_unit_test(test_window),        cmocka_unit_test(test_min_items),      cmocka_unit_test(test_sniff),
         cmocka_unit_test(test_title_rules),   cmocka_unit_test(test_damaged_files),  cmocka_unit_test(test_late_titles),
         cmocka_unit_test(test_nothing_left),  cmocka_unit_test(test_choice),         cmocka_unit_test(test_options),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_games),          cmocka_unit_test(test_movielens_1m),
-        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_names),         cmocka_unit_test(test_own_movies),     cmocka_unit_test(test_games),
+        cmocka_unit_test(test_movielens_1m),  cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
