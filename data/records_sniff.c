@@ -80,7 +80,14 @@ static int next_good(Records *r) {
 
 // A bad one: the next line may tell.
 static int says_nothing(const Records *r) {
-    return r->shape->kind == RECORDS_CSV;
+    const RecordText *f = r->field;
+    const int is_log = r->role == RECORDS_LOG;
+    switch (r->shape->kind) {
+    case RECORDS_CELLS:
+    case RECORDS_COLONS: return !f[RECORD_ITEM].n || !f[is_log ? RECORD_USER : RECORD_TITLE].n;
+    case RECORDS_JSON: return !f[RECORD_ITEM].n || (is_log && !f[RECORD_USER].n);
+    default: return r->shape->kind == RECORDS_CSV;
+    }
 }
 
 static int holds_one(Records *r, const char *head, size_t bytes) {

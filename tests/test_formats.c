@@ -473,6 +473,17 @@ static void test_sniff(void **state) {
     sniffs("{\"item\": 2, \"reason\": \"broken\"}\n", NULL, RECORDS_LOG);
     sniffs("{\"asin\": \"2\", \"reason\": \"broken\"}\n", NULL, RECORDS_LOG);
     sniffs("{\"asin\": \"2\"}\n{\"asin\": \"3\", \"title\": \"Three\"}\n", "amazon-2018", RECORDS_ITEMS);
+    // What has an empty field says nothing; the next line does.
+    sniffs("{\"user\": \"\", \"item\": 2}\n{\"user\": 1, \"item\": 2}\n", "jsonl", RECORDS_LOG);
+    sniffs("{\"reviewerID\": \"\", \"asin\": \"B\", \"unixReviewTime\": 1}\n" A18_LOG, "amazon-2018", RECORDS_LOG);
+    sniffs("{\"asin\": \"\", \"title\": \"None\"}\n" A18_ITEMS, "amazon-2018", RECORDS_ITEMS);
+    sniffs("1::::Drama\n2::Toy Story (1995)::Animation\n", "ml-1m", RECORDS_ITEMS);
+    sniffs("::1193::5::978300760\n1::1193::5::978300760\n", "ml-1m", RECORDS_LOG);
+    sniffs(
+        "1||01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n2|One|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0"
+        "|0|0|0|0|0|0\n",
+        "ml-100k", RECORDS_ITEMS);
+    sniffs("1::F::1::10::48067\n2::M::1::10::48067-1234\n", NULL, RECORDS_LOG); // users.dat
     sniffs("1::1193::5::978300760\n", "ml-1m", RECORDS_LOG);
     sniffs("1::Toy Story (1995)::Animation\n", "ml-1m", RECORDS_ITEMS);
     sniffs("1::F::1::10::48067\n", NULL, RECORDS_LOG); // users.dat
