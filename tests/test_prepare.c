@@ -670,6 +670,102 @@ static void test_leftovers(void **state) {
     folder_remove(in), folder_remove(out);
 }
 
+// ---- which format a file is read in ----
+
+static void put_text(const char *folder, const char *name, const char *text) {
+    folder_put(folder, name, text, strlen(text));
+}
+
+static void assert_format(const json_t *report, const char *format) {
+    assert_string_equal(json_string_value(json_object_get(json_object_get(report, "source"), "format")), format);
+}
+
+#define A23_LOG                                                                                                                \
+    "{\"user_id\":\"u\",\"parent_asin\":\"a\",\"rating\":5,\"timestamp\":1700000003000,\"when\":1700000001000}\n"              \
+    "{\"user_id\":\"u\",\"parent_asin\":\"b\",\"rating\":5,\"timestamp\":1700000002000,\"when\":1700000002000}\n"              \
+    "{\"user_id\":\"u\",\"parent_asin\":\"a\",\"rating\":5,\"timestamp\":1700000001000,\"when\":1700000003000}\n"
+
+// Names that are given go before a format's own; where nothing can read them, they are refused and not passed over.
+static void test_names(void **state) {
+    (void)state;
+    static const char meta[] = "{\"parent_asin\":\"a\",\"title\":\"One\",\"name\":\"First\"}\n"
+                               "{\"parent_asin\":\"b\",\"title\":\"Two\",\"name\":\"Second\"}\n",
+                      inter[] =
+                          "user_id:token\titem_id:token\ttimestamp:float\twhen:float\nu\ta\t3\t1\nu\tb\t2\t2\nu\ta\t1\t3\n",
+                      item[] = "item_id:token\ttitle:token_seq\tname:token_seq\na\tOne\tFirst\nb\tTwo\tSecond\n";
+    char *in = folder_new(), *out = folder_new();
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1}, bad;
+    json_t *report;
+    put_text(in, "log.jsonl", A23_LOG), put_text(in, "meta_log.jsonl", meta);
+    prepared_run(&o, &report);
+    assert_format(report, "amazon-2023");
+    json_decref(report);
+    o.column[RECORD_TIME] = "when", o.column[RECORD_TITLE] = "name";
+    prepared_run(&o, &report);
+    assert_format(report, "jsonl");
+    json_decref(report);
+    static const char row[] = "u,['a'],b,[0],1,['First'],Second,[5.0],5.0,[1700000001],1700000002";
+    char *path = file_join(out, "train.csv");
+    MapFile train;
+    assert_int_equal(mapfile_open(&train, path, 0, NULL), 0);
+    assert_non_null(memmem(train.data, train.bytes, row, sizeof row - 1));
+    mapfile_close(&train), free(path);
+    bad = o, bad.format = "amazon-2023";
+    prepared_refuses(bad, ERR_USAGE, "--time-column needs --format tsv, csv or jsonl: the names of amazon-2023 are fixed");
+    bad = o, bad.column[RECORD_TIME] = "whne";
+    prepared_refuses(bad, ERR_USAGE, "log.jsonl: read as amazon-2023, whose names are fixed; --time-column \"whne\" needs tsv");
+    bad = o, bad.column[RECORD_TITLE] = "label", bad.column[RECORD_TIME] = NULL;
+    prepared_refuses(bad, ERR_USAGE, "meta_log.jsonl: read as amazon-2023, whose names are fixed; --title-column \"label\"");
+    path = file_join(in, "log.jsonl");
+    bad = o, bad.input = path, bad.column[RECORD_USER] = "who", prepared_refuses(bad, ERR_USAGE, "--user-column \"who\"");
+    free(path);
+    folder_remove(in);
+    o.input = in = folder_new();
+    put_text(in, "log.inter", inter), put_text(in, "log.item", item);
+    prepared_refuses(o, ERR_USAGE, "log.inter: read as recbole, whose names are fixed; --time-column \"when\" needs tsv");
+    o.column[RECORD_TIME] = "timestamp"; // as it is read
+    prepared_refuses(o, ERR_USAGE, "log.item: read as recbole, whose names are fixed; --title-column \"name\" needs tsv");
+    path = file_join(in, "log.item");
+    bad = o, bad.items = path, prepared_refuses(bad, ERR_USAGE, "log.item: read as recbole");
+    free(path);
+    o.column[RECORD_TITLE] = "title", prepared_run(&o, NULL);
+    put_text(in, "log.inter", ""), put_text(in, "u.data", "1 5 6 7 5\n"), put_text(in, "log.item", "");
+    path = file_join(in, "u.data");
+    bad = (PrepareOptions){.input = path, .out = out, .history = 10, .split = "leave-one-out", .strict = 1};
+    bad.column[RECORD_TIME] = "when", prepared_refuses(bad, ERR_USAGE, "read as sequences, whose names are fixed");
+    free(path);
+    folder_remove(in), folder_remove(out);
+}
+
+// A log that is not MovieLens's, though it and its items have columns of its names.
+static void test_own_movies(void **state) {
+    (void)state;
+    static const char *const log[] = {
+        "userId,movieId,rating,date\nu,tt7,5,2018-10-03\nu,tt8,5,2018-10-02\nu,tt7,5,2018-10-01\n",
+        "userId,movieId,rating,timestamp\nu,tt7,5,1538524800\nu,tt8,5,1538438400\nu,tt7,5,1538352000\n"};
+    char *in = folder_new(), *out = folder_new();
+    PrepareOptions o = {.input = in, .out = out, .history = 10, .split = "time", .strict = 1};
+    json_t *report;
+    for (int i = 0; i < 2; i++) {
+        put_text(in, "log.csv", log[i]), put_text(in, "movies.csv", "movieId,title\ntt7,Seven\ntt8,Eight\n");
+        prepared_run(&o, &report);
+        assert_format(report, "csv");
+        assert_string_equal(json_string_value(json_object_get(json_object_get(report, "window"), "first")), "2018-10-01");
+        json_decref(report);
+        char *items = file_join(in, "movies.csv");
+        PrepareOptions named = o;
+        named.items = items, prepared_run(&named, NULL);
+        free(items);
+    }
+    folder_remove(in);
+    o.input = in = folder_new();
+    put_text(in, "log.csv", "userId,movieId,date,title\n1,7,2018-10-03,Seven\n1,8,2018-10-02,Eight\n1,7,2018-10-01,Seven\n");
+    prepared_run(&o, &report);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(report, "window"), "first")), "2018-10-01");
+    json_decref(report);
+    folder_remove(in), folder_remove(out);
+}
+
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
@@ -679,7 +775,8 @@ int main(void) {
         cmocka_unit_test(test_statistics),         cmocka_unit_test(test_tie_order),
         cmocka_unit_test(test_one_large_user),     cmocka_unit_test(test_files),
         cmocka_unit_test(test_refusals),           cmocka_unit_test(test_leftovers),
-        cmocka_unit_test(test_large_history),
+        cmocka_unit_test(test_large_history),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_own_movies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
