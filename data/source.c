@@ -16,6 +16,7 @@ typedef struct Candidate {
     const RecordsFormat *format; // NULL: a damaged file, by its name one of data; it may be of any format and role
     RecordsRole role;
     int misnamed; // its names are not those that the user gave
+    int sure;     // it was found to be of the format that was forced, and not only that it can be read so
     Err fault;    // of a damaged one
 } Candidate;
 
@@ -54,9 +55,24 @@ static int is_data(const char *name) {
     return 0;
 }
 
+// A log of the format that was forced: 1 where it can be read so, whatever it looks like but a file of items.
+static int is_forced(Candidate *c, Stream *stream, const RecordsFormat *forced, const char *const column[RECORDS_NAMES],
+                     Err *err) {
+    const char *head;
+    size_t bytes;
+    if (stream_peek(stream, &head, &bytes, err)) return 0;
+    const int known = c->format != NULL, reads = records_reads(forced, column, head, bytes, c->path, err);
+    if (!reads || (known && c->role == RECORDS_ITEMS)) return 0;
+    c->sure = c->format == forced && !column[RECORDS_ORDER]; // a header says nothing of a log without
+    c->format = forced;
+    c->role = RECORDS_LOG;
+    c->misnamed = 0;
+    return 1;
+}
+
 // Of several files that are no logs, what the log by its own names is (one that was given is mistyped), else what is unknown.
+enum { ITEMS = 1, UNKNOWN, LOG };
 static void folder_explain(Folder *f, const Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES]) {
-    enum { ITEMS = 1, UNKNOWN, LOG };
     const RecordsFormat *format;
     RecordsRole role;
     const char *head;
@@ -70,12 +86,24 @@ static void folder_explain(Folder *f, const Candidate *c, Stream *stream, const 
         f->likeness = likeness;
 }
 
+static int folder_force(Folder *f, Candidate *c, Stream *stream, const RecordsFormat *forced,
+                        const char *const column[RECORDS_NAMES]) {
+    Err why = {0}; // may stay so where it is of items
+    const int likeness = !c->format ? is_data(c->path) * UNKNOWN : c->role == RECORDS_LOG ? LOG : ITEMS;
+    if (is_forced(c, stream, forced, column, &why)) return 1;
+    if (why.code && likeness > f->likeness) f->no_log = why, f->likeness = likeness;
+    return 0;
+}
+
 // A damaged file stays a candidate: another one, or the ids, must not take its place unseen.
-static void folder_look(Folder *f, const char *name, const char *const column[RECORDS_NAMES]) {
+static void folder_look(Folder *f, const char *name, const RecordsFormat *forced, const char *const column[RECORDS_NAMES]) {
     Candidate c = {.path = file_join(f->path, name)};
     Stream *stream = is_regular(c.path) ? stream_open(c.path, &c.fault) : NULL;
-    const int known = stream ? sniff_stream(&c, stream, column, &c.fault) : 0;
-    if (stream && !c.fault.code) folder_explain(f, &c, stream, column);
+    int known = stream ? sniff_stream(&c, stream, column, &c.fault) : 0;
+    if (stream && !c.fault.code && forced)
+        known = folder_force(f, &c, stream, forced, column);
+    else if (stream && !c.fault.code)
+        folder_explain(f, &c, stream, column);
     if (known == 1 || (c.fault.code && is_data(name))) {
         f->file = mem_realloc(f->file, (size_t)f->n + 1, sizeof *f->file);
         f->file[f->n++] = c;
@@ -85,13 +113,15 @@ static void folder_look(Folder *f, const char *name, const char *const column[RE
     stream_close(stream);
 }
 
-static int folder_open(Folder *f, const char *path, const char *const column[RECORDS_NAMES], Err *err) {
+// forced: the format of a log that the user gave, or NULL.
+static int folder_open(Folder *f, const char *path, const RecordsFormat *forced, const char *const column[RECORDS_NAMES],
+                       Err *err) {
     struct dirent **entry;
     *f = (Folder){.path = path};
     int n = scandir(path, &entry, NULL, alphasort);
     if (n < 0) return err_errno(err, "%s", path);
     for (int i = 0; i < n; i++) {
-        if (entry[i]->d_name[0] != '.') folder_look(f, entry[i]->d_name, column);
+        if (entry[i]->d_name[0] != '.') folder_look(f, entry[i]->d_name, forced, column);
         free(entry[i]);
     }
     free(entry);
@@ -128,6 +158,14 @@ static int has_role(const Candidate *c, const void *role) {
 }
 static int has_format(const Candidate *c, const void *format) {
     return !c->format ? PERHAPS : !format || c->format == format;
+}
+static int is_sure(const Candidate *c, const void *nothing) {
+    (void)nothing;
+    return !c->format ? PERHAPS : c->sure;
+}
+static int is_named_as_data(const Candidate *c, const void *nothing) {
+    (void)nothing;
+    return is_data(c->path);
 }
 static int is_so_named(const Candidate *c, const void *nothing) {
     (void)nothing;
@@ -199,9 +237,11 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
     static const RecordsRole role = RECORDS_LOG;
     const RecordsFormat *published = records_format("latentr3");
     Folder f;
-    if (folder_open(&f, folder, column, err)) return -1;
+    const int can_force = format && format->shape[role].kind != RECORDS_NONE;
+    if (folder_open(&f, folder, can_force ? format : NULL, column, err)) return -1;
     narrow(&f, has_role, &role, 1);
     if (format) narrow(&f, has_format, format, 1);
+    if (can_force) narrow(&f, is_sure, NULL, 0), narrow(&f, is_named_as_data, NULL, 0);
     if (!format) narrow(&f, is_so_named, NULL, 0);
     narrow(&f, is_known, &role, 0);
     int logs = 0, all_published = 1, status = check_names(&f, role, column, err);
@@ -216,10 +256,10 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
         status = err_set(err, f.no_log.code, "%.250s: no interaction log%s%s was found; %.350s", folder,
                          format ? " of the format " : "", format ? format->name : "", f.no_log.message);
     else if (status == 0 && !s->log.path)
-        status = err_set(err, ERR_DATA,
-                         "%s: no interaction log%s%s was found (nor one info/NAME.txt with train/NAME.csv beside it); name the "
-                         "file, and its --format",
-                         folder, format ? " of the format " : "", format ? format->name : "");
+        status = err_set(err, ERR_DATA, "%s: no interaction log%s%s was found%s; name the file%s", folder,
+                         format ? " of the format " : "", format ? format->name : "",
+                         can_force ? "" : " (nor one info/NAME.txt with train/NAME.csv beside it)",
+                         format ? "" : ", and its --format");
     folder_close(&f);
     return status;
 }
@@ -299,7 +339,7 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
     int optional = log->kind == RECORDS_SEQUENCES || log->name[RECORD_TITLE];
     char *folder = folder_of(s->log.path);
     Folder f;
-    int status = folder_open(&f, folder, column, err);
+    int status = folder_open(&f, folder, NULL, column, err);
     if (status == 0) {
         narrow(&f, has_role, &role, 1);
         narrow(&f, is_another, s->log.path, 1);

@@ -374,6 +374,40 @@ make_logs() {
     refuses 2 '*"who" is none of*' "$LATENTR3" prepare --data "$TMP/bare/log.csv" --format csv --columns who,item --out "$TMP/d"
 }
 
+@test "prepare: a folder's log of a format that is given, though it does not look like one" {
+    export LATENTR3_LOG=error
+    prepares() { # FOLDER OPTION...: the same as its log.csv named
+        rm -rf "$TMP/a" "$TMP/b"
+        exits 0 "$LATENTR3" prepare --split leave-one-out --k-core 0 --data "$1" --out "$TMP/a" "${@:2}"
+        exits 0 "$LATENTR3" prepare --split leave-one-out --k-core 0 --data "$1/log.csv" --out "$TMP/b" "${@:2}"
+        for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/b/$file"; done
+    }
+    mkdir "$TMP/ml" "$TMP/bare" "$TMP/words"
+    awk 'BEGIN { for (u = 1; u <= 9; u++) for (i = 1; i <= 6; i++) printf "%d,%d,5,%d\n", u, i, 1500000000 + u * 100 + i }' >"$TMP/bare/log.csv"
+    { echo userId,movieId,rating,timestamp; cat "$TMP/bare/log.csv"; } >"$TMP/ml/log.csv"
+    prepares "$TMP/ml" --format csv
+    jq -e '.source.format == "csv"' "$TMP/a/dataset.json"
+    prepares "$TMP/bare" --format csv --columns user,item,rating,time
+    awk 'BEGIN { print "item_id,title,year,rating"; for (i = 1; i <= 6; i++) printf "%d,Item %d,1990,4\n", i, i }' >"$TMP/bare/items.csv"
+    echo "One, two, three, four" >"$TMP/bare/README"
+    prepares "$TMP/bare" --format csv --columns user,item,rating,time
+    grep -q 'Item 3' "$TMP/a/info.txt"
+    printf 'bo a b c d a\ncy b c d a e\n' >"$TMP/words/log.csv"
+    prepares "$TMP/words" --format sequences
+    # What is found to be of that format goes before what can be read so.
+    { echo user_id,item_id,rating,timestamp; cat "$TMP/bare/log.csv"; } >"$TMP/ml/shop.csv"
+    exits 0 env LATENTR3_LOG=info "$LATENTR3" prepare --data "$TMP/ml" --format csv --out "$TMP/c"
+    says '*shop.csv: csv (as --format says)*'
+    cp "$TMP/bare/log.csv" "$TMP/bare/other.csv"
+    refuses 3 '*bare: several logs (log.csv, other.csv); name one with --data' "$LATENTR3" prepare --data "$TMP/bare" --format csv --columns user,item,rating,time --out "$TMP/no"
+    # Why there is none.
+    refuses 3 '*no interaction log of the format csv was found; *bare/log.csv: line 1: 4 fields where there should be 3' \
+        "$LATENTR3" prepare --data "$TMP/bare" --format csv --columns user,item,rating --out "$TMP/no"
+    refuses 2 '*--columns: "who" is none of *' "$LATENTR3" prepare --data "$TMP/bare" --format csv --columns who,item --out "$TMP/no"
+    rm "$TMP/words/log.csv"
+    refuses 3 '*words: no interaction log of the format csv was found; name the file' "$LATENTR3" prepare --data "$TMP/words" --format csv --out "$TMP/no"
+}
+
 # own_log FILE HEADER: a shop's log, CSV, of 30 users with 15 of 20 items: user, item, time, title.
 own_log() {
     mkdir -p "$(dirname "$1")"
