@@ -144,8 +144,8 @@ static int is_published(const char *head, size_t bytes) {
     return end && memmem(head, (size_t)(end - head), "history_item_title", strlen("history_item_title"));
 }
 
-int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
-                  size_t bytes) {
+static int sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
+                 size_t bytes) {
     // A log before items: a log may hold the titles too. The particular before the general.
     static const struct {
         const char *format;
@@ -156,7 +156,6 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
         {"recbole", RECORDS_LOG},       {"recbole", RECORDS_ITEMS},   {"ml-100k", RECORDS_LOG},  {"ml-100k", RECORDS_ITEMS},
         {"ml-csv", RECORDS_LOG},        {"tsv", RECORDS_LOG},         {"csv", RECORDS_LOG},      {"ml-csv", RECORDS_ITEMS},
         {"tsv", RECORDS_ITEMS},         {"csv", RECORDS_ITEMS},       {"sequences", RECORDS_LOG}};
-    bytes = whole_lines(head, bytes);
     if (bytes && is_published(head, bytes)) {
         *format = records_format("latentr3");
         *role = RECORDS_LOG;
@@ -175,6 +174,13 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
         known = is;
     }
     return known;
+}
+
+int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
+                  size_t bytes) {
+    const size_t whole = whole_lines(head, bytes);
+    const int known = sniff(format, role, column, head, whole);
+    return known || whole == bytes ? known : sniff(format, role, column, head, bytes); // all of a file of one record, perhaps
 }
 
 int records_reads(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,

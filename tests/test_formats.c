@@ -473,6 +473,10 @@ static void test_sniff(void **state) {
     sniffs("{\"item\": 2, \"reason\": \"broken\"}\n", NULL, RECORDS_LOG);
     sniffs("{\"asin\": \"2\", \"reason\": \"broken\"}\n", NULL, RECORDS_LOG);
     sniffs("{\"asin\": \"2\"}\n{\"asin\": \"3\", \"title\": \"Three\"}\n", "amazon-2018", RECORDS_ITEMS);
+    sniffs("item,title\na,One", "csv", RECORDS_ITEMS); // a last line without an end
+    sniffs("user\titem\nu\ta", "tsv", RECORDS_LOG);
+    sniffs("movieId,title,genres\n1,One,A", "ml-csv", RECORDS_ITEMS);
+    sniffs("item_id:token\ttitle:token_seq\ni\tOne", "recbole", RECORDS_ITEMS);
     // What has an empty field says nothing; the next line does.
     sniffs("{\"user\": \"\", \"item\": 2}\n{\"user\": 1, \"item\": 2}\n", "jsonl", RECORDS_LOG);
     sniffs("{\"reviewerID\": \"\", \"asin\": \"B\", \"unixReviewTime\": 1}\n" A18_LOG, "amazon-2018", RECORDS_LOG);
