@@ -183,15 +183,21 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
     return known || whole == bytes ? known : sniff(format, role, column, head, bytes); // all of a file of one record, perhaps
 }
 
+// NULL: none.
+static const char *ids_fault(const Records *r) {
+    const RecordText *user = &r->field[RECORD_USER], *item = &r->field[RECORD_ITEM];
+    if (!user->n || !item->n) return "an empty id";
+    return r->format->numbered && !(is_id(user) && is_id(item)) ? "an id that is not a whole number" : NULL;
+}
+
 int records_reads(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
                   const char *name, Err *err) {
     Records r;
     Err why = {0}, *first = err; // the first line's reason
     int status = records_open(&r, format, RECORDS_LOG, column, head, bytes, name, err);
     if (status == 0) {
-        while ((status = records_next(&r, &why)) == RECORDS_BAD ||
-               (status == 1 && !(r.field[RECORD_USER].n && r.field[RECORD_ITEM].n))) {
-            if (status == 1) records_bad(&r, "an empty id", &why);
+        while ((status = records_next(&r, &why)) == RECORDS_BAD || (status == 1 && ids_fault(&r))) {
+            if (status == 1) records_bad(&r, ids_fault(&r), &why);
             if (first) *first = why;
             first = NULL;
         }
