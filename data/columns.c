@@ -72,7 +72,7 @@ static const char *form_fault(Form form, const CsvValue *v) {
     case NUMBER: return v->kind == CSV_STRING ? "a number expected" : NULL;
     case TIME:
         return v->kind != CSV_INT                                   ? "seconds since 1970 as a whole number expected"
-               : v->integer < 1 || v->integer >= COLUMNS_TIME_LIMIT ? "a time outside of 1970 to 2099 in seconds"
+               : v->integer < 0 || v->integer >= COLUMNS_TIME_LIMIT ? "a time outside of 1970 to 2099 in seconds"
                                                                     : NULL;
     }
     return "unknown form";

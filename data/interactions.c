@@ -98,13 +98,13 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
     }
     if (r->r->format->numbered && v.kind != CSV_INT) return "a time that is not a whole number";
     int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
-    if (v.number / ticks < 1) return "a timestamp before 1970";
+    if (v.number < 0) return "a timestamp before 1970";
     if (ticks == 1000 && v.number < first_milliseconds) return "seconds, where milliseconds are expected";
     if (v.number / ticks > r->latest)
         return ticks == 1 ? "a timestamp later than tomorrow; seconds since 1970 are expected"
                           : "a timestamp later than tomorrow; milliseconds since 1970 are expected";
-    x->ticks = ticks;
-    *timestamp = (int64_t)v.number; // as of dates, a fraction is left out
+    if (v.number > 0) x->ticks = ticks; // 0 is either's
+    *timestamp = (int64_t)v.number;     // as of dates, a fraction is left out
     return NULL;
 }
 

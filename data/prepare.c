@@ -24,10 +24,7 @@ enum { HISTORY_LIMIT = 1000, K_CORE_LIMIT = 1000000, LEAVE_ONE_OUT_LEAST = 3, PR
 static int parse_date(int64_t *seconds, const char *text, const char *option, Err *err) {
     *seconds = 0;
     if (!text) return 0;
-    if (strlen(text) == 10 && dates_parse(seconds, text, 10) && *seconds >= 0 && *seconds < COLUMNS_TIME_LIMIT) {
-        if (*seconds == 0) *seconds = 1; // 0 means "off"
-        return 0;
-    }
+    if (strlen(text) == 10 && dates_parse(seconds, text, 10) && *seconds >= 0 && *seconds < COLUMNS_TIME_LIMIT) return 0;
     return err_set(err, ERR_USAGE, "%s \"%.32s\": a date of the form 2017-10-01, from 1970 to 2099, is expected", option, text);
 }
 
@@ -46,10 +43,11 @@ static int is_leave_one_out(const PrepareOptions *o) {
 
 static int check_window(const PrepareOptions *o, int64_t *from, int64_t *until, Err *err) {
     if (parse_date(from, o->from, "--from", err) || parse_date(until, o->until, "--until", err)) return -1;
+    if (o->until && !*until) return err_set(err, ERR_USAGE, "--until %s: nothing is earlier", o->until); // 0: off
     if (*from && *until && *from >= *until)
         return err_set(err, ERR_USAGE, "--from %s is not before --until %s", o->from, o->until);
     if (o->min_items < 0) return err_set(err, ERR_USAGE, "--min-items %d: it is 0 or more", o->min_items);
-    if (o->min_items && !*from)
+    if (o->min_items && !o->from)
         return err_set(err, ERR_USAGE, "--min-items moves the window's beginning back: --from must say where it begins");
     return 0;
 }

@@ -165,7 +165,7 @@ static void test_bad_rows(void **state) {
     bad_column("history_item_id", "['0', '1']", "an item number");
     bad_column("history_item_id", "[0, True]", "neither");
     bad_column("history_item_id", "[0, 1, 2]", "3 elements where item_asins has 2");
-    static const char *const when[] = {"0", "-5", "1000000000000000000", "1517616000000", "4102444800"};
+    static const char *const when[] = {"-1", "-5", "1000000000000000000", "1517616000000", "4102444800"};
     for (size_t i = 0; i < sizeof when / sizeof *when; i++) bad_column("timestamp", when[i], "a time outside of 1970 to 2099");
     bad_column("timestamp", "1517616000.5", "a whole number");
     bad_column("timestamp", "", "a whole number");

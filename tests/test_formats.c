@@ -104,7 +104,7 @@ static void test_amazon_2018(void **state) {
         {"{\"reviewerID\": \"U\", \"asin\": null, \"unixReviewTime\": 1}", "\"asin\" is missing"},
         {"{\"reviewerID\": [\"U\"], \"asin\": \"B1\", \"unixReviewTime\": 1}", "\"reviewerID\" is no text"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"unixReviewTime\": \"5\"}", "\"unixReviewTime\" is no number"},
-        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 0.5}", "a timestamp before 1970"},
+        {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": -0.5}", "a timestamp before 1970"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1e400}", "not a plain number"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"overall\": 5, \"unixReviewTime\": 1419897600000}", "seconds since 1970"},
         {"{\"reviewerID\": \"U\", \"asin\": \"B1\", \"unixReviewTime\": 5}", "no rating, where others have one"},
@@ -344,6 +344,11 @@ static void test_dates(void **state) {
     takes("csv", "user,item,time\nu,a,1593878903.438\nu,b,1593878904\n", NULL, "u a 1593878903 a\nu b 1593878904 b\n");
     takes("recbole", "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1588687728923\nu\ta\t1588687729000.0\n",
           "item_id:token\ttitle:token\na\tOne\n", "u a 1588687728 One\nu a 1588687729 One\n");
+    takes("csv", "user,item,time\nu,a,1970-01-01T00:00:00\nu,b,0\nu,c,0.5\nu,d,7\n", NULL,
+          "u a 0 a\nu b 0 b\nu c 0 c\nu d 7 d\n");
+    takes("csv", "user,item,time\nu,a,0\nu,b,1538352007000\n", NULL, "u a 0 a\nu b 1538352007 b\n"); // no seconds, yet
+    bad_line("csv", "user,item,time\nu,a,2018-10-01\n", NULL, "u,b,1969-12-31", "a timestamp before 1970");
+    bad_line("csv", "user,item,time\nu,a,1538352000000\n", NULL, "u,b,0", "seconds, where milliseconds are expected");
     bad_line("csv", "user,item,time\nu,a,2018-10-01\n", NULL, "u,b,2018-02-30", "neither a plain number nor a date");
     bad_line("csv", "user,item,time\nu,a,1538352000000\n", NULL, "u,b,2018-10-01", "a date, where others are milliseconds");
     bad_line("csv", "user,item,time\nu,a,100\n", NULL, "u,b,2918-10-01", "later than tomorrow");
@@ -649,6 +654,7 @@ static void test_options(void **state) {
     bad = o, bad.from = "2017-10-01", prepared_refuses(bad, ERR_USAGE, "no times, and --from and --until ask for a window");
     bad = o, bad.min_items = 3, prepared_refuses(bad, ERR_USAGE, "say where it begins");
     bad = o, bad.from = "2017-10-01", bad.until = "2017-10-01", prepared_refuses(bad, ERR_USAGE, "is not before --until");
+    bad = o, bad.until = "1970-01-01", prepared_refuses(bad, ERR_USAGE, "--until 1970-01-01: nothing is earlier");
     bad = o, bad.min_rating = 3, prepared_refuses(bad, ERR_USAGE, "no ratings, and --min-rating");
     static const char *const dates[] = {"2017-10",     "2017-13-01", "2017-02-29", "17-10-01",
                                         "2017-10-01x", " 2017-10-1", "1969-01-01", ""};

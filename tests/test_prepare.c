@@ -179,7 +179,7 @@ static void test_movielens_refusals(void **state) {
     bad_log_line("7\t1\tfive\t100", "not a plain number");
     bad_log_line("7\t1\t5\t", "not a plain number");
     bad_log_line("7\t1\t5\t-3", "a timestamp before 1970");
-    bad_log_line("7\t1\t5\t0", "a timestamp before 1970");
+    bad_log_line("7\t1\t5\t-1", "a timestamp before 1970");
     bad_log_line("7\t1\t5\t881250949000", "a timestamp later than tomorrow");
     char line[64];
     snprintf(line, sizeof line, "7\t1\t5\t%lld", (long long)time(NULL) + 2 * 24 * 3600);
@@ -264,7 +264,7 @@ static void test_recbole_refusals(void **state) {
                                          {"u\ti1\t\t5", "no rating, where others have one"},
                                          {"u\ti1\tnan\t5", "not a plain number"},
                                          {"u\ti1\t4\tsoon", "not a plain number"},
-                                         {"u\ti1\t4\t0.5", "a timestamp before 1970"},
+                                         {"u\ti1\t4\t-0.5", "a timestamp before 1970"},
                                          {"u\ti1\t4\t1e300", "a timestamp later than tomorrow"},
                                          {"u\x07\ti1\t4\t5", "a control byte in an id"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -223,7 +223,7 @@ make_logs() {
     }' >"$TMP/jsonl/log.jsonl"
     awk 'BEGIN { for (i = 1; i <= 15; i++) printf "{\"parent_asin\": \"%d\", \"title\": \"Film %d\"}\n", i, i }' >"$TMP/jsonl/meta.jsonl"
     exits 0 "$LATENTR3" prepare --data "$TMP/jsonl/log.jsonl" --items "$TMP/jsonl/meta.jsonl" --format amazon-2023 --out "$TMP/early"
-    says '*a timestamp before 1970*seconds, where milliseconds are expected*'
+    says '*seconds, where milliseconds are expected*'
     jq -e '.dropped.interactions.bad_line == 40 and .window.first == "1973-03-03"' "$TMP/early/dataset.json"
     exits 0 "$LATENTR3" inspect --data "$TMP/early"
 }
@@ -248,6 +248,15 @@ make_logs() {
     exits 0 "$LATENTR3" prepare --data "$TMP/bare" --format tsv --columns user,item,-,- --items "$TMP/items.tsv" --split leave-one-out --out "$TMP/b"
     [[ $output != *"later than the first test"* ]]
     jq -e '.leakage == null and .ties.rule == "order of the log" and (.options | has("from") | not)' "$TMP/b/dataset.json"
+}
+
+@test "prepare: time begins with 1970" {
+    awk 'BEGIN { print "user,item,time"; for (u = 1; u <= 9; u++) for (i = 0; i < 6; i++) printf "u%d,i%d,%d\n", u, (u + i) % 7, i }' >"$TMP/log.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/log.csv" --k-core 0 --split leave-one-out --from 1970-01-01 --strict --out "$TMP/a"
+    jq -e '.counts.interactions == 54' "$TMP/a/dataset.json"
+    exits 0 "$LATENTR3" eval --model popularity --data "$TMP/a" --strict
+    exits 0 "$LATENTR3" prepare --data "$TMP/a" --strict --out "$TMP/b"
+    cmp "$TMP/a/train.csv" "$TMP/b/train.csv"
 }
 
 @test "prepare: what a killed one left is no reason to refuse, and goes" {
