@@ -70,8 +70,9 @@ static int is_forced(Candidate *c, Stream *stream, const RecordsFormat *forced, 
     return 1;
 }
 
+enum { ITEMS = 1, UNKNOWN, LOG }; // Folder.likeness
+
 // Of several files that are no logs, what the log by its own names is (one that was given is mistyped), else what is unknown.
-enum { ITEMS = 1, UNKNOWN, LOG };
 static void folder_explain(Folder *f, const Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES]) {
     const RecordsFormat *format;
     RecordsRole role;
@@ -86,6 +87,7 @@ static void folder_explain(Folder *f, const Candidate *c, Stream *stream, const 
         f->likeness = likeness;
 }
 
+// As folder_explain, where a format is forced; whether the file can be read in it.
 static int folder_force(Folder *f, Candidate *c, Stream *stream, const RecordsFormat *forced,
                         const char *const column[RECORDS_NAMES]) {
     Err why = {0}; // may stay so where it is of items
