@@ -350,12 +350,12 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
         narrow(&f, is_like, s->log.path, 0);
         narrow(&f, is_known, &role, 0);
         const Err *fault = damage(&f);
+        if (f.n == 1 && !fault) f.file[0].format = items_format(f.file[0].format, s->log.format);
         status = check_names(&f, role, column, err);
         if (status == 0 && fault && f.n == 1 && optional) // the log may hold the titles
             s->no_items = *fault;
         else if (status == 0)
             status = take_one(&s->items, &f, "files of items", "--items", err);
-        if (s->items.path) s->items.format = items_format(s->items.format, s->log.format);
         if (status == 0 && !s->items.path && !optional)
             status = err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
         folder_close(&f);
