@@ -4,10 +4,6 @@ static size_t act_bytes(const Session *s) {
     return dtype_bytes(ops_dtype(s->ops));
 }
 
-static act *slot_row(const Session *s, act *x, int slot) {
-    return (char *)x + (size_t)slot * (size_t)s->llm->config.D * act_bytes(s);
-}
-
 static int32_t *slot_positions(Session *s, int slots) {
     int32_t *position = ARENA_NEW(&s->host, int32_t, slots + 1);
     for (int i = 0; i < s->nodes; i++)
@@ -21,8 +17,8 @@ static void latent_keys(Session *s, LatentPass *p) {
     const int first = s->ratt_made, n = s->slots_used - first;
     p->slots = s->slots_used;
     p->slot_position = slot_positions(s, p->slots);
-    act *k = slot_row(s, s->ratt_k, first);
-    op_linear_forward(s->ops, k, ops_dtype(s->ops), slot_row(s, s->ratt_h, first), &s->llm->ratt_k, m->ratt_kb, n);
+    act *k = session_row(s, s->ratt_k, first);
+    op_linear_forward(s->ops, k, ops_dtype(s->ops), session_row(s, s->ratt_h, first), &s->llm->ratt_k, m->ratt_kb, n);
     op_rope(s->ops, k, p->slot_position + first, &m->ratt_rope, n, 0);
     s->ratt_made = s->slots_used;
 }
@@ -150,7 +146,7 @@ void latent_backward(Session *s, LatentPass *p, const float *dr) {
     if (s->dh && s->grad_slot0 < p->slots) {
         const int rows = p->slots - s->grad_slot0;
         const size_t from = (size_t)s->grad_slot0 * (size_t)D, count = (size_t)rows * (size_t)D;
-        op_linear_backward_input(ops, dkeys, DTYPE_F32, slot_row(s, dkeys_act, s->grad_slot0), &s->llm->ratt_k, rows);
+        op_linear_backward_input(ops, dkeys, DTYPE_F32, session_row(s, dkeys_act, s->grad_slot0), &s->llm->ratt_k, rows);
         op_add(ops, s->ratt_dh, dkeys, 1.0f, count);
         op_add(ops, s->ratt_dh, dvalues + from, 1.0f, count);
     }

@@ -181,11 +181,6 @@ static void drop(Session *s, const Segment *g, void *x, Dtype type, DropoutSite 
     op_dropout(s->ops, x, type, &d, RNG_DROPOUT | (uint64_t)(layer * 4 + (int)site) << 8 | s->dropout_step << 24, g->N, width);
 }
 
-// (N, D) what thoughts are made of at the segment's slots.
-static act *thought_states(const Session *s, const Segment *g) {
-    return (char *)s->ratt_h + (size_t)g->slot0 * (size_t)s->llm->config.D * dtype_bytes(ops_dtype(s->ops));
-}
-
 // One decoder layer up to its activation: all that its backward needs. x (N, D) comes in with `delta` of the layer before not
 // yet added (NULL: nothing to add); a->x_in receives the sum. Returns the residual stream between the halves.
 static float *block_acts(Session *s, Segment *g, int l, SegmentActs *a, Scratch *t, float *x, const float *delta) {
@@ -197,7 +192,7 @@ static float *block_acts(Session *s, Segment *g, int l, SegmentActs *a, Scratch 
     a->x_in = x_in;
     norm_forward(s, t->normed, a->rstd1, x_in, x, delta, b->norm1, g->N);
     if (c->thought_layer && l == c->thought_layer)
-        norm_forward(s, thought_states(s, g), g->rstd_thought, NULL, x_in, NULL, s->llm->norm, g->N);
+        norm_forward(s, session_row(s, s->ratt_h, g->slot0), g->rstd_thought, NULL, x_in, NULL, s->llm->norm, g->N);
     op_linear_forward(ops, t->qkv, type, t->normed, &b->qkv, b->qkv_bias, g->N);
     op_qkv_forward(ops, a->q, s->k[l], s->v[l], t->qkv, g->position_device, g->slot0, &s->llm->rope, g->N, c->H, c->G, c->K);
     op_attention_forward(ops, a->attn, a->lse, a->q, s->k[l], s->v[l], &g->plan, g->N, c->H, c->G, c->K, attention_scale(c));
@@ -246,13 +241,12 @@ static void embed_rows_backward(Session *s, Segment *g, float *dx, float *dthoug
 
 void segment_forward(Session *s, Segment *g, const float *thought, int record) {
     const ModelConfig *c = &s->llm->config;
-    Ops *ops = s->ops;
     CHECK(!g->given == !thought);
     if (g->N == 0) return;
     segment_plan(s, g);
     segment_upload(s, g);
     g->record = record;
-    size_t n = (size_t)g->N * (size_t)c->D, act_bytes = dtype_bytes(ops_dtype(ops));
+    size_t n = (size_t)g->N * (size_t)c->D;
     size_t mark = arena_mark(&s->device);
     const int again = record && s->recompute;
     g->rstd_thought = c->thought_layer ? ARENA_NEW(&s->device, float, g->N) : NULL;
@@ -274,8 +268,7 @@ void segment_forward(Session *s, Segment *g, const float *thought, int record) {
         x = block_forward(s, g, l, record && !again ? &g->acts[l] : &single, &t, x, l ? t.delta : NULL);
     }
     float *x_out = record ? g->x_out : single.x_in, *rstd_out = record ? g->rstd_out : single.rstd1;
-    act *h = (char *)s->h + (size_t)g->slot0 * (size_t)c->D * act_bytes;
-    norm_forward(s, h, rstd_out, x_out, x, t.delta, s->llm->norm, g->N);
+    norm_forward(s, session_row(s, s->h, g->slot0), rstd_out, x_out, x, t.delta, s->llm->norm, g->N);
     arena_reset(&s->device, mark);
     s->tokens_run += g->N;
 }

@@ -127,6 +127,10 @@ void session_weight_gradient(Session *s, const Matrix *w, const float *bias, con
 static inline int session_slot(const Session *s, int node, int index) {
     return s->node[node].slot + index;
 }
+// The row of a table (S, D) of the compute type, such as h, that belongs to a slot.
+static inline act *session_row(const Session *s, act *x, int slot) {
+    return (char *)x + (size_t)slot * (size_t)s->llm->config.D * dtype_bytes(ops_dtype(s->ops));
+}
 // Slot of the last position of a node.
 static inline int session_last(const Session *s, int node) {
     return s->node[node].slot + s->node[node].len - 1;
