@@ -5,10 +5,9 @@
 # --add-thought). Needs a Python with torch and transformers 4 (LATENTR3_PYTHON), the peer script (LATENTR3_PEER, by default
 # ../shared/reference/peer_bench.py) and the rows (LATENTR3_DATA, by default ../shared/data).
 set -euo pipefail
-set -- "$(realpath "$1")" "${@:2}" # as seen from where one stands
+model=$(realpath "$1")
 cd "$(dirname "$0")/.."
 . bench/common.bash
-model=$1
 rows=${2:-16}
 python=${LATENTR3_PYTHON:-python3}
 peer=${LATENTR3_PEER:-../shared/reference/peer_bench.py}

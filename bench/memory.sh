@@ -6,9 +6,8 @@
 # measure anew (1.5b, 7b, 13b-q8_0, 13b-q4_k); all others stay as they stand in docs/performance.md. Needs a Python with numpy and
 # gguf (LATENTR3_PYTHON), and the rows (LATENTR3_DATA).
 set -euo pipefail
-set -- "$(realpath "$1")" "$(realpath "$2")" "${@:3}" # as seen from where one stands
+tokenizer=$(realpath "$1") work=$(realpath -m "$2")
 cd "$(dirname "$0")/.."
-tokenizer=$1 work=$2
 shift 2
 names=${*:-1.5b 7b 13b-q8_0 13b-q4_k}
 python=${LATENTR3_PYTHON:-python3}

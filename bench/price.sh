@@ -4,10 +4,9 @@
 #   bench/price.sh MODEL_DIR
 # writes the tables in docs/performance.md. Some four minutes on two cores. MODEL_DIR and LATENTR3_DATA: as for bench/compare.sh.
 set -euo pipefail
-set -- "$(realpath "$1")" "${@:2}" # as seen from where one stands
+model=$(realpath "$1")
 cd "$(dirname "$0")/.."
 . bench/common.bash
-model=$1
 data=${LATENTR3_DATA:-../shared/data}/d3-office
 table=$(mktemp)
 trap 'rm -f "$table"' EXIT

@@ -4,11 +4,10 @@
 # writes the tables in docs/performance.md and the curves beside them, docs/scaling.svg. Some eight minutes on two cores.
 # MODEL_DIR: as for bench/compare.sh. Data and built catalogues are made in WORK_DIR, by default a temporary one.
 set -euo pipefail
-set -- "$(realpath "$1")" ${2:+"$(realpath "$2")"} # as seen from where one stands
+model=$(realpath "$1")
+work=${2:+$(realpath -m "$2")}
 cd "$(dirname "$0")/.."
 . bench/common.bash
-model=$1
-work=${2:-}
 trap 'rm -rf "${temporary:-}" "${points:-}" "${table:-}"' EXIT
 [ "$work" ] || work=$(mktemp -d) temporary=$work
 points=$(mktemp) table=$(mktemp)

@@ -4,9 +4,8 @@
 # OFFLINE=1: a catalogue and a small random model that the program makes itself, in place of MovieLens and SmolLM2.
 # The row budgets below keep the whole within 15 minutes (offline: 2 minutes) on 2 cores.
 set -euo pipefail
-set -- "$(realpath "$1")" "${@:2}" # as seen from where one stands
+program=$(realpath "$1")
 cd "$(dirname "$0")/.."
-program=$1
 offline=${OFFLINE:-}
 work=build/demo
 cache=${LATENTR3_CACHE:-build/downloads}
