@@ -165,14 +165,18 @@ void use_warn_idle(const Options *o, const char *const *names, const char *why) 
         if (options_changed(o, *names)) log_warn("--%s does nothing %s", *names, why);
 }
 
+void use_warn_titles(const Options *o, const char *why) {
+    static const char *const of_titles[] = {"length-penalty", "ghost-tokens", "index", "bos", "history-text", NULL};
+    use_warn_idle(o, of_titles, why);
+}
+
 // What does nothing where lists do not come from titles.
 static void warn_idle(const Use *u, const Options *o) {
-    static const char *const of_titles[] = {"length-penalty", "ghost-tokens", "index", "bos", NULL},
-                             *const of_models[] = {"thoughts", "thought", "thought-window", "thought-rms", "answer-sees", NULL},
+    static const char *const of_models[] = {"thoughts", "thought", "thought-window", "thought-rms", "answer-sees", NULL},
                              *const of_thoughts[] = {"thought", NULL};
     const int baseline = u->opened == OPENED_DATA;
     if (use_reads_titles(u)) return;
-    use_warn_idle(o, of_titles, baseline ? "with a baseline" : "with a SASRec");
+    use_warn_titles(o, baseline ? "with a baseline" : "with a SASRec");
     if (baseline) use_warn_idle(o, of_models, "with a baseline");
     if (!baseline && u->model.llm.config.thoughts == 0) use_warn_idle(o, of_thoughts, "with a SASRec that has no thoughts");
 }

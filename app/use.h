@@ -65,6 +65,8 @@ void use_close(Use *u); // safe after a failure
 // Where options were given that change nothing here: a warning for each of `names` (NULL ends them), as the defaults of an
 // experiment may name them for other steps. why: "with a SASRec".
 void use_warn_idle(const Options *o, const char *const *names, const char *why);
+// The same of the options that are about titles, where no list comes of them.
+void use_warn_titles(const Options *o, const char *why);
 
 // Compact JSON and a line end on stdout.
 void use_print(const json_t *json);
