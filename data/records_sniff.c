@@ -62,11 +62,16 @@ static int plausible(const Records *r, const char *head, size_t bytes) {
     }
 }
 
+// But no order: with it any file of so many fields would be a log.
+static void names_of(const char *names[RECORDS_NAMES], const char *const column[RECORDS_NAMES]) {
+    for (int i = 0; i < RECORDS_NAMES; i++) names[i] = column && i < RECORD_FIELDS ? column[i] : NULL;
+}
+
 static int opens(Records *r, const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
                  size_t bytes) {
     const RecordsFormat *f = records_format(format);
-    const char *names[RECORDS_NAMES] = {0}; // but no order: with it any file of so many fields would be a log
-    for (int i = 0; column && i < RECORD_FIELDS; i++) names[i] = column[i];
+    const char *names[RECORDS_NAMES];
+    names_of(names, column);
     *r = (Records){0};
     return f->shape[role].kind != RECORDS_NONE && records_open(r, f, role, names, head, bytes, "head", NULL) == 0;
 }
@@ -217,8 +222,8 @@ static const RecordsFormat *guess(const char *head, size_t bytes) {
 
 int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
                        const char *name, Err *err) {
-    const char *names[RECORDS_NAMES] = {0};
-    for (int i = 0; column && i < RECORD_FIELDS; i++) names[i] = column[i];
+    const char *names[RECORDS_NAMES];
+    names_of(names, column);
     bytes = whole_lines(head, bytes);
     if (!format) format = guess(head, bytes);
     if (!format || !bytes || format->shape[RECORDS_LOG].kind == RECORDS_NONE) return 0;

@@ -507,14 +507,14 @@ static void test_explain(void **state) {
 static void test_prefixes(void **state) {
     (void)state;
     enum { W = 5, USERS = 3, ROUNDS = 12 };
-    for (int round_of = 0; round_of < 3; round_of++) {
-        const int thoughts = round_of > 0;
+    for (int kind = 0; kind < 3; kind++) { // without a thought, with one, with one of the first layer's states
+        const int thoughts = kind > 0;
         Fixture f;
         Err err = {0};
         Recommender plain, known;
         PrefixCache cache;
         fixture_open(&f, folders[thoughts], thoughts);
-        f.g.llm.config.thought_layer = round_of == 2; // what the thought is made of is kept too
+        f.g.llm.config.thought_layer = kind == 2; // what the thought is made of is kept too
         RecommendOptions o = options(W, 1, USERS);
         OK(recommend_open(&plain, &f.g.llm, f.tokenizer, &f.style, &f.catalogue, &o, &err));
         prefix_open(&cache, 700 * session_row_bytes(&plain.reader.session)); // a few prompts
