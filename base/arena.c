@@ -9,14 +9,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { HUGE_PAGE_BYTES = 2 << 20 };
 enum { PIECE_BYTES = 16 << 20 }; // of whole huge pages, and long enough that opening one costs nothing beside filling it
 
 void arena_init(Arena *a, void *base, size_t capacity_bytes, const char *name) {
     *a = (Arena){.base = base, .capacity_bytes = capacity_bytes, .open_bytes = capacity_bytes, .name = name};
 }
 
+// Mappings of whole huge pages lie on the border of one, where the system may make their heads huge pages too.
+static size_t whole_pages(size_t bytes) {
+    size_t whole;
+    return checked_align_up(&whole, bytes, HUGE_PAGE_BYTES) ? bytes : whole;
+}
+
 static void *map(size_t bytes, int protection) {
-    void *base = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *base = mmap(NULL, whole_pages(bytes), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return base == MAP_FAILED ? NULL : base;
 }
 
@@ -43,12 +50,16 @@ void *arena_map(size_t bytes, const char *name, Err *err) {
     return reserve(bytes, PROT_READ | PROT_WRITE, name, err);
 }
 
+void arena_unmap(void *range, size_t bytes) {
+    if (range) munmap(range, whole_pages(bytes));
+}
+
 size_t arena_room(size_t wanted, size_t parts, size_t least) {
     if (least > wanted) least = wanted;
     for (size_t room = wanted; room > least; room /= 2) {
         void *trial = map(room, PROT_READ | PROT_WRITE); // as arena_map would
         if (!trial) continue;
-        munmap(trial, room);
+        arena_unmap(trial, room);
         if (room == wanted) return room;
         return room / parts > least ? room / parts : least;
     }
@@ -65,7 +76,7 @@ int arena_reserve(Arena *a, size_t capacity_bytes, const char *name, Err *err) {
 }
 
 void arena_free(Arena *a) {
-    if (a->mapped) munmap(a->base, a->capacity_bytes);
+    if (a->mapped) arena_unmap(a->base, a->capacity_bytes);
     *a = (Arena){0};
 }
 

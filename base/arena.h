@@ -39,8 +39,9 @@ static inline void arena_reset(Arena *a, size_t mark) {
     a->used_bytes = mark;
 }
 
-// Host addresses without an arena, open from the start; NULL: refused. Given back by munmap.
+// Host addresses without an arena, open from the start; NULL: refused.
 void *arena_map(size_t bytes, const char *name, Err *err);
+void arena_unmap(void *range, size_t bytes);
 
 // What a library gave from its own allocation: NULL stops the program with exit code 5.
 void *mem_need(void *p, const char *what);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { LEAST_SHARED = 64 << 20, LEAST_OWN = 16 << 20 }; // bytes of scratch, below which no small model works
@@ -118,7 +117,7 @@ void *ops_reserve(Ops *ops, size_t bytes, Err *err) {
 
 void ops_release(Ops *ops, void *range, size_t bytes) {
     (void)ops;
-    if (range) munmap(range, bytes);
+    arena_unmap(range, bytes);
 }
 
 void ops_upload(Ops *ops, void *device, const void *host, size_t bytes) {
