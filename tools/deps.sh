@@ -5,7 +5,7 @@ set -euo pipefail
 
 if [ $# -eq 0 ]; then
     set -- build-essential cmake ninja-build pkg-config libdnnl-dev libjansson-dev libutf8proc-dev libpcre2-dev \
-        libxxhash-dev libyaml-dev zlib1g-dev libmicrohttpd-dev libcmocka-dev bats jq curl xz-utils libxml2-utils clang-format libopenmpi-dev openmpi-bin
+        libxxhash-dev libyaml-dev zlib1g-dev libmicrohttpd-dev libcmocka-dev bats parallel jq curl xz-utils libxml2-utils clang-format libopenmpi-dev openmpi-bin
 fi
 
 missing=()

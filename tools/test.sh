@@ -32,16 +32,19 @@ count() {
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
-select=()
+# As many at a time as there are processors: most wait for one. bats wants GNU parallel for it; a file's tests follow one another.
+jobs=$(nproc)
+select=() together=()
 [ "$mode" = quick ] && select=(--label-exclude slow)
-ctest --test-dir "$build" --output-on-failure --no-tests=error --timeout $limit "${select[@]}" 2>&1 | tee "$output"
+command -v parallel >/dev/null && together=(--jobs "$jobs" --no-parallelize-within-files)
+ctest --test-dir "$build" --output-on-failure --no-tests=error --timeout $limit --parallel "$jobs" "${select[@]}" 2>&1 | tee "$output"
 status=${PIPESTATUS[0]}
 count '^ *[0-9]+/[0-9]+ Test .* Passed ' '^ *[0-9]+/[0-9]+ Test .*(\*\*\*|Failed)' "$output"
 # A run that broke off without naming a test is a failure too.
 [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
 
 [ "$mode" = full ] || unset LATENTR3_PYTHON
-LATENTR3=$build/latentr3 BATS_TEST_TIMEOUT=$limit bats --tap --timing tests/cli 2>&1 | tee "$output"
+LATENTR3=$build/latentr3 BATS_TEST_TIMEOUT=$limit bats --tap --timing "${together[@]}" tests/cli 2>&1 | tee "$output"
 status=${PIPESTATUS[0]}
 before=$failed
 count '^ok ' '^not ok ' "$output"
