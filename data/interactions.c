@@ -33,10 +33,7 @@ static const char *id_fault(const Reading *r, RecordText id) {
     if (id.n == 0) return "an empty id";
     if (id.n > ID_LIMIT) return "an id of more than 1024 bytes";
     if (items_title_fault(id.s, id.n)) return "a control byte in an id";
-    if (!r->r->format->numbered) return NULL;
-    CsvValue v;
-    int good = csv_number(&v, id.s, id.n) == id.n && v.kind == CSV_INT && v.integer >= 1 && v.integer <= INT32_MAX;
-    if (good) return NULL;
+    if (!r->r->format->numbered || records_is_number(id)) return NULL;
     // A plain TSV looks like u.data.
     return r->r->role == RECORDS_LOG && r->r->format == records_format("ml-100k")
                ? "an id that is not a whole number from 1 to 2147483647; --format tsv --columns user,item,rating,time takes any"

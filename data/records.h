@@ -53,7 +53,7 @@ typedef struct RecordsFormat {
     const char *name; // as --format has it
     RecordsShape shape[RECORDS_ROLES];
     int any_names;                    // the user may name the columns
-    int numbered;                     // ids are whole numbers from 1
+    int numbered;                     // ids are whole numbers: records_is_number
     double least_rating, rating_step; // ratings are 1, 1 + step, ... 5, from `least`; step 0: any number
     int ticks;                        // of a time: 1 or 1000 a second; 0: the first record tells
     int published_titles;             // the published title rules are the default
@@ -104,6 +104,7 @@ int records_bad(const Records *r, const char *why, Err *err); // fills err with 
 enum { RECORDS_MISNAMED = 2 };
 int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes);
+int records_is_number(RecordText id); // from 1 to 2147483647
 // Why the beginning of a file with a header, or members, is no log: 1 with `err` filled, which names `name`; 0: nothing is
 // known. format: NULL to guess.
 int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,

@@ -16,9 +16,9 @@ static int is_number(const RecordText *t) {
     return t->n > 0 && csv_number(&v, t->s, t->n) == t->n;
 }
 
-static int is_id(const RecordText *t) {
+int records_is_number(RecordText id) {
     CsvValue v;
-    return t->n > 0 && csv_number(&v, t->s, t->n) == t->n && v.kind == CSV_INT && v.integer > 0;
+    return id.n > 0 && csv_number(&v, id.s, id.n) == id.n && v.kind == CSV_INT && v.integer >= 1 && v.integer <= INT32_MAX;
 }
 
 // Whether every line holds a user, an item, and a rating, a time or both, between blanks: these are no sequences of items.
@@ -52,8 +52,8 @@ static int plausible(const Records *r, const char *head, size_t bytes) {
                !is_rated(head, bytes);
     case RECORDS_CSV: // ratings.csv: whole numbers, and stars
         if (r->format->any_names || r->role == RECORDS_ITEMS) return 1;
-        return is_id(&f[RECORD_USER]) && is_id(&f[RECORD_ITEM]) && is_number(&f[RECORD_TIME]) && is_number(&f[RECORD_RATING]) &&
-               csv_number(&stars, f[RECORD_RATING].s, f[RECORD_RATING].n) && stars.number <= 5;
+        return records_is_number(f[RECORD_USER]) && records_is_number(f[RECORD_ITEM]) && is_number(&f[RECORD_TIME]) &&
+               is_number(&f[RECORD_RATING]) && csv_number(&stars, f[RECORD_RATING].s, f[RECORD_RATING].n) && stars.number <= 5;
     case RECORDS_JSON:
         for (int k = 0; k < RECORD_FIELDS; k++) // a review has a title too; only a file of items has no user
             if (r->role == RECORDS_LOG && k <= RECORD_ITEM && !f[k].n) return 0;
@@ -190,9 +190,10 @@ int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *c
 
 // NULL: none.
 static const char *ids_fault(const Records *r) {
-    const RecordText *user = &r->field[RECORD_USER], *item = &r->field[RECORD_ITEM];
-    if (!user->n || !item->n) return "an empty id";
-    return r->format->numbered && !(is_id(user) && is_id(item)) ? "an id that is not a whole number" : NULL;
+    const RecordText user = r->field[RECORD_USER], item = r->field[RECORD_ITEM];
+    if (!user.n || !item.n) return "an empty id";
+    return r->format->numbered && !(records_is_number(user) && records_is_number(item)) ? "an id that is not a whole number"
+                                                                                        : NULL;
 }
 
 int records_reads(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
