@@ -53,6 +53,21 @@ use() {
     jq -e '.environment == {"OMP_DYNAMIC": "false"}' "$TMP/sasrec/metrics.json"
 }
 
+@test "a model's max_position_embeddings: what a prompt has beyond it is not read, and 1,536 are there in any case" {
+    long=$(printf 'a title of many words %.0s' {1..30})
+    local titles=()
+    for i in {1..10}; do titles+=(--history "$long$i"); done
+    for positions in 512 1536 4096 131072; do
+        cp -r "$WORLD/model" "$TMP/$positions"
+        sed -i "s/\"max_position_embeddings\": [0-9]*/\"max_position_embeddings\": $positions/" "$TMP/$positions/config.json"
+        LATENTR3_LOG=error exits 0 "$LATENTR3" recommend --model "$TMP/$positions" --data "$WORLD/data" --dtype f32 --json "${titles[@]}"
+        echo "$output" >"$TMP/$positions.json"
+    done
+    cmp "$TMP/512.json" "$TMP/1536.json"
+    cmp "$TMP/4096.json" "$TMP/131072.json"
+    not cmp -s "$TMP/1536.json" "$TMP/4096.json"
+}
+
 @test "ulimit -v: the same lists and weights in fewer addresses, and one line where there are too few" {
     (ulimit -v 8000000 && "$LATENTR3" --version) || skip "a sanitizer's build wants all addresses"
     title=$(sed -n '5s/\t.*//p' "$WORLD/data/info.txt")
