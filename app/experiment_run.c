@@ -1,6 +1,7 @@
 #include "app/experiment_run.h"
 #include "app/experiment_process.h"
 #include "app/interrupt.h"
+#include "app/resume.h"
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -79,8 +80,7 @@ typedef enum Before { NOTHING, CUT_OFF, FINISHED } Before; // what an earlier pr
 static Before left_before(const PlanRun *r) {
     if (!(r->step->command->bit & (CMD_SFT | CMD_RL | CMD_SASREC))) return NOTHING;
     json_t *metrics = read_beside(r, "metrics.json");
-    const int finished = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted")),
-              there = file_exists_in(r->folder, "log.jsonl");
+    const int finished = resume_finished(metrics), there = file_exists_in(r->folder, "log.jsonl");
     json_decref(metrics);
     return !finished ? (there ? CUT_OFF : NOTHING) : is_whole(r) ? FINISHED : NOTHING;
 }

@@ -135,9 +135,13 @@ int resume_best(const Checkpoints *c, const char *path, Err *err) {
     return status;
 }
 
+int resume_finished(const json_t *metrics) {
+    return json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted"));
+}
+
 int resume_done(const char *out, const json_t *identity, Err *err) {
     json_t *metrics = json_read_in(out, "metrics.json", METRICS_BYTES);
-    int done = json_object_get(metrics, "steps") && json_is_false(json_object_get(metrics, "interrupted"));
+    int done = resume_finished(metrics);
     if (done) {
         json_t *then = resume_identity(metrics);
         if (resume_same(then, identity, out, err)) done = -1;

@@ -34,6 +34,8 @@ int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *poin
 // Makes `path` the best model of the checkpoint again.
 int resume_best(const Checkpoints *c, const char *path, Err *err);
 
+// By its metrics.json, NULL where it has none: to the end, and not stopped on the way.
+int resume_finished(const json_t *metrics);
 // 1: the run in `out` has been finished, and was the same; 0: it has not been finished.
 int resume_done(const char *out, const json_t *identity, Err *err);
 
