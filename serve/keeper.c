@@ -76,6 +76,7 @@ static int publish(Keeper *k, Model *m, Shelf *s, Engine *e, Err *err) {
 
 static void fail(Task *t, int status, const Err *err) {
     t->reply.status = status;
+    str_clear(&t->reply.body);
     answer_error(&t->reply.body, status, err->message);
 }
 
@@ -97,7 +98,6 @@ static void reload(Keeper *k, Task *t) {
     counters_add(k->counters, status ? &k->counters->reload_failures : &k->counters->reloads, 1);
     if (status) {
         log_warn("reload: %s; the model that is served stays", err.message);
-        str_clear(body);
         fail(t, 422, &err);
         return;
     }
@@ -106,8 +106,8 @@ static void reload(Keeper *k, Task *t) {
     log_info("reloaded: %.*s", (int)body->len - 1, body->data); // in one line
 }
 
-// The item as it shall be, in memory. *changed 0: it is so already. Returns the status of the reply.
-static int put_item(Items *items, const Task *t, int *changed, Err *err) {
+// The item as it shall be, in memory. Returns the status of the reply.
+static int put_item(Items *items, Task *t, Err *err) {
     Items one;
     Str line = {0};
     const int known = items_by_id(items, t->id), there = known >= 0 && !items->removed[known];
@@ -115,78 +115,129 @@ static int put_item(Items *items, const Task *t, int *changed, Err *err) {
     int status = items_parse_added(&one, line.data, line.len, "the item", err);
     str_free(&line);
     if (status) return 422;
-    status = there ? items_set_title(items, t->id, t->title, changed, err) : items_add(items, &one, changed, err);
+    status = there ? items_set_title(items, t->id, t->title, &t->changed, err) : items_add(items, &one, &t->changed, err);
     const int same_text = known >= 0 && (items->text[known] ? t->text && !strcmp(items->text[known], t->text) : !t->text);
     if (status == 0 && known >= 0 && !same_text) {
         const char *text = t->text ? t->text : "";
         int more;
         status = items_set_texts(items, (const char *const *)&t->id, &text, 1, &more, err);
-        *changed += more;
+        t->changed += more;
     }
     items_free(&one);
     return status ? 500 : there ? 200 : 201;
 }
 
-static int remove_item(Items *items, const Task *t, int *changed, Err *err) {
+static int remove_item(Items *items, Task *t, Err *err) {
     const int item = items_by_id(items, t->id);
     if (item < 0 || items->removed[item]) {
         err_set(err, ERR_DATA, "item %.64s is not in the catalogue", t->id);
         return 404;
     }
-    return items_remove(items, (const char *const *)&t->id, 1, changed, err) ? 409 : 200;
+    return items_remove(items, (const char *const *)&t->id, 1, &t->changed, err) ? 409 : 200;
 }
 
-static int check_item(const Engine *e, const Task *t, int changed, Err *err) {
-    if (t->kind != TASK_PUT || !changed) return 0;
-    return engine_check_item(e, items_by_id(&e->shelf->data.items, t->id), err);
+// All of the list, in memory. The first status that is an error, or 200.
+static int change_items(Items *items, Task *list, Err *err) {
+    int status = 200;
+    for (Task *t = list; t && status < 300; t = t->next) {
+        t->changed = 0;
+        status = t->reply.status = t->kind == TASK_PUT ? put_item(items, t, err) : remove_item(items, t, err);
+    }
+    return status < 300 ? 200 : status;
+}
+
+static int check_items(const Engine *e, const Task *list, Err *err) {
+    for (const Task *t = list; t; t = t->next)
+        if (t->kind == TASK_PUT && t->changed && engine_check_item(e, items_by_id(&e->shelf->data.items, t->id), err))
+            return -1;
+    return 0;
+}
+
+static int count_changed(const Task *list) {
+    int changed = 0;
+    for (const Task *t = list; t; t = t->next) changed += t->changed > 0;
+    return changed;
 }
 
 // The data folder is changed as `latentr3 catalog` does, so what others changed there is seen too. The engine is made before
 // the change is written: an item that the model cannot answer with is refused and leaves nothing behind.
-static int change(Keeper *k, Dataset *d, const Task *t, Shelf **s, Engine **e, int *changed, Err *err) {
+static int change_folder(Keeper *k, Dataset *d, Task *list, Shelf **s, Engine **e, Err *err) {
     const int lock = file_lock(k->shelf->data.folder, err);
     if (lock < 0) return lock == FILE_BUSY ? 503 : 500;
     int status = 500;
-    if (k->opener->data(k->opener->self, d, err) == 0) {
-        status = t->kind == TASK_PUT ? put_item(&d->items, t, changed, err) : remove_item(&d->items, t, changed, err);
-        if (status < 300) {
-            *s = shelf_open(d);
-            shelf_count(*s, k->shelf, &k->closed);
-            if (engine_open(e, k->model, *s, &k->o, err) || check_item(*e, t, *changed, err))
-                status = err->code == ERR_IO || err->code == ERR_MEMORY ? 500 : 422;
-            else if (*changed && dataset_save_items(&(*s)->data, err))
-                status = 500;
-        }
+    if (k->opener->data(k->opener->self, d, err) == 0 && (status = change_items(&d->items, list, err)) < 300) {
+        *s = shelf_open(d);
+        shelf_count(*s, k->shelf, &k->closed);
+        if (engine_open(e, k->model, *s, &k->o, err) || check_items(*e, list, err))
+            status = err->code == ERR_IO || err->code == ERR_MEMORY ? 500 : 422;
+        else if (count_changed(list) && dataset_save_items(&(*s)->data, err))
+            status = 500;
     }
     close(lock);
     return status;
 }
 
-static void change_items(Keeper *k, Task *t) {
+// 0: done, and each has its reply. Else the status of an error, and nothing is changed.
+static int change(Keeper *k, Task *list, Err *err) {
     Dataset d = {0};
     Shelf *s = NULL;
     Engine *e = NULL;
-    Err err = {0};
-    int changed = 0;
-    const int status = change(k, &d, t, &s, &e, &changed, &err);
+    const int status = change_folder(k, &d, list, &s, &e, err);
     if (d.folder) dataset_close(&d);
     if (status >= 300) {
-        fail(t, status, &err);
         engine_close(e);
         shelf_drop(s);
-        return;
+        return status;
     }
-    t->reply.status = status;
-    answer_item(&t->reply.body, s, items_by_id(&s->data.items, t->id));
-    counters_add(k->counters, &k->counters->item_changes, changed > 0);
-    if (publish(k, model_hold(k->model), s, e, &err)) {
-        str_clear(&t->reply.body);
-        fail(t, 500, &err);
+    for (Task *t = list; t; t = t->next) {
+        str_clear(&t->reply.body); // of a try that others spoilt
+        answer_item(&t->reply.body, s, items_by_id(&s->data.items, t->id));
+    }
+    counters_add(k->counters, &k->counters->item_changes, count_changed(list));
+    return publish(k, model_hold(k->model), s, e, err) ? 500 : 0;
+}
+
+static void change_one(Keeper *k, Task *t) {
+    Err err = {0};
+    const int status = change(k, t, &err);
+    if (status) fail(t, status, &err);
+}
+
+// A catalogue is made anew for each change: those that wait are made one, unless it cannot be; then each is its own.
+static void change_all(Keeper *k, Task *list) {
+    Err err = {0};
+    const int together = list->next && change(k, list, &err) == 0;
+    for (Task *t = list, *next; t; t = next) {
+        next = t->next;
+        t->next = NULL;
+        if (!together) change_one(k, t);
+        outbox_post(k->outbox, &t->reply);
     }
 }
 
 static int is_change(const Task *t) {
     return t->kind != TASK_COUNTED;
+}
+
+static int is_item(const Task *t) {
+    return t->kind == TASK_PUT || t->kind == TASK_DELETE;
+}
+
+static int is_named(const Task *list, const Task *end, const char *id) {
+    while (list != end && strcmp(list->id, id) != 0) list = list->next;
+    return list != end;
+}
+
+// The first that waits, NULL for none; if it changes an item, with those right behind it that change others. Under the lock.
+static Task *take(Keeper *k) {
+    Task *list = k->first, *last = list;
+    if (!list) return NULL;
+    while (is_item(list) && last->next && is_item(last->next) && !is_named(list, last->next, last->next->id)) last = last->next;
+    k->first = last->next;
+    if (!k->first) k->last = NULL;
+    last->next = NULL;
+    for (const Task *t = list; t; t = t->next) k->changes -= is_change(t);
+    return list;
 }
 
 static void *keeper_main(void *self) {
@@ -195,18 +246,14 @@ static void *keeper_main(void *self) {
     for (;;) {
         pthread_mutex_lock(&k->lock);
         while (!k->first && !k->closed) pthread_cond_wait(&k->changed, &k->lock);
-        Task *t = k->first;
-        if (t) {
-            k->first = t->next;
-            if (!k->first) k->last = NULL;
-            k->changes -= is_change(t);
-        }
+        Task *t = take(k);
         pthread_mutex_unlock(&k->lock);
         if (!t) return NULL;
-        if (t->kind == TASK_RELOAD)
-            reload(k, t);
-        else if (is_change(t))
-            change_items(k, t);
+        if (is_item(t)) {
+            change_all(k, t);
+            continue;
+        }
+        if (t->kind == TASK_RELOAD) reload(k, t);
         outbox_post(k->outbox, &t->reply);
     }
 }

@@ -18,6 +18,7 @@ typedef struct Task {
     Reply reply; // first: a Task is a Reply
     TaskKind kind;
     char *id, *title, *text; // of an item; owned
+    int changed;             // whether the item was not so already
     struct Task *next;
 } Task;
 void task_free(Task *t);
