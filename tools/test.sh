@@ -36,7 +36,7 @@ trap 'rm -f "$output"' EXIT
 jobs=$(nproc)
 select=() together=()
 [ "$mode" = quick ] && select=(--label-exclude slow)
-command -v parallel >/dev/null && together=(--jobs "$jobs" --no-parallelize-within-files)
+[ "$jobs" -gt 1 ] && [[ $(parallel --version 2>/dev/null) == GNU* ]] && together=(--jobs "$jobs" --no-parallelize-within-files)
 ctest --test-dir "$build" --output-on-failure --no-tests=error --timeout $limit --parallel "$jobs" "${select[@]}" 2>&1 | tee "$output"
 status=${PIPESTATUS[0]}
 count '^ *[0-9]+/[0-9]+ Test .* Passed ' '^ *[0-9]+/[0-9]+ Test .*(\*\*\*|Failed)' "$output"
