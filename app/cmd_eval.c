@@ -14,6 +14,7 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EVAL_RESAMPLES = 1000 };
 
@@ -106,26 +107,37 @@ static void print_report(const Evaluation *e, const BeamStats *beams, const Opti
 
 // ---- the thought test --------------------------------------------------------------------------------------------------
 
+static void print_more(Metric more, int width, int interval) {
+    printf("  %+8.4f", more.value);
+    if (interval)
+        printf("  %+.4f .. %+.4f", more.low, more.high);
+    else
+        printf("  %-*s", width, "-");
+}
+
 static void print_thoughts(const ThoughtTest *t, int k) {
     static const char *const name[THOUGHT_SOURCES] = {"own", "another row's", "zero", "own and noise"};
     printf("\n%-14s  %8s  %8s  %-18s  %6s%-2d  %8s  %-16s\n", "thought", "loss", "less own", "95 % interval", "HR@",
            metric_k[k], "less own", "95 % interval");
     for (int i = 0; i < THOUGHT_SOURCES; i++) {
-        const Metric *more = &t->loss_gain[i], *hit = &t->metrics[i].hit[k], *gain = &t->gain[i].hit[k];
+        const int interval = t->gain[i].resamples > 0;
         printf("%-14s  %8.4f", name[i], t->loss[i].value);
         if (i == THOUGHT_OWN)
-            printf("  %8s  %-18s  %8.4f\n", "", "", hit->value);
+            printf("  %8s  %-18s", "", "");
         else
-            printf("  %+8.4f  %+.4f .. %+.4f  %8.4f  %+8.4f  %+.4f .. %+.4f\n", more->value, more->low, more->high, hit->value,
-                   gain->value, gain->low, gain->high);
+            print_more(t->loss_gain[i], 18, interval);
+        printf("  %8.4f", t->metrics[i].hit[k].value);
+        if (i != THOUGHT_OWN) print_more(t->gain[i].hit[k], 0, interval);
+        putchar('\n');
     }
     if (t->same_user) printf("%d rows got the thought of another row of the same user\n", t->same_user);
 }
 
-static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
+static int refuse_thought_test(const Use *u, const Options *o, const Rows *rows, Err *err) {
     if (!u->model.items && !u->model.tokenizer)
         return err_set(err, ERR_USAGE, "--thought-test goes with a model that thinks, which %.200s is not", o->model);
     if (u->model.llm.config.thoughts == 0) return err_set(err, ERR_USAGE, "--thought-test: %.200s has no thoughts", o->model);
+    if (rows->n < 2) return err_set(err, ERR_USAGE, "--thought-test exchanges thoughts between rows: one row is not enough");
     return 0;
 }
 
@@ -241,7 +253,7 @@ typedef struct Eval {
     Evaluation e;
     ThoughtTest thoughts;
     int *slices;   // (rows) where they are kept; or NULL
-    char *results; // path of --results, or of what --save keeps; or NULL
+    char *results; // path of --results, or of what --save will keep; or NULL
 } Eval;
 
 int cmd_eval_places(const Options *o) {
@@ -336,9 +348,9 @@ static int eval_rows(Eval *x, Err *err) {
     if (o->results) x->results = mem_strndup(o->results, strlen(o->results));
     int status = open_ranker(x, err) || measure(x, err);
     if (status == 0) x->beams = stats_of_all(o->ranks, use_stats(u, o));
-    free(x->results), free(x->shared.owner);
-    if (status == 0 && o->save) status = eval_save(eval_to_json(x), u, o, x->rows, x->slices, err);
-    free(x->slices);
+    if (status == 0 && o->save) status = eval_save(eval_to_json(x), u, o, x->rows, x->slices, x->results, err);
+    if (status && o->save) unlink(x->results);
+    free(x->results), free(x->shared.owner), free(x->slices);
     if (status == 0) report(x);
     return status ? -1 : 0;
 }
@@ -364,9 +376,8 @@ static int read_rows(Eval *x, Err *err) {
 static int eval_split(Use *u, const Options *o, Err *err) {
     Eval x = {.u = u, .o = o};
     while (strcmp(o->protocol, protocol_name[x.protocol])) x.protocol++;
-    if (o->thought_test && refuse_thought_test(u, o, err)) return -1;
     if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
-    int status = read_rows(&x, err) || eval_rows(&x, err);
+    int status = read_rows(&x, err) || (o->thought_test && refuse_thought_test(u, o, x.rows, err)) || eval_rows(&x, err);
     rows_free(&x.whole), rows_free(&x.own);
     return status ? -1 : 0;
 }

@@ -19,7 +19,7 @@ static char *path_of(const Options *o, const char *what, const char *ending) {
 }
 
 char *eval_save_results(const Options *o, Err *err) {
-    return file_make_folder(o->save, err) ? NULL : path_of(o, "results", "jsonl");
+    return file_make_folder(o->save, err) ? NULL : path_of(o, "results", "jsonl.part");
 }
 
 // Entry i of n spread evenly over `rows`.
@@ -165,12 +165,10 @@ static json_t *settings_of(const Options *o, const OpenModel *m) {
 
 // ---- together ------------------------------------------------------------------------------------------------------------
 
-static int add_origin(json_t *json, const Use *u, const Options *o, Err *err) {
-    char hash[33], *results = path_of(o, "results", "jsonl");
+static int add_origin(json_t *json, const Use *u, const Options *o, const char *results, Err *err) {
+    char hash[33];
     json_t *data = dataset_hashes(&u->data, 1, err);
-    int status = data ? file_hash(hash, results, err) : -1;
-    free(results);
-    if (status) {
+    if (!data || file_hash(hash, results, err)) {
         json_decref(data);
         return -1;
     }
@@ -194,13 +192,13 @@ static void add_slices(json_t *json, const Rows *rows, const int *slices) {
     json_object_set_new(json, "row_slices", all);
 }
 
-int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const int *slices, Err *err) {
-    char *path = path_of(o, "eval", "json");
-    int status = add_origin(json, u, o, err);
+int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const int *slices, const char *results, Err *err) {
+    char *path = path_of(o, "eval", "json"), *kept_results = path_of(o, "results", "jsonl");
+    int status = add_origin(json, u, o, results, err);
     if (json_object_get(json, "warm")) add_slices(json, rows, slices);
     if (status == 0) status = add_samples(json, u, o, rows, err);
     if (status == 0) status = add_attention(json, u, o, rows, err);
-    if (status == 0) status = json_save(path, json, err);
+    if (status == 0) status = file_rename(results, kept_results, err) || json_save(path, json, err) ? -1 : 0;
     json_decref(json);
     Err why;
     if (status == 0 && card_write(o->save, &why)) // all that was measured is kept
@@ -209,13 +207,16 @@ int eval_save(json_t *json, Use *u, const Options *o, const Rows *rows, const in
         log_info("wrote %s", path);
         log_next("latentr3 report %s --out report.html", o->save);
     }
-    free(path);
+    free(path), free(kept_results);
     return status;
 }
 
 // What stands in a folder about its model.
-static const char *const kept[] = {"eval-test.json",      "eval-valid.json",     "eval-train.json", "results-test.jsonl",
-                                   "results-valid.jsonl", "results-train.jsonl", CARD_ORIGIN};
+static const char *const kept[] = {"eval-test.json",           "eval-valid.json",
+                                   "eval-train.json",          "results-test.jsonl",
+                                   "results-valid.jsonl",      "results-train.jsonl",
+                                   "results-test.jsonl.part",  "results-valid.jsonl.part",
+                                   "results-train.jsonl.part", CARD_ORIGIN};
 
 int eval_save_forget(const char *folder, Err *err) {
     return file_remove_all(folder, kept, sizeof kept / sizeof *kept, err);

@@ -242,6 +242,29 @@ static char *name_of(const char *path) {
     return mem_strndup(file, point && point > file ? (size_t)(point - file) : strlen(file));
 }
 
+// "A, k=1" beside a row "A" of the values of k.
+static int is_row_of(const Experiment *e, const char *row, const char *other) {
+    const size_t n = strlen(other);
+    if (strncmp(row, other, n) != 0 || strncmp(row + n, ", ", 2) != 0) return 0;
+    for (int k = 0; k < e->variables; k++) {
+        const size_t m = strlen(e->variable[k].name);
+        if (!strncmp(row + n + 2, e->variable[k].name, m) && row[n + 2 + m] == '=') return 1;
+    }
+    return 0;
+}
+
+static int check_rows(Reader *r, const yaml_node_t *root) {
+    const Experiment *e = r->e;
+    for (int i = 0; i < e->steps; i++)
+        for (int k = 0; k < e->steps; k++) {
+            const char *row = e->step[i].row, *other = e->step[k].row;
+            if (i == k || !row || !other) continue;
+            if (!strcmp(row, other)) return fail(r, root, "two steps make the row", row);
+            if (is_row_of(e, row, other)) return fail(r, root, "another step's row may be called", row);
+        }
+    return 0;
+}
+
 static int check_together(Reader *r, const yaml_node_t *root) {
     static const char *const standard[] = {"HR@5", "HR@10", "NDCG@5", "NDCG@10"};
     Experiment *e = r->e;
@@ -253,10 +276,8 @@ static int check_together(Reader *r, const yaml_node_t *root) {
         for (int k = 0; k < e->variables; k++)
             if (!strcmp(e->step[i].name, e->variable[k].name))
                 return fail(r, root, "a step and a variable are both called", e->step[i].name);
-        for (int k = 0; k < i; k++)
-            if (e->step[i].row && e->step[k].row && !strcmp(e->step[i].row, e->step[k].row))
-                return fail(r, root, "two steps make the row", e->step[i].row);
     }
+    if (check_rows(r, root)) return -1;
     if (!found) return fail(r, root, "no eval makes the row that is the baseline:", e->baseline);
     if (e->metrics == 0)
         for (; e->metrics < 4; e->metrics++) e->metric[e->metrics] = copy(standard[e->metrics]);

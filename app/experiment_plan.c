@@ -326,6 +326,15 @@ static int check_run(Planner *q, const PlanRun *r) {
     return status ? err_prefix(q->err, "%s: line %d: step %s", q->e->path, r->step->line, r->step->name) : 0;
 }
 
+// They would share a folder, and be two rows of one run.
+static int check_new(Planner *q, const PlanRun *r) {
+    for (const PlanRun *before = q->p->run; before < r; before++)
+        if (before->step == r->step && !strcmp(before->key, r->key))
+            return err_set(q->err, ERR_USAGE, "%s: line %d: '%.200s' and '%.200s' are the same run", q->e->path, r->step->line,
+                           before->label, r->label);
+    return 0;
+}
+
 static int add_run(Planner *q, const ExperimentStep *s, const int *chosen) {
     Plan *p = q->p;
     Str key = {0};
@@ -341,7 +350,7 @@ static int add_run(Planner *q, const ExperimentStep *s, const int *chosen) {
     if (status == 0) {
         hash_bytes(r->key, key.data, key.len);
         name_run(q, r);
-        status = check_run(q, r);
+        status = check_new(q, r) || check_run(q, r) ? -1 : 0;
     }
     str_free(&key);
     return status;

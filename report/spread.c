@@ -50,10 +50,13 @@ static double draw(const Draws *d, uint64_t seed, int b) {
 }
 
 static void bootstrap(SpreadValue *v, const Draws *d, int resamples, uint64_t seed) {
+    v->low = v->high = v->p = (double)NAN;
+    if (d->users < 2) return; // nothing can be drawn
     double *value = mem_alloc((size_t)resamples, sizeof *value);
     int below = 1, above = 1;
     for (int b = 0; b < resamples; b++) {
         value[b] = draw(d, seed, b);
+        if (fabs(value[b]) < 1e-12) value[b] = 0; // gains that cancel leave a rest of rounding
         below += value[b] <= 0, above += value[b] >= 0;
     }
     Metric interval;

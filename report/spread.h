@@ -20,8 +20,9 @@ typedef struct SpreadPair {
 
 // metric: "HR@K", "NDCG@K" or "MRR", by title. The interval is a percentile bootstrap that draws the pairs (seeds) and, the
 // same ones for all pairs, the users with all their rows; p twice the smaller share of the draws at or beyond no gain, at least
-// 2 / (resamples + 1). Same records and seed: the same numbers. No pairs where K is above a list, or for
-// MRR, which counts all places of a list, where lists are not of one length. ERR_DATA where the pairs are not comparable.
+// 2 / (resamples + 1); all three are NaN where all rows are of one user. Same records and seed: the same numbers. No pairs
+// where K is above a list, or for MRR, which counts all places of a list, where lists are not of one length. ERR_DATA where the
+// pairs are not comparable.
 int spread_gain(SpreadValue *v, const SpreadPair *pair, int pairs, const char *metric, int resamples, uint64_t seed, Err *err);
 
 #endif

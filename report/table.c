@@ -34,9 +34,12 @@ static void markdown_gain(Str *out, const SpreadValue *v) {
         str_puts(out, " - |");
         return;
     }
-    str_printf(out, " %+.4f [%+.4f, %+.4f]", v->gain, v->low, v->high);
+    const int drawn = isfinite(v->p);
+    str_printf(out, " %+.4f", v->gain);
+    if (drawn) str_printf(out, " [%+.4f, %+.4f]", v->low, v->high);
     if (v->other > 0) str_printf(out, ", %+.0f %%", 100 * v->gain / v->other);
-    str_printf(out, ", p %.3f |", v->p);
+    if (drawn) str_printf(out, ", p %.3f", v->p);
+    str_puts(out, " |");
 }
 
 void table_markdown(Str *out, const Table *t) {
@@ -157,11 +160,14 @@ void table_latex(Str *out, const Table *t) {
 static json_t *value_to_json(const SpreadValue *v) {
     json_t *json =
         json_pack("{s:i, s:o, s:o}", "runs", v->n, "mean", v->n ? json_real(v->mean) : json_null(), "sd", json_finite(v->sd));
-    if (v->pairs)
-        json_object_set_new(json, "gain",
-                            json_pack("{s:i, s:f, s:f, s:o, s:[f, f], s:f}", "pairs", v->pairs, "other", v->other, "gain",
-                                      v->gain, "relative", v->other > 0 ? json_real(v->gain / v->other) : json_null(),
-                                      "interval", v->low, v->high, "p", v->p));
+    if (!v->pairs) return json;
+    json_t *gain = json_pack("{s:i, s:f, s:f, s:o}", "pairs", v->pairs, "other", v->other, "gain", v->gain, "relative",
+                             v->other > 0 ? json_real(v->gain / v->other) : json_null());
+    if (isfinite(v->p)) {
+        json_object_set_new(gain, "interval", json_pack("[f, f]", v->low, v->high));
+        json_object_set_new(gain, "p", json_real(v->p));
+    }
+    json_object_set_new(json, "gain", gain);
     return json;
 }
 

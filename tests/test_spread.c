@@ -110,6 +110,13 @@ static void test_edges(void **state) {
     assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "HR@10", DRAWS, 1, &err), 0);
     near(v.p, 2. / (DRAWS + 1), 1e-15);
     assert_true(v.gain == 1 && v.low == 1 && v.high == 1 && v.other == 0);
+    // Of one user nothing can be drawn.
+    Row alone[ROWS];
+    for (int i = 0; i < ROWS; i++) alone[i] = row[i], alone[i].user = user_name[0];
+    const Record theirs = {.name = other.name, .n = ROWS, .list = 10, .row = alone, .rank = miss},
+                 ours = {.name = mine.name, .n = ROWS, .list = 10, .row = alone, .rank = all};
+    assert_int_equal(spread_gain(&v, &(SpreadPair){&ours, &theirs}, 1, "HR@10", DRAWS, 1, &err), 0);
+    assert_true(v.pairs == 1 && v.gain == 1 && isnan(v.low) && isnan(v.high) && isnan(v.p));
     // A K above the lists is not given; other rows are refused.
     assert_int_equal(spread_gain(&v, &(SpreadPair){&mine, &other}, 1, "HR@20", DRAWS, 1, &err), 0);
     assert_int_equal(v.pairs, 0);

@@ -471,6 +471,9 @@ YAML
     refuse "line 1: only options of *, not 'baseline'" <<<$'baseline: "x ${b}"\nsteps:\n  b: {run: synth}'
     refuse "line 2: only options of *, not 'row'" <<<$'steps:\n  b: {run: eval, row: "${b}"}'
     refuse "line 2: no step uses the variable 'seed'" <<<$'grid:\n  seed: [1, 2]\nsteps:\n  a: {run: synth}'
+    refuse "line 3: 's a=1 b=11' and 's a=11 b=1' are the same run" <<<$'grid: {a: [1, 11], b: [11, 1]}\nsteps:\n  s: {run: synth, seed: "${a}${b}"}'
+    refuse "line 1: two steps make the row 'r'" <<<$'steps:\n  a: {run: eval, row: r, model: popularity, data: x}\n  b: {run: eval, row: r, model: random, data: x}'
+    refuse "line 1: another step's row may be called 'r, k=1'" <<<$'grid: {k: [1, 2]}\nsteps:\n  a: {run: eval, row: r, model: popularity, data: x, seed: "${k}"}\n  b: {run: eval, row: "r, k=1", model: random, data: x}'
     refuse "line 3: true or false is expected, not '1'" <<<$'grid: {a: [true, 1]}\nsteps:\n  b: {run: eval, model: popularity, data: x, exclude-seen: "${a}"}'
     refuses 2 '*a FILE is missing*' "$LATENTR3" experiment --out "$TMP/out"
     refuses 4 '*none.yaml*' experiment "$TMP/none.yaml" "$TMP/out"

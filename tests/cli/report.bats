@@ -64,6 +64,54 @@ evaluate() { # MODEL DIR OPTION...
     [ "$(wc -l <"$TMP/popular/results-valid.jsonl")" -eq 40 ]
 }
 
+@test "eval --save: an earlier evaluation stands until the next one is whole" {
+    anew() { "$LATENTR3" eval --model "$WORLD/sft" --data "$WORLD/world/data" --threads 1 --dtype f32 --save "$TMP/kept" "$@"; }
+    whole() { LATENTR3_LOG=error exits 0 "$LATENTR3" report "$TMP/kept" --out "$TMP/page"; }
+    evaluate "$WORLD/sft" "$TMP/kept" >/dev/null
+    cp -r "$TMP/kept" "$TMP/before"
+    LATENTR3_LOG=error refuses 2 '*one row is not enough*' anew --max-rows 1 --thought-test
+    diff -r "$TMP/before" "$TMP/kept"
+    # Killed when its lists are there, and the thought test is not.
+    anew --max-rows 100 --thought-test >/dev/null 3>&- &
+    for _ in {1..3000}; do
+        [ -e "$TMP/kept/results-test.jsonl.part" ] && break
+        sleep 0.01
+    done
+    kill -9 "$(pgrep -P $! || echo $!)"
+    wait $! || true
+    [ -e "$TMP/kept/results-test.jsonl.part" ]
+    cmp "$TMP/before/results-test.jsonl" "$TMP/kept/results-test.jsonl"
+    whole
+    anew --max-rows 39 >/dev/null
+    [ ! -e "$TMP/kept/results-test.jsonl.part" ]
+    [ "$(wc -l <"$TMP/kept/results-test.jsonl")" -eq 39 ]
+    whole
+}
+
+@test "eval: of one user there is no interval, printed or kept" {
+    cp -r "$WORLD/world/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    user=$(tail -n 1 "$TMP/data/test.csv" | cut -d, -f1)
+    awk -F, -v u="$user" 'NR == 1 || $1 == u' "$WORLD/world/data/test.csv" >"$TMP/data/test.csv"
+    DATA=$TMP/data evaluate "$WORLD/sft" "$TMP/kept" --thought-test >"$TMP/json"
+    jq -e '.rows > 1 and .users == 1 and ([.. | objects | select(has("interval"))] | length) == 0' "$TMP/json"
+    "$LATENTR3" eval --model "$WORLD/sft" --data "$TMP/data" --threads 1 --dtype f32 --thought-test >"$TMP/printed"
+    grep -q '^another row' "$TMP/printed"
+    not grep -qF ' .. ' "$TMP/printed"
+    cat >"$TMP/one.yaml" <<END
+baseline: popularity
+steps:
+  a: {run: eval, row: popularity, model: popularity, data: "$TMP/data"}
+  b: {run: eval, row: item-kNN, model: item-knn, data: "$TMP/data"}
+END
+    "$LATENTR3" experiment "$TMP/one.yaml" --out "$TMP/runs" >"$TMP/table"
+    grep -qE '^\| item-kNN \| [+-][0-9.]+(, [+-][0-9]+ %)? \|' "$TMP/table"
+    not grep -qE '\[|, p ' "$TMP/table"
+    grep -qE '^"item-kNN",HR@5,1,[0-9.e-]+,,1,[0-9.e-]+,[0-9.e-]+,,,$' "$TMP/runs/table.csv"
+    not grep -qF '*' <(grep '&' "$TMP/runs/table.tex")
+    jq -e '[.. | objects | select(has("p") or has("interval"))] == []' "$TMP/runs/results.json"
+}
+
 @test "eval --save: refused before any work where it cannot be kept" {
     touch "$TMP/file"
     refuses 4 "*$TMP/file*" evaluate popularity "$TMP/file"
@@ -415,6 +463,15 @@ PY
     exits 0 evaluate popularity "$TMP/run"
     says '*the model card was not written: *eval-valid.json*'
     jq -e '.rows == 40' "$TMP/run/eval-test.json"
+}
+
+@test "model card: a metric below one in ten thousand is a number in YAML too" {
+    cp -r "$WORLD/sft" "$TMP/run"
+    evaluate "$TMP/run" "$TMP/run" --split valid >"$TMP/json"
+    jq '.title["HR@1"] = 5e-5' "$TMP/run/eval-valid.json" >"$TMP/small" && mv "$TMP/small" "$TMP/run/eval-valid.json"
+    evaluate "$TMP/run" "$TMP/run" >"$TMP/json"
+    grep -qxF '      value: 0.000050000' "$TMP/run/README.md"
+    not grep -qE '^ *value: .*e' "$TMP/run/README.md"
 }
 
 @test "model card: what was ranked among, and how, is named" {
