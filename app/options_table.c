@@ -128,7 +128,7 @@ const OptionRow options_table[] = {
     {"epochs", CMD_RL, KIND_INT, AT(epochs), "1", "N", 1, 10000, "passes over the training rows"},
     {"epochs", CMD_SASREC, KIND_INT, AT(epochs), "60", "N", 1, 10000, "passes over the training sequences"},
     {"max-steps", LEARN, KIND_INT, AT(max_steps), "0", "N", 0, 1e9, "stop after N steps, each an update (of rl --inner, all of a batch); 0: no limit"},
-    {"spike", CMD_SFT | CMD_RL | CMD_SASREC, KIND_REAL, AT(spike), "0", "X", 0, 1e9, "refuse an update whose loss or gradient lies X median deviations above the last 200 (50 is wide); 0: none"},
+    {"spike", CMD_SFT | CMD_RL | CMD_SASREC, KIND_REAL, AT(spike), "0", "X", 0, 1e9, "from the 51st update on: refuse one whose loss or gradient lies X median deviations above the last 200 (50 is wide); 0: none"},
     {"save-every", LEARN, KIND_INT, AT(save_every), "0", "N", 0, 1e9, "a checkpoint every N steps and at the end; 0: only where the run is stopped"},
     {"keep", LEARN, KIND_INT, AT(keep), "2", "N", 1, 1000, "checkpoints that stay"},
     {"resume", LEARN, KIND_FLAG, AT(resume), NULL, NULL, 0, 0, "go on from the last checkpoint in --out, bit for bit"},

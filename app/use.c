@@ -18,6 +18,8 @@ int use_open(Use *u, const Options *o, Err *err) {
     if ((o->command->bit & (CMD_EVAL | CMD_RECOMMEND)) && baseline_kind(o->model) >= 0) return 0;
     if (model_io_open(&u->model, o, &u->data, err)) return -1;
     u->opened = OPENED_MODEL;
+    if (!llm_has_latent(&u->model.llm))
+        use_warn_idle(o, (const char *const[]){"thought-window", NULL}, "with a model that has no LatentRATT");
     if (u->model.llm.config.thoughts > 0 && !u->model.had_latent && !u->model.llm.config.thought_hidden)
         log_warn("%s has no LatentRATT: its thoughts come from random weights", o->model);
     return 0;

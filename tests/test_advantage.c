@@ -28,6 +28,17 @@ static void by_hand(void **state) {
     check(ADVANTAGE_GROUP_MEAN, 0, reward, want, "group mean");
 }
 
+// Rewards whose squares no double holds have the advantages of small ones.
+static void large_rewards_teach_as_small_ones(void **state) {
+    (void)state;
+    double large[B * K], want[B * K];
+    for (int i = 0; i < B * K; i++) large[i] = 1e290 * reward[i];
+    for (int i = 0; i < B * K; i++) want[i] = (reward[i] - 50) / sqrt(20028);
+    check(ADVANTAGE_BATCH, 0, large, want, "batch");
+    for (int i = 0; i < B * K; i++) want[i] = (i % K - 1.5) / sqrt(5.0 / 3);
+    check(ADVANTAGE_GROUP, 0, large, want, "group");
+}
+
 static void equal_rewards_teach_nothing(void **state) {
     (void)state;
     const double equal[B * K] = {-2, -2, -2, -2, -3, -3, -3, -3}, zero[B * K] = {0};
@@ -91,7 +102,11 @@ static void no_number(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand), cmocka_unit_test(equal_rewards_teach_nothing),
-                                       cmocka_unit_test(scale), cmocka_unit_test(order_of_groups), cmocka_unit_test(no_number)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand),
+                                       cmocka_unit_test(large_rewards_teach_as_small_ones),
+                                       cmocka_unit_test(equal_rewards_teach_nothing),
+                                       cmocka_unit_test(scale),
+                                       cmocka_unit_test(order_of_groups),
+                                       cmocka_unit_test(no_number)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,19 +16,35 @@ double advantage_mean(const double *x, int n, int stride) {
     return finite ? first + sum / finite : 0;
 }
 
+// The sum of (x - center)^2 over the finite ones, in units of *unit^2: 1, but where the squares are beyond a double the
+// largest.
+static double squares_about(const double *x, int n, double center, double *unit) {
+    double squares = 0, largest = 0;
+    *unit = 1;
+    for (int pass = 0; pass < 2; pass++) {
+        squares = 0;
+        for (int i = 0; i < n; i++) {
+            if (!isfinite(x[i])) continue;
+            const double away = (x[i] - center) / *unit;
+            squares += away * away;
+            largest = fmax(largest, fabs(away));
+        }
+        if (isfinite(squares)) break;
+        *unit = largest;
+    }
+    return squares;
+}
+
 double advantage_std(const double *x, int n) {
-    double mean = advantage_mean(x, n, 1), squares = 0;
     int finite = 0;
-    for (int i = 0; i < n; i++)
-        if (isfinite(x[i])) squares += (x[i] - mean) * (x[i] - mean), finite++;
-    return finite > 1 ? sqrt(squares / (finite - 1)) : 0;
+    double unit, squares = squares_about(x, n, advantage_mean(x, n, 1), &unit);
+    for (int i = 0; i < n; i++) finite += isfinite(x[i]) != 0;
+    return finite > 1 ? unit * sqrt(squares / (finite - 1)) : 0;
 }
 
 double advantage_norm(const double *x, int n) {
-    double squares = 0;
-    for (int i = 0; i < n; i++)
-        if (isfinite(x[i])) squares += x[i] * x[i];
-    return sqrt(squares);
+    double unit, squares = squares_about(x, n, 0, &unit);
+    return unit * sqrt(squares);
 }
 
 // (x - center) / divisor

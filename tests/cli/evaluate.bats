@@ -192,6 +192,8 @@ use() {
     idle '*--bos does nothing with a SASRec*--history-text does nothing with a SASRec*' \
         "$LATENTR3" sft --model "$TMP/sasrec" --data "$world" --out "$TMP/more" --bos yes --history-text title --max-steps 1 --batch 4 --valid-rows 4
     "$LATENTR3" sft --model "$WORLD/thinks" --data "$world" --out "$TMP/hidden" --thought hidden --max-steps 1 --batch 4 --valid-rows 4
+    idle '*--thought-window does nothing with a model that has no LatentRATT*' \
+        "$LATENTR3" score --model "$TMP/hidden" --data "$world" --thought-window 3 --max-rows 2
     idle '*--latent-lr does nothing with a model that has no LatentRATT*--thought-window does nothing with a model that has no LatentRATT*' \
         "$LATENTR3" sft --model "$TMP/hidden" --data "$world" --out "$TMP/again" --latent-lr 1e-2 --thought-window 3 --max-steps 1 --batch 4 --valid-rows 4
     jq -se 'map(select(.latent_learning_rate)) == []' "$TMP/again/log.jsonl"
