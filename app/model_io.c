@@ -135,10 +135,14 @@ static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
 // ---- tokenizer_config.json ------------------------------------------------------------------------------------------------
 
 // "bos_token" and the like: a string, or an object with "content"; NULL where absent or null.
+// A token by itself or as an object of its flags; NULL for none.
+static const char *text_of(const json_t *token) {
+    if (json_is_object(token)) token = json_object_get(token, "content");
+    return json_string_length(token) ? json_string_value(token) : NULL;
+}
+
 static const char *token_text(const json_t *config, const char *key) {
-    const json_t *v = json_object_get(config, key);
-    if (json_is_object(v)) v = json_object_get(v, "content");
-    return json_string_value(v);
+    return text_of(json_object_get(config, key));
 }
 
 static void set_token(json_t *config, const char *key, const char *text) {
@@ -162,13 +166,26 @@ static int read_chat_template(json_t *config, const char *folder, Err *err) {
     return status;
 }
 
+// What older folders say of their tokens beside tokenizer_config.json; transformers takes it where that lists no tokens itself.
+static int read_special_tokens(json_t *config, const char *folder, Err *err) {
+    if (json_object_get(config, "added_tokens_decoder")) return 0;
+    json_t *map;
+    char *path = file_join(folder, "special_tokens_map.json");
+    int status = json_read_optional(&map, path, TOKENIZER_CONFIG_BYTES, err);
+    if (status == 0 && map && !json_is_object(map)) status = err_set(err, ERR_DATA, "%s: not an object", path);
+    if (status == 0 && map) json_object_update(config, map);
+    json_decref(map);
+    free(path);
+    return status;
+}
+
 static json_t *folder_tokenizer_config(const char *folder, Err *err) {
     char *path = file_join(folder, "tokenizer_config.json");
     json_t *config;
     int status = json_read_optional(&config, path, TOKENIZER_CONFIG_BYTES, err);
     if (status == 0 && !config) config = json_object();
     if (status == 0 && !json_is_object(config)) status = err_set(err, ERR_DATA, "%s: not an object", path);
-    if (status == 0) status = read_chat_template(config, folder, err);
+    if (status == 0) status = read_special_tokens(config, folder, err) || read_chat_template(config, folder, err) ? -1 : 0;
     free(path);
     if (status == 0) return config;
     json_decref(config);
@@ -261,10 +278,31 @@ static int adds_blank(const Tokenizer *t) { // in front of a text
 static int check_prefix(const OpenModel *m, Err *err) {
     const char *class = json_string_value(json_object_get(m->tokenizer_config, "tokenizer_class"));
     const json_t *adds = json_object_get(m->tokenizer_config, "add_prefix_space");
-    if (!class || (strncmp(class, "GPT2Tokenizer", 13) && strncmp(class, "Qwen2Tokenizer", 14))) return 0;
-    if (!json_is_boolean(adds) || json_is_true(adds) == adds_blank(m->tokenizer)) return 0;
+    const int gpt2 = class && !strncmp(class, "GPT2Tokenizer", 13), qwen2 = class && !strncmp(class, "Qwen2Tokenizer", 14);
+    if (!(gpt2 || (qwen2 && json_is_boolean(adds))) || json_is_true(adds) == adds_blank(m->tokenizer)) return 0;
     return err_set(err, ERR_DATA, "%s: \"add_prefix_space\" is %s in tokenizer_config.json, and not so in tokenizer.json",
-                   m->path, json_is_true(adds) ? "true" : "false");
+                   m->path, json_is_boolean(adds) ? json_is_true(adds) ? "true" : "false" : "missing, which is false,");
+}
+
+static int check_named_token(const OpenModel *m, const char *key, const json_t *token, Err *err) {
+    const char *text = text_of(token);
+    if (!text || !strcmp(text, PROMPT_THOUGHT_TOKEN) || tokenizer_id(m->tokenizer, text) >= 0) return 0;
+    return err_set(err, ERR_DATA, "%s: %s '%.60s' of tokenizer_config.json is not in the vocabulary", m->path, key, text);
+}
+
+static int check_named_tokens(const OpenModel *m, Err *err) {
+    static const char *const single[] = {"pad_token", "unk_token", "sep_token", "cls_token", "mask_token"},
+                             *const several[] = {"additional_special_tokens", "extra_special_tokens"};
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+        if (check_named_token(m, single[i], json_object_get(m->tokenizer_config, single[i]), err)) return -1;
+    for (size_t i = 0; i < sizeof several / sizeof *several; i++) {
+        json_t *tokens = json_object_get(m->tokenizer_config, several[i]), *token; // a list, or in some versions named ones
+        const char *name;
+        size_t k;
+        json_array_foreach(tokens, k, token) if (check_named_token(m, several[i], token, err)) return -1;
+        json_object_foreach(tokens, name, token) if (check_named_token(m, several[i], token, err)) return -1;
+    }
+    return 0;
 }
 
 // Tokens that stand in tokenizer_config.json alone: transformers adds them, and <|Thought|> would get their ids. That one may
@@ -273,7 +311,6 @@ static int check_listed_tokens(const OpenModel *m, Err *err) {
     static const char remedy[] = "load the folder with transformers and save_pretrained() it, which writes tokenizer.json anew";
     const char *key;
     json_t *entry;
-    int pad;
     json_object_foreach(json_object_get(m->tokenizer_config, "added_tokens_decoder"), key, entry) {
         const char *text = json_string_value(json_object_get(entry, "content"));
         const int id = text ? tokenizer_id(m->tokenizer, text) : -1;
@@ -283,7 +320,7 @@ static int check_listed_tokens(const OpenModel *m, Err *err) {
         return err_set(err, ERR_DATA, "%s: token '%.60s' of tokenizer_config.json, id %.20s, is not so in tokenizer.json: %s",
                        m->path, text ? text : "", key, remedy);
     }
-    return check_prefix(m, err) || token_id(m, "pad_token", -1, &pad, err) ? -1 : 0;
+    return check_prefix(m, err) || check_named_tokens(m, err) ? -1 : 0;
 }
 
 // As models are opened: what they would refuse is refused.
@@ -540,9 +577,11 @@ static json_t *final_tokenizer_config(const OpenModel *m) {
     set_token(config, "bos_token", m->style.bos_id >= 0 ? tokenizer_token(m->tokenizer, m->style.bos_id) : NULL);
     if (m->style.eos_id >= 0) set_token(config, "eos_token", tokenizer_token(m->tokenizer, m->style.eos_id));
     if (!token_text(config, "pad_token")) set_token(config, "pad_token", token_text(config, "eos_token"));
-    // Under LlamaTokenizer transformers 5 makes a tokenizer of its own, which splits text behind added tokens otherwise.
+    // Under these transformers 5 makes tokenizers of its own: the first splits text behind added tokens otherwise, the second
+    // does not split digits as SmolLM2's does.
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
-    if (!class || !strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")))
+    if (!class || !strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")) ||
+        !strncmp(class, "GPT2Tokenizer", strlen("GPT2Tokenizer")))
         json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     return config;
 }

@@ -217,10 +217,21 @@ static int read_rope_object(ModelConfig *c, const json_t *rope, const char *key,
     if (get_float(rope, "factor", &c->rope_factor, 1, name, err) ||
         get_float(rope, "low_freq_factor", &c->rope_low_freq, 1, name, err) ||
         get_float(rope, "high_freq_factor", &c->rope_high_freq, 1, name, err) ||
-        get_int(rope, "original_max_position_embeddings", &c->rope_original_positions, 1, name, err))
+        get_int(rope, "original_max_position_embeddings", &c->rope_original_positions, 0, name, err))
         return -1;
+    if (!get(rope, "original_max_position_embeddings")) c->rope_original_positions = c->max_positions; // as transformers has it
     if (c->rope_factor == 0) return err_set(err, ERR_DATA, "%s: the factor in \"%s\" is 0", name, key); // would say: none
     return 0;
+}
+
+// In some files they stand beside the scaling too, where transformers takes them from.
+static int check_original_positions(const ModelConfig *c, const json_t *json, const char *name, Err *err) {
+    int beside = c->rope_original_positions;
+    if (c->rope_factor == 0) return 0;
+    if (get_int(json, "original_max_position_embeddings", &beside, 0, name, err)) return -1;
+    if (beside == c->rope_original_positions) return 0;
+    return err_set(err, ERR_DATA, "%s: original_max_position_embeddings is %d, and %d in the rotary scaling", name, beside,
+                   c->rope_original_positions);
 }
 
 static int read_rope(ModelConfig *c, const json_t *json, const char *name, Err *err) {
@@ -230,8 +241,11 @@ static int read_rope(ModelConfig *c, const json_t *json, const char *name, Err *
         get_float(json, "partial_rotary_factor", &partial, 0, name, err))
         return -1;
     if (partial != 1) return err_set(err, ERR_DATA, "%s: partial_rotary_factor %g is not supported", name, (double)partial);
-    if (scaling && read_rope_object(c, scaling, "rope_scaling", name, err)) return -1;
-    return parameters ? read_rope_object(c, parameters, "rope_parameters", name, err) : 0;
+    if (scaling && parameters && !json_equal(scaling, parameters)) // which of them counts depends on who reads
+        return err_set(err, ERR_DATA, "%s: \"rope_scaling\" and \"rope_parameters\" say different things", name);
+    const json_t *rope = scaling ? scaling : parameters;
+    if (rope && read_rope_object(c, rope, scaling ? "rope_scaling" : "rope_parameters", name, err)) return -1;
+    return check_original_positions(c, json, name, err);
 }
 
 static int read_own(ModelConfig *c, const json_t *json, const char *name, Err *err) {
@@ -312,7 +326,8 @@ int config_from_json(ModelConfig *c, const json_t *json, const char *name, Err *
         return -1;
     // Models before grouped queries say nothing of key/value heads, older ones nothing of the head size.
     c->G = c->H;
-    if (get_int(json, "num_key_value_heads", &c->G, c->family == FAMILY_QWEN2, name, err) ||
+    const int silent = !json_object_get(json, "num_key_value_heads"); // null says: as many as heads
+    if (get_int(json, "num_key_value_heads", &c->G, c->family == FAMILY_QWEN2 && silent, name, err) ||
         get_int(json, "head_dim", &c->K, 0, name, err))
         return -1;
     if (!get(json, "head_dim")) {

@@ -77,6 +77,9 @@ static void test_real_configs(void **state) {
     assert_true(c.bos_id == -1 && c.eos_id == -1 && c.K == 64);
     c = read_config(qwen2, "{\"attention_bias\":true,\"layer_types\":[\"full_attention\"]}"); // Qwen2 always has the bias
     assert_int_equal(c.qkv_bias, 1);
+    c = read_config(qwen2, "{\"num_key_value_heads\":null}"); // as many as heads
+    assert_int_equal(c.G, c.H);
+    refuse(qwen2, "{\"num_key_value_heads\":\"-\"}", "\"num_key_value_heads\" is missing");
 }
 
 static void test_rope(void **state) {
@@ -94,6 +97,22 @@ static void test_rope(void **state) {
     assert_true(c.rope_factor == 32 && c.rope_base == 500000);
     c = read_config(qwen2, "{\"rope_theta\":\"-\",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":12345.0}}");
     assert_true(c.rope_base == 12345 && c.rope_factor == 0);
+    // Both spellings: transformers takes the older one alone.
+    refuse(llama,
+           "{\"rope_scaling\":{\"type\":\"default\"},\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":10000.0}}",
+           "say different things");
+    c = read_config(llama, "{\"rope_scaling\":{\"type\":\"default\"},\"rope_parameters\":{\"type\":\"default\"}}");
+    assert_true(c.rope_base == 100000 && c.rope_factor == 0);
+    // The original positions: those of the model where nothing is said, and said twice they must be the same.
+    const char *unsaid =
+        "{\"rope_scaling\":{\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"rope_type\":\"llama3\"}";
+    snprintf(change, sizeof change, "%s}", unsaid);
+    c = read_config(llama, change);
+    assert_int_equal(c.rope_original_positions, 8192);
+    snprintf(change, sizeof change, "%s,\"original_max_position_embeddings\":8192}", unsaid);
+    read_config(llama, change);
+    snprintf(change, sizeof change, "%s,\"original_max_position_embeddings\":4096}", unsaid);
+    refuse(llama, change, "original_max_position_embeddings is 4096, and 8192");
     refuse(llama, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", "\"linear\"");
     refuse(llama, "{\"rope_scaling\":{\"rope_type\":\"dynamic\",\"factor\":2}}", "\"dynamic\"");
     refuse(qwen2, "{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", "\"yarn\"");

@@ -354,6 +354,28 @@ copy_model() {
         edit tokenizer_config.json ".tokenizer_class = $same"
         exits 0 "$LATENTR3" tokenize --model "$TMP/m" </dev/null
     done
+    edit tokenizer_config.json '.tokenizer_class = "GPT2Tokenizer"'
+    exits 0 "$LATENTR3" convert --model "$TMP/m" --out "$TMP/gpt2"
+    [ "$(jq -r .tokenizer_class "$TMP/gpt2/tokenizer_config.json")" = PreTrainedTokenizerFast ]
+    edit tokenizer_config.json '.tokenizer_class = "GPT2Tokenizer" | .add_prefix_space = true'
+    refuses 3 '*"add_prefix_space" is true in tokenizer_config.json, and*' env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
+    for named in '.additional_special_tokens = ["<new>"]' '.extra_special_tokens = {"image_token": "<new>"}' '.unk_token = {"content": "<new>"}'; do
+        edit tokenizer_config.json "$named"
+        refuses 3 "*'<new>' of tokenizer_config.json is not in the vocabulary*" env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
+    done
+    # What an older folder says in a file of its own counts where tokenizer_config.json lists no tokens.
+    edit special_tokens_map.json '.eos_token = {"content": "0"}'
+    for listed in del 'setpath(["added_tokens_decoder"]; {}) | del'; do
+        edit tokenizer_config.json "$listed(.none)"
+        rm -rf "$TMP/older"
+        exits 0 "$LATENTR3" convert --model "$TMP/m" --out "$TMP/older"
+        jq -c '[.bos_token, .eos_token]' "$TMP/older/tokenizer_config.json"
+    done >"$TMP/named"
+    [ "$(head -n 1 "$TMP/named")" = '[null,"0"]' ] # this model's prompts begin without BOS
+    [ "$(tail -n 1 "$TMP/named")" = "[null,$(jq -c .eos_token "$TMP/w/model/tokenizer_config.json")]" ]
+    cp -f "$TMP/w/model/special_tokens_map.json" "$TMP/m"
+    edit tokenizer_config.json '.bos_token = ""'
+    exits 0 "$LATENTR3" tokenize --model "$TMP/m" </dev/null
     edit tokenizer_config.json '.added_tokens_decoder["480"] = {"content": "<new>"}'
     for command in tokenize inspect; do
         refuses 3 "*token '<new>' of tokenizer_config.json*" env LATENTR3_LOG=error "$LATENTR3" $command --model "$TMP/m" </dev/null
