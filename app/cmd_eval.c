@@ -107,6 +107,7 @@ static void print_report(const Evaluation *e, const BeamStats *beams, const Opti
 
 // ---- the thought test --------------------------------------------------------------------------------------------------
 
+// width: of an interval's column.
 static void print_more(Metric more, int width, int interval) {
     printf("  %+8.4f", more.value);
     if (interval)

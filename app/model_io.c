@@ -134,13 +134,13 @@ static int folder_tokenizer(Tokenizer **t, const char *folder, Err *err) {
 
 // ---- tokenizer_config.json ------------------------------------------------------------------------------------------------
 
-// "bos_token" and the like: a string, or an object with "content"; NULL where absent or null.
-// A token by itself or as an object of its flags; NULL for none.
+// A string, or an object with "content"; NULL where absent, null or empty.
 static const char *text_of(const json_t *token) {
     if (json_is_object(token)) token = json_object_get(token, "content");
     return json_string_length(token) ? json_string_value(token) : NULL;
 }
 
+// "bos_token" and the like.
 static const char *token_text(const json_t *config, const char *key) {
     return text_of(json_object_get(config, key));
 }

@@ -106,7 +106,8 @@ static void header_results(Card *c, int i) {
         put_quoted(&c->text, "    - type: ", type.data);
         str_free(&type);
         const double x = json_number_value(value);
-        str_printf(&c->text, x < 1e-4 ? "      value: %.9f\n" : "      value: %.6g\n", x); // YAML takes 5e-05 for a text
+        str_printf(&c->text, x > 0 && x < 1e-4 ? "      value: %.9f\n" : "      value: %.6g\n",
+                   x); // YAML takes 5e-05 for a text
     }
     str_free(&how);
     free(data);
