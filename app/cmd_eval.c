@@ -134,11 +134,10 @@ static void print_thoughts(const ThoughtTest *t, int k) {
     if (t->same_user) printf("%d rows got the thought of another row of the same user\n", t->same_user);
 }
 
-static int refuse_thought_test(const Use *u, const Options *o, const Rows *rows, Err *err) {
+static int refuse_thought_test(const Use *u, const Options *o, Err *err) {
     if (!u->model.items && !u->model.tokenizer)
         return err_set(err, ERR_USAGE, "--thought-test goes with a model that thinks, which %.200s is not", o->model);
     if (u->model.llm.config.thoughts == 0) return err_set(err, ERR_USAGE, "--thought-test: %.200s has no thoughts", o->model);
-    if (rows->n < 2) return err_set(err, ERR_USAGE, "--thought-test exchanges thoughts between rows: one row is not enough");
     return 0;
 }
 
@@ -377,8 +376,9 @@ static int read_rows(Eval *x, Err *err) {
 static int eval_split(Use *u, const Options *o, Err *err) {
     Eval x = {.u = u, .o = o};
     while (strcmp(o->protocol, protocol_name[x.protocol])) x.protocol++;
+    if (o->thought_test && refuse_thought_test(u, o, err)) return -1;
     if (!strcmp(o->split, "train")) log_warn("the baselines count the rows that they are measured on");
-    int status = read_rows(&x, err) || (o->thought_test && refuse_thought_test(u, o, x.rows, err)) || eval_rows(&x, err);
+    int status = read_rows(&x, err) || (o->thought_test && thought_test_check(x.rows->n, err)) || eval_rows(&x, err);
     rows_free(&x.whole), rows_free(&x.own);
     return status ? -1 : 0;
 }

@@ -137,11 +137,16 @@ static int measure_all(Test *x, Err *err) {
     return status;
 }
 
+int thought_test_check(int rows, Err *err) {
+    if (rows > 1) return 0;
+    return err_set(err, ERR_USAGE, "the thought test exchanges thoughts between rows: one row is not enough");
+}
+
 int thought_test_run(ThoughtTest *t, const ThoughtTestRun *run, Err *err) {
     const ModelConfig *c = run->config;
     const size_t n = (size_t)run->rows->n, values = n * (size_t)c->thoughts * (size_t)c->D;
     CHECK(c->thoughts > 0);
-    if (n < 2) return err_set(err, ERR_USAGE, "the thought test exchanges thoughts between rows: one row is not enough");
+    if (thought_test_check(run->rows->n, err)) return -1;
     *t = (ThoughtTest){0};
     int *whole = mem_alloc(4 * n, sizeof *whole);
     double *real = mem_alloc(4 * n, sizeof *real);

@@ -51,6 +51,7 @@ typedef struct ThoughtTestScorer {
 int thought_test_losses(void *scorer, double *loss, double *tokens, Err *err);
 
 // ERR_USAGE for one row alone; ERR_DATA where no row has tokens.
+int thought_test_check(int rows, Err *err); // whether there are rows enough
 int thought_test_run(ThoughtTest *t, const ThoughtTestRun *run, Err *err);
 
 // other (rows): a fixed exchange of rows. Each gives its thought to one other row; as few as possible to one of the same
