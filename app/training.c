@@ -82,9 +82,8 @@ int training_data(Training *t, const Options *o, Err *err) {
 
 // What the model that is trained on makes idle, where the command line alone did not show it.
 static void warn_idle(const Training *t) {
-    static const char *const of_latent[] = {"latent-lr", "thought-window", NULL};
     if (t->model.items) use_warn_titles(t->o, "with a SASRec");
-    if (!llm_has_latent(&t->model.llm)) use_warn_idle(t->o, of_latent, "with a model that has no LatentRATT");
+    use_warn_latent(t->o, &t->model.llm);
 }
 
 int training_open(Training *t, const Options *o, Err *err) {

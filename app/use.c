@@ -18,8 +18,7 @@ int use_open(Use *u, const Options *o, Err *err) {
     if ((o->command->bit & (CMD_EVAL | CMD_RECOMMEND)) && baseline_kind(o->model) >= 0) return 0;
     if (model_io_open(&u->model, o, &u->data, err)) return -1;
     u->opened = OPENED_MODEL;
-    if (!llm_has_latent(&u->model.llm))
-        use_warn_idle(o, (const char *const[]){"thought-window", NULL}, "with a model that has no LatentRATT");
+    use_warn_latent(o, &u->model.llm);
     if (u->model.llm.config.thoughts > 0 && !u->model.had_latent && !u->model.llm.config.thought_hidden)
         log_warn("%s has no LatentRATT: its thoughts come from random weights", o->model);
     return 0;
@@ -170,6 +169,11 @@ void use_warn_idle(const Options *o, const char *const *names, const char *why) 
 void use_warn_titles(const Options *o, const char *why) {
     static const char *const of_titles[] = {"length-penalty", "ghost-tokens", "index", "bos", "history-text", NULL};
     use_warn_idle(o, of_titles, why);
+}
+
+void use_warn_latent(const Options *o, const Llm *llm) {
+    static const char *const of_latent[] = {"latent-lr", "thought-window", NULL};
+    if (!llm_has_latent(llm)) use_warn_idle(o, of_latent, "with a model that has no LatentRATT");
 }
 
 // What does nothing where lists do not come from titles.

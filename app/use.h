@@ -67,6 +67,7 @@ void use_close(Use *u); // safe after a failure
 void use_warn_idle(const Options *o, const char *const *names, const char *why);
 // The same of the options that are about titles, where no list comes of them.
 void use_warn_titles(const Options *o, const char *why);
+void use_warn_latent(const Options *o, const Llm *llm); // those of LatentRATT, where the model has none
 
 // Compact JSON and a line end on stdout.
 void use_print(const json_t *json);
