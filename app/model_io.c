@@ -166,28 +166,33 @@ static int read_chat_template(json_t *config, const char *folder, Err *err) {
     return status;
 }
 
+// An empty one where the folder has no such file; NULL: an error.
+static json_t *read_object(const char *folder, const char *name, Err *err) {
+    char *path = file_join(folder, name);
+    json_t *object;
+    int status = json_read_optional(&object, path, TOKENIZER_CONFIG_BYTES, err);
+    if (status == 0 && !object) object = json_object();
+    if (status == 0 && !json_is_object(object)) status = err_set(err, ERR_DATA, "%s: not an object", path);
+    free(path);
+    if (status == 0) return object;
+    json_decref(object);
+    return NULL;
+}
+
 // What older folders say of their tokens beside tokenizer_config.json; transformers takes it where that lists no tokens itself.
 static int read_special_tokens(json_t *config, const char *folder, Err *err) {
     if (json_object_get(config, "added_tokens_decoder")) return 0;
-    json_t *map;
-    char *path = file_join(folder, "special_tokens_map.json");
-    int status = json_read_optional(&map, path, TOKENIZER_CONFIG_BYTES, err);
-    if (status == 0 && map && !json_is_object(map)) status = err_set(err, ERR_DATA, "%s: not an object", path);
-    if (status == 0 && map) json_object_update(config, map);
+    json_t *map = read_object(folder, "special_tokens_map.json", err);
+    if (!map) return -1;
+    json_object_update(config, map);
     json_decref(map);
-    free(path);
-    return status;
+    return 0;
 }
 
 static json_t *folder_tokenizer_config(const char *folder, Err *err) {
-    char *path = file_join(folder, "tokenizer_config.json");
-    json_t *config;
-    int status = json_read_optional(&config, path, TOKENIZER_CONFIG_BYTES, err);
-    if (status == 0 && !config) config = json_object();
-    if (status == 0 && !json_is_object(config)) status = err_set(err, ERR_DATA, "%s: not an object", path);
-    if (status == 0) status = read_special_tokens(config, folder, err) || read_chat_template(config, folder, err) ? -1 : 0;
-    free(path);
-    if (status == 0) return config;
+    json_t *config = read_object(folder, "tokenizer_config.json", err);
+    if (!config || (read_special_tokens(config, folder, err) == 0 && read_chat_template(config, folder, err) == 0))
+        return config;
     json_decref(config);
     return NULL;
 }
@@ -266,6 +271,12 @@ static int token_id(const OpenModel *m, const char *key, int otherwise, int *id,
     return 0;
 }
 
+// Of the family: "GPT2Tokenizer" and "GPT2TokenizerFast" are one.
+static int is_class(const json_t *config, const char *family) {
+    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    return class && !strncmp(class, family, strlen(family));
+}
+
 static int adds_blank(const Tokenizer *t) { // in front of a text
     Ints bare = {0}, blank = {0};
     const int status = tokenizer_encode(t, &bare, "a", 1, 0, NULL) || tokenizer_encode(t, &blank, " a", 2, 0, NULL),
@@ -276,10 +287,10 @@ static int adds_blank(const Tokenizer *t) { // in front of a text
 
 // transformers takes add_prefix_space from tokenizer_config.json rather than from tokenizer.json in some classes.
 static int check_prefix(const OpenModel *m, Err *err) {
-    const char *class = json_string_value(json_object_get(m->tokenizer_config, "tokenizer_class"));
     const json_t *adds = json_object_get(m->tokenizer_config, "add_prefix_space");
-    const int gpt2 = class && !strncmp(class, "GPT2Tokenizer", 13), qwen2 = class && !strncmp(class, "Qwen2Tokenizer", 14);
-    if (!(gpt2 || (qwen2 && json_is_boolean(adds))) || json_is_true(adds) == adds_blank(m->tokenizer)) return 0;
+    const int follows = is_class(m->tokenizer_config, "GPT2Tokenizer") ||
+                        (is_class(m->tokenizer_config, "Qwen2Tokenizer") && json_is_boolean(adds));
+    if (!follows || json_is_true(adds) == adds_blank(m->tokenizer)) return 0;
     return err_set(err, ERR_DATA, "%s: \"add_prefix_space\" is %s in tokenizer_config.json, and not so in tokenizer.json",
                    m->path, json_is_boolean(adds) ? json_is_true(adds) ? "true" : "false" : "missing, which is false,");
 }
@@ -579,9 +590,8 @@ static json_t *final_tokenizer_config(const OpenModel *m) {
     if (!token_text(config, "pad_token")) set_token(config, "pad_token", token_text(config, "eos_token"));
     // Under these transformers 5 makes tokenizers of its own: the first splits text behind added tokens otherwise, the second
     // does not split digits as SmolLM2's does.
-    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
-    if (!class || !strncmp(class, "LlamaTokenizer", strlen("LlamaTokenizer")) ||
-        !strncmp(class, "GPT2Tokenizer", strlen("GPT2Tokenizer")))
+    if (!json_is_string(json_object_get(config, "tokenizer_class")) || is_class(config, "LlamaTokenizer") ||
+        is_class(config, "GPT2Tokenizer"))
         json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     return config;
 }
