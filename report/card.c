@@ -105,9 +105,8 @@ static void header_results(Card *c, int i) {
         if (how.len) str_printf(&type, " (%s)", how.data);
         put_quoted(&c->text, "    - type: ", type.data);
         str_free(&type);
-        const double x = json_number_value(value);
-        str_printf(&c->text, x > 0 && x < 1e-4 ? "      value: %.9f\n" : "      value: %.6g\n",
-                   x); // YAML takes 5e-05 for a text
+        const double x = json_number_value(value); // YAML takes 5e-05 for a text
+        str_printf(&c->text, x > 0 && x < 1e-4 ? "      value: %.9f\n" : "      value: %.6g\n", x);
     }
     str_free(&how);
     free(data);
