@@ -196,6 +196,24 @@ static void noise_by_step_and_seed(void **state) {
     }
 }
 
+// An update that was refused has used up its noise: nothing learnt, and yet no two updates draw the same.
+static void noise_behind_a_refusal(void **state) {
+    (void)state;
+    Err err = {0};
+    Run r;
+    LoopReport report;
+    run_open(&r, llama, 2);
+    RlOptions o = {loop_of(&r, 1, 90), adam(0, SCHEDULE_CONSTANT), rl_method(1.5), TRAIN_LATENT};
+    o.optimizer.spike = 1;
+    Examples row = r.g.examples;
+    row.n = 1;
+    rl_train(&r.s, &row, &row, &o, &report, &err); // to its end, or until three in a row are refused
+    assert_true(report.refused > 0);
+    for (int i = 0; i < r.steps; i++)
+        for (int j = 0; j < i; j++) assert_true(r.reward_std[i] != r.reward_std[j]);
+    run_close(&r);
+}
+
 // ---- what teaches nothing -------------------------------------------------------------------------------------------
 
 static void constant_rewards(void **state) {
@@ -416,6 +434,7 @@ int main(void) {
         cmocka_unit_test(same_bits),
         cmocka_unit_test(noise_is_the_same),
         cmocka_unit_test(noise_by_step_and_seed),
+        cmocka_unit_test(noise_behind_a_refusal),
         cmocka_unit_test(constant_rewards),
         cmocka_unit_test(no_noise),
         cmocka_unit_test(by_heart),

@@ -260,7 +260,7 @@ static void update(Loop *l) {
     double started = log_seconds();
     json_t *event = json_pack("{s:s, s:I, s:i}", "event", "step", "step", (json_int_t)r->steps + 1, "examples", n);
     const Work before = work_of(l->s);
-    const int refused = l->stage->update(l->context, index, n, event);
+    const int refused = l->stage->update(l->context, r->steps, index, n, event);
     const Work work = count(l, before);
     l->refused = refused ? l->refused + 1 : 0;
     r->refused += refused;

@@ -64,9 +64,10 @@ int loop_validation_stops(LoopValidation *v, int done, int n);
 // The method of one stage, called by loop_run.
 typedef struct LoopStage {
     const char *name;
-    // One update on examples index[0..n); fills `event` with its figures (loss, norm, ...). Returns 1 where refused.
-    // What is random in it depends on the optimizer's step alone: nothing else would be there after a resume.
-    int (*update)(void *stage, const uint32_t *index, int n, json_t *event);
+    // Update number `step` (0, 1, ...; a refused one has a number too) on examples index[0..n); fills `event` with its figures
+    // (loss, norm, ...). Returns 1 where refused. What is random in it depends on its number alone: nothing else would be there
+    // after a resume.
+    int (*update)(void *stage, int64_t step, const uint32_t *index, int n, json_t *event);
     double (*validate)(void *stage, LoopValidation *v); // validation loss (lower is better)
     const char *figure;                                 // what `validate` gives where that is no loss, or NULL
     const char *shown;                                  // of an event's figures beside the progress bar; NULL: "loss"

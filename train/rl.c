@@ -212,11 +212,11 @@ static void take_work(Session *s, Session *other) {
     other->tokens_run = other->tokens_back = 0;
 }
 
-static int rl_step(void *stage, const uint32_t *index, int n, json_t *event) {
+static int rl_step(void *stage, int64_t number, const uint32_t *index, int n, json_t *event) {
     Rl *t = stage;
     const size_t group = (size_t)t->o->method.rollout.samples * (size_t)t->s->llm->config.D;
-    // Noise belongs to (step, place in the update), so it is the same after a resume and for any micro-batch.
-    rng_normal(t->noise, (size_t)n * group, t->o->loop.seed, RNG_NOISE + ((uint64_t)t->optimizer.step << 8), 0);
+    // Noise belongs to (update, place in it), so it is the same after a resume and for any micro-batch.
+    rng_normal(t->noise, (size_t)n * group, t->o->loop.seed, RNG_NOISE + ((uint64_t)number << 8), 0);
     OptimizerStep step;
     if (t->o->groups & TRAIN_BACKBONE) t->embedding_norm = llm_embedding_norm(t->s->llm);
     RlFigures f = rl_update(t->session, t->train, index, n, &t->o->method, t->noise, t->reference, t->o->loop.micro_rows,

@@ -207,15 +207,17 @@ typedef struct Sasrec {
     const SasrecOptions *o;
     Optimizer optimizer;
     Shares shares;
+    int64_t step; // of the update under way
 } Sasrec;
 
 static double sasrec_share(void *stage, const uint32_t *index, int first, int end, double weight) {
     const Sasrec *t = stage;
-    return micro_batches(t->s, t->train, index, first, end, &t->o->method, t->optimizer.step, t->o->loop.micro_rows, weight);
+    return micro_batches(t->s, t->train, index, first, end, &t->o->method, t->step, t->o->loop.micro_rows, weight);
 }
 
-static int sasrec_step(void *stage, const uint32_t *index, int n, json_t *event) {
+static int sasrec_step(void *stage, int64_t step, const uint32_t *index, int n, json_t *event) {
     Sasrec *t = stage;
+    t->step = step;
     int *rows = mem_alloc((size_t)n, sizeof *rows);
     for (int i = 0; i < n; i++) rows[i] = t->train->example[index[i]].n;
     const SharesUpdate u = {.index = index,

@@ -164,7 +164,8 @@ static double sft_share(void *stage, const uint32_t *index, int first, int end, 
     return micro_batches(t->s, t->train, index, first, end, t->o->loop.micro_rows, weight, 1);
 }
 
-static int sft_step(void *stage, const uint32_t *index, int n, json_t *event) {
+static int sft_step(void *stage, int64_t step, const uint32_t *index, int n, json_t *event) {
+    (void)step; // nothing is random
     Sft *t = stage;
     int *rows = mem_alloc((size_t)n, sizeof *rows);
     for (int i = 0; i < n; i++) rows[i] = example_rows(&t->train->example[index[i]], t->s->llm->config.thoughts);
