@@ -4,7 +4,8 @@
 #   tools/results.sh records NAME DIR   of the same folder experiments/results/NAME.tar.xz, what more seeds and rows are held against later
 #   tools/results.sh unpack NAME DIR    a folder in which `latentr3 experiment experiments/NAME.yaml --out DIR` goes on from there
 #   tools/results.sh                 the pages get the tables of experiments/results where they say <!-- results NAME -->, or
-#                                    the third of them alone where they say <!-- results NAME 3 -->
+#                                    the third of them alone where they say <!-- results NAME 3 -->; docs/gains.svg the
+#                                    gains that experiments/gains.tsv names
 #   tools/results.sh --check         fails where a table of a page is another one, or was made by another experiment file
 # A kept result is NAME.json (all digits), NAME.md (the table) and NAME.sum (of the experiment file and of these two).
 set -euo pipefail
@@ -55,6 +56,24 @@ unpack() {
     tar -C "$2" -xJf "$kept/$1.tar.xz"
 }
 
+# docs/gains.svg: the gains that experiments/gains.tsv names, as parts of what they are over.
+gains() {
+    local group label name row other
+    while IFS=$'\t' read -r group label name row other; do
+        [ "${group:0:1}" != "#" ] || continue
+        jq -er --arg group "$group" --arg name "$label" --arg row "$row" --arg other "$other" '
+            # A gain over another row than the baseline is that of the baseline over it, turned round.
+            (if .baseline == $other then [$row, 1] elif .baseline == $row then [$other, -1] else empty end) as [$told, $sign] |
+            first(.rows[] | select(.row == $told)).metrics["HR@10"] as $m |
+            (if $sign > 0 then $m.gain.other else $m.mean end) as $over |
+            [$group, $name, $m.gain.pairs] + ([$m.gain.gain, ($m.gain.interval | sort_by(. * $sign)[])] | map(. * $sign / $over)) | @tsv
+            ' "$kept/$name.json" || {
+            echo "experiments/gains.tsv: $name has no gain of '$row' over '$other'" >&2
+            return 1
+        }
+    done <experiments/gains.tsv | awk -f tools/gains.awk
+}
+
 mark='^<!-- results ([a-zA-Z0-9_-]+)( [1-9])? -->$'
 
 # A page with the tables as they are now kept.
@@ -94,6 +113,10 @@ check() {
             stale=1
         }
     done
+    diff <(gains) docs/gains.svg >/dev/null || {
+        echo "docs/gains.svg is not what experiments/results says: run tools/results.sh" >&2
+        stale=1
+    }
     [ "$stale" -eq 0 ]
 }
 
@@ -107,9 +130,11 @@ unpack) unpack "$2" "$3" ;;
         fill "$page" >"$page.new"
         mv "$page.new" "$page"
     done
+    gains >docs/gains.svg.new
+    mv docs/gains.svg.new docs/gains.svg
     ;;
 *)
-    sed -n '2,9s/^# //p' "$0" >&2
+    sed -n '2,10s/^# //p' "$0" >&2
     exit 2
     ;;
 esac

@@ -10,7 +10,7 @@ load common
 @test "a changed number, table, result or experiment is found" {
     mkdir "$TMP/docs"
     cp -r tools experiments "$TMP"
-    cp docs/results.md "$TMP/docs"
+    cp docs/results.md docs/gains.svg "$TMP/docs"
     cp README.md "$TMP"
     name=$(sed -nE 's/^<!-- results ([^ ]*) -->$/\1/p' docs/results.md | head -n 1)
     [ -n "$name" ]
@@ -34,10 +34,33 @@ load common
     stale "experiments/results/$name.md" '0,/| 0\.0/s/| 0\.0/| 0.1/' '*changed since they were kept*'
     stale "experiments/results/$name.json" 's/0\.0/0.1/' '*changed since they were kept*'
     stale "experiments/$name.yaml" 's|HR@5, |HR@1, HR@5, |' '*changed since they were kept*'
+    stale docs/gains.svg '0,/seeds/s/seeds/seed/' '*gains.svg is not what experiments/results says*'
+    stale experiments/gains.tsv '$s/[^\t]*$/popularity/' "*has no gain of '*' over 'popularity'*"
     # The script writes what it checks.
     sed -i '0,/| 0\.0/s/| 0\.0/| 0.1/' "$TMP/docs/results.md"
+    rm "$TMP/docs/gains.svg"
     exits 0 "$TMP/tools/results.sh"
     cmp "$TMP/docs/results.md" docs/results.md
+    cmp "$TMP/docs/gains.svg" docs/gains.svg
+}
+
+@test "the picture of gains: one that is over another row than the baseline is turned round" {
+    mkdir -p "$TMP/experiments/results" "$TMP/docs"
+    cp -r tools "$TMP"
+    : >"$TMP/docs/results.md"
+    : >"$TMP/README.md"
+    # .2 with, .1 without: +100 %, and the other way -50 %.
+    jq -n '{baseline: "without", rows: [{row: "with", metrics: {"HR@10": {mean: 0.2,
+        gain: {pairs: 3, other: 0.1, gain: 0.1, interval: [-0.05, 0.15]}}}}]}' >"$TMP/experiments/results/x.json"
+    gain() { # ROW OTHER TEXT
+        printf '# a comment\nA group\tits label\tx\t%s\t%s\n' "$1" "$2" >"$TMP/experiments/gains.tsv"
+        exits 0 "$TMP/tools/results.sh"
+        [ "$(grep -c '<circle' "$TMP/docs/gains.svg")" -eq 1 ]
+        grep -qF ">its label<" "$TMP/docs/gains.svg"
+        grep -qF ">$3, 3 seeds<" "$TMP/docs/gains.svg"
+    }
+    gain with without '+100.0 % [-50.0, +150.0]'
+    gain without with '-50.0 % [-75.0, +25.0]'
 }
 
 @test "keep: only an experiment's own folder" {
