@@ -1,9 +1,10 @@
 // latentr3 inspect: what a model, a checkpoint, a data folder or a training run holds. One JSON value is made; without --json
 // it is printed as indented lines, and the list of tensors is left out.
 #include "app/commands.h"
-#include "app/model_io.h"
+#include "app/tokenizer_files.h"
 #include "base/utf8.h"
 #include "data/dataset.h"
+#include "text/prompt.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static void describe_tensors(json_t *out, const Tensor *tensor, int n) {
 
 static int describe_tokenizer(json_t *out, const char *path, Err *err) {
     Tokenizer *t;
-    if (model_io_tokenizer(&t, path, err)) return -1;
+    if (tokenizer_files_tokenizer(&t, path, err)) return -1;
     int thought = tokenizer_id(t, PROMPT_THOUGHT_TOKEN);
     json_object_set_new(
         out, "tokenizer",

@@ -1,7 +1,7 @@
 // latentr3 tokenize: lines of text from stdin, each a JSON list of token ids on stdout. With --json a line is a JSON string,
 // so that a text may hold line breaks.
 #include "app/commands.h"
-#include "app/model_io.h"
+#include "app/tokenizer_files.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -55,7 +55,7 @@ static int read_line(Str *text, long line, Err *err) {
 
 int cmd_tokenize(const Options *o, Err *err) {
     Tokenizer *t;
-    if (model_io_tokenizer(&t, o->model, err)) return -1;
+    if (tokenizer_files_tokenizer(&t, o->model, err)) return -1;
     Str text = {0};
     int status;
     for (long line = 1; (status = read_line(&text, line, err)) > 0; line++)

@@ -45,9 +45,6 @@ unsigned model_io_trains(const Options *o);
 // The backend by --dtype and --threads.
 int model_io_ops(Ops **ops, const Options *o, Err *err);
 
-// Only the tokenizer of a model folder or GGUF, as it is in the file.
-int model_io_tokenizer(Tokenizer **t, const char *path, Err *err);
-
 // Writes config.json, model.safetensors, generation_config.json, tokenizer.json, tokenizer_config.json and
 // special_tokens_map.json into `folder`, which is made where it is missing (its parent exists).
 int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *err);
