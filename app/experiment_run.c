@@ -96,22 +96,26 @@ typedef struct Pool {
     int waiting, number; // runs that were to do, and how many of them have begun
 } Pool;
 
-// What the others of the same step took on average, or where there are none all that is done.
+// What others of the same step took on average, or where there are none those of the same command; NAN: nothing is known. (Of
+// an evaluation another one says little: popularity takes a second, a language model an hour.)
 static double expected(const Pool *q, int run) {
+    const ExperimentStep *step = q->p->run[run].step;
     double sum[2] = {0, 0};
     int n[2] = {0, 0};
     for (int i = 0; i < q->p->runs; i++) {
-        if (q->seconds[i] < 0) continue;
-        const int same = q->p->run[i].step == q->p->run[run].step;
-        sum[same] += q->seconds[i], n[same]++;
+        const ExperimentStep *other = q->p->run[i].step;
+        if (q->seconds[i] < 0 || other->command != step->command) continue;
+        if (other != step && step->command->bit == CMD_EVAL) continue;
+        sum[other == step] += q->seconds[i], n[other == step]++;
     }
-    return n[1] ? sum[1] / n[1] : n[0] ? sum[0] / n[0] : -1;
+    const int best = n[1] > 0;
+    return n[best] ? sum[best] / n[best] : (double)NAN;
 }
 
 static void say_left(const Pool *q, const PlanRun *r) {
-    double left = 0;
+    double left = 0; // NAN: not known
     for (int i = 0; i < q->p->runs; i++)
-        if (q->seconds[i] < 0) left += expected(q, i) > 0 ? expected(q, i) : 0;
+        if (q->seconds[i] < 0) left += expected(q, i);
     left /= q->jobs;
     char text[48] = "";
     if (left >= 7200)

@@ -519,3 +519,20 @@ YAML
     exits 0 env LATENTR3_LOG=warn "$LATENTR3" experiment experiments/small.yaml --out "$TMP/out" --plan
     [[ $output != *"will be empty"* ]]
 }
+
+@test "experiment: the time left is that of the same step, and nothing is said where none is known" {
+    cp -r "$WHOLE" "$TMP/run"
+    for mark in "$TMP"/run/sft-*/step.json; do
+        jq '.seconds = 4000' "$mark" >"$TMP/mark"
+        cp "$TMP/mark" "$mark"
+    done
+    first=$(ls "$TMP"/run/sft-*/step.json | head -n 1)
+    rm "$first"
+    experiment experiments/small.yaml "$TMP/run" 2>"$TMP/log" >"$TMP/table"
+    grep -q '\[1/1\] sft.*; about 67 min left' "$TMP/log"
+    cmp "$TMP/table" "$WHOLE/table.md"
+    rm "$TMP"/run/sft-*/step.json # prepared, evaluated and trained otherwise in a second: that says nothing of these
+    experiment experiments/small.yaml "$TMP/run" 2>"$TMP/log" >"$TMP/table"
+    grep -q '\[1/2\] sft' "$TMP/log"
+    not grep '\[1/2\] sft.*left' "$TMP/log"
+}
