@@ -1,48 +1,32 @@
 #include "app/experiment_file.h"
 #include "app/commands.h"
+#include "app/yaml_file.h"
 #include "base/arena.h"
-#include "base/file.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
-enum { FILE_BYTES = 1 << 20, STEPS_LIMIT = 200, OPTIONS_LIMIT = 100 };
+enum { STEPS_LIMIT = 200, OPTIONS_LIMIT = 100 };
 
 typedef struct Reader {
-    yaml_document_t doc;
+    YamlFile f;
     Experiment *e;
-    Err *err;
+    int pass;             // over the members of the file
+    ExperimentStep *step; // that is being read
 } Reader;
 
-static int line_of(const yaml_node_t *n) {
-    return (int)n->start_mark.line + 1;
-}
-
-static int fail(Reader *r, const yaml_node_t *at, const char *what, const char *name) {
-    return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->e->path, line_of(at), what, name ? " '" : "",
-                   name ? name : "", name ? "'" : "");
+static int fail(const Reader *r, const yaml_node_t *at, const char *what, const char *name) {
+    return yaml_file_fail(&r->f, at, what, name);
 }
 
 // ---- nodes -------------------------------------------------------------------------------------------------------------
 
-static yaml_node_t *node(Reader *r, int index) {
-    return yaml_document_get_node(&r->doc, index);
-}
-
-static const char *text(Reader *r, const yaml_node_t *n, const char *what) {
-    if (n->type != YAML_SCALAR_NODE) {
-        fail(r, n, what, NULL);
-        return NULL;
-    }
-    const char *s = (const char *)n->data.scalar.value;
-    if (strlen(s) == n->data.scalar.length) return s;
-    fail(r, n, "NUL byte", NULL);
-    return NULL;
+static const char *text(const Reader *r, const yaml_node_t *n, const char *what) {
+    return yaml_file_text(&r->f, n, what, NULL);
 }
 
 // A text in which ${NAME} would stay as it is.
-static const char *plain(Reader *r, const yaml_node_t *n, const char *what, const char *name) {
+static const char *plain(const Reader *r, const yaml_node_t *n, const char *what, const char *name) {
     const char *s = text(r, n, what);
     if (!s || !strstr(s, "${")) return s;
     fail(r, n, "only options of steps and defaults may hold ${...}, not", name);
@@ -59,39 +43,24 @@ static int name_holds(const char *s) {
     return n > 0 && n <= 60 && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == n;
 }
 
-// take(r, name, value, context) for each member of a mapping, in their order; a name that was there before is refused.
-typedef int Take(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context);
-static int members(Reader *r, yaml_node_t *n, const char *what, Take *take, void *context) {
-    if (n->type != YAML_MAPPING_NODE) return fail(r, n, what, NULL);
-    const yaml_node_pair_t *begin = n->data.mapping.pairs.start, *end = n->data.mapping.pairs.top;
-    for (const yaml_node_pair_t *p = begin; p < end; p++) {
-        yaml_node_t *key = node(r, p->key);
-        const char *name = text(r, key, "a name is expected");
-        if (!name) return -1;
-        for (const yaml_node_pair_t *q = begin; q < p; q++)
-            if (!strcmp((const char *)node(r, q->key)->data.scalar.value, name)) return fail(r, key, "given twice:", name);
-        if (take(r, name, key, node(r, p->value), context)) return -1;
-    }
-    return 0;
-}
-
 // ---- grid --------------------------------------------------------------------------------------------------------------
 
-static int take_variable(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+static int take_variable(void *context, const char *name, yaml_node_t *key, yaml_node_t *value) {
+    Reader *r = context;
     Experiment *e = r->e;
-    (void)context;
     if (!name_holds(name)) return fail(r, key, "a variable's name is of letters, digits, - and _, not", name);
     if (e->variables == EXPERIMENT_VARIABLES) return fail(r, key, "too many variables, from", name);
     if (value->type != YAML_SEQUENCE_NODE) return fail(r, value, "a list of values is expected for", name);
-    const yaml_node_item_t *begin = value->data.sequence.items.start, *end = value->data.sequence.items.top;
-    if (begin == end || end - begin > EXPERIMENT_VALUES) return fail(r, value, "1 to 100 values are expected for", name);
+    const int n = yaml_file_items(value);
+    if (n == 0 || n > EXPERIMENT_VALUES) return fail(r, value, "1 to 100 values are expected for", name);
     ExperimentVariable *v = &e->variable[e->variables++];
-    *v = (ExperimentVariable){copy(name), mem_zalloc((size_t)(end - begin), sizeof *v->value), .line = line_of(key)};
-    for (const yaml_node_item_t *i = begin; i < end; i++) {
-        const char *one = plain(r, node(r, *i), "a plain value is expected", name);
+    *v = (ExperimentVariable){copy(name), mem_zalloc((size_t)n, sizeof *v->value), .line = yaml_file_line(key)};
+    for (int i = 0; i < n; i++) {
+        const yaml_node_t *item = yaml_file_item(&r->f, value, i);
+        const char *one = plain(r, item, "a plain value is expected", name);
         if (!one) return -1;
         for (int k = 0; k < v->n; k++)
-            if (!strcmp(v->value[k], one)) return fail(r, node(r, *i), "given twice:", one);
+            if (!strcmp(v->value[k], one)) return fail(r, item, "given twice:", one);
         v->value[v->n++] = copy(one);
     }
     return 0;
@@ -114,12 +83,12 @@ static int add_option(Reader *r, ExperimentOption **list, int *n, const char *na
     if (is_flag && !strstr(s, "${") && strcmp(s, "true") && strcmp(s, "false"))
         return fail(r, value, "true or false is expected for", name);
     *list = mem_realloc(*list, (size_t)*n + 1, sizeof **list);
-    (*list)[(*n)++] = (ExperimentOption){copy(name), copy(s), is_flag, line_of(value)};
+    (*list)[(*n)++] = (ExperimentOption){copy(name), copy(s), is_flag, yaml_file_line(value)};
     return 0;
 }
 
-static int take_default(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
-    (void)context;
+static int take_default(void *context, const char *name, yaml_node_t *key, yaml_node_t *value) {
+    Reader *r = context;
     if (is_ours(name)) return fail(r, key, "not for defaults:", name);
     const OptionForm form = options_form(NULL, name);
     if (form == OPTION_UNKNOWN) return fail(r, key, "no command has the option", name);
@@ -130,58 +99,53 @@ static int runs_here(const Command *c) {
     return c->bit & (CMD_PREPARE | CMD_CONVERT | CMD_SYNTH | CMD_SFT | CMD_RL | CMD_SASREC | CMD_EVAL);
 }
 
-static int take_step_member(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
-    ExperimentStep *s = context;
-    const char *what;
+static int take_step_member(void *context, const char *name, yaml_node_t *key, yaml_node_t *value) {
+    Reader *r = context;
+    ExperimentStep *s = r->step;
     if (!strcmp(name, "run")) return 0; // read before
     if (!strcmp(name, "row")) {
         if (s->command->bit != CMD_EVAL) return fail(r, key, "only an eval makes a row of the table:", s->name);
-        if (!(what = plain(r, value, "a label is expected", name))) return -1;
-        s->row = copy(what);
+        const char *row = plain(r, value, "a label is expected", name);
+        if (!row) return -1;
+        s->row = copy(row);
         return 0;
     }
     const OptionForm form = options_form(s->command, name);
     if (form == OPTION_UNKNOWN) {
-        err_set(r->err, ERR_USAGE, "%s: line %d: %s has no option '%.60s'", r->e->path, line_of(key), s->command->name, name);
-        return -1;
+        char none[64];
+        snprintf(none, sizeof none, "%s has no option", s->command->name);
+        return fail(r, key, none, name);
     }
     if (is_ours(name)) return fail(r, key, "the experiment itself decides", name);
     return add_option(r, &s->option, &s->n, name, value, form == OPTION_FLAG);
 }
 
-static const Command *command_of(Reader *r, yaml_node_t *step, const char *name) {
-    if (step->type != YAML_MAPPING_NODE) {
-        fail(r, step, "a mapping is expected for the step", name);
-        return NULL;
-    }
-    const yaml_node_pair_t *p = step->data.mapping.pairs.start;
-    for (; p < step->data.mapping.pairs.top; p++) {
-        yaml_node_t *key = node(r, p->key), *value = node(r, p->value);
-        if (key->type != YAML_SCALAR_NODE || strcmp((const char *)key->data.scalar.value, "run")) continue;
-        const char *run = text(r, value, "a command is expected");
-        const Command *c = run ? commands_find(run) : NULL;
-        if (run && (!c || !runs_here(c))) fail(r, value, "none of prepare, convert, synth, sft, rl, sasrec, eval:", run);
-        return c && runs_here(c) ? c : NULL;
-    }
-    fail(r, step, "no `run: COMMAND` in the step", name);
-    return NULL;
+static const Command *command_of(Reader *r, const yaml_node_t *step, const char *name) {
+    if (step->type != YAML_MAPPING_NODE) return fail(r, step, "a mapping is expected for the step", name), NULL;
+    const yaml_node_t *value = yaml_file_find(&r->f, step, "run");
+    if (!value) return fail(r, step, "no `run: COMMAND` in the step", name), NULL;
+    const char *run = text(r, value, "a command is expected");
+    const Command *c = run ? commands_find(run) : NULL;
+    if (run && (!c || !runs_here(c))) fail(r, value, "none of prepare, convert, synth, sft, rl, sasrec, eval:", run);
+    return c && runs_here(c) ? c : NULL;
 }
 
 static int by_name(const void *a, const void *b) {
     return strcmp(((const ExperimentOption *)a)->name, ((const ExperimentOption *)b)->name);
 }
 
-static int take_step(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+static int take_step(void *context, const char *name, yaml_node_t *key, yaml_node_t *value) {
+    Reader *r = context;
     Experiment *e = r->e;
-    (void)context;
     if (!name_holds(name)) return fail(r, key, "a step's name is of letters, digits, - and _, not", name);
     if (e->steps == STEPS_LIMIT) return fail(r, key, "too many steps, from", name);
     const Command *command = command_of(r, value, name);
     if (!command) return -1;
     e->step = mem_realloc(e->step, (size_t)e->steps + 1, sizeof *e->step);
     ExperimentStep *s = &e->step[e->steps++];
-    *s = (ExperimentStep){.name = copy(name), .command = command, .line = line_of(key)};
-    return members(r, value, "a mapping is expected", take_step_member, s);
+    *s = (ExperimentStep){.name = copy(name), .command = command, .line = yaml_file_line(key)};
+    r->step = s;
+    return yaml_file_members(&r->f, value, "a mapping is expected", take_step_member, r);
 }
 
 // ---- the file ------------------------------------------------------------------------------------------------------------
@@ -190,13 +154,14 @@ static int take_metrics(Reader *r, yaml_node_t *value) {
     static const char *const known[] = {"HR@1",   "HR@3",   "HR@5",    "HR@10",   "HR@20", "NDCG@1",
                                         "NDCG@3", "NDCG@5", "NDCG@10", "NDCG@20", "MRR"};
     if (value->type != YAML_SEQUENCE_NODE) return fail(r, value, "a list of metrics is expected", NULL);
-    for (const yaml_node_item_t *i = value->data.sequence.items.start; i < value->data.sequence.items.top; i++) {
-        const char *name = text(r, node(r, *i), "a metric is expected");
+    for (int i = 0; i < yaml_file_items(value); i++) {
+        const yaml_node_t *item = yaml_file_item(&r->f, value, i);
+        const char *name = text(r, item, "a metric is expected");
         int found = 0;
         if (!name) return -1;
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) found |= !strcmp(known[k], name);
         if (!found || r->e->metrics == EXPERIMENT_METRICS)
-            return fail(r, node(r, *i), "no metric (HR@K, NDCG@K with K 1, 3, 5, 10, 20; MRR):", name);
+            return fail(r, item, "no metric (HR@K, NDCG@K with K 1, 3, 5, 10, 20; MRR):", name);
         r->e->metric[r->e->metrics++] = copy(name);
     }
     return 0;
@@ -205,9 +170,10 @@ static int take_metrics(Reader *r, yaml_node_t *value) {
 // The members that steps are read by come first, wherever they stand.
 enum { FIRST, SECOND };
 
-static int take_member(Reader *r, const char *name, yaml_node_t *key, yaml_node_t *value, void *context) {
+static int take_member(void *context, const char *name, yaml_node_t *key, yaml_node_t *value) {
+    Reader *r = context;
     Experiment *e = r->e;
-    const int first = *(const int *)context == FIRST;
+    const int first = r->pass == FIRST;
     char **own = !strcmp(name, "name") ? &e->name : !strcmp(name, "baseline") ? &e->baseline : NULL;
     if (own && first) {
         const char *s = plain(r, value, "a text is expected", name);
@@ -216,10 +182,17 @@ static int take_member(Reader *r, const char *name, yaml_node_t *key, yaml_node_
         return 0;
     }
     if (own) return 0;
-    if (!strcmp(name, "grid")) return first ? members(r, value, "a mapping of variables is expected", take_variable, NULL) : 0;
+    static const struct {
+        const char *name, *what;
+        YamlTake *take;
+        int pass;
+    } mapping[] = {{"grid", "a mapping of variables is expected", take_variable, FIRST},
+                   {"defaults", "a mapping of options is expected", take_default, FIRST},
+                   {"steps", "a mapping of steps is expected", take_step, SECOND}};
+    for (size_t i = 0; i < sizeof mapping / sizeof *mapping; i++)
+        if (!strcmp(name, mapping[i].name))
+            return mapping[i].pass == r->pass ? yaml_file_members(&r->f, value, mapping[i].what, mapping[i].take, r) : 0;
     if (!strcmp(name, "metrics")) return first ? take_metrics(r, value) : 0;
-    if (!strcmp(name, "defaults")) return first ? members(r, value, "a mapping of options is expected", take_default, NULL) : 0;
-    if (!strcmp(name, "steps")) return first ? 0 : members(r, value, "a mapping of steps is expected", take_step, NULL);
     return fail(r, key, "none of name, grid, baseline, metrics, defaults, steps:", name);
 }
 
@@ -285,46 +258,21 @@ static int check_together(Reader *r, const yaml_node_t *root) {
     return 0;
 }
 
-static int refuse_yaml(Reader *r, const yaml_parser_t *parser, const MapFile *f) {
-    mem_need((void *)parser->problem, "YAML"); // all but memory has a name
-    return err_set(r->err, ERR_USAGE, "%s: line %d: %s", r->e->path, options_yaml_line(parser, f), parser->problem);
-}
-
-static int read_document(Reader *r) {
-    yaml_node_t *root = yaml_document_get_root_node(&r->doc);
-    if (!root) return err_set(r->err, ERR_USAGE, "%s: nothing in it", r->e->path);
-    for (int pass = FIRST; pass <= SECOND; pass++)
-        if (members(r, root, "a mapping is expected (grid, steps, ...)", take_member, &pass)) return -1;
+static int read_file(Reader *r, const char *what) {
+    const yaml_node_t *root = yaml_file_root(&r->f);
+    r->e->text = mem_strndup(r->f.file.data, r->f.file.bytes);
+    for (r->pass = FIRST; r->pass <= SECOND; r->pass++)
+        if (yaml_file_members(&r->f, root, what, take_member, r)) return -1;
     return check_together(r, root);
 }
 
-// What follows the first document would be ignored.
-static int check_alone(Reader *r, yaml_parser_t *parser, const MapFile *f) {
-    yaml_document_t next;
-    if (!yaml_parser_load(parser, &next)) return refuse_yaml(r, parser, f);
-    const int alone = !yaml_document_get_root_node(&next), line = (int)next.start_mark.line + 1;
-    yaml_document_delete(&next);
-    return alone ? 0 : err_set(r->err, ERR_USAGE, "%s: line %d: one document is expected", r->e->path, line);
-}
-
 int experiment_file_open(Experiment *e, const char *path, Err *err) {
-    MapFile f;
-    yaml_parser_t parser;
-    Reader r = {.e = e, .err = err};
+    static const char what[] = "a mapping is expected (grid, steps, ...)";
+    Reader r = {.e = e};
     *e = (Experiment){.path = path};
-    if (mapfile_open(&f, path, FILE_BYTES, err)) return -1;
-    e->text = mem_strndup(f.data, f.bytes);
-    mem_need(yaml_parser_initialize(&parser) ? &parser : NULL, "a YAML parser");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)f.data, f.bytes);
-    int status = 0;
-    if (!yaml_parser_load(&parser, &r.doc)) {
-        status = refuse_yaml(&r, &parser, &f);
-    } else {
-        status = read_document(&r) || check_alone(&r, &parser, &f) ? -1 : 0;
-        yaml_document_delete(&r.doc);
-    }
-    yaml_parser_delete(&parser);
-    mapfile_close(&f);
+    if (yaml_file_open(&r.f, path, what, err)) return -1;
+    const int status = read_file(&r, what);
+    yaml_file_close(&r.f);
     if (status) experiment_file_close(e);
     return status;
 }

@@ -2,8 +2,8 @@
 #include "app/meant.h"
 #include "app/options_table.h"
 #include "app/sasrec_model.h"
+#include "app/yaml_file.h"
 #include "base/arena.h"
-#include "base/file.h"
 #include "base/number.h"
 #include "rec/baseline.h"
 
@@ -11,7 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 // ---- values -----------------------------------------------------------------------------------------------------------
 
@@ -214,102 +213,41 @@ static int read_arguments(Options *o, int argc, char **argv, Err *err) {
 
 // ---- --config -------------------------------------------------------------------------------------------------------------
 
-typedef struct ConfigReader {
-    yaml_parser_t parser;
-    yaml_event_t event;
-    int line; // of the event
-    const char *path;
-    const MapFile *file;
-    Err *err;
-} ConfigReader;
+typedef struct Config {
+    YamlFile file;
+    Options *o;
+} Config;
 
-int options_yaml_line(const yaml_parser_t *parser, const MapFile *f) {
-    size_t line = parser->problem_mark.line + 1;
-    for (size_t i = 0; parser->error == YAML_READER_ERROR && i < parser->problem_offset && i < f->bytes; i++)
-        line += f->data[i] == '\n';
-    return (int)line;
+static int config_value(Config *c, const OptionRow *row, const yaml_node_t *value) {
+    const char *text = yaml_file_text(&c->file, value, "one plain value is expected for", row->name);
+    if (!text) return -1;
+    if (!*text && row->kind != KIND_LIST) return yaml_file_fail(&c->file, value, "no value for", row->name);
+    return set_value(c->o, row, text, c->file.err) ? err_prefix(c->file.err, "%s: line %d", c->file.path, yaml_file_line(value))
+                                                   : 0;
 }
 
-static int config_fail(ConfigReader *r, const char *what, const char *name) {
-    return err_set(r->err, ERR_USAGE, "%s: line %d: %s%s%.60s%s", r->path, r->line, what, name ? " '" : "", name ? name : "",
-                   name ? "'" : "");
-}
-
-static int config_next(ConfigReader *r) {
-    yaml_event_delete(&r->event);
-    if (!yaml_parser_parse(&r->parser, &r->event)) {
-        mem_need((void *)r->parser.problem, "YAML"); // all but memory has a name
-        memset(&r->event, 0, sizeof r->event);
-        r->line = options_yaml_line(&r->parser, r->file);
-        return config_fail(r, r->parser.problem, NULL);
-    }
-    r->line = (int)r->event.start_mark.line + 1;
-    if (r->event.type == YAML_ALIAS_EVENT) return config_fail(r, "aliases are not read", NULL);
-    return 0;
-}
-
-static int config_value(ConfigReader *r, Options *o, const OptionRow *row) {
-    if (r->event.type != YAML_SCALAR_EVENT) return config_fail(r, "one plain value is expected for", row->name);
-    const char *text = (const char *)r->event.data.scalar.value;
-    if (strlen(text) != r->event.data.scalar.length) return config_fail(r, "NUL byte in the value of", row->name);
-    if (!*text && row->kind != KIND_LIST) return config_fail(r, "no value for", row->name);
-    if (set_value(o, row, text, r->err)) return err_prefix(r->err, "%s: line %d", r->path, r->line);
-    return 0;
-}
-
-static int config_entry(ConfigReader *r, Options *o) {
-    if (r->event.type != YAML_SCALAR_EVENT) return config_fail(r, "an option's name is expected", NULL);
-    const char *name = (const char *)r->event.data.scalar.value;
-    const OptionRow *row = find_row(name, strlen(name), o->command->bit);
-    if (row && row->field == offsetof(Options, config)) return config_fail(r, "a configuration names no other:", row->name);
+static int config_option(void *context, const char *name, yaml_node_t *key, yaml_node_t *value) {
+    Config *c = context;
+    const OptionRow *row = find_row(name, strlen(name), c->o->command->bit);
     if (!row) {
-        unknown_option(o, name, r->err);
-        return err_prefix(r->err, "%s: line %d", r->path, r->line);
+        unknown_option(c->o, name, c->file.err);
+        return err_prefix(c->file.err, "%s: line %d", c->file.path, yaml_file_line(key));
     }
-    if (o->given[row - options_table] == FROM_CONFIG) return config_fail(r, "given twice:", row->name);
-    o->given[row - options_table] = FROM_CONFIG;
-    if (config_next(r)) return -1;
-    if (row->kind != KIND_LIST || r->event.type != YAML_SEQUENCE_START_EVENT) return config_value(r, o, row);
-    while (config_next(r) == 0) {
-        if (r->event.type == YAML_SEQUENCE_END_EVENT) return 0;
-        if (config_value(r, o, row)) return -1;
-    }
-    return -1;
-}
-
-// One document, one mapping of names to values.
-static int config_document(ConfigReader *r, Options *o) {
-    static const yaml_event_type_t before[] = {YAML_STREAM_START_EVENT, YAML_DOCUMENT_START_EVENT, YAML_MAPPING_START_EVENT},
-                                   after[] = {YAML_DOCUMENT_END_EVENT, YAML_STREAM_END_EVENT};
-    for (int i = 0; i < 3; i++)
-        if (config_next(r))
-            return -1;
-        else if (r->event.type != before[i])
-            return config_fail(r, "a mapping of options is expected", NULL);
-    for (;;) {
-        if (config_next(r)) return -1;
-        if (r->event.type == YAML_MAPPING_END_EVENT) break;
-        if (config_entry(r, o)) return -1;
-    }
-    for (int i = 0; i < 2; i++)
-        if (config_next(r))
-            return -1;
-        else if (r->event.type != after[i])
-            return config_fail(r, "one document is expected", NULL);
+    if (row->field == offsetof(Options, config))
+        return yaml_file_fail(&c->file, key, "a configuration names no other:", row->name);
+    c->o->given[row - options_table] = FROM_CONFIG;
+    if (row->kind != KIND_LIST || value->type != YAML_SEQUENCE_NODE) return config_value(c, row, value);
+    for (int i = 0; i < yaml_file_items(value); i++)
+        if (config_value(c, row, yaml_file_item(&c->file, value, i))) return -1;
     return 0;
 }
 
 static int read_config(Options *o, const char *path, Err *err) {
-    enum { CONFIG_BYTES = 1 << 20 };
-    MapFile f;
-    if (mapfile_open(&f, path, CONFIG_BYTES, err)) return -1;
-    ConfigReader r = {.path = path, .file = &f, .err = err};
-    mem_need(yaml_parser_initialize(&r.parser) ? &r : NULL, "a YAML parser");
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)f.data, f.bytes);
-    int status = config_document(&r, o);
-    yaml_event_delete(&r.event);
-    yaml_parser_delete(&r.parser);
-    mapfile_close(&f);
+    static const char what[] = "a mapping of options is expected";
+    Config c = {.o = o};
+    if (yaml_file_open(&c.file, path, what, err)) return -1;
+    const int status = yaml_file_members(&c.file, yaml_file_root(&c.file), what, config_option, &c);
+    yaml_file_close(&c.file);
     return status;
 }
 

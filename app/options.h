@@ -176,11 +176,6 @@ json_t *options_to_json(const Options *o);
 typedef enum OptionForm { OPTION_UNKNOWN, OPTION_VALUE, OPTION_FLAG } OptionForm;
 OptionForm options_form(const Command *command, const char *name);
 
-// The line that the YAML parser complains of. Of bytes that are no text it knows the place in the file alone.
-struct yaml_parser_s;
-struct MapFile;
-int options_yaml_line(const struct yaml_parser_s *parser, const struct MapFile *f);
-
 // A JSON string, or null where `s` is NULL. A path may hold any bytes: what is no UTF-8 stands there as U+FFFD.
 json_t *options_text(const char *s);
 

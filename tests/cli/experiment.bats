@@ -438,7 +438,7 @@ YAML
         refuses 2 "*bad.yaml: $1" experiment "$TMP/bad.yaml" "$TMP/out"
         [ ! -e "$TMP/out" ]
     }
-    refuse 'nothing in it*' <<<''
+    refuse 'line 1: a mapping is expected*' <<<''
     refuse 'line 3: one document is expected' <<<$'steps:\n  a: {run: synth}\n---\nsteps:\n  b: {run: synth}'
     refuse 'line 5: did not find expected*' <<<$'steps:\n  a: {run: synth}\n---\n[1'
     refuse "line 2: no } behind *" <<<$'steps:\n  a: {run: eval, row: a, model: popularity, data: "${b"}'

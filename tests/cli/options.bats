@@ -176,7 +176,7 @@ commands() { "$LATENTR3" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'; }
     config 'sigma: 1\n' 1 "sft has no option 'sigma'*"
     config '[lr, 1]\n' 1 'a mapping of options is expected'
     config 'a: &x 1\nlr: *x\n' 1 '*unknown option*'
-    config 'lr: *x\n' 1 'aliases are not read'
+    config 'lr: *x\n' 1 'found undefined alias'
     config 'lr: "1\n' 2 '*'
     config 'lr: 1e-3\n---\nlr: 1e-3\n' 2 'one document is expected'
     config '' 1 'a mapping of options is expected'
