@@ -83,3 +83,10 @@ int dates_parse(int64_t *seconds, const char *s, size_t n) {
     *seconds = (int64_t)begin + d.tm_hour * 3600 + d.tm_min * 60 + d.tm_sec - ahead;
     return 1;
 }
+
+int dates_parse_digits(int64_t *seconds, const char *s, size_t n) {
+    char iso[10] = {0, 0, 0, 0, '-', 0, 0, '-', 0, 0};
+    if (n != 8) return 0;
+    memcpy(iso, s, 4), memcpy(iso + 5, s + 4, 2), memcpy(iso + 8, s + 6, 2);
+    return dates_parse(seconds, iso, sizeof iso);
+}

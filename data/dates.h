@@ -9,4 +9,7 @@
 // "+02:00", "+0200"; none: UTC). *seconds since 1970, a fraction cut off. 0 where the text is none, or no day of the calendar.
 int dates_parse(int64_t *seconds, const char *s, size_t n);
 
+// "20181001", a day of the calendar: its first second, UTC. 0 where the text is none.
+int dates_parse_digits(int64_t *seconds, const char *s, size_t n);
+
 #endif

@@ -22,6 +22,7 @@ typedef struct Reading {
     const InteractionsOptions *o;
     BadLines bad;
     double latest; // no interaction is later than tomorrow
+    int days;      // whether times of digits are days such as 20181001: the first of them tells; -1: there was none
     Str title;
 } Reading;
 
@@ -75,6 +76,16 @@ static const char *rating_fault(Reading *r, int *number) {
     return NULL;
 }
 
+// As seconds; days of eight digits would be some of August 1970 otherwise.
+static int is_date(Reading *r, RecordText text, int64_t *date) {
+    CsvValue v;
+    if (!r->r->format->any_names || !text.n) return 0;
+    if (dates_parse(date, text.s, text.n)) return 1;
+    const int is_day = dates_parse_digits(date, text.s, text.n) && (double)*date <= r->latest;
+    if (r->days < 0 && is_number(text, &v)) r->days = is_day;
+    return is_day && r->days > 0;
+}
+
 static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
     const double first_milliseconds = 1e11; // as seconds the year 5138, as milliseconds 1973
     Interactions *x = r->x;
@@ -85,13 +96,15 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
     }
     const RecordText text = r->r->field[RECORD_TIME];
     int64_t date;
-    if (r->r->format->any_names && dates_parse(&date, text.s ? text.s : "", text.n)) {
+    if (is_date(r, text, &date)) {
         if (x->ticks > 1) return "a date, where others are milliseconds";
         x->ticks = 1;
         v = (CsvValue){.kind = CSV_INT, .number = (double)date, .integer = date};
     } else if (!is_number(text, &v)) {
         return r->r->format->any_names ? "a time that is neither a plain number nor a date of the form 2018-10-01T12:34:56Z"
                                        : "a time that is not a plain number";
+    } else if (r->days > 0) {
+        return "a time that is no day, where others are days such as 20181001";
     }
     if (r->r->format->numbered && v.kind != CSV_INT) return "a time that is not a whole number";
     int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
@@ -314,8 +327,12 @@ static int read_records(Reading *r, const char *(*fault_of)(Reading *), int64_t 
 }
 
 static Reading reading(Interactions *x, Records *r, const InteractionsOptions *o) {
-    return (Reading){
-        .x = x, .r = r, .o = o, .bad = {.name = r->lines.name, .strict = o->strict}, .latest = (double)time(NULL) + 24 * 3600};
+    return (Reading){.x = x,
+                     .r = r,
+                     .o = o,
+                     .bad = {.name = r->lines.name, .strict = o->strict},
+                     .latest = (double)time(NULL) + 24 * 3600,
+                     .days = -1};
 }
 
 static int read_items(Interactions *x, Records *items, const InteractionsOptions *o, Err *err) {

@@ -105,10 +105,12 @@ enum { RECORDS_MISNAMED = 2 };
 int records_sniff(const RecordsFormat **format, RecordsRole *role, const char *const column[RECORDS_NAMES], const char *head,
                   size_t bytes);
 int records_is_number(RecordText id); // from 1 to 2147483647
-// Why the beginning of a file with a header, or members, is no log: 1 with `err` filled, which names `name`; 0: nothing is
-// known. format: NULL to guess.
-int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
-                       const char *name, Err *err);
+// Why the beginning of a file with a header, or members, has not that role: 1 with `err` filled, which names `name`; 0: nothing
+// is known. format: NULL to guess.
+int records_why_not(const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
+                    size_t bytes, const char *name, Err *err);
+// jsonl, tsv or csv by the first line, or NULL.
+const RecordsFormat *records_guess(const char *head, size_t bytes);
 // Whether the beginning of a file holds a record of a log in that format, of which `column` may say all; 0: `err` says why not.
 int records_reads(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
                   const char *name, Err *err);

@@ -11,8 +11,7 @@ typedef struct FirstLines {
     Jsonl json;
     const char *s, *end;
     int sound;       // whether one of those looked at was
-    json_t *members; // of the first that is, or NULL
-    int looked;      // for these
+    json_t *members; // of all that are, once they were asked for
 } FirstLines;
 
 enum { FIRST_LINES = 64 }; // are looked into
@@ -52,14 +51,14 @@ static const char *found_name(const char *alternatives, FirstLines *first) {
 }
 
 static json_t *members(FirstLines *f) {
-    int lines = f->looked ? FIRST_LINES : 0;
-    f->looked = 1;
-    for (const char *s = f->s, *stop; !f->members && s < f->end && lines < FIRST_LINES; s = stop + 1, lines++) {
+    if (f->members) return f->members;
+    f->members = json_object();
+    int lines = 0;
+    for (const char *s = f->s, *stop; s < f->end && lines < FIRST_LINES; s = stop + 1, lines++) {
         if (!(stop = memchr(s, '\n', (size_t)(f->end - s)))) stop = f->end;
-        f->members = json_parse(s, (size_t)(stop - s), "", NULL);
-        if (json_is_object(f->members)) continue;
-        json_decref(f->members);
-        f->members = NULL;
+        json_t *one = json_parse(s, (size_t)(stop - s), "", NULL);
+        if (json_is_object(one)) json_object_update_missing(f->members, one);
+        json_decref(one);
     }
     return f->members;
 }
@@ -84,10 +83,31 @@ static const char *given_name(const char *name, FirstLines *first) {
     return is_member(first, name, strlen(name), INT_MAX) || !first->sound ? name : NULL;
 }
 
+// What is no file of lines.
+static int check_lines(const Records *r, const FirstLines *f, size_t bytes, Err *err) {
+    if (f->s < f->end && *f->s == '[')
+        return err_set(err, ERR_DATA, "%s: a JSON array; what is read is one object a line", r->lines.name);
+    if (bytes >= STREAM_BLOCK && !memchr(f->s, '\n', (size_t)(f->end - f->s)))
+        return err_set(err, ERR_DATA, "%s: line 1: more than %d KiB; the members are told by the first lines", r->lines.name,
+                       STREAM_BLOCK >> 10);
+    return 0;
+}
+
+// Where no line is sound, what is wrong with the first says more than that a member is missing.
+static int refuse_header(const Records *r, FirstLines *f, Err *err) {
+    static const char *const none[] = {""};
+    JsonlValue value;
+    const char *stop = memchr(f->s, '\n', (size_t)(f->end - f->s)),
+               *fault = f->sound ? NULL : jsonl_read(&f->json, f->s, (size_t)((stop ? stop : f->end) - f->s), none, 1, &value);
+    if (!fault) return -1;
+    return err_set(err, ERR_DATA, "%s: line 1, byte %zu: %s", r->lines.name, jsonl_byte(&f->json), fault);
+}
+
 // Where several names are possible, the first lines tell; a single one of the format's may be missing there.
 int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const char *head, size_t bytes, Err *err) {
     FirstLines first = first_lines(head, bytes);
     r->lines.limit = JSONL_LINE_LIMIT;
+    if (check_lines(r, &first, bytes, err)) return -1;
     for (int f = 0; f < RECORD_FIELDS; f++) {
         const char *names = records_names(r, column, f), *others = records_other_names(r, f), *name = names;
         if (names && names != r->shape->name[f])
@@ -101,8 +121,9 @@ int records_json_open(Records *r, const char *const column[RECORDS_NAMES], const
     const char *member;
     json_t *value;
     json_object_foreach(members(&first), member, value) records_put_name(r, member, strlen(member));
+    const int status = records_check_header(r, column, err) ? refuse_header(r, &first, err) : 0;
     first_free(&first);
-    return records_check_header(r, column, err);
+    return status;
 }
 
 int records_json_has(const Records *r, RecordField field, const char *head, size_t bytes) {

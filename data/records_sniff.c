@@ -62,9 +62,9 @@ static int plausible(const Records *r, const char *head, size_t bytes) {
     }
 }
 
-// But no order: with it any file of so many fields would be a log.
+// But no order: with it any file of so many fields would be a log. Nor the index text's: a file without it is of items too.
 static void names_of(const char *names[RECORDS_NAMES], const char *const column[RECORDS_NAMES]) {
-    for (int i = 0; i < RECORDS_NAMES; i++) names[i] = column && i < RECORD_FIELDS ? column[i] : NULL;
+    for (int i = 0; i < RECORDS_NAMES; i++) names[i] = column && i < RECORD_TEXT ? column[i] : NULL;
 }
 
 static int opens(Records *r, const char *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
@@ -214,22 +214,27 @@ int records_reads(const RecordsFormat *format, const char *const column[RECORDS_
     return status == 1;
 }
 
-static const RecordsFormat *guess(const char *head, size_t bytes) {
+const RecordsFormat *records_guess(const char *head, size_t bytes) {
     const char *end = memchr(head, '\n', bytes);
     const size_t n = end ? (size_t)(end - head) : bytes, mark = n >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    if (n > mark && head[mark] == '{') return records_format("jsonl");
+    if (n > mark && (head[mark] == '{' || head[mark] == '[')) return records_format("jsonl");
     return memchr(head, '\t', n) ? records_format("tsv") : memchr(head, ',', n) ? records_format("csv") : NULL;
 }
 
-int records_why_no_log(const RecordsFormat *format, const char *const column[RECORDS_NAMES], const char *head, size_t bytes,
-                       const char *name, Err *err) {
+int records_why_not(const RecordsFormat *format, RecordsRole role, const char *const column[RECORDS_NAMES], const char *head,
+                    size_t bytes, const char *name, Err *err) {
     const char *names[RECORDS_NAMES];
     names_of(names, column);
     bytes = whole_lines(head, bytes);
-    if (!format) format = guess(head, bytes);
-    if (!format || !bytes || format->shape[RECORDS_LOG].kind == RECORDS_NONE) return 0;
+    if (!format) format = records_guess(head, bytes);
+    if (!format || !bytes || format->shape[role].kind == RECORDS_NONE) return 0;
     Records r;
-    const int status = records_open(&r, format, RECORDS_LOG, names, head, bytes, name, err);
+    int status = records_open(&r, format, role, names, head, bytes, name, err);
+    if (status == 0) { // a sound header: the first line behind it
+        status = records_next(&r, err);
+        if (status == 0) err_set(err, ERR_DATA, "%s: no %s", name, role == RECORDS_LOG ? "interaction" : "item");
+        status = status == 1 ? 0 : -1;
+    }
     records_close(&r);
     return status != 0;
 }

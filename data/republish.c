@@ -145,6 +145,8 @@ static int make_train(Republish *p, Output *out, Err *err) {
     char *test = dataset_path(p->source->log.path, output_name[SPLIT_TEST]);
     int status = histories_train(&text, valid, p->present & 1u << SPLIT_TEST ? test : NULL, p->o->history, err);
     if (status == 0) status = copy_text(p, out, SPLIT_TRAIN, text.data, text.len, train, err);
+    if (status == 0 && p->rows[SPLIT_TRAIN] == 0)
+        status = err_set(err, ERR_DATA, "%s: no row can be made: no history in the other files has two items", train);
     if (status == 0)
         log_info("%s: not there; %lld rows made of the histories in the other files", train, (long long)p->rows[SPLIT_TRAIN]);
     free(train), free(valid), free(test);

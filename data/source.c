@@ -26,6 +26,8 @@ typedef struct Folder {
     int n;
     Err no_log; // its code set: why the file that looks most like a log is none
     int likeness;
+    const char *log; // the files are looked for that belong to it; NULL: for a log
+    Err no_items;    // its code set: why a file that by its name holds the log's items is nothing that is known
 } Folder;
 
 // ---- what lies in a folder ----
@@ -53,6 +55,29 @@ static int is_data(const char *name) {
         if (n > m && memcmp(name + n - m, ending[i], m) == 0) return 1;
     }
     return 0;
+}
+
+static int is_well_known(const char *name, RecordsRole role) {
+    static const char *const known[RECORDS_ROLES][5] = {{"u.data", "ratings.dat", "ratings.csv", "interactions.*", NULL},
+                                                        {"u.item", "movies.dat", "movies.csv", "items.*", NULL}};
+    for (int i = 0; known[role][i]; i++)
+        if (fnmatch(known[role][i], name, 0) == 0) return 1;
+    return 0;
+}
+
+// movies.item beside movies.inter, meta_Games.json.gz beside Games_5.json.gz.
+static int is_named_like(const char *items, const char *log) {
+    if (strncmp(items, "meta_", 5) == 0) items += 5;
+    if (strncmp(log, "reviews_", 8) == 0) log += 8; // Amazon's of 2014
+    size_t n = strcspn(items, ".");
+    return n > 0 && strncmp(items, log, n) == 0;
+}
+
+// Whether a file that is nothing known would be taken for that of the log's items if it were sound: its name says so.
+static int is_items_by_name(const char *name, const char *log) {
+    const size_t stem = strcspn(log, ".");
+    return is_well_known(name, RECORDS_ITEMS) || strncmp(name, "meta_", 5) == 0 ||
+           (is_data(name) && strncmp(name, log, stem) == 0 && name[stem] == '.' && strcmp(name, log) != 0);
 }
 
 // A log of the format that was forced: 1 where it can be read so, whatever it looks like but a file of items.
@@ -83,7 +108,8 @@ static void folder_explain(Folder *f, const Candidate *c, Stream *stream, const 
                                                                                                            : c->format
                                                                                                                ? ITEMS
                                                                                                                : UNKNOWN;
-    if (likeness > f->likeness && records_why_no_log(is_log ? format : c->format, column, head, bytes, c->path, &f->no_log))
+    if (likeness > f->likeness &&
+        records_why_not(is_log ? format : c->format, RECORDS_LOG, column, head, bytes, c->path, &f->no_log))
         f->likeness = likeness;
 }
 
@@ -97,6 +123,18 @@ static int folder_force(Folder *f, Candidate *c, Stream *stream, const RecordsFo
     return 0;
 }
 
+// Ids must not take the place of titles unseen.
+static void explain_items(Folder *f, const Candidate *c, Stream *stream, const char *const column[RECORDS_NAMES]) {
+    const char *head;
+    size_t bytes;
+    if (!f->log || f->no_items.code || !is_items_by_name(file_name(c->path), file_name(f->log))) return;
+    if (c->fault.code)
+        f->no_items = c->fault;
+    else if (stream_peek(stream, &head, &bytes, &f->no_items) == 0 &&
+             !records_why_not(NULL, RECORDS_ITEMS, column, head, bytes, c->path, &f->no_items))
+        err_set(&f->no_items, ERR_DATA, "%s: no file of items that is known", c->path);
+}
+
 // A damaged file stays a candidate: another one, or the ids, must not take its place unseen.
 static void folder_look(Folder *f, const char *name, const RecordsFormat *forced, const char *const column[RECORDS_NAMES]) {
     Candidate c = {.path = file_join(f->path, name)};
@@ -106,6 +144,7 @@ static void folder_look(Folder *f, const char *name, const RecordsFormat *forced
         known = folder_force(f, &c, stream, forced, column);
     else if (stream && !c.fault.code)
         folder_explain(f, &c, stream, column);
+    if (stream && known != 1) explain_items(f, &c, stream, column);
     if (known == 1 || (c.fault.code && is_data(name))) {
         f->file = mem_realloc(f->file, (size_t)f->n + 1, sizeof *f->file);
         f->file[f->n++] = c;
@@ -115,11 +154,11 @@ static void folder_look(Folder *f, const char *name, const RecordsFormat *forced
     stream_close(stream);
 }
 
-// forced: the format of a log that the user gave, or NULL.
-static int folder_open(Folder *f, const char *path, const RecordsFormat *forced, const char *const column[RECORDS_NAMES],
-                       Err *err) {
+// forced: the format of a log that the user gave, or NULL. log: its path, where the file of its items is looked for, or NULL.
+static int folder_open(Folder *f, const char *path, const RecordsFormat *forced, const char *log,
+                       const char *const column[RECORDS_NAMES], Err *err) {
     struct dirent **entry;
-    *f = (Folder){.path = path};
+    *f = (Folder){.path = path, .log = log};
     int n = scandir(path, &entry, NULL, alphasort);
     if (n < 0) return err_errno(err, "%s", path);
     for (int i = 0; i < n; i++) {
@@ -136,21 +175,6 @@ static void folder_close(Folder *f) {
 }
 
 // ---- choosing ----
-
-static int is_well_known(const char *name, RecordsRole role) {
-    static const char *const known[RECORDS_ROLES][5] = {{"u.data", "ratings.dat", "ratings.csv", "interactions.*", NULL},
-                                                        {"u.item", "movies.dat", "movies.csv", "items.*", NULL}};
-    for (int i = 0; known[role][i]; i++)
-        if (fnmatch(known[role][i], name, 0) == 0) return 1;
-    return 0;
-}
-
-// movies.item beside movies.inter, meta_Games.json.gz beside Games_5.json.gz.
-static int is_named_like(const char *items, const char *log) {
-    if (strncmp(items, "meta_", 5) == 0) items += 5;
-    size_t n = strcspn(items, ".");
-    return n > 0 && strncmp(items, log, n) == 0;
-}
 
 enum { PERHAPS = 2 }; // taken where another one is
 typedef int (*Preference)(const Candidate *c, const void *context);
@@ -240,7 +264,7 @@ static int log_in_folder(Source *s, const char *folder, const RecordsFormat *for
     const RecordsFormat *published = records_format("latentr3");
     Folder f;
     const int can_force = format && format->shape[role].kind != RECORDS_NONE;
-    if (folder_open(&f, folder, can_force ? format : NULL, column, err)) return -1;
+    if (folder_open(&f, folder, can_force ? format : NULL, NULL, column, err)) return -1;
     narrow(&f, has_role, &role, 1);
     if (format) narrow(&f, has_format, format, 1);
     if (can_force) narrow(&f, is_sure, NULL, 0), narrow(&f, is_named_as_data, NULL, 0);
@@ -283,7 +307,8 @@ static int no_log(const Candidate *c, Stream *stream, const char *const column[R
     for (int f = 0; f < RECORD_FIELDS; f++) given |= column[f] != NULL; // it may be a log but for that
     str_puts(&name, c->path);
     if (c->format && !given) str_printf(&name, ": a file of items (%s), not a log", c->format->name);
-    said = stream_peek(stream, &head, &bytes, NULL) == 0 && records_why_no_log(c->format, column, head, bytes, name.data, err);
+    said = stream_peek(stream, &head, &bytes, NULL) == 0 &&
+           records_why_not(c->format, RECORDS_LOG, column, head, bytes, name.data, err);
     if (!said && c->format) err_set(err, ERR_DATA, "%s: a file of items (%s), not a log", c->path, c->format->name);
     if (!said && !c->format)
         err_set(err, ERR_DATA,
@@ -322,6 +347,14 @@ static const RecordsFormat *items_format(const RecordsFormat *items, const Recor
     return items == movielens && log != movielens ? records_format("csv") : items;
 }
 
+// What a file that does not look like items is read as, to say what is wrong with it.
+static const RecordsFormat *unknown_items(const Source *s) {
+    const char *head;
+    size_t bytes;
+    const RecordsFormat *guess = stream_peek(s->items.stream, &head, &bytes, NULL) == 0 ? records_guess(head, bytes) : NULL;
+    return guess && s->log.format->any_names ? guess : s->log.format;
+}
+
 static int items_named(Source *s, const char *path, const char *const column[RECORDS_NAMES], Err *err) {
     s->items.path = mem_strndup(path, strlen(path));
     Candidate c = {.path = s->items.path};
@@ -329,7 +362,7 @@ static int items_named(Source *s, const char *path, const char *const column[REC
     int known = s->items.stream ? sniff_stream(&c, s->items.stream, column, err) : -1;
     if (known < 0) return err_prefix(err, "the items' titles");
     const int unknown = !known || c.role != RECORDS_ITEMS;
-    s->items.format = unknown ? s->log.format : items_format(c.format, s->log.format);
+    s->items.format = unknown ? unknown_items(s) : items_format(c.format, s->log.format);
     if (s->items.format->shape[RECORDS_ITEMS].kind == RECORDS_NONE)
         return err_set(err, ERR_DATA, "%s: no file of items that is known", path);
     return unknown || c.misnamed ? records_check_names(s->items.format, RECORDS_ITEMS, column, path, err) : 0;
@@ -341,7 +374,7 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
     int optional = log->kind == RECORDS_SEQUENCES || log->name[RECORD_TITLE];
     char *folder = folder_of(s->log.path);
     Folder f;
-    int status = folder_open(&f, folder, NULL, column, err);
+    int status = folder_open(&f, folder, NULL, s->log.path, column, err);
     if (status == 0) {
         narrow(&f, has_role, &role, 1);
         narrow(&f, is_another, s->log.path, 1);
@@ -356,8 +389,12 @@ static int items_beside(Source *s, const char *const column[RECORDS_NAMES], Err 
             s->no_items = *fault;
         else if (status == 0)
             status = take_one(&s->items, &f, "files of items", "--items", err);
+        if (status == 0 && !s->items.path && !s->no_items.code) s->no_items = f.no_items;
         if (status == 0 && !s->items.path && !optional)
-            status = err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
+            status =
+                f.no_items.code
+                    ? err_set(err, f.no_items.code, "the items' titles: %s; --items names another file", f.no_items.message)
+                    : err_set(err, ERR_IO, "the items' titles: no file of them beside %s; name it with --items", s->log.path);
         folder_close(&f);
     }
     free(folder);
@@ -380,7 +417,8 @@ static void set_category(Source *s, const char *input, int is_folder) {
               unnamed = lies_here || !(is_folder || is_regular(s->log.path));
     s->category = folder_name(s->log.path, is_folder);
     int movies = s->log.format->category || strncmp(s->category, "ml-", 3) == 0;
-    const char *by_file = is_folder ? NULL : dataset_published_category(file_name(s->log.path)),
+    const char *file = file_name(s->log.path), *bare = strncmp(file, "reviews_", 8) == 0 ? file + 8 : file, // Amazon's of 2014
+                                                   *by_file = is_folder ? NULL : dataset_published_category(bare),
                *phrase = by_file ? by_file : dataset_published_category(s->category);
     const char *instead = movies ? "movie" : phrase ? phrase : unnamed ? "item" : NULL;
     if (!instead) return;

@@ -133,6 +133,15 @@ make_logs() {
     refuses 3 '*valid.csv: no column history_timestamp*' env LATENTR3_LOG=error "$LATENTR3" prepare --data "$TMP/short" --out "$TMP/no" --train-from-histories
 }
 
+@test "prepare: histories of one item make no train.csv" {
+    own_log "$TMP/log.csv" user_id,item_id,time,title
+    exits 0 "$LATENTR3" prepare --data "$TMP/log.csv" --max-history 1 --out "$TMP/a"
+    rm "$TMP/a/train.csv" "$TMP/a/dataset.json"
+    LATENTR3_LOG=error refuses 3 '*train.csv: no row can be made: no history in the other files has two items' \
+        "$LATENTR3" prepare --data "$TMP/a" --train-from-histories --out "$TMP/no"
+    [ -z "$(ls -A "$TMP/no")" ]
+}
+
 @test "prepare: a published folder is read as everybody reads it" {
     make_logs
     exits 0 "$LATENTR3" prepare --data "$TMP/recbole" --out "$TMP/a" --category film
@@ -567,4 +576,103 @@ as_log() {
     awk 'BEGIN { print "user_id,item_id,title,timestamp"; for (i = 0; i < 70000; i++) printf "u%d,i%d,Thing %d,%d\n", i % 7000, i % 331, i % 331, 1500000000 + i }' >"$TMP/log.csv"
     exits 0 "$LATENTR3" prepare --data "$TMP/log.csv" --k-core 0 --out "$TMP/out"
     says '*reading   ?########################? *70000 lines*writing   ?########################? 63000/63000 rows*'
+}
+
+@test "prepare: ids do not take the place of the titles in a file that by its name holds the items" {
+    own_log "$TMP/shop/log.csv" user_id,item_id,time,note
+    items() { # FILE PATTERN: its text is standard input
+        rm -f "$TMP"/shop/{items.*,log.json}
+        cat >"$TMP/shop/$1"
+        LATENTR3_LOG=error refuses 3 "*/shop/$1: $2; the file of items can be named with --items" \
+            "$LATENTR3" prepare --data "$TMP/shop" --out "$TMP/no"
+    }
+    items items.csv 'line 2, field 2 *: a quote inside a field without quotes' <<<$'item_id,title\nS1,7" single\nS2,Film'
+    items items.csv 'line 1: a field of the header stands twice' <<<'item_id,title,title'
+    items items.csv 'no item' <<<'item_id,title'
+    items items.csv 'line 1: no column of the item*' <<<$'S1,Film 1\nS2,Film 2'
+    items items.csv 'no file of items that is known' <<<$'item_id;title\nS1;Film 1'
+    items items.tsv 'line 1: more than 63 fields' <<<"item_id"$'\t'"title$(printf '\tx%d' {1..70})"
+    items items.json 'a JSON array; what is read is one object a line' <<<'[{"item_id": "S1", "title": "Film 1"}]'
+    items log.json 'line 1, byte 2: a single quote: this is Python, not JSON' <<<"{'item_id': 'S1', 'title': 'Film 1'}"
+    items items.xlsx 'a zip archive, or a spreadsheet; *' < <(printf 'PK\3\4')
+    items items.parquet 'Parquet; *' < <(printf 'PAR1\0')
+    items items.jsonl 'line 1: more than 256 KiB; *' < <(printf '{"item_id": "S1", "title": "%300000d"}\n' 0)
+    # A log of titles needs none of them, nor does one beside which another file says that it holds something.
+    own_log "$TMP/shop/log.csv" user_id,item_id,time,title
+    exits 0 "$LATENTR3" prepare --data "$TMP/shop" --out "$TMP/titled"
+    own_log "$TMP/shop/log.csv" user_id,item_id,time,note
+    mv "$TMP/shop/items.jsonl" "$TMP/shop/users.jsonl"
+    exits 0 "$LATENTR3" prepare --data "$TMP/shop" --out "$TMP/ids"
+    says "*the items' ids stand for them*"
+    # What is named tells its own fault.
+    printf 'item_id\ttitle%s\n' "$(printf '\tx%d' {1..70})" >"$TMP/items.tsv"
+    LATENTR3_LOG=error refuses 3 '*items.tsv: line 1: more than 63 fields' \
+        "$LATENTR3" prepare --data "$TMP/shop" --items "$TMP/items.tsv" --out "$TMP/no"
+}
+
+@test "prepare: Amazon's files of 2014 belong together by their names" {
+    mkdir "$TMP/a"
+    for u in {1..9}; do
+        for i in {1..9}; do echo "{\"reviewerID\": \"U$u\", \"asin\": \"I$i\", \"overall\": 5.0, \"unixReviewTime\": $((1400000000 + 86400 * i + u))}"; done
+    done >"$TMP/a/reviews_Video_Games_5.json"
+    for i in {1..9}; do echo "{\"asin\": \"I$i\", \"title\": \"Game $i\"}"; done | tee "$TMP/a/meta_Video_Games.json" >"$TMP/a/meta_Books.json"
+    exits 0 "$LATENTR3" prepare --data "$TMP/a/reviews_Video_Games_5.json" --out "$TMP/out"
+    jq -e '.category == "video games"' "$TMP/out/dataset.json"
+    says '*meta_Video_Games.json: *the items*'
+    rm "$TMP/a/meta_Books.json"
+    echo "{'asin': 'I1', 'title': 'Game 1'}" >"$TMP/a/meta_Video_Games.json"
+    LATENTR3_LOG=error refuses 3 "*meta_Video_Games.json: line 1, byte 2: *this is Python, not JSON; --items names another file" \
+        "$LATENTR3" prepare --data "$TMP/a" --out "$TMP/no"
+}
+
+@test "prepare: an index text's column that is not there is named, not the file of items" {
+    own_log "$TMP/shop/log.csv" user_id,item_id,time,note
+    { echo item_id,title,code && for i in {1..99}; do echo "S$i,Film $i,<c_$i>"; done; } >"$TMP/shop/items.csv"
+    LATENTR3_LOG=error refuses 3 '*items.csv: line 1: no column sem among item_id, title, code' \
+        "$LATENTR3" prepare --data "$TMP/shop" --item-text sem --out "$TMP/no"
+    exits 0 "$LATENTR3" prepare --data "$TMP/shop" --item-text code --k-core 0 --out "$TMP/out"
+    grep -q '<c_1>' "$TMP/out/info.txt"
+}
+
+@test "prepare: JSON lines whose first line lacks a member; packed files; a log whose first line is bad" {
+    own_log "$TMP/log.csv" user_id,item_id,time,title
+    awk -F, 'NR > 1 {
+        title = NR > 2 ? ", \"Title\": \"" $4 "\"" : ""
+        printf "{\"User_ID\": \"%s\", \"item_id\": \"%s\", \"Time\": \"%s\"%s}\n", $1, $2, $3, title
+    }' "$TMP/log.csv" >"$TMP/log.jsonl"
+    exits 0 "$LATENTR3" prepare --data "$TMP/log.csv" --out "$TMP/a"
+    exits 0 "$LATENTR3" prepare --data "$TMP/log.jsonl" --out "$TMP/b"
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/b/$file"; done
+    fault() { # PATTERN: its bytes are standard input
+        cat >"$TMP/x.csv"
+        LATENTR3_LOG=error refuses 3 "*x.csv: $1" "$LATENTR3" prepare --data "$TMP/x.csv" --out "$TMP/no"
+    }
+    fault 'packed by xz; *' < <(printf '\xfd7zXZ\0')
+    fault 'packed by bzip2; *' < <(printf 'BZh9')
+    fault 'packed by zstd; *' < <(printf '\x28\xb5\x2f\xfd')
+    fault 'line 2, field 2 *: a quote inside a field without quotes' <<<$'user_id,item_id,time\nu,7"x,1500000000'
+    fault 'no interaction' <<<user_id,item_id,time
+}
+
+@test "prepare: days of eight digits are days" {
+    dated() { # FORM
+        awk -v form="$1" 'BEGIN {
+            print "user_id,item_id,date,title"
+            for (u = 0; u < 30; u++) for (i = 0; i < 15; i++)
+                printf "u%d,S%d," form ",Product %d\n", u, (u + i * 7) % 20, 2001 + i, 1 + u % 12, 1 + u % 28, (u + i * 7) % 20
+        }'
+    }
+    dated %d-%02d-%02d >"$TMP/iso.csv"
+    dated %d%02d%02d >"$TMP/digits.csv"
+    not cmp -s "$TMP/iso.csv" "$TMP/digits.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/iso.csv" --out "$TMP/a"
+    exits 0 "$LATENTR3" prepare --data "$TMP/digits.csv" --out "$TMP/b" --strict
+    for file in train.csv valid.csv test.csv info.txt; do cmp "$TMP/a/$file" "$TMP/b/$file"; done
+    sed -i '$s/,20[0-9]*,/,20160230,/' "$TMP/digits.csv"
+    refuses 3 '*: a time that is no day, where others are days such as 20181001' env LATENTR3_LOG=error \
+        "$LATENTR3" prepare --data "$TMP/digits.csv" --out "$TMP/no" --strict
+    # Seconds that happen to be written with eight digits are seconds.
+    awk -F, -v OFS=, 'NR > 1 { $3 = 20161300 + NR } { print }' "$TMP/iso.csv" >"$TMP/early.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/early.csv" --out "$TMP/c" --strict
+    grep -q ',20161' "$TMP/c/train.csv"
 }
