@@ -396,7 +396,7 @@ static int check_files(const Options *o, Err *err) {
         const char *path = file_of(o, i);
         if (path && out_check_file(o, path, err)) return -1;
         for (int k = 0; k < i && path; k++)
-            if (file_of(o, k) && !strcmp(file_of(o, k), path))
+            if (file_of(o, k) && file_is_same(file_of(o, k), path))
                 return err_set(err, ERR_USAGE, "--%s and --%s name one file, %s", name[k], name[i], path);
     }
     return 0;

@@ -51,8 +51,10 @@ static int is_of_folder(const char *path) {
 }
 
 int out_check_file(const Options *o, const char *path, Err *err) {
-    const char *const input[] = {o->model, o->data, o->users, o->against, o->index};
+    const char *const input[] = {o->model, o->data, o->users, o->against};
     if (outfile_check(path, err) || check_parent(path, err)) return -1;
+    if (o->index && file_is_same(o->index, path))
+        return err_set(err, ERR_USAGE, "%s: where --index keeps the catalogue, and another file is to be written", path);
     if (!file_exists(path)) return 0;
     for (size_t i = 0; i < sizeof input / sizeof *input; i++)
         if (input[i] && file_is_same(input[i], path))

@@ -50,9 +50,10 @@ static int open_users(Shop *x, Err *err) {
 
 static int check_user(const Shop *x, const UserHistory *h, Err *err) {
     char what[32];
-    if (x->form != LIST_TREC) return 0;
     snprintf(what, sizeof what, "user %lld,", (long long)x->users.read);
-    return lists_check_word(h->user, what, err);
+    return x->form == LIST_TREC  ? lists_check_word(h->user, what, err)
+           : x->form == LIST_TSV ? lists_check_field(h->user, what, err)
+                                 : 0;
 }
 
 // From the first one again. A folder's histories are in memory already; a file is read anew.
@@ -102,6 +103,8 @@ static int describe(Shop *x, Err *err) {
     if (u->guide.opened) {
         weights_hash(&u->guide.model.llm, hash);
         json_object_set_new(inputs, "the guide", json_string(hash));
+        run_configuration_hash(&u->guide.model, hash);
+        json_object_set_new(inputs, "the guide's configuration", json_string(hash));
     }
     return 0;
 }

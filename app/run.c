@@ -40,20 +40,23 @@ static json_t *processor(void) {
     return json_string(name);
 }
 
-// What makes lists beside the weights: the configuration, which items a SASRec's tokens are, the tokenizer.
-static void describe_model(json_t *all, const OpenModel *m) {
-    char hash[33];
+void run_configuration_hash(const OpenModel *m, char hash[33]) {
     json_t *configuration = config_to_json(&m->llm.config, "");
     if (m->items) json_object_set(configuration, "items", m->items);
     char *text = json_dumps(configuration, JSON_COMPACT | JSON_SORT_KEYS);
     hash_bytes(hash, text, strlen(text));
-    json_object_set_new(all, "configuration_hash", json_string(hash));
-    if (m->tokenizer) {
-        tokenizer_hash(m->tokenizer, hash);
-        json_object_set_new(all, "tokenizer_hash", json_string(hash));
-    }
     json_decref(configuration);
     free(text);
+}
+
+// What makes lists beside the weights.
+static void describe_model(json_t *all, const OpenModel *m) {
+    char hash[33];
+    run_configuration_hash(m, hash);
+    json_object_set_new(all, "configuration_hash", json_string(hash));
+    if (!m->tokenizer) return;
+    tokenizer_hash(m->tokenizer, hash);
+    json_object_set_new(all, "tokenizer_hash", json_string(hash));
 }
 
 json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err) {

@@ -28,6 +28,8 @@ typedef struct Run {
 // "environment"; of the model as opened "model_hash_before" (its weights), "configuration_hash", "tokenizer_hash".
 // m: NULL where a baseline stands for the model. The caller owns it.
 json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int with_test, Err *err);
+// "configuration_hash": of the configuration, and of which items a SASRec's tokens are.
+void run_configuration_hash(const OpenModel *m, char hash[33]);
 
 // Makes o->out where it is missing, starts log.jsonl afresh and writes metrics.json with the final configuration, the seed,
 // versions, the environment that changes arithmetic, and hashes of the data files and of the model as opened.

@@ -65,7 +65,9 @@ static int use_guide(Use *u, const Options *o, int users, Err *err) {
     if (kind == BASELINE_RANDOM || kind == BASELINE_REPEAT_LAST)
         return err_set(err, ERR_USAGE, "--guidance %s: a SASRec, popularity or item-knn is expected", o->guidance);
     if (kind >= 0) {
-        const BaselineRanker options = {.kind = (BaselineKind)kind, .users = users, .k = 1, .seed = (uint64_t)o->seed};
+        // Grounding ranks items, beams titles, of which each is to count once.
+        const BaselineRanker options = {
+            .kind = (BaselineKind)kind, .users = users, .k = 1, .seed = (uint64_t)o->seed, .every_item = use_grounds(o)};
         // Items of one title are one answer, but where each has an index text.
         return use_baseline(u, &g->baseline, options, u->model.style.index_answers ? MATCH_ITEM : MATCH_TITLE, &g->ranker, err);
     }

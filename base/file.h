@@ -91,8 +91,9 @@ typedef struct FileStamp {
 } FileStamp;
 FileStamp file_stamp(const char *path);
 int file_is_folder(const char *path);
-int file_is_same(const char *path, const char *other); // both are there and are one file or folder, by whatever name
-int file_make_folder(const char *path, Err *err);      // with its parents; an existing folder is fine
+// One file or folder, by whatever names; or neither is there, and both would be made as one.
+int file_is_same(const char *path, const char *other);
+int file_make_folder(const char *path, Err *err); // with its parents; an existing folder is fine
 
 // "folder/name", malloc'd.
 char *file_join(const char *folder, const char *name);

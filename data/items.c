@@ -34,23 +34,35 @@ int items_is_blank(const char *text, size_t len) {
     return 1;
 }
 
+// A file would lose it.
+static int begins_with_mark(const char *s, size_t len) {
+    return len >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0;
+}
+
+static int has_control(const char *s, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (utf8_is_control(s[i])) return 1;
+    return 0;
+}
+
 const char *items_title_fault(const char *title, size_t len) {
     if (len == 0) return "no title";
     if (len > ITEMS_TITLE_LIMIT) return "a title of more than 64 KiB";
-    if (len >= 3 && memcmp(title, "\xef\xbb\xbf", 3) == 0) return "a byte order mark in the title"; // a file would lose it
-    for (size_t i = 0; i < len; i++)
-        if (utf8_is_control(title[i])) return "a control byte in the title";
-    return NULL;
+    if (begins_with_mark(title, len)) return "a byte order mark in the title";
+    return has_control(title, len) ? "a control byte in the title" : NULL;
 }
 
 const char *items_text_fault(const char *text, size_t len) {
-    return items_title_fault(text, len) ? "an index text that is empty, over 64 KiB or holds a control byte" : NULL;
+    return !items_title_fault(text, len) ? NULL
+           : begins_with_mark(text, len) ? "an index text that begins with a byte order mark"
+                                         : "an index text that is empty, over 64 KiB or holds a control byte";
 }
 
 const char *items_id_fault(const char *id, size_t len) {
     if (len == 0) return "no id";
     if (len > ITEMS_ID_LIMIT) return "an id of more than 1024 bytes";
-    return items_title_fault(id, len) ? "a control byte in the id" : NULL;
+    if (begins_with_mark(id, len)) return "a byte order mark in the id";
+    return has_control(id, len) ? "a control byte in the id" : NULL;
 }
 
 // ---- the arrays ----

@@ -17,6 +17,17 @@ static int encode_answers(Ints *ids, size_t *offset, int *item, const Items *ite
     return 0;
 }
 
+// The leaf that a removed item's answer would end at, which counts as seen where the item was: that of its title, or of its own
+// index text; -1: no other item has it.
+static int leaf_of_removed(const Catalogue *c, int item, const Tokenizer *t, const PromptStyle *style) {
+    if (!style->index_answers) return c->leaf[items_title_group(c->items, item)];
+    Ints ids = {0};
+    const int status = prompt_answer(&ids, t, style, c->items->title[item], c->items->text[item], NULL),
+              leaf = status ? -1 : trie_find(&c->trie, ids.data, ids.len);
+    ints_free(&ids);
+    return leaf;
+}
+
 int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const PromptStyle *style, Err *err) {
     *c = (Catalogue){.items = items};
     if (items->live == 0) return err_set(err, ERR_DATA, "all items are removed: there is none to recommend");
@@ -32,7 +43,7 @@ int catalogue_build(Catalogue *c, const Items *items, const Tokenizer *t, const 
         for (int n = 0; n < items->live; n++)
             c->leaf[item[n]] = trie_find(&c->trie, ids.data + offset[n], offset[n + 1] - offset[n]);
         for (int i = 0; i < items->n; i++)
-            if (items->removed[i]) c->leaf[i] = c->leaf[items_title_group(items, i)];
+            if (items->removed[i]) c->leaf[i] = leaf_of_removed(c, i, t, style);
     }
     ints_free(&ids);
     free(offset), free(item);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-static const char MAGIC[16] = "latentr3trie 1\n";
+static const char MAGIC[16] = "latentr3trie 2\n";
 
 typedef struct Header {
     char magic[16];

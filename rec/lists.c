@@ -1,4 +1,5 @@
 #include "rec/lists.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -19,7 +20,7 @@ void lists_put_json(Str *out, const Items *items, const Recommendation *item, in
     for (int i = 0; i < n; i++) {
         lists_put_text(out, i ? ", {\"id\": " : "{\"id\": ", items->id[item[i].item]);
         lists_put_text(out, ", \"title\": ", items->title[item[i].item]);
-        str_printf(out, ", \"score\": %.6g}", (double)item[i].score);
+        str_printf(out, ", \"score\": %.9g}", (double)item[i].score);
     }
     str_puts(out, "]");
 }
@@ -28,6 +29,14 @@ int lists_check_word(const char *word, const char *what, Err *err) {
     for (const char *c = word; *c; c++)
         if (isspace((unsigned char)*c))
             return err_set(err, ERR_DATA, "%s \"%.60s\": a blank in it, which a TREC run cannot hold", what, word);
+    return 0;
+}
+
+int lists_check_field(const char *text, const char *what, Err *err) {
+    for (const char *c = text; *c; c++)
+        if (utf8_is_control(*c))
+            return err_set(err, ERR_DATA, "%s \"%.60s\": a control byte in it, which a TSV cannot hold (JSON lines can)", what,
+                           text);
     return 0;
 }
 
@@ -64,7 +73,7 @@ void lists_put(Str *out, ListForm form, const Items *items, const char *user, co
         str_puts(out, "}\n");
     } else {
         for (int i = 0; i < n; i++)
-            str_printf(out, "%s\t%d\t%s\t%.6g\t%s\n", user, i + 1, items->id[item[i].item], (double)item[i].score,
+            str_printf(out, "%s\t%d\t%s\t%.9g\t%s\n", user, i + 1, items->id[item[i].item], (double)item[i].score,
                        items->title[item[i].item]);
     }
 }

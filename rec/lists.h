@@ -19,6 +19,8 @@ void lists_put_text(Str *out, const char *before, const char *text);
 void lists_put_json(Str *out, const Items *items, const Recommendation *item, int n);
 // Whether names can stand in a file of trec_eval, where a blank ends them: ERR_DATA for a name, called `what`, that has one.
 int lists_check_word(const char *word, const char *what, Err *err);
+// The same for a field of a TSV, which no tab or line feed may be in.
+int lists_check_field(const char *text, const char *what, Err *err);
 // The ids of all items that a list may hold, and of the rows' targets (rows: or NULL).
 int lists_check_trec(const Items *items, const Rows *rows, Err *err);
 // "topic Q0 id rank score latentr3" for each title, under the id of the first item with it. The score falls with the rank, so

@@ -152,22 +152,29 @@ const char *http_query(const Exchange *x, const char *name, size_t *len) {
 }
 
 typedef struct QueryNames {
-    const char *const *known, *other;
+    const char *const *known;
+    unsigned seen; // of those
+    const char *bad, *why;
 } QueryNames;
 
-static enum MHD_Result find_other(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
+static enum MHD_Result check_name(void *self, enum MHD_ValueKind kind, const char *name, const char *value) {
     QueryNames *q = self;
-    (void)kind, (void)value;
-    int known = 0;
-    for (const char *const *k = q->known; *k; k++) known |= !strcmp(name, *k);
-    if (!known) q->other = name;
-    return known ? MHD_YES : MHD_NO;
+    int i = 0;
+    (void)kind;
+    if (!*name && (!value || !*value)) return MHD_YES; // "?&limit=1"
+    while (q->known[i] && strcmp(name, q->known[i]) != 0) i++;
+    q->why = !q->known[i] ? "there is no such parameter" : q->seen & 1u << i ? "given twice" : NULL;
+    q->bad = q->why ? name : NULL;
+    q->seen |= 1u << i;
+    return q->why ? MHD_NO : MHD_YES;
 }
 
-const char *http_query_beside(const Exchange *x, const char *const *names) {
+int http_check_query(Exchange *x, const char *const *names) {
     QueryNames q = {.known = names};
-    MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, find_other, &q);
-    return q.other;
+    MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, check_name, &q);
+    if (!q.why) return 0;
+    http_error(x, 422, "%.60s: %s", q.bad, q.why);
+    return -1;
 }
 
 // "http://host/path" in the place of a path is what proxies are asked, and servers must understand; it overrules the header.

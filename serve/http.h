@@ -69,8 +69,8 @@ int http_connections(const Http *h);
 int http_draining(const Http *h);
 const char *http_header(const Exchange *x, const char *name);             // or NULL
 const char *http_query(const Exchange *x, const char *name, size_t *len); // decoded value, or NULL
-const char *http_query_beside(const Exchange *x,
-                              const char *const *names); // the first of no such name (a list to NULL), or NULL
+// -1 with the error's reply where a parameter has none of the names (a list to NULL, 32 at most), or comes twice.
+int http_check_query(Exchange *x, const char *const *names);
 void http_error(Exchange *x, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

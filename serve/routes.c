@@ -228,16 +228,13 @@ static int read_limit(Exchange *x, int *limit) {
 
 static void search_items(Routes *r, Exchange *x, const char *name) {
     enum { QUERY_CHARACTERS = 200 };
-    static const char *const names[] = {"query", "limit", NULL};
     Model *m;
     Shelf *s;
     size_t n;
     int limit, found[SHELF_FOUND];
     (void)name;
     const char *query = http_query(x, "query", &n);
-    const char *other = http_query_beside(x, names);
-    if (other) http_error(x, 422, "%.60s: there is no such parameter", other);
-    if (other || read_limit(x, &limit)) return;
+    if (read_limit(x, &limit)) return;
     if (query && (utf8_count(query, n) > QUERY_CHARACTERS || utf8_check(query, n) < n)) {
         http_error(x, 422, "query: not at most %d characters of UTF-8", QUERY_CHARACTERS);
         return;
@@ -287,7 +284,8 @@ static void put_item(Routes *r, Exchange *x, const char *id) {
     Err err = {0};
     const size_t len = strlen(id);
     if (items_id_fault(id, len) || utf8_check(id, len) < len || utf8_count(id, len) > REQUEST_ID_CHARACTERS) {
-        http_error(x, 422, "an item id is 1 to %d characters of UTF-8 without control bytes", REQUEST_ID_CHARACTERS);
+        http_error(x, 422, "an item id is 1 to %d characters of UTF-8 without control bytes and no byte order mark before them",
+                   REQUEST_ID_CHARACTERS);
         return;
     }
     if (request_item(&item, x->body.data ? x->body.data : "", x->body.len, &err)) {
@@ -369,27 +367,30 @@ typedef struct Route {
     const char *method, *path;
     int flags;
     void (*handle)(Routes *r, Exchange *x, const char *name);
+    const char *const *query; // the parameters it may have; NULL: any, which proxies and probes put behind a path
 } Route;
 
+static const char *const no_query[] = {NULL}, *const search_query[] = {"query", "limit", NULL};
+
 static const Route routes[] = {
-    {"GET", "/", OPEN, page},
-    {"GET", "/health", OPEN, health},
-    {"GET", "/metrics", 0, metrics},
-    {"POST", "/v1/recommend", JSON_BODY, recommend},
-    {"GET", "/v1/items", 0, search_items},
-    {"GET", "/v1/items/+", 0, get_item},
-    {"PUT", "/v1/items/+", JSON_BODY, put_item},
-    {"DELETE", "/v1/items/+", 0, delete_item},
-    {"POST", "/v1/reload", 0, reload},
-    {"GET", "/v2", 0, server_metadata},
-    {"GET", "/v2/health/live", OPEN, live},
-    {"GET", "/v2/health/ready", OPEN, ready},
-    {"GET", "/v2/models/*", 0, model_metadata},
-    {"GET", "/v2/models/*/ready", 0, model_ready},
-    {"POST", "/v2/models/*/infer", JSON_BODY, infer},
-    {"GET", "/v2/models/*/versions/*", 0, model_metadata},
-    {"GET", "/v2/models/*/versions/*/ready", 0, model_ready},
-    {"POST", "/v2/models/*/versions/*/infer", JSON_BODY, infer},
+    {"GET", "/", OPEN, page, NULL},
+    {"GET", "/health", OPEN, health, NULL},
+    {"GET", "/metrics", 0, metrics, NULL},
+    {"POST", "/v1/recommend", JSON_BODY, recommend, no_query},
+    {"GET", "/v1/items", 0, search_items, search_query},
+    {"GET", "/v1/items/+", 0, get_item, no_query},
+    {"PUT", "/v1/items/+", JSON_BODY, put_item, no_query},
+    {"DELETE", "/v1/items/+", 0, delete_item, no_query},
+    {"POST", "/v1/reload", 0, reload, no_query},
+    {"GET", "/v2", 0, server_metadata, NULL},
+    {"GET", "/v2/health/live", OPEN, live, NULL},
+    {"GET", "/v2/health/ready", OPEN, ready, NULL},
+    {"GET", "/v2/models/*", 0, model_metadata, NULL},
+    {"GET", "/v2/models/*/ready", 0, model_ready, NULL},
+    {"POST", "/v2/models/*/infer", JSON_BODY, infer, NULL},
+    {"GET", "/v2/models/*/versions/*", 0, model_metadata, NULL},
+    {"GET", "/v2/models/*/versions/*/ready", 0, model_ready, NULL},
+    {"POST", "/v2/models/*/versions/*/infer", JSON_BODY, infer, NULL},
 };
 enum { ROUTES = sizeof routes / sizeof routes[0], NAME_BYTES = ITEMS_ID_LIMIT + 2 }; // an id that is too long is told so
 
@@ -463,7 +464,7 @@ static void dispatch(void *self, Exchange *x) {
     Routes *r = self;
     char name[NAME_BYTES];
     const Route *route = find_route(x, name);
-    route->handle(r, x, name);
+    if (!route->query || http_check_query(x, route->query) == 0) route->handle(r, x, name);
     if (!x->waits_for && x->status == 0) x->status = 200;
 }
 

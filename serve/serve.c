@@ -29,8 +29,10 @@ static int run(Server *v, const ServeOptions *o, const Opener *opener, Http *htt
     }
     int status = keeper_start(&v->keeper, m, s, err);
     if (status == 0) {
-        o->ready(http_url(http));
-        log_info("%s, version %s, %d items: ready at %s", m->name, m->version, s->data.items.live, http_url(http));
+        if (!*stop) { // else there is nothing to be ready for, but for those who have connected
+            o->ready(http_url(http));
+            log_info("%s, version %s, %d items: ready at %s", m->name, m->version, s->data.items.live, http_url(http));
+        }
         status = http_run(http, stop, err);
         keeper_join(&v->keeper);
     }

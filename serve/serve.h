@@ -17,7 +17,7 @@ typedef struct ServeOptions {
     EngineOptions engine;
     int beams;                      // where a request says nothing
     int queue;                      // users that may wait
-    void (*ready)(const char *url); // called when requests are answered
+    void (*ready)(const char *url); // called when requests are answered, unless *stop is set by then
 } ServeOptions;
 
 // Serves until *stop is set (app/interrupt.h), and returns when all that was asked is answered.

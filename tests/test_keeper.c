@@ -1,10 +1,11 @@
 // The keeper: changes of items that wait for it are made together, each gets its own reply, and one that cannot be made spoils
-// none of the others.
+// none of the others. And the whole server's beginning and end.
 #include "base/arena.h"
 #include "fixture.h"
 #include "folder.h"
-#include "serve/keeper.h"
+#include "serve/serve.h"
 #include <poll.h>
+#include <signal.h>
 
 // How the keeper opens the data: in the test's folder, counted, and where `held` not before it is let go.
 typedef struct Door {
@@ -89,15 +90,19 @@ static void has(const char *folder, const char *const title[], int n) { // NULL:
     dataset_close(&d);
 }
 
-static void test_together(void **state) {
-    (void)state;
-    char *folder = folder_new();
+static void put_data(const char *folder) {
     static const char
         items[] = "One\t0\nTwo\t1\nThree\t2\n",
         rows[] = "user_id,item_asins,item_asin,history_item_id,item_id,history_item_title,item_title,history_rating,rating,"
                  "history_timestamp,timestamp\nu,['0'],1,[0],1,['One'],Two,[5.0],4.0,[10],30\n";
     folder_put(folder, "info.txt", items, sizeof items - 1);
     folder_put(folder, "train.csv", rows, sizeof rows - 1);
+}
+
+static void test_together(void **state) {
+    (void)state;
+    char *folder = folder_new();
+    put_data(folder);
     Door door = {.folder = folder, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     const Opener opener = {&door, open_data, open_model};
     const EngineOptions o = {.users = 2, .beams = 4};
@@ -171,7 +176,36 @@ static void test_together(void **state) {
     folder_remove(folder);
 }
 
+// ---- the server ---------------------------------------------------------------------------------------------------------
+
+static atomic_int stop;
+static int told;
+
+static void on_ready(const char *url) {
+    told += strncmp(url, "http://127.0.0.1:", 17) == 0;
+    stop = SIGTERM;
+}
+
+// A server that is stopped while it loads does not say that it is ready.
+static void test_ready(void **state) {
+    (void)state;
+    char *folder = folder_new();
+    put_data(folder);
+    Door door = {.folder = folder, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    const Opener opener = {&door, open_data, open_model};
+    const ServeOptions o = {.host = "127.0.0.1", .engine = {.users = 2, .beams = 4}, .beams = 4, .queue = 8, .ready = on_ready};
+    for (int run = 0; run < 2; run++) {
+        Err err = {0};
+        stop = run ? SIGTERM : 0;
+        OK(serve_run(&o, &opener, &stop, &err));
+        assert_int_equal(told, 1);
+        assert_int_equal(door.opened, run + 1);
+    }
+    folder_remove(folder);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_together)};
+    log_level = LOG_WARN;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_together), cmocka_unit_test(test_ready)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,6 +81,19 @@ use() {
     jq -e '.thought_test.own["HR@20"] == .title["HR@20"]' "$TMP/json"
 }
 
+@test "grounding: a baseline guides to items of one title alike" {
+    "$LATENTR3" synth --items 60 --rows 900 --layers 1 --width 16 --out "$TMP/w" 2>/dev/null
+    # The last twenty items under titles of the first.
+    awk -F'\t' -v OFS='\t' 'NR <= 20 { title[NR] = $1 } NR > 40 { $1 = title[NR - 40] } { print }' "$TMP/w/data/info.txt" >"$TMP/info.txt"
+    cp "$TMP/info.txt" "$TMP/w/data/info.txt"
+    rm "$TMP/w/data/dataset.json"
+    for guide in popularity item-knn; do
+        exits 0 "$LATENTR3" eval --model "$TMP/w/model" --data "$TMP/w/data" --category book --decode ground --beams 2 --dtype f32 --max-rows 30 \
+            --guidance $guide --protocol uniform-100 --results "$TMP/results"
+        jq -es '[.[].items | group_by(.title)[] | select(length > 1)] | length > 10 and all(map(.score) | unique | length == 1)' "$TMP/results"
+    done
+}
+
 @test "grounding: recommend says what was written; more items than beams; the history left out" {
     title=$(head -1 "$WORLD/data/info.txt" | cut -f1)
     items=$(wc -l <"$WORLD/data/info.txt")
@@ -252,6 +265,17 @@ use() {
 @test "eval: one file cannot hold two outputs" {
     refuses 2 '*--trec-run and --trec-qrels name one file*' env LATENTR3_LOG=error "$LATENTR3" eval --model popularity --data "$WORLD/data" \
         --trec-run "$TMP/one" --trec-qrels "$TMP/one"
+    # By whatever name, and where --index keeps the catalogue.
+    cd "$TMP"
+    export LATENTR3_LOG=error
+    refuses 2 '*--results and --trec-run name one file*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --results one --trec-run ./one
+    refuses 2 '*--results and --trec-run name one file*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --results one --trec-run "$TMP/one"
+    refuses 2 '*one: where --index keeps the catalogue*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --results one --index ./one
+    refuses 2 '*one: where --index keeps the catalogue*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --all-users --out one --index one
+    mkdir other
+    exits 0 "$LATENTR3" eval --model popularity --data "$WORLD/data" --results one --trec-run other/one --trec-qrels 1/../one2
+    cmp -s one other/one && false
+    [ ! -e one2 ] || [ -d 1 ]
 }
 
 @test "recommend: a guide that has nothing left gives an empty list, no error" {

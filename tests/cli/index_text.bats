@@ -79,6 +79,26 @@ PY
     done
 }
 
+@test "an item that was seen and is removed since: what answers as it did stays out, what only bears its title does not" {
+    cp -r "$WORLD/data" "$TMP/data"
+    "$LATENTR3" catalog add --data "$TMP/data" --id 900 --title "$(grep -P '\t30\t' "$WORLD/data/info.txt" | cut -f1)"
+    printf '900\t<a_7><b_7>\n' >"$TMP/text"
+    "$LATENTR3" catalog text --data "$TMP/data" --file "$TMP/text"
+    listed() {
+        "$LATENTR3" recommend --model "$WORLD/sft" --data "$TMP/data" --category book --dtype f32 --history-id 30 --exclude-seen -k 100 --beams 100 \
+            "$@" --json | jq -c '[.items[].id | tostring] | sort' >"$TMP/ids"
+        jq -e '(index("31") | not) and (index("900") | type) == "number"' "$TMP/ids"
+    }
+    listed --index "$TMP/index"
+    cp "$TMP/ids" "$TMP/before"
+    "$LATENTR3" catalog remove --data "$TMP/data" --id 30
+    listed
+    cmp "$TMP/ids" "$TMP/before"
+    listed --index "$TMP/index" # which was the one before
+    listed --index "$TMP/index"
+    cmp "$TMP/ids" "$TMP/before"
+}
+
 @test "rl, and sft again, follow what the model says" {
     exits 0 "$LATENTR3" rl --model "$WORLD/sft" --data "$WORLD/data" --out "$TMP/rl" --max-steps 1 --batch 4 --eval-rows 4
     cmp <(jq .latentr3 "$WORLD/sft/config.json") <(jq .latentr3 "$TMP/rl/config.json")

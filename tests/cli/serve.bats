@@ -305,6 +305,15 @@ answer() {
     is 422 GET "${SHARED}v1/items?query=%ff"
     for other in 'limt=3' 'limit=3&Query=x' '=3' 'query=x&limit=3&page=2'; do is 422 GET "${SHARED}v1/items?$other"; done
     jq -e '.error.message == "page: there is no such parameter"' "$TMP/body"
+    is 422 GET "${SHARED}v1/items?limit=3&query=x&limit=2"
+    jq -e '.error.message == "limit: given twice"' "$TMP/body"
+    is 200 GET "${SHARED}v1/items?&limit=3&"
+    # Elsewhere there are none, but for what proxies and probes put behind a path.
+    is 422 POST "${SHARED}v1/recommend?k=3" --json '{"history_ids": ["2"]}'
+    jq -e '.error.message == "k: there is no such parameter"' "$TMP/body"
+    is 422 GET "${SHARED}v1/items/2?x=1"
+    is 422 POST "${SHARED}v1/reload?model=other"
+    for path in '' health metrics v2/health/ready; do is 200 GET "$SHARED$path?probe=1"; done
     is 422 GET "${SHARED}v1/items?%ff"
     is 200 GET "${SHARED}v1/items?query=a%00b"
     jq -e '.items == []' "$TMP/body"

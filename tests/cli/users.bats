@@ -86,6 +86,17 @@ long_users() {
     jq -es 'all(.[]; .items == [])' "$TMP/lists"
 }
 
+@test "--all-users: a name that a TSV cannot hold is refused before the work begins" {
+    cp -r "$WORLD/data" "$TMP/data"
+    rm "$TMP/data/dataset.json"
+    sed -i '2s/^[^,]*/"a\tb"/' "$TMP/data/train.csv"
+    all() { "$LATENTR3" recommend --model popularity --data "$TMP/data" --all-users "$@"; }
+    refuses 3 '*user 1, "a?b": a control byte in it, which a TSV cannot hold (JSON lines can)' all --out "$TMP/lists"
+    [ ! -e "$TMP/lists.part" ]
+    all --out "$TMP/lists" --format jsonl >/dev/null
+    [ "$(head -n 1 "$TMP/lists" | jq -r .user)" = $'a\tb' ]
+}
+
 @test "--all-users: a split that is not there is named" {
     cp -r "$WORLD/data" "$TMP/data"
     rm "$TMP/data/test.csv"
@@ -204,7 +215,12 @@ long_users() {
     many --out "$TMP/guided" --guidance "$TMP/guide" >/dev/null
     many --out "$TMP/guided" --guidance "$TMP/guide" --resume
     "$LATENTR3" sasrec --data "$WORLD/data" --out "$TMP/guide" --force --width 16 --layers 1 --epochs 1 --threads 1 --seed 2
-    refuses 2 '*/guided: its run was another one*the guide' many --out "$TMP/guided" --guidance "$TMP/guide" --resume
+    refuses 2 '*/guided: its run was another one*the guide*' many --out "$TMP/guided" --guidance "$TMP/guide" --resume
+    # Its weights for other items.
+    many --out "$TMP/guided" --guidance "$TMP/guide" --force >/dev/null
+    jq -c 'map_values(.[1:] + .[:1])' "$TMP/guide/items.json" >"$TMP/items"
+    cp "$TMP/items" "$TMP/guide/items.json"
+    refuses 2 "*/guided: its run was another one*the guide's configuration" many --out "$TMP/guided" --guidance "$TMP/guide" --resume
     # A run that was cut off before its first user.
     printf '{"users": 0, "bytes": 0, "identity": {}}' >"$TMP/cut.part.json"
     : >"$TMP/cut.part"
