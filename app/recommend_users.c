@@ -109,11 +109,15 @@ static int describe(Shop *x, Err *err) {
     return 0;
 }
 
+// Of the lists so far; once they are all there also what they hold.
 static int save(Shop *x, const char *path, Err *err) {
+    char hash[33];
     if (partfile_flush(&x->out, err)) return -1;
     json_t *state =
         json_pack("{s:I, s:I, s:O}", "users", (json_int_t)x->done, "bytes", (json_int_t)x->out.bytes, "identity", x->identity);
-    const int status = json_save(path, state, err);
+    int status = path == x->made ? file_hash(hash, x->out.part, err) : 0;
+    if (status == 0 && path == x->made) json_object_set_new(state, "hash", json_string(hash));
+    if (status == 0) status = json_save(path, state, err);
     json_decref(state);
     return status;
 }
@@ -249,14 +253,14 @@ static int open_run(Shop *x, Ranker *r, Err *err) {
 // Lists that an earlier run has finished: of the same model, users, data and options, or they are not what is asked for.
 static int check_whole(Shop *x, Err *err) {
     const char *out = x->o->out;
-    struct stat st;
+    char hash[33];
     Ranker r;
     if (count_users(x, err) || open_run(x, &r, err)) return -1;
     json_t *made;
     json_read_optional(&made, x->made, STATE_BYTES, NULL);
-    const json_t *bytes = json_object_get(made, "bytes");
-    int status = 0;
-    if (!json_is_integer(bytes) || stat(out, &st) || (json_int_t)st.st_size != json_integer_value(bytes))
+    const char *was = json_string_value(json_object_get(made, "hash"));
+    int status = file_hash(hash, out, err);
+    if (status == 0 && (!was || strcmp(was, hash) != 0))
         status =
             err_set(err, ERR_USAGE, "--out %s is there, and %s does not say of what run; --force writes over it", out, x->made);
     if (status == 0) status = resume_same(json_object_get(made, "identity"), x->identity, out, err);

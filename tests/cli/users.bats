@@ -206,6 +206,8 @@ long_users() {
     refuses 2 '*/lists: its run was another one*k (10, now 3)' many --out "$TMP/lists" -k 3 --resume
     head -2 "$WORLD/users" >"$TMP/two"
     USERS=$TMP/two refuses 2 '*/lists: its run was another one*the users' many --out "$TMP/lists" --resume
+    sed -i '2s/\t1\t/\t2\t/' "$TMP/lists" # as long as it was
+    refuses 2 '*/lists.run.json does not say of what run; --force*' many --out "$TMP/lists" --resume
     cp "$TMP/two" "$TMP/lists"
     refuses 2 '*/lists.run.json does not say of what run; --force*' many --out "$TMP/lists" --resume
     many --out "$TMP/lists" --force --format jsonl >/dev/null
