@@ -257,21 +257,40 @@ static int check_named_tokens(const Files *f, Err *err) {
     return 0;
 }
 
-// Tokens that stand in tokenizer_config.json alone: transformers adds them, and <|Thought|> would get their ids. That one may
-// be listed under any id: it has no row, and is listed anew.
-static int check_files(const Files *f, Err *err) {
-    static const char remedy[] = "load the folder with transformers and save_pretrained() it, which writes tokenizer.json anew";
-    const char *key;
-    json_t *entry;
-    json_object_foreach(json_object_get(f->config, "added_tokens_decoder"), key, entry) {
-        const char *text = json_string_value(json_object_get(entry, "content"));
-        const int id = text ? tokenizer_id(f->tokenizer, text) : -1;
-        char number[16];
-        snprintf(number, sizeof number, "%d", id);
-        if ((id >= 0 && !strcmp(key, number)) || (text && !strcmp(text, PROMPT_THOUGHT_TOKEN))) continue;
-        return err_set(err, ERR_DATA, "%s: token '%.60s' of tokenizer_config.json, id %.20s, is not so in tokenizer.json: %s",
-                       f->path, text ? text : "", key, remedy);
+// A token that such a list alone has: transformers adds it, and <|Thought|> would get its id. That one may be listed under any
+// id: it has no row, and is listed anew.
+static int check_listed(const Files *f, const char *list, const char *text, const char *id, Err *err) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", text ? tokenizer_id(f->tokenizer, text) : -1);
+    if (!strcmp(id, number) || (text && !strcmp(text, PROMPT_THOUGHT_TOKEN))) return 0;
+    return err_set(err, ERR_DATA,
+                   "%s: token '%.60s' of %s, id %.20s, is not so in tokenizer.json: load the folder with transformers and "
+                   "save_pretrained() it, which writes tokenizer.json anew",
+                   f->path, text ? text : "", list, id);
+}
+
+// Older folders list tokens in a file of their own, which transformers takes where tokenizer_config.json lists none.
+static int check_added(const Files *f, Err *err) {
+    json_t *added = read_object(f->path, "added_tokens.json", err), *id;
+    const char *text;
+    int status = added ? 0 : -1;
+    json_object_foreach(added, text, id) {
+        char number[24];
+        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(id));
+        if (status == 0) status = check_listed(f, "added_tokens.json", text, number, err);
     }
+    json_decref(added);
+    return status;
+}
+
+static int check_files(const Files *f, Err *err) {
+    const char *id;
+    json_t *entry, *decoder = json_object_get(f->config, "added_tokens_decoder");
+    json_object_foreach(decoder, id, entry) {
+        const char *text = json_string_value(json_object_get(entry, "content"));
+        if (check_listed(f, "tokenizer_config.json", text, id, err)) return -1;
+    }
+    if (!decoder && file_is_folder(f->path) && check_added(f, err)) return -1;
     return check_prefix(f, err) || check_named_tokens(f, err) ? -1 : 0;
 }
 
