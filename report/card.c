@@ -154,12 +154,12 @@ static void about(Card *c) {
     str_puts(s, "\n\n");
 }
 
-// Where it was written or how often it was saved says nothing of the model.
-static int is_aside(const char *name) {
+// Where it was written or how often it was saved says nothing of the model; nor do threads that nobody asked for, which are 0.
+static int is_aside(const char *name, const json_t *value) {
     static const char *const aside[] = {"out", "force", "resume", "keep", "save-every", "config"};
     for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
         if (!strcmp(aside[i], name)) return 1;
-    return 0;
+    return !strcmp(name, "threads") && json_integer_value(value) == 0;
 }
 
 static void command(Card *c) {
@@ -169,7 +169,7 @@ static void command(Card *c) {
     str_puts(s, "## How it was made\n\n    latentr3 ");
     str_shell(s, record_text(c->origin, "command", NULL) ? record_text(c->origin, "command", NULL) : "?");
     json_object_foreach(json_object_get(c->origin, "configuration"), name, value) {
-        if (json_is_null(value) || json_is_false(value) || is_aside(name) || json_is_array(value)) continue;
+        if (json_is_null(value) || json_is_false(value) || is_aside(name, value) || json_is_array(value)) continue;
         str_puts(s, " ");
         put_option(s, name, value);
     }

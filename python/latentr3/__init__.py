@@ -11,7 +11,7 @@ environment variable LATENTR3_LIBRARY names, a liblatentr3.so.0 beside this file
 
 A Recommender may be shared by threads: calls that compute wait for each other, and let other Python threads run. The child of
 a fork (multiprocessing's "fork", a web server that loads first) goes on with its parent's, whose weights they share, unless
-another thread was in a call just then. NumPy is needed for recommend_arrays alone.
+another thread was in a call just then, or they are on a GPU. NumPy is needed for recommend_arrays alone.
 """
 
 import math

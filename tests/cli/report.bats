@@ -452,6 +452,10 @@ PY
     grep -qF "| this model | $(jq '.title["HR@1"] | . * 10000 | round / 10000' "$TMP/json" | xargs printf %.4f) (" "$TMP/a: #b/README.md"
     "$LATENTR3" sasrec --data "$WORLD/world/data" --out "$TMP/sasrec" --max-steps 1 --width 8 --layers 1
     grep -q '^library_name: latentr3' "$TMP/sasrec/README.md"
+    # The command runs as it stands there, and makes the same model (on as many threads).
+    made=$(sed -n 's/^    latentr3 \(sasrec .*\)/\1/p' "$TMP/sasrec/README.md")
+    eval "\"$LATENTR3\" $made --out \"$TMP/again\""
+    cmp "$TMP/sasrec/model.safetensors" "$TMP/again/model.safetensors"
     card "$TMP/a: #b/README.md" >"$TMP/card"
     jq -e --slurpfile e "$TMP/json" '.base_model == "model" and .library_name == "transformers" and .["model-index"][0].name == "a: #b"
         and (.tags | index("recommendation")) and ([.results | to_entries[] | select(.key | startswith("test HR@10 (--max-rows ")) | .value][0] - $e[0].title["HR@10"] | fabs) < 1e-5' "$TMP/card"
