@@ -1,6 +1,7 @@
 // The keeper: changes of items that wait for it are made together, each gets its own reply, and one that cannot be made spoils
 // none of the others. And the whole server's beginning and end.
 #include "base/arena.h"
+#include "base/log.h"
 #include "fixture.h"
 #include "folder.h"
 #include "serve/serve.h"
