@@ -109,17 +109,24 @@ static int describe(Shop *x, Err *err) {
     return 0;
 }
 
-// Of the lists so far; once they are all there also what they hold.
-static int save(Shop *x, const char *path, Err *err) {
-    char hash[33];
+// hash: of the lists, once they are all there; NULL before.
+static int save(Shop *x, const char *path, const char *hash, Err *err) {
     if (partfile_flush(&x->out, err)) return -1;
     json_t *state =
         json_pack("{s:I, s:I, s:O}", "users", (json_int_t)x->done, "bytes", (json_int_t)x->out.bytes, "identity", x->identity);
-    int status = path == x->made ? file_hash(hash, x->out.part, err) : 0;
-    if (status == 0 && path == x->made) json_object_set_new(state, "hash", json_string(hash));
-    if (status == 0) status = json_save(path, state, err);
+    if (hash) json_object_set_new(state, "hash", json_string(hash));
+    const int status = json_save(path, state, err);
     json_decref(state);
     return status;
+}
+
+static int finish(Shop *x, Err *err) {
+    char hash[33];
+    if (partfile_flush(&x->out, err) || file_hash(hash, x->out.part, err) || save(x, x->made, hash, err) ||
+        partfile_commit(&x->out, err))
+        return -1;
+    unlink(x->state);
+    return 0;
 }
 
 // Where an earlier run came to: its users are passed over, and what the file holds behind them is cut off.
@@ -217,15 +224,13 @@ static int rank_all(Shop *x, const Ranker *r, Err *err) {
         if (status == 0 && n == 0) status = err_set(err, ERR_DATA, "%s: the users became fewer meanwhile", x->o->users);
         progress_update(&progress, (uint64_t)x->done, "%s", "");
         if (status == 0 && log_seconds() - saved > seconds_between_saves) {
-            status = save(x, x->state, err);
+            status = save(x, x->state, NULL, err);
             saved = log_seconds();
         }
     }
     progress_finish(&progress);
-    if (status || x->done < x->n) return status ? status : save(x, x->state, err);
-    if (save(x, x->made, err) || partfile_commit(&x->out, err)) return -1;
-    unlink(x->state);
-    return 0;
+    if (status) return status;
+    return x->done < x->n ? save(x, x->state, NULL, err) : finish(x, err);
 }
 
 static void report(const Shop *x, double seconds) {
