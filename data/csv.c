@@ -18,9 +18,7 @@ int csv_begin(size_t *at, const char *data, size_t bytes, const char *name, Err 
         const char *begins, *what;
     } other[] = {{"\xff\xfe", "UTF-16; convert the file to UTF-8"},
                  {"\xfe\xff", "UTF-16; convert the file to UTF-8"},
-                 {"\xfd"
-                  "7zXZ",
-                  "packed by xz; unpack it (gzip is read as it is)"},
+                 {"\3757zXZ", "packed by xz; unpack it (gzip is read as it is)"},
                  {"BZh", "packed by bzip2; unpack it (gzip is read as it is)"},
                  {"\x28\xb5\x2f\xfd", "packed by zstd; unpack it (gzip is read as it is)"},
                  {"PK\3\4", "a zip archive, or a spreadsheet; what is read is text, as it is or by gzip"},

@@ -65,10 +65,19 @@ static int is_well_known(const char *name, RecordsRole role) {
     return 0;
 }
 
+static const char *behind(const char *name, const char *prefix) {
+    const size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 ? name + n : name;
+}
+
+// Of Amazon's logs of 2014, whose names begin with one word more.
+static const char *bare_log(const char *path) {
+    return behind(file_name(path), "reviews_");
+}
+
 // movies.item beside movies.inter, meta_Games.json.gz beside Games_5.json.gz.
 static int is_named_like(const char *items, const char *log) {
-    if (strncmp(items, "meta_", 5) == 0) items += 5;
-    if (strncmp(log, "reviews_", 8) == 0) log += 8; // Amazon's of 2014
+    items = behind(items, "meta_");
     size_t n = strcspn(items, ".");
     return n > 0 && strncmp(items, log, n) == 0;
 }
@@ -144,7 +153,7 @@ static void folder_look(Folder *f, const char *name, const RecordsFormat *forced
         known = folder_force(f, &c, stream, forced, column);
     else if (stream && !c.fault.code)
         folder_explain(f, &c, stream, column);
-    if (stream && known != 1) explain_items(f, &c, stream, column);
+    if (known != 1 && (stream || c.fault.code)) explain_items(f, &c, stream, column);
     if (known == 1 || (c.fault.code && is_data(name))) {
         f->file = mem_realloc(f->file, (size_t)f->n + 1, sizeof *f->file);
         f->file[f->n++] = c;
@@ -201,7 +210,7 @@ static int is_known(const Candidate *c, const void *role) {
     return is_well_known(file_name(c->path), *(const RecordsRole *)role);
 }
 static int is_like(const Candidate *c, const void *log_path) {
-    return is_named_like(file_name(c->path), file_name(log_path));
+    return is_named_like(file_name(c->path), bare_log(log_path));
 }
 static int is_another(const Candidate *c, const void *path) {
     return strcmp(c->path, path) != 0;
@@ -417,8 +426,7 @@ static void set_category(Source *s, const char *input, int is_folder) {
               unnamed = lies_here || !(is_folder || is_regular(s->log.path));
     s->category = folder_name(s->log.path, is_folder);
     int movies = s->log.format->category || strncmp(s->category, "ml-", 3) == 0;
-    const char *file = file_name(s->log.path), *bare = strncmp(file, "reviews_", 8) == 0 ? file + 8 : file, // Amazon's of 2014
-                                                   *by_file = is_folder ? NULL : dataset_published_category(bare),
+    const char *by_file = is_folder ? NULL : dataset_published_category(bare_log(s->log.path)),
                *phrase = by_file ? by_file : dataset_published_category(s->category);
     const char *instead = movies ? "movie" : phrase ? phrase : unnamed ? "item" : NULL;
     if (!instead) return;
