@@ -19,10 +19,10 @@ int csv_begin(size_t *at, const char *data, size_t bytes, const char *name, Err 
     } other[] = {{"\xff\xfe", "UTF-16; convert the file to UTF-8"},
                  {"\xfe\xff", "UTF-16; convert the file to UTF-8"},
                  {"\3757zXZ", "packed by xz; unpack it (gzip is read as it is)"},
-                 {"BZh", "packed by bzip2; unpack it (gzip is read as it is)"},
+                 {"BZh91AY&SY", "packed by bzip2; unpack it (gzip is read as it is)"},
                  {"\x28\xb5\x2f\xfd", "packed by zstd; unpack it (gzip is read as it is)"},
                  {"PK\3\4", "a zip archive, or a spreadsheet; what is read is text, as it is or by gzip"},
-                 {"PAR1", "Parquet; what is read is text, CSV or JSON lines for one"}};
+                 {"PAR1\25", "Parquet; what is read is text, CSV or JSON lines for one"}};
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
         const size_t n = strlen(other[i].begins);
         if (bytes >= n && !memcmp(data, other[i].begins, n)) return err_set(err, ERR_DATA, "%s: %s", name, other[i].what);

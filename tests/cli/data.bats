@@ -595,7 +595,7 @@ as_log() {
     items items.json 'a JSON array; what is read is one object a line' <<<'[{"item_id": "S1", "title": "Film 1"}]'
     items log.json 'line 1, byte 2: a single quote: this is Python, not JSON' <<<"{'item_id': 'S1', 'title': 'Film 1'}"
     items items.xlsx 'a zip archive, or a spreadsheet; *' < <(printf 'PK\3\4')
-    items items.parquet 'Parquet; *' < <(printf 'PAR1\0')
+    items items.parquet 'Parquet; *' < <(printf 'PAR1\25\4')
     items items.jsonl 'line 1: more than 256 KiB; *' < <(printf '{"item_id": "S1", "title": "%300000d"}\n' 0)
     # A log of titles needs none of them, nor does one beside which another file says that it holds something.
     own_log "$TMP/shop/log.csv" user_id,item_id,time,title
@@ -648,8 +648,12 @@ as_log() {
         LATENTR3_LOG=error refuses 3 "*x.csv: $1" "$LATENTR3" prepare --data "$TMP/x.csv" --out "$TMP/no"
     }
     fault 'packed by xz; *' < <(printf '\xfd7zXZ\0')
-    fault 'packed by bzip2; *' < <(printf 'BZh9')
+    fault 'packed by bzip2; *' < <(printf 'BZh91AY&SY')
     fault 'packed by zstd; *' < <(printf '\x28\xb5\x2f\xfd')
+    # Names that only begin so are names.
+    own_log "$TMP/log.csv" user_id,item_id,time,title
+    sed 1d "$TMP/log.csv" | sed '1s/^u0/BZh9/; 2s/^u0/PAR1/' >"$TMP/bare.csv"
+    exits 0 "$LATENTR3" prepare --data "$TMP/bare.csv" --format csv --columns user,item,time,title --out "$TMP/bare"
     fault 'line 2, field 2 *: a quote inside a field without quotes' <<<$'user_id,item_id,time\nu,7"x,1500000000'
     fault 'no interaction' <<<user_id,item_id,time
 }
