@@ -193,12 +193,21 @@ int session_restore_rows(Session *s, int parent, const void *rows, int saved, in
 
 // ---- giving back what lies in between ----
 
+// Towards the beginning. A few at a time go by way of scratch where they would overlap: on a GPU a copy costs what it costs to
+// ask for it.
 static void move_rows(Session *s, char *plane, size_t bytes, int to, int from, int n) {
-    const int at_once = from - to; // so many do not overlap
+    enum { AT_ONCE = 64 };
+    const size_t mark = arena_mark(&s->device);
+    const int apart = from - to, at_once = apart < AT_ONCE && apart < n ? AT_ONCE : apart;
+    char *between = at_once > apart ? arena_get(&s->device, AT_ONCE * bytes, 1) : NULL;
     for (int done = 0; done < n; done += at_once) {
-        const int rows = n - done < at_once ? n - done : at_once;
-        ops_copy(s->ops, plane + (size_t)(to + done) * bytes, plane + (size_t)(from + done) * bytes, (size_t)rows * bytes);
+        const size_t part = (size_t)(n - done < at_once ? n - done : at_once) * bytes;
+        char *there = plane + (size_t)(to + done) * bytes;
+        const char *here = plane + (size_t)(from + done) * bytes;
+        if (between) ops_copy(s->ops, between, here, part);
+        ops_copy(s->ops, there, between ? between : here, part);
     }
+    arena_reset(&s->device, mark);
 }
 
 static void move_node(Session *s, KvNode *node, int to) {

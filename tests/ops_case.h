@@ -24,8 +24,10 @@
 #ifdef OPS_EMULATED // one thread, slow, and the same each time
 enum { CASE_RUNS = 2 };
 #else
-enum { CASE_RUNS = 20 };
+enum { CASE_RUNS = 20 }; // less by the environment's CASE_RUNS, for a tool that takes its time
 #endif
+
+#include <stdlib.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -331,6 +333,11 @@ static inline void case_nan(Ops *ops, const Range *range, Case *c, const Config 
     case_reference(c);
 }
 
+static inline int case_runs(void) {
+    const char *runs = getenv("CASE_RUNS");
+    return runs ? atoi(runs) : CASE_RUNS;
+}
+
 static inline void case_config(Case *cases, int n, Dtype dtype, const Config *config, int first) {
     Range memory = {.bytes = (size_t)64 << 20}, *range = &memory;
     Err err = {0};
@@ -348,7 +355,7 @@ static inline void case_config(Case *cases, int n, Dtype dtype, const Config *co
         for (int j = 0; j < c->args; j++)
             if (c->arg[j].role != IN) arg_check(c, config, &c->arg[j]);
         if (first || config->same_bits) case_bits(c, config, "from those with 2 threads");
-        for (int run = 1; first && run < CASE_RUNS; run++) {
+        for (int run = 1; first && run < case_runs(); run++) {
             case_run(ops, range, c, config);
             case_bits(c, config, "from run to run");
         }

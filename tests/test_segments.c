@@ -283,7 +283,55 @@ static void frozen_and_twice(void **state) {
     golden_close_all(&g);
 }
 
+// What is kept of a tree lies where it lay together, bit for bit: moved by few places, by many, and not at all.
+static void compacted(void **state) {
+    (void)state;
+    static const struct {
+        int parent, len, kept;
+    } branch[] = {{-1, 30, 1}, {0, 3, 0}, {0, 150, 1}, {0, 1, 0}, {2, 90, 1}, {2, 100, 0}, {2, 20, 1}, {0, 70, 1}};
+    enum { N = sizeof branch / sizeof *branch, PATH = 400 };
+    Err err = {0};
+    Golden g;
+    Session s;
+    int32_t ids[ROWS_MOST];
+    golden_open(&g, folders[0], DTYPE_F32, 1, 0);
+    OK(session_init(&s, &g.llm, 1024, &err));
+    for (int i = 0; i < ROWS_MOST; i++) ids[i] = (int32_t)rng_below(3, 52, (uint64_t)i, (uint64_t)g.llm.config.V);
+    const size_t bytes = session_row_bytes(&s);
+    SessionMark floor = {0};
+    int node[N], path[N];
+    char *before[N] = {0}, *after = mem_alloc(PATH, bytes);
+    for (int b = 0; b < N; b++) {
+        Segment one;
+        segment_begin(&s, &one, 1, branch[b].len);
+        node[b] = segment_add(&s, &one, branch[b].parent < 0 ? -1 : node[branch[b].parent], ids + 7 * b, branch[b].len);
+        segment_forward(&s, &one, NULL, 0);
+        path[b] = branch[b].len + (branch[b].parent < 0 ? 0 : path[branch[b].parent]);
+        if (b == 0) floor = session_mark(&s);
+        before[b] = mem_alloc((size_t)path[b], bytes);
+        session_save_rows(&s, node[b], 0, path[b], before[b]);
+    }
+    int *kept[N], n = 0, rows = 0;
+    for (int b = 1; b < N; b++)
+        if (branch[b].kept) kept[n++] = &node[b], rows += branch[b].len;
+    const size_t mark = arena_mark(&s.device);
+    session_compact(&s, floor, kept, n);
+    assert_int_equal(s.slots_used, branch[0].len + rows);
+    assert_int_equal(arena_mark(&s.device), mark);
+    for (int b = 0; b < N; b++) {
+        if (branch[b].kept) {
+            session_save_rows(&s, node[b], 0, path[b], after);
+            assert_memory_equal(after, before[b], (size_t)path[b] * bytes);
+        }
+        free(before[b]);
+    }
+    free(after);
+    session_free(&s);
+    golden_close_all(&g);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(any_split_is_the_same), cmocka_unit_test(frozen_and_twice)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(any_split_is_the_same), cmocka_unit_test(frozen_and_twice),
+                                       cmocka_unit_test(compacted)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# What only a GPU can show, within nine minutes, on a machine that has one and need have nothing else of ours: no network, no
-# packages, no compiler.
+# What only a GPU can show, on a machine that has one and need have nothing else of ours: no network, no packages, no compiler.
+# All of it within nine minutes. Better in two goes, so that there is time to mend what the first finds:
+#   BUDGET=170 SHAPE=none tools/gpu_check.sh ops golden bits
+#   BUDGET=330 tools/gpu_check.sh bench sanitize
 #   tools/gpu_check.sh pack        here: build/gpu.tar.xz, from what cmake --preset cuda built, and the libraries it needs
 #   tools/gpu_check.sh [PART...]   there, beside build/gpu.tar.xz: results under $OUT (gpu_check), written as they come; the last
 #                                  line says what failed. No part stops those behind it
@@ -49,7 +51,7 @@ fi
 for library in "$work"/bin/lib/*; do # what the machine has is as new as its other programs want it
     ! ldconfig -p | grep -F "$(basename "$library") " >/dev/null || rm "$library"
 done
-torch=$(python3 -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' 2>/dev/null)
+torch=$(python3 -c 'import importlib.util as u, os; print(os.path.dirname(os.path.dirname(u.find_spec("torch").origin)))' 2>/dev/null)
 lt=$(ldd "$work/bin/latentr3" | awk '/libcublasLt/ { print $1 }')
 if [ -n "$lt" ]; then
     found=$(find ${torch:+"$torch/nvidia"} /usr/local/cuda*/targets/*/lib /usr/local/cuda*/lib* -follow -maxdepth 4 -name "$lt" 2>/dev/null | head -n 1)
@@ -93,8 +95,12 @@ step() {
     return $status
 }
 has() { [[ $parts == *" $1 "* ]]; }
+there() { # PROGRAM: whether the GPU's tool is
+    [ "$device" = cuda ] || return 1
+    command -v "$1" >/dev/null || { echo "$1: not on this machine" | tee -a "$out/summary.txt" && return 1; }
+}
 sanitizer() { # NAME SECONDS TOOL PROGRAM [OPTION...]
-    [ "$device" != cuda ] || ! command -v compute-sanitizer >/dev/null ||
+    ! there compute-sanitizer ||
         step "$1" "$2" env "LD_LIBRARY_PATH=$libraries" compute-sanitizer --tool "$3" --print-limit 20 --error-exitcode 9 "$work/bin/$4" "${@:5}"
 }
 
@@ -114,7 +120,7 @@ fi
 run_tests() { # TEST...
     for t in "$@"; do
         step "$t" 80 env "LD_LIBRARY_PATH=$libraries" "$work/bin/$t" || {
-            [ "${asked:-0}" -ge 2 ] || sanitizer "why_$t" 40 memcheck "$t"
+            [ "${asked:-0}" -ge 2 ] || CASE_RUNS=1 sanitizer "why_$t" 60 memcheck "$t"
             asked=$((${asked:-0} + 1))
         }
     done
@@ -159,16 +165,6 @@ bench() { # NAME SECONDS MODEL WHAT OPTION...
     shift 3
     step "$name" "$seconds" env "LD_LIBRARY_PATH=$libraries" "$latentr3" bench "$@" --model "$model" --data "$data" --split valid --thoughts 1 --json
 }
-matrix_rate() {
-    python3 -c '
-import torch, time
-a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in "ab")
-for n in (3, 20):
-    torch.cuda.synchronize(); start = time.time()
-    for _ in range(n): a @ b
-    torch.cuda.synchronize()
-print("{\"bench\": \"torch 8192^3 bf16\", \"gmac_per_s\": %.0f}" % (20 * 8192**3 / (time.time() - start) / 1e9))'
-}
 large() { # the shape, once it is made
     [ "$shape" != none ] || return 1
     [ -z "$shape_maker" ] || step make_shape 100 tail --pid="$shape_maker" -f "$work/shape.log"
@@ -177,28 +173,30 @@ large() { # the shape, once it is made
 }
 if has bench; then
     bench small_sft 40 "$model" sft --rows 64 --batch 32
-    [ "$device" != cuda ] || step matrix_rate 40 bash -c "$(declare -f matrix_rate); matrix_rate"
     data=$work/long
     if large; then
-        bench gemm 40 "$work/shape" gemm
         bench sft 80 "$work/shape" sft --rows 512 --batch 128 --micro-rows 16384
         bench rl 60 "$work/shape" rl --rows 64 --batch 16 --micro-rows 8192
-        bench beam_64 60 "$work/shape" beam --rows 128 --batch 64
-        bench beam_1 40 "$work/shape" beam --rows 8 --batch 1
-        # Which kernels the time goes to: some of what follows the first update, which warms up, in a run of five.
-        [ "$device" != cuda ] || ! command -v ncu >/dev/null ||
-            step kernels 80 env "LD_LIBRARY_PATH=$libraries" ncu --clock-control none --metrics gpu__time_duration.sum --print-summary per-kernel \
-                --launch-skip 6000 --launch-count 3000 "$latentr3" bench sft --rows 256 --batch 64 --micro-rows 16384 --model "$work/shape" \
-                --data "$data" --split valid --thoughts 1 --json
+        # The first searches choose how each number of rows is multiplied: enough of them that this is little beside the rest.
+        bench beam_64 60 "$work/shape" beam --rows 512 --batch 64
+        bench beam_1 40 "$work/shape" beam --rows 64 --batch 1
+        # Which kernels the time goes to: some of what follows the first update, or search, which warms up.
+        profile() { # NAME SKIP COUNT WHAT OPTION...
+            ! there ncu || step "kernels_$1" 60 env "LD_LIBRARY_PATH=$libraries" ncu --clock-control none --cache-control none \
+                --metrics gpu__time_duration.sum --print-summary per-kernel --launch-skip "$2" --launch-count "$3" \
+                "$latentr3" bench "${@:4}" --model "$work/shape" --data "$data" --split valid --thoughts 1 --json
+        }
+        profile sft 6000 1500 sft --rows 256 --batch 64 --micro-rows 16384
+        profile beam 2000 400 beam --rows 16 --batch 1
     fi
 fi
 
-# 5. Nothing read or written outside, no race in a block's shared memory, no barrier that some threads miss: a step of SFT, which
-# attends both ways through the tensor cores. No initcheck: pieces of device memory are filled with zeros as they are mapped, so
-# that it finds all of it written (tests/shim/cuda fills it with NaN instead).
+# 5. No race in a block's shared memory, no barrier that some threads miss: a step of SFT, which attends both ways through the tensor
+# cores. (No memcheck or initcheck: device memory is mapped in pieces of 32 MiB, and zeros. The op table guards every output
+# with NaN, and tests/shim/cuda fills what was not written with it.)
 if has sanitize; then
-    for tool in racecheck memcheck synccheck; do
-        sanitizer $tool 60 $tool latentr3 bench sft --rows 4 --batch 4 --model "$model" --data "$data" --split valid --thoughts 1 --dtype bf16
+    for tool in racecheck synccheck; do
+        sanitizer $tool 60 $tool latentr3 sft --model "$model" --data "$data" --out "$work/$tool" --max-rows 4 --batch 4 --max-steps 1 --valid-rows 1 --dtype bf16
     done
 fi
 

@@ -16,7 +16,11 @@ __device__ __forceinline__ void adamw(float &p, float &m, float &v, float g, con
 void op_adamw(Ops *ops, float *p, float *m, float *v, const float *g, size_t n, float lr, float beta1, float beta2, float eps,
               float decay, int64_t step, float g_scale) {
     const Step x = {adam_scales(lr, beta1, beta2, decay, step), g_scale, beta1, beta2, eps};
-    each(ops, n, [=] __device__(size_t i) { adamw(p[i], m[i], v[i], g[i], x); });
+    each(ops, n, [=] __device__(size_t i) { // all is loaded before the first is stored: one wait for memory, not three
+        float value = p[i], mean = m[i], square = v[i];
+        adamw(value, mean, square, g[i], x);
+        p[i] = value, m[i] = mean, v[i] = square;
+    });
 }
 
 __device__ __forceinline__ uint16_t rounded(float x, uint32_t bits) {
