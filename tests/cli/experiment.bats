@@ -521,18 +521,22 @@ YAML
 }
 
 @test "experiment: the time left is that of the same step, and nothing is said where none is known" {
-    cp -r "$WHOLE" "$TMP/run"
-    for mark in "$TMP"/run/sft-*/step.json; do
+    cat >"$TMP/x.yaml" <<'YAML'
+grid: {seed: [1, 2]}
+steps:
+  world: {run: synth, seed: "${seed}", items: 60, rows: 400, layers: 1, width: 8}
+  e: {run: eval, row: popularity, model: popularity, data: "${world}/data"}
+YAML
+    experiment "$TMP/x.yaml" "$TMP/run" >"$TMP/whole"
+    for mark in "$TMP"/run/world-*/step.json; do
         jq '.seconds = 4000' "$mark" >"$TMP/mark"
         cp "$TMP/mark" "$mark"
     done
-    first=$(ls "$TMP"/run/sft-*/step.json | head -n 1)
-    rm "$first"
-    experiment experiments/small.yaml "$TMP/run" 2>"$TMP/log" >"$TMP/table"
-    grep -q '\[1/1\] sft.*; about 67 min left' "$TMP/log"
-    cmp "$TMP/table" "$WHOLE/table.md"
-    rm "$TMP"/run/sft-*/step.json # prepared, evaluated and trained otherwise in a second: that says nothing of these
-    experiment experiments/small.yaml "$TMP/run" 2>"$TMP/log" >"$TMP/table"
-    grep -q '\[1/2\] sft' "$TMP/log"
-    not grep '\[1/2\] sft.*left' "$TMP/log"
+    rm "$mark"
+    experiment "$TMP/x.yaml" "$TMP/run" 2>"$TMP/log" >"$TMP/table"
+    grep -q '\[1/1\] world.*; about 67 min left' "$TMP/log"
+    rm "$TMP"/run/world-*/step.json # what was evaluated in a second says nothing of these
+    experiment "$TMP/x.yaml" "$TMP/run" 2>"$TMP/log" >"$TMP/table"
+    grep -q '\[1/2\] world seed=1$' "$TMP/log"
+    cmp "$TMP/table" "$TMP/whole"
 }
