@@ -260,9 +260,10 @@ static int check_named_tokens(const Files *f, Err *err) {
 // A token that such a list alone has: transformers adds it, and <|Thought|> would get its id. That one may be listed under any
 // id: it has no row, and is listed anew.
 static int check_listed(const Files *f, const char *list, const char *text, const char *id, Err *err) {
+    const int known = text ? tokenizer_id(f->tokenizer, text) : -1;
     char number[16];
-    snprintf(number, sizeof number, "%d", text ? tokenizer_id(f->tokenizer, text) : -1);
-    if (!strcmp(id, number) || (text && !strcmp(text, PROMPT_THOUGHT_TOKEN))) return 0;
+    snprintf(number, sizeof number, "%d", known);
+    if ((known >= 0 && !strcmp(id, number)) || (text && !strcmp(text, PROMPT_THOUGHT_TOKEN))) return 0;
     return err_set(err, ERR_DATA,
                    "%s: token '%.60s' of %s, id %.20s, is not so in tokenizer.json: load the folder with transformers and "
                    "save_pretrained() it, which writes tokenizer.json anew",
@@ -276,7 +277,7 @@ static int check_added(const Files *f, Err *err) {
     int status = added ? 0 : -1;
     json_object_foreach(added, text, id) {
         char number[24];
-        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(id));
+        snprintf(number, sizeof number, "%lld", json_is_integer(id) ? (long long)json_integer_value(id) : -1);
         if (status == 0) status = check_listed(f, "added_tokens.json", text, number, err);
     }
     json_decref(added);

@@ -380,9 +380,11 @@ copy_model() {
     for command in tokenize inspect; do
         refuses 3 "*token '<new>' of tokenizer_config.json*" env LATENTR3_LOG=error "$LATENTR3" $command --model "$TMP/m" </dev/null
     done
+    edit tokenizer_config.json '.added_tokens_decoder = {"-1": {"content": "<new>"}}'
+    refuses 3 "*token '<new>' of tokenizer_config.json, id -1,*" env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
     # Likewise a list of its own, unless that one counts.
     first=$(jq -c '.added_tokens[0] | {(.content): .id}' "$TMP/m/tokenizer.json")
-    for listed in "$first 0" '{"<new>":480} 3' "$(jq -c 'map_values(. + 1)' <<<"$first") 3" '{"<|Thought|>":7} 0' '[] 3'; do
+    for listed in "$first 0" '{"<new>":480} 3' '{"<new>":-1} 3' "$(jq -c 'map_values("0")' <<<"$first") 3" "$(jq -c 'map_values(. + 1)' <<<"$first") 3" '{"<|Thought|>":7} 0' '[] 3'; do
         edit tokenizer_config.json 'del(.added_tokens_decoder)'
         echo "${listed% *}" >"$TMP/m/added_tokens.json"
         exits "${listed##* }" env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
