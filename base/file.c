@@ -418,21 +418,11 @@ int file_exists_in(const char *folder, const char *name) {
     return there;
 }
 
-static char *folder_above(const char *path) {
-    char *copy = mem_strndup(path, strlen(path));
-    const char *end = strrchr(path, '/');
-    if (end)
-        copy[end == path ? 1 : end - path] = 0;
-    else
-        memcpy(copy, ".", 2);
-    return copy;
-}
-
 // Of two that are not there yet.
 static int is_same_place(const char *path, const char *other) {
     if (strcmp(file_name(path), file_name(other)) != 0) return 0;
-    char *a = folder_above(path), *b = folder_above(other);
-    const int same = !strcmp(a, b) || (file_exists(a) && file_exists(b) && file_is_same(a, b));
+    char *a = folder_of(path), *b = folder_of(other);
+    const int same = !strcmp(a, b) || file_is_same(a, b);
     free(a), free(b);
     return same;
 }

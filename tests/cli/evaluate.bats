@@ -270,6 +270,7 @@ use() {
     export LATENTR3_LOG=error
     refuses 2 '*--results and --trec-run name one file*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --results one --trec-run ./one
     refuses 2 '*--results and --trec-run name one file*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --results one --trec-run "$TMP/one"
+    refuses 2 '*--results and --trec-run name one file*' "$LATENTR3" eval --model popularity --data "$WORLD/data" --results new/er/one --trec-run ./new/er/one
     refuses 2 '*one: where --index keeps the catalogue*' "$LATENTR3" eval --model "$WORLD/model" --data "$WORLD/data" --results one --index ./one
     refuses 2 '*one: where --index keeps the catalogue*' "$LATENTR3" recommend --model "$WORLD/model" --data "$WORLD/data" --all-users --out one --index one
     mkdir other
