@@ -12,6 +12,15 @@
 
 // ---- records ----
 
+// A byte among the first that no text has: a title may begin with the letters of a mark.
+static int is_binary(const char *data, size_t bytes) {
+    for (size_t i = 0; i < bytes && i < 512; i++) {
+        char c = data[i];
+        if ((utf8_is_control(c) && c != '\t' && c != '\n' && c != '\r') || (unsigned char)c >= 0xf8) return 1;
+    }
+    return 0;
+}
+
 int csv_begin(size_t *at, const char *data, size_t bytes, const char *name, Err *err) {
     if (bytes == 0) return err_set(err, ERR_DATA, "%s: empty file", name);
     static const struct {
@@ -25,7 +34,8 @@ int csv_begin(size_t *at, const char *data, size_t bytes, const char *name, Err 
                  {"PAR1\25", "Parquet; what is read is text, CSV or JSON lines for one"}};
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
         const size_t n = strlen(other[i].begins);
-        if (bytes >= n && !memcmp(data, other[i].begins, n)) return err_set(err, ERR_DATA, "%s: %s", name, other[i].what);
+        if (bytes >= n && !memcmp(data, other[i].begins, n) && is_binary(data, bytes))
+            return err_set(err, ERR_DATA, "%s: %s", name, other[i].what);
     }
     *at = bytes >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     return 0;

@@ -648,11 +648,11 @@ as_log() {
         LATENTR3_LOG=error refuses 3 "*x.csv: $1" "$LATENTR3" prepare --data "$TMP/x.csv" --out "$TMP/no"
     }
     fault 'packed by xz; *' < <(printf '\xfd7zXZ\0')
-    fault 'packed by bzip2; *' < <(printf 'BZh91AY&SY')
+    fault 'packed by bzip2; *' < <(bzip2 -c "$TMP/log.csv" 2>/dev/null || printf 'BZh91AY&SY\x8e\x0c\0')
     fault 'packed by zstd; *' < <(printf '\x28\xb5\x2f\xfd')
     # Names that only begin so are names.
     own_log "$TMP/log.csv" user_id,item_id,time,title
-    sed 1d "$TMP/log.csv" | sed '1s/^u0/BZh9/; 2s/^u0/PAR1/' >"$TMP/bare.csv"
+    sed 1d "$TMP/log.csv" | sed '1s/^u0/BZh91AY\&SY/; 2s/^u0/PAR1/' >"$TMP/bare.csv"
     exits 0 "$LATENTR3" prepare --data "$TMP/bare.csv" --format csv --columns user,item,time,title --out "$TMP/bare"
     fault 'line 2, field 2 *: a quote inside a field without quotes' <<<$'user_id,item_id,time\nu,7"x,1500000000'
     fault 'no interaction' <<<user_id,item_id,time
