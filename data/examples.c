@@ -10,36 +10,42 @@ typedef struct Place {
     size_t prompt, answer;
 } Place;
 
+// Behind all ids, what is left of the instruction and the input without their first `cut` tokens, as one run.
+static void stand_alone(Examples *e, Place *place, int cut, int input_len) {
+    const int instruction_len = prompt_instruction_len(&e->common);
+    const size_t input = place->prompt;
+    place->prompt = e->ids.len;
+    for (int i = cut; i < instruction_len; i++) ints_push(&e->ids, e->common.ids.data[i]);
+    for (int i = cut > instruction_len ? cut - instruction_len : 0; i < input_len; i++)
+        ints_push(&e->ids, e->ids.data[input + (size_t)i]);
+}
+
 // Returns 0, EXAMPLE_TOO_LONG with err where the answer does not fit, or -1.
 enum { EXAMPLE_TOO_LONG = 1 };
 static int example_make(Examples *e, Example *x, Place *place, const Row *row, const Tokenizer *t, const PromptStyle *style,
                         int thoughts, int limit_tokens, Err *err) {
     place->prompt = e->ids.len;
     if (prompt_input(&e->ids, t, style, row->title, row->text, row->n, err)) return -1;
-    int input_len = (int)(e->ids.len - place->prompt), instruction_len = (int)e->instruction.len;
+    const int input_len = (int)(e->ids.len - place->prompt), instruction_len = prompt_instruction_len(&e->common),
+              skip = prompt_shared(&e->common, e->ids.data + place->prompt, input_len);
     place->answer = e->ids.len;
     if (prompt_answer(&e->ids, t, style, row->target_title, row->target_text, err)) return -1;
     x->answer_len = (int)(e->ids.len - place->answer);
-    int room = limit_tokens - thoughts - x->answer_len, cut = instruction_len + input_len - room;
+    const int whole = instruction_len + input_len, room = limit_tokens - thoughts - x->answer_len;
     if (room < 1) {
         e->ids.len = place->prompt;
         err_set(err, ERR_DATA, "an answer of %d tokens does not fit in %d: \"%.80s\"", x->answer_len, limit_tokens,
                 row->target_title);
         return EXAMPLE_TOO_LONG;
     }
-    x->prompt_len = input_len;
-    x->shared = 1;
-    if (cut > 0) {
-        e->shortened++;
-        x->shared = 0;
-        x->prompt_len = room;
-        size_t whole = e->ids.len; // what is left of the instruction and the input, as one run
-        if (cut < instruction_len) ints_append(&e->ids, e->instruction.data + cut, (size_t)(instruction_len - cut));
-        int from = cut > instruction_len ? cut - instruction_len : 0;
-        for (int i = from; i < input_len; i++) ints_push(&e->ids, e->ids.data[place->prompt + (size_t)i]);
-        place->prompt = whole;
-    }
-    int total = x->prompt_len + (x->shared ? instruction_len : 0) + thoughts + x->answer_len;
+    x->shared = whole <= room && skip >= 0;
+    x->prompt_len = x->shared ? input_len - skip : whole <= room ? whole : room;
+    if (x->shared)
+        place->prompt += (size_t)skip;
+    else
+        stand_alone(e, place, whole - x->prompt_len, input_len);
+    e->shortened += whole > room;
+    const int total = x->prompt_len + (x->shared ? (int)e->common.ids.len : 0) + thoughts + x->answer_len;
     if (total > e->longest) e->longest = total;
     e->answer_tokens += x->answer_len;
     return 0;
@@ -50,7 +56,7 @@ int examples_make(Examples *e, Rows *rows, const Tokenizer *t, const PromptStyle
     *e = (Examples){.example = mem_zalloc((size_t)rows->n + 1, sizeof(Example))};
     Place *place = mem_alloc((size_t)rows->n + 1, sizeof *place);
     BadLines bad = {.name = rows->name, .strict = strict};
-    int status = prompt_instruction(&e->instruction, t, style, err);
+    int status = prompt_common(&e->common, t, style, err);
     for (int i = 0; i < rows->n && status == 0; i++) {
         const Row row = rows->row[i];
         Err why = {0};
@@ -71,9 +77,17 @@ int examples_make(Examples *e, Rows *rows, const Tokenizer *t, const PromptStyle
     return status;
 }
 
+int examples_join(const Example *a, const Example *b) {
+    enum { WORTH_A_NODE = 16 };
+    const int most = (a->prompt_len < b->prompt_len ? a->prompt_len : b->prompt_len) - 1;
+    int n = 0;
+    while (a->shared && b->shared && n < most && a->prompt[n] == b->prompt[n]) n++;
+    return n < WORTH_A_NODE ? 0 : n;
+}
+
 void examples_free(Examples *e) {
     free(e->example);
-    ints_free(&e->instruction);
+    ints_free(&e->common.ids);
     ints_free(&e->ids);
     *e = (Examples){0};
 }

@@ -6,19 +6,19 @@
 #include "text/prompt.h"
 
 typedef struct Example {
-    const int32_t *prompt; // the input piece behind the shared instruction; or, where the row lost its oldest tokens, all of it
+    const int32_t *prompt; // what is behind the common beginning; or, of a row that lost its oldest tokens, all of it
     const int32_t *answer; // with end-of-text
     int prompt_len, answer_len;
-    int shared; // the instruction stands before the prompt
+    int shared; // the common beginning stands before the prompt
     int number; // of its row (dataset.h), whatever was sampled
 } Example;
 
 typedef struct Examples {
     int n;
     Example *example;
-    Ints instruction; // with BOS
-    int longest;      // tokens of the longest example, instruction included
-    int shortened;    // rows that lost tokens
+    PromptCommon common;
+    int longest;   // tokens of the longest example, the common ones included
+    int shortened; // rows that lost tokens
     int64_t answer_tokens;
     Ints ids; // memory of all
 } Examples;
@@ -30,7 +30,9 @@ int examples_make(Examples *e, Rows *rows, const Tokenizer *t, const PromptStyle
 void examples_free(Examples *e);
 // As rows_sample does with rows.
 void examples_sample(Examples *e, int n, uint64_t seed);
-// Positions in the network that example i takes beside the instruction.
+// Tokens of b's prompt that a's begins with too, where they are so many that computing them once pays; else 0. Both have more.
+int examples_join(const Example *a, const Example *b);
+// Positions in the network that example i takes beside the common ones.
 static inline int example_rows(const Example *x, int thoughts) {
     return x->prompt_len + thoughts + x->answer_len - 1;
 }

@@ -3,9 +3,9 @@
 //
 // A node is a run of positions with a parent; its rows attend to all its ancestors' positions and causally to their own. A
 // node may see its path only from some position on; those behind it see no more.
-//   instruction -> prompt -> thought and answer          (SFT)
-//   instruction -> prompt -> K noisy thoughts and answers (RL)
-//   instruction -> prompt -> thought -> beams             (recommending)
+//   common tokens -> prompt -> thought and answer          (SFT)
+//   common tokens -> prompt -> K noisy thoughts and answers (RL)
+//   common tokens -> prompt -> thought -> beams             (recommending)
 // Node positions live in slots of the caches, taken in order and given back as a stack (session_mark, session_reset).
 // A segment is a set of new nodes that run through the network together, rows packed. Forward runs segments in order,
 // backward in reverse: then the gradients of a segment's keys and values are complete when it goes back.

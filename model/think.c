@@ -1,8 +1,8 @@
 #include "model/think.h"
 
-int think_slots(const ThinkPrompt *prompt, int B, int instruction_len, int thoughts) {
-    int n = instruction_len + (thoughts > 0 ? B * (thoughts - 1) : 0);
-    for (int b = 0; b < B; b++) n += prompt[b].len;
+int think_slots(const ThinkPrompt *prompt, int B, int common_len, int thoughts) {
+    int n = common_len + (thoughts > 0 ? B * (thoughts - 1) : 0);
+    for (int b = 0; b < B; b++) n += prompt[b].len - (b ? prompt[b].joins : 0);
     return n;
 }
 
@@ -16,25 +16,58 @@ static int rows_of(const ThinkPrompt *prompt, const ThinkPrompt *extra, int b) {
     return prompt[b].len + (extra ? extra[b].len : 0);
 }
 
-// The prompts [first, end).
-static void prompts_segment(Session *s, Think *t, const Ints *instruction, const ThinkPrompt *prompt, const ThinkPrompt *extra,
-                            int *extra_node, int first, int end, int record) {
-    int rows = (int)instruction->len;
-    for (int b = first; b < end; b++) rows += rows_of(prompt, extra, b);
-    segment_begin(s, &t->prompts, 2 * (end - first) + 1, rows);
-    if (t->root < 0 && any_shared(prompt + first, end - first))
-        t->root = segment_add(s, &t->prompts, -1, instruction->data, (int)instruction->len);
-    for (int b = first; b < end; b++) {
-        const int parent = prompt[b].prefix ? prompt[b].prefix : prompt[b].shared ? t->root : -1;
-        t->prompt[b] =
-            prompt[b].len || !prompt[b].prefix ? segment_add(s, &t->prompts, parent, prompt[b].ids, prompt[b].len) : parent;
+// Prompts that begin alike run once as far as they do: a path of nodes, each up to a place where a later prompt leaves it.
+typedef struct Paths {
+    const ThinkPrompt *prompt;
+    int end;        // prompts [.., end) are of this segment
+    int n;          // of the present prompt's path
+    int *at, *node; // (n) tokens up to the end of each node, and the node
+} Paths;
+
+// Where the node of prompt b that begins behind `from` tokens ends.
+static int next_end(const Paths *p, int b, int from) {
+    int least = p->prompt[b].len;
+    for (int c = b + 1; c < p->end && p->prompt[c].joins > from; c++)
+        if (p->prompt[c].joins < least) least = p->prompt[c].joins;
+    return least;
+}
+
+// Adds what prompt b has behind the one before it; returns its last node.
+static int add_prompt(Session *s, Segment *g, Paths *p, int b, int joins, int root) {
+    const ThinkPrompt *x = &p->prompt[b];
+    CHECK(joins < x->len || joins == 0);
+    while (p->n > 0 && p->at[p->n - 1] > joins) p->n--;
+    int parent = x->prefix ? x->prefix : x->shared ? root : -1, from = joins;
+    if (joins) parent = p->node[p->n - 1];
+    if (x->len == 0) return x->prefix ? parent : segment_add(s, g, parent, x->ids, 0);
+    for (int end; from < x->len; from = end) {
+        end = next_end(p, b, from);
+        parent = segment_add(s, g, parent, x->ids + from, end - from);
+        p->at[p->n] = end, p->node[p->n++] = parent;
     }
+    return parent;
+}
+
+// The prompts [first, end).
+static void prompts_segment(Session *s, Think *t, const Ints *common, const ThinkPrompt *prompt, const ThinkPrompt *extra,
+                            int *extra_node, int first, int end, int record) {
+    int rows = (int)common->len;
+    for (int b = first; b < end; b++) rows += rows_of(prompt, extra, b);
+    Paths paths = {.prompt = prompt,
+                   .end = end,
+                   .at = ARENA_NEW(&s->host, int, end - first + 1),
+                   .node = ARENA_NEW(&s->host, int, end - first + 1)};
+    segment_begin(s, &t->prompts, 3 * (end - first) + 1, rows);
+    if (t->root < 0 && any_shared(prompt + first, end - first))
+        t->root = segment_add(s, &t->prompts, -1, common->data, (int)common->len);
+    for (int b = first; b < end; b++)
+        t->prompt[b] = add_prompt(s, &t->prompts, &paths, b, b > first ? prompt[b].joins : 0, t->root);
     for (int b = first; extra && b < end; b++) // of one token, which comes behind the last thought: nothing is left
         extra_node[b] = extra[b].len ? segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len) : t->prompt[b];
     if (t->prompts.N > 0) segment_forward(s, &t->prompts, NULL, record);
 }
 
-void think_prompts(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+void think_prompts(Session *s, Think *t, int root, const Ints *common, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots) {
     *t = (Think){.B = B, .thoughts = s->llm->config.thoughts, .root = root};
     CHECK(t->thoughts <= CONFIG_THOUGHTS);
@@ -46,7 +79,7 @@ void think_prompts(Session *s, Think *t, int root, const Ints *instruction, cons
             rows += rows_of(prompt, extra, end);
             if (record != THINK_RECORD_ALL && rows > s->forward_rows && end > first) break;
         }
-        prompts_segment(s, t, instruction, prompt, extra, extra_node, first, end, record == THINK_RECORD_ALL);
+        prompts_segment(s, t, common, prompt, extra, extra_node, first, end, record == THINK_RECORD_ALL);
     }
 }
 
@@ -90,9 +123,9 @@ void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots
     }
 }
 
-void think_forward(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+void think_forward(Session *s, Think *t, int root, const Ints *common, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots) {
-    think_prompts(s, t, root, instruction, prompt, B, extra, extra_node, record, gradient_slots);
+    think_prompts(s, t, root, common, prompt, B, extra, extra_node, record, gradient_slots);
     think_thoughts(s, t, record, gradient_slots);
 }
 

@@ -1,5 +1,5 @@
 // From prompts to thoughts: the part that training, scoring and recommending share.
-//   segment of [instruction +] prompts -> h -> thought 1 -> segment of one row each -> ... -> thought N
+//   segment of [what is common +] prompts -> h -> thought 1 -> segment of one row each -> ... -> thought N
 #ifndef MODEL_THINK_H
 #define MODEL_THINK_H
 
@@ -9,8 +9,10 @@
 typedef struct ThinkPrompt {
     const int32_t *ids;
     int len;
-    int shared; // continues the instruction's node; else it is a root of its own (a row that lost its oldest tokens)
-    int prefix; // > 0: continues this node, which lies behind the instruction's; then len may be 0
+    int shared; // continues the common node; else it is a root of its own (a row that lost its oldest tokens)
+    int prefix; // > 0: continues this node, which lies behind the common one; then len may be 0
+    int joins;  // its first so many tokens are those of the prompt before it (both shared, without prefix, each with more
+                // tokens)
 } ThinkPrompt;
 
 typedef struct ThinkChain { // a run of items, at several places of which something follows
@@ -22,7 +24,7 @@ typedef struct ThinkChain { // a run of items, at several places of which someth
 
 typedef struct Think {
     int B, thoughts;
-    int root;    // node of the instruction, or -1
+    int root;    // node of what is common, or -1
     int *prompt; // (B) host: the last node of each prompt
     int *node;   // (B) host: the last node of each timeline so far
     Segment prompts;
@@ -36,18 +38,18 @@ typedef struct Think {
 typedef enum ThinkRecord { THINK_FORWARD, THINK_RECORD_THOUGHTS, THINK_RECORD_ALL } ThinkRecord;
 
 // Positions this takes, for session_init and session_want_gradients.
-int think_slots(const ThinkPrompt *prompt, int B, int instruction_len, int thoughts);
+int think_slots(const ThinkPrompt *prompt, int B, int common_len, int thoughts);
 
-// instruction (instruction_len) becomes a root node where root < 0 and some prompt is shared; with root >= 0 it is already
-// there. The last thought is *not* yet fed in: it is the first row of what follows, t->r, behind t->node.
-// extra (B, or NULL): for each prompt, tokens that follow it in the same segment as a node of their own (answers when there
-// is no thought); their nodes are extra_node (B).
-// gradient_slots: what session_want_gradients is told, at the start (RECORD_ALL) or behind the prompts (RECORD_THOUGHTS).
-void think_forward(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+// common: what the shared prompts begin with; it becomes a root node where root < 0 and some prompt is shared; with root >= 0
+// it is already there. The last thought is *not* yet fed in: it is the first row of what follows, t->r, behind t->node. extra
+// (B, or NULL): for each prompt, tokens that follow it in the same segment as a node of their own (answers when there is no
+// thought); their nodes are extra_node (B). gradient_slots: what session_want_gradients is told, at the start (RECORD_ALL) or
+// behind the prompts (RECORD_THOUGHTS).
+void think_forward(Session *s, Think *t, int root, const Ints *common, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
 // The two halves of think_forward. Where LatentRATT alone trains, the prompts are run once, and the thoughts again whenever
 // its weights are others: after a reset to a mark between the two.
-void think_prompts(Session *s, Think *t, int root, const Ints *instruction, const ThinkPrompt *prompt, int B,
+void think_prompts(Session *s, Think *t, int root, const Ints *common, const ThinkPrompt *prompt, int B,
                    const ThinkPrompt *extra, int *extra_node, ThinkRecord record, int gradient_slots);
 // Between the two t->given may be set: nothing goes back through such thoughts.
 void think_thoughts(Session *s, Think *t, ThinkRecord record, int gradient_slots);

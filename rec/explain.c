@@ -53,15 +53,15 @@ static int share_out(const Reader *r, const History *h, const int32_t *ids, size
     return 1;
 }
 
-// The weights over the prompt's own tokens, which begin behind the instruction: index = position - instruction.
-static const float *token_weights(Reader *r, const ThinkPrompt *prompt) {
+// The weights over the n tokens of the input piece, which begin behind the instruction.
+static const float *token_weights(Reader *r, const ThinkPrompt *prompt, int n_input) {
     Session *s = &r->session;
-    const int head = (int)r->instruction.len, length = head + prompt->len + s->llm->config.thoughts;
-    float *all = ARENA_NEW(&s->host, float, length), *own = ARENA_NEW(&s->host, float, prompt->len);
+    const int head = prompt_instruction_len(&r->common), length = head + n_input + s->llm->config.thoughts;
+    float *all = ARENA_NEW(&s->host, float, length), *own = ARENA_NEW(&s->host, float, n_input);
     Think t;
-    think_forward(s, &t, r->node, &r->instruction, prompt, 1, NULL, NULL, THINK_FORWARD, 0);
+    think_forward(s, &t, r->node, &r->common.ids, prompt, 1, NULL, NULL, THINK_FORWARD, 0);
     const int last = session_length(s, t.node[0]), n = latent_weights(s, &t.pass[t.thoughts - 1], 0, all, length);
-    for (int i = 0; i < prompt->len; i++) {
+    for (int i = 0; i < n_input; i++) {
         const int at = head + i - (last - n); // a window sees the last n positions
         own[i] = at >= 0 ? all[at] : 0;
     }
@@ -71,13 +71,18 @@ static const float *token_weights(Reader *r, const ThinkPrompt *prompt) {
 int explain_history(Reader *r, const History *h, float *weight, float *rest, Err *err) {
     const ModelConfig *c = &r->session.llm->config;
     if (c->thoughts == 0 || c->thought_hidden || h->n == 0) return 0;
+    const int head = prompt_instruction_len(&r->common);
     r->text.len = 0;
+    ints_append(&r->text, r->common.ids.data, (size_t)head);
     if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->text, h->n, err)) return -1;
-    const ThinkPrompt prompt = {.ids = r->text.data, .len = (int)r->text.len, .shared = 1};
-    if (prompt.len + (int)r->instruction.len > r->room) return 0;
+    if ((int)r->text.len > r->room) return 0;
+    const int32_t *input = r->text.data + head;
+    const int n = (int)r->text.len - head, skip = prompt_shared(&r->common, input, n);
+    const ThinkPrompt prompt = skip < 0 ? (ThinkPrompt){.ids = r->text.data, .len = (int)r->text.len}
+                                        : (ThinkPrompt){.ids = input + skip, .len = n - skip, .shared = 1};
     const SessionMark before = session_mark(&r->session);
-    const float *token_weight = token_weights(r, &prompt);
-    const int found = token_weight && share_out(r, h, prompt.ids, r->text.len, token_weight, weight, rest);
+    const float *token_weight = token_weights(r, &prompt, n);
+    const int found = token_weight && share_out(r, h, input, (size_t)n, token_weight, weight, rest);
     session_reset(&r->session, before);
     return found;
 }

@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 typedef struct Prefix {
-    int32_t *ids; // (n) behind the instruction
+    int32_t *ids; // (n) behind what all prompts begin with
     int n;
     size_t bytes; // of the rows
     void *rows;   // session_save_rows
     uint64_t used;
 } Prefix;
 
-// All prefixes are of one model and stand behind one instruction: that is the owner's business.
+// All prefixes are of one model and stand behind one beginning: that is the owner's business.
 typedef struct PrefixCache {
     Prefix *entry; // (entries)
     int entries;

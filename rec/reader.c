@@ -11,20 +11,20 @@ static int positions_left(const Llm *llm, int reach) {
 
 static int check_room(const Llm *llm, int room, int head, Err *err) {
     if (room > head) return 0;
-    return err_set(err, ERR_DATA, "of %d positions the answers leave %d for the prompt; its first piece alone has %d",
+    return err_set(err, ERR_DATA, "of %d positions the answers leave %d for the prompt; what all begin with has %d",
                    llm->rope.positions, room > 0 ? room : 0, head);
 }
 
 int reader_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, int reach, Err *err) {
-    Ints instruction = {0};
-    int status = prompt_instruction(&instruction, t, style, err);
-    if (status == 0) status = check_room(llm, positions_left(llm, reach), (int)instruction.len, err);
-    ints_free(&instruction);
+    PromptCommon common;
+    int status = prompt_common(&common, t, style, err);
+    if (status == 0) status = check_room(llm, positions_left(llm, reach), (int)common.ids.len, err);
+    ints_free(&common.ids);
     return status;
 }
 
 static int reader_check(const Reader *r, const Llm *llm, int tail, size_t *slots, Err *err) {
-    int head = (int)r->instruction.len;
+    int head = (int)r->common.ids.len;
     if (check_room(llm, r->room, head, err)) return -1;
     *slots = (size_t)head + (size_t)r->users * ((size_t)r->room + (size_t)llm->config.thoughts + (size_t)tail);
     if (*slots > INT32_MAX)
@@ -33,12 +33,12 @@ static int reader_check(const Reader *r, const Llm *llm, int tail, size_t *slots
     return 0;
 }
 
-static void instruction_forward(Reader *r) {
+static void common_forward(Reader *r) {
     Session *s = &r->session;
     SessionMark begin = session_mark(s);
     Segment g;
-    segment_begin(s, &g, 1, (int)r->instruction.len);
-    r->node = segment_add(s, &g, -1, r->instruction.data, (int)r->instruction.len);
+    segment_begin(s, &g, 1, (int)r->common.ids.len);
+    r->node = segment_add(s, &g, -1, r->common.ids.data, (int)r->common.ids.len);
     segment_forward(s, &g, NULL, 0);
     if (s->llm->config.thoughts > 0) { // makes its keys for LatentRATT
         LatentPass pass;
@@ -54,18 +54,18 @@ int reader_open(Reader *r, Llm *llm, const Tokenizer *t, const PromptStyle *styl
     const int left = positions_left(llm, reach);
     size_t slots = 0;
     *r = (Reader){.tokenizer = t, .style = *style, .users = users, .room = left < room ? left : room};
-    if (prompt_instruction(&r->instruction, t, style, err) || reader_check(r, llm, tail, &slots, err) ||
+    if (prompt_common(&r->common, t, style, err) || reader_check(r, llm, tail, &slots, err) ||
         session_init(&r->session, llm, (int)slots, err)) {
-        ints_free(&r->instruction);
+        ints_free(&r->common.ids);
         return -1;
     }
-    instruction_forward(r);
+    common_forward(r);
     return 0;
 }
 
 void reader_close(Reader *r) {
     if (r->users) session_free(&r->session);
-    ints_free(&r->instruction);
+    ints_free(&r->common.ids);
     ints_free(&r->text);
     *r = (Reader){0};
 }
@@ -83,7 +83,7 @@ void reader_end(Reader *r) {
 
 // ---- histories -------------------------------------------------------------------------------------------------------
 
-// What of a prompt behind the instruction is known becomes a node; the rest is left to be computed.
+// What of a prompt behind the common beginning is known becomes a node; the rest is left to be computed.
 static void use_prefix(Reader *r, ThinkPrompt *p) {
     const void *rows;
     int saved, n = r->prefixes ? prefix_find(r->prefixes, p->ids, p->len, &rows, &saved) : 0;
@@ -95,7 +95,7 @@ static void use_prefix(Reader *r, ThinkPrompt *p) {
 
 // Prompts that were not known to their end are kept.
 static void keep_prompts(Reader *r, const ThinkPrompt *whole, const ThinkPrompt *prompt, int users, const int *node) {
-    const int head = (int)r->instruction.len;
+    const int head = (int)r->common.ids.len;
     for (int u = 0; u < users && r->prefixes; u++) {
         void *rows = prompt[u].shared && prompt[u].len > 0
                          ? prefix_put(r->prefixes, whole[u].ids, whole[u].len, session_row_bytes(&r->session))
@@ -112,18 +112,21 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
     ThinkPrompt *prompt = ARENA_NEW(host, ThinkPrompt, users), *whole = ARENA_NEW(host, ThinkPrompt, users);
     size_t *end = ARENA_NEW(host, size_t, users);
     int *number = ARENA_NEW(host, int, users);
+    const int instruction = prompt_instruction_len(&r->common);
     r->text.len = 0;
     for (int u = 0; u < users; u++) {
         const History *h = &history[u];
         size_t begin = r->text.len;
-        ints_append(&r->text, r->instruction.data, r->instruction.len);
+        ints_append(&r->text, r->common.ids.data, (size_t)instruction);
         if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->text, h->n, err)) {
             session_reset(&r->session, before);
             return -1;
         }
         end[u] = r->text.len;
-        int len = (int)(end[u] - begin), shared = len <= r->room;
-        whole[u] = (ThinkPrompt){.len = shared ? len - (int)r->instruction.len : r->room, .shared = shared};
+        const size_t input = begin + (size_t)instruction;
+        const int len = (int)(end[u] - begin), fits = len <= r->room,
+                  shared = fits && prompt_shared(&r->common, r->text.data + input, (int)(end[u] - input)) >= 0;
+        whole[u] = (ThinkPrompt){.len = shared ? len - (int)r->common.ids.len : fits ? len : r->room, .shared = shared};
         number[u] = h->number;
     }
     for (int u = 0; u < users; u++) {
@@ -142,7 +145,7 @@ static void prompts_forward(Reader *r, const ThinkPrompt *prompt, const int *num
     Session *s = &r->session;
     SessionMark begin = session_mark(s);
     Think t;
-    think_prompts(s, &t, r->node, &r->instruction, prompt, users, NULL, NULL, THINK_FORWARD, 0);
+    think_prompts(s, &t, r->node, &r->common.ids, prompt, users, NULL, NULL, THINK_FORWARD, 0);
     thoughts_give(&r->thoughts, s, &t, number);
     think_thoughts(s, &t, THINK_FORWARD, 0);
     thoughts_take(&r->thoughts, s, &t, number);

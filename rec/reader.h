@@ -1,5 +1,5 @@
-// From users' histories to the place where their answers begin: prompts and thoughts, behind one instruction that is
-// computed when the reader opens.
+// From users' histories to the place where their answers begin: prompts and thoughts, behind what all prompts begin with, which
+// is computed when the reader opens.
 #ifndef REC_READER_H
 #define REC_READER_H
 
@@ -14,12 +14,13 @@ typedef struct Reader {
     Session session;
     const Tokenizer *tokenizer; // borrowed, as style.category is
     PromptStyle style;
-    Ints instruction, text; // ids; text: the prompts of one group of users
-    int node;               // of the instruction
-    SessionMark clean;      // right behind it
-    int users;              // most at a time
-    int room;               // most tokens of a prompt, instruction included
-    PrefixCache *prefixes;  // borrowed; NULL: none are kept
+    PromptCommon common;
+    Ints text;             // ids of the prompts of one group of users
+    int node;              // of what is common
+    SessionMark clean;     // right behind it
+    int users;             // most at a time
+    int room;              // most tokens of a prompt, all included
+    PrefixCache *prefixes; // borrowed; NULL: none are kept
     Thoughts thoughts;
 } Reader;
 
@@ -34,7 +35,7 @@ int reader_fits(const Llm *llm, const Tokenizer *t, const PromptStyle *style, in
 // node (users): the answer of user u begins behind the last position of node[u]. Valid until reader_end. The last
 // PROMPT_HISTORY titles stand in the prompt; one longer than the room loses its oldest tokens.
 int reader_histories(Reader *r, const History *history, int users, int *node, Err *err);
-// The same from ids (`shared` ones continue the instruction); number (users).
+// The same from ids (`shared` ones continue the common node); number (users).
 void reader_prompts(Reader *r, const ThinkPrompt *prompt, const int *number, int users, int *node);
 void reader_end(Reader *r);
 

@@ -31,7 +31,7 @@ typedef struct RecommendPlace { // of a user who has joined
 } RecommendPlace;
 
 typedef struct Recommender {
-    Reader reader; // the model's session; the instruction is computed once, when it opens
+    Reader reader; // the model's session; what all prompts begin with is computed once, when it opens
     const Catalogue *catalogue;
     RecommendOptions o;
     Guide guide;           // where o.guide is set

@@ -35,17 +35,17 @@ static ThinkPrompt prompt_of(SasrecRanker *r, const History *h) {
         ids[i] = ids[n - 1 - i];
         ids[n - 1 - i] = swap;
     }
-    return (ThinkPrompt){ids, n, 0, 0};
+    return (ThinkPrompt){.ids = ids, .len = n};
 }
 
 // The slots that predict the next item, for B prompts that are not empty.
 static int32_t *predicting_slots(SasrecRanker *r, const ThinkPrompt *prompt, const int *number, int B) {
-    const Ints no_instruction = {0};
+    const Ints nothing_common = {0};
     Session *s = &r->session;
     int32_t *slot = ARENA_NEW(&s->host, int32_t, B);
     Think t;
     Segment last;
-    think_prompts(s, &t, -1, &no_instruction, prompt, B, NULL, NULL, THINK_FORWARD, 0);
+    think_prompts(s, &t, -1, &nothing_common, prompt, B, NULL, NULL, THINK_FORWARD, 0);
     thoughts_give(&r->thoughts, s, &t, number);
     think_thoughts(s, &t, THINK_FORWARD, 0);
     thoughts_take(&r->thoughts, s, &t, number);

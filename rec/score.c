@@ -42,7 +42,7 @@ void score_examples(Reader *r, const Examples *e, int first, int n, RowScore *sc
     int *node = ARENA_NEW(&s->host, int, n), *number = ARENA_NEW(&s->host, int, n);
     for (int i = 0; i < n; i++) {
         const Example *x = &e->example[first + i];
-        prompt[i] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared, 0};
+        prompt[i] = (ThinkPrompt){.ids = x->prompt, .len = x->prompt_len, .shared = x->shared};
         number[i] = first + i;
     }
     reader_prompts(r, prompt, number, n, node);

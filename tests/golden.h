@@ -26,7 +26,7 @@ typedef struct Golden {
     Safetensors values; // golden.safetensors
     Ops *ops;
     Llm llm;
-    Examples examples; // rows of golden.json, no shared instruction: each prompt is a root
+    Examples examples; // rows of golden.json, nothing shared: each prompt is a root
     uint32_t index[64];
 } Golden;
 
@@ -60,7 +60,7 @@ static inline void golden_load_file(Llm *m, const char *folder, const char *name
     free(path);
 }
 
-// Examples over ids that the caller has. `instruction_len` leading ids of every prompt are shared where all agree.
+// Examples over ids that the caller has. The ids that all prompts begin with are shared where `share`.
 static inline void golden_examples(Golden *g, int share) {
     json_t *rows = json_object_get(g->json, "rows");
     Examples *e = &g->examples;
@@ -72,7 +72,7 @@ static inline void golden_examples(Golden *g, int share) {
             same &=
                 json_integer_value(json_array_get(json_object_get(json_array_get(rows, (size_t)i), "prompt_ids"),
                                                   (size_t)common)) == json_integer_value(json_array_get(first, (size_t)common));
-    for (int i = 0; i < common; i++) ints_push(&e->instruction, (int32_t)json_integer_value(json_array_get(first, (size_t)i)));
+    for (int i = 0; i < common; i++) ints_push(&e->common.ids, (int32_t)json_integer_value(json_array_get(first, (size_t)i)));
     for (int i = 0; i < e->n; i++) {
         json_t *row = json_array_get(rows, (size_t)i), *p = json_object_get(row, "prompt_ids"),
                *a = json_object_get(row, "answer_ids");

@@ -86,7 +86,7 @@ static void score_all(Fixture *f, int row, float length_penalty, double *score) 
     }
     // golden.h shares what all prompts have in common: put it back
     Ints prompt = {0};
-    ints_append(&prompt, f->g.examples.instruction.data, f->g.examples.instruction.len);
+    ints_append(&prompt, f->g.examples.common.ids.data, f->g.examples.common.ids.len);
     ints_append(&prompt, f->g.examples.example[row].prompt, (size_t)f->g.examples.example[row].prompt_len);
     for (int i = 0; i < e.n; i++) e.example[i].prompt = prompt.data, e.example[i].prompt_len = (int)prompt.len;
     OK(score_open(&r, &f->g.llm, f->tokenizer, &f->style, AT_ONCE, PROMPT_TRAIN_TOKENS, &err));

@@ -74,7 +74,7 @@ static int count(const int32_t *ids, size_t n, int32_t id) {
 
 // How often the token stands in what a batch is made of.
 static int count_token(const Examples *e, int32_t id) {
-    int found = count(e->instruction.data, e->instruction.len, id);
+    int found = count(e->common.ids.data, e->common.ids.len, id);
     for (int i = 0; i < e->n; i++) {
         found += count(e->example[i].prompt, (size_t)e->example[i].prompt_len, id);
         found += count(e->example[i].answer, (size_t)e->example[i].answer_len, id);
@@ -93,7 +93,7 @@ static int32_t canary_token(int user) {
 }
 
 static void same_examples(const Examples *a, const Examples *b) {
-    assert_true(a->n == b->n && a->ids.len == b->ids.len && a->instruction.len == b->instruction.len);
+    assert_true(a->n == b->n && a->ids.len == b->ids.len && a->common.ids.len == b->common.ids.len);
     assert_memory_equal(a->ids.data, b->ids.data, a->ids.len * sizeof *a->ids.data);
     for (int i = 0; i < a->n; i++) {
         assert_true(a->example[i].prompt - a->ids.data == b->example[i].prompt - b->ids.data);

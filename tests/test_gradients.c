@@ -39,11 +39,11 @@ static void bench_rows(Bench *b) {
     const uint64_t V = (uint64_t)b->llm.config.V;
     Examples *e = &b->examples;
     *e = (Examples){.n = PROMPTS, .example = calloc(PROMPTS, sizeof(Example)), .longest = PROMPT_MOST + ANSWER_MOST};
-    for (int i = 0; i < instruction; i++) ints_push(&e->instruction, (int32_t)rng_below(3, 70, (uint64_t)i, V));
+    for (int i = 0; i < instruction; i++) ints_push(&e->common.ids, (int32_t)rng_below(3, 70, (uint64_t)i, V));
     for (int r = 0; r < PROMPTS; r++) {
         const int shared = r < 2 ? instruction : 0;
         for (int i = 0; i < prompt[r]; i++)
-            b->prompt[r][i] = i < shared ? e->instruction.data[i] : (int32_t)rng_below(3, 71 + (uint64_t)r, (uint64_t)i, V);
+            b->prompt[r][i] = i < shared ? e->common.ids.data[i] : (int32_t)rng_below(3, 71 + (uint64_t)r, (uint64_t)i, V);
         for (int i = 0; i < answer[r]; i++) b->answer[r][i] = (int32_t)rng_below(3, 81 + (uint64_t)r, (uint64_t)i, V);
         b->prompt_len[r] = prompt[r], b->answer_len[r] = answer[r], b->index[r] = (uint32_t)r;
         e->example[r] = (Example){b->prompt[r] + shared, b->answer[r], prompt[r] - shared, answer[r], shared > 0, r};
@@ -543,10 +543,11 @@ static void thought_weights(void **state) {
         const SessionMark mark = session_mark(&b.s);
         ThinkPrompt prompt[PROMPTS];
         for (int r = 0; r < PROMPTS; r++)
-            prompt[r] =
-                (ThinkPrompt){b.examples.example[r].prompt, b.examples.example[r].prompt_len, b.examples.example[r].shared, 0};
+            prompt[r] = (ThinkPrompt){.ids = b.examples.example[r].prompt,
+                                      .len = b.examples.example[r].prompt_len,
+                                      .shared = b.examples.example[r].shared};
         Think t;
-        think_forward(&b.s, &t, -1, &b.examples.instruction, prompt, PROMPTS, NULL, NULL, THINK_FORWARD, 0);
+        think_forward(&b.s, &t, -1, &b.examples.common.ids, prompt, PROMPTS, NULL, NULL, THINK_FORWARD, 0);
         for (int r = 0; r < PROMPTS; r++) {
             double x[(PROMPT_MOST + 2) * 48], h[(PROMPT_MOST + 2) * 48], thought[48], want[PROMPT_MOST + 2];
             float got[PROMPT_MOST + 2], vector[48];

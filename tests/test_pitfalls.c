@@ -204,19 +204,23 @@ static void check_ids(const Items *items, const Tokenizer *t, const PromptStyle 
     OK(examples_make(&e, &rows, t, style, 1, 1 << 20, 1, &err));
     for (int i = 0; i < items->n; i++) {
         const Example *x = &e.example[i];
-        Ints input = {0}, answer = {0};
-        OK(prompt_input(&input, t, style, row[i].title, NULL, row[i].n, &err));
+        Ints whole = {0}, made = {0}, answer = {0};
+        OK(prompt_instruction(&whole, t, style, &err));
+        OK(prompt_input(&whole, t, style, row[i].title, NULL, row[i].n, &err));
         OK(prompt_answer(&answer, t, style, items->title[i], NULL, &err));
-        assert_true(x->shared);
-        assert_int_equal(x->prompt_len, input.len);
-        assert_memory_equal(x->prompt, input.data, input.len * sizeof(int32_t));
+        assert_int_equal(x->shared, row[i].n > 0); // without a title other tokens come behind the instruction
+        if (x->shared) ints_append(&made, e.common.ids.data, e.common.ids.len);
+        ints_append(&made, x->prompt, (size_t)x->prompt_len);
+        assert_int_equal(made.len, whole.len);
+        assert_memory_equal(made.data, whole.data, whole.len * sizeof(int32_t));
         assert_int_equal(x->answer_len, answer.len);
         assert_memory_equal(x->answer, answer.data, answer.len * sizeof(int32_t));
         const int leaf = trie_find(&c.trie, x->answer, (size_t)x->answer_len);
         assert_true(leaf >= 0 && leaf == c.leaf[i]);
         assert_string_equal(items->title[c.trie.leaf_item[leaf]], items->title[i]);
-        ints_free(&input), ints_free(&answer);
+        ints_free(&whole), ints_free(&made), ints_free(&answer);
     }
+    assert_true(e.common.of_input > 10); // "### User Input: ..." is computed once for all
     examples_free(&e);
     free(row);
     catalogue_free(&c);

@@ -66,8 +66,8 @@ static void draw(Fixture *f, RewardKind kind, ObjectiveKind objective, int beams
 static int prompt_node(Fixture *f, Session *s, int row) {
     const Example *x = &f->g.examples.example[row];
     Segment g;
-    segment_begin(s, &g, 2, (int)f->g.examples.instruction.len + x->prompt_len);
-    int node = segment_add(s, &g, -1, f->g.examples.instruction.data, (int)f->g.examples.instruction.len);
+    segment_begin(s, &g, 2, (int)f->g.examples.common.ids.len + x->prompt_len);
+    int node = segment_add(s, &g, -1, f->g.examples.common.ids.data, (int)f->g.examples.common.ids.len);
     node = segment_add(s, &g, node, x->prompt, x->prompt_len);
     segment_forward(s, &g, NULL, 0);
     return node;

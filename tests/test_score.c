@@ -13,9 +13,9 @@ static void score(Fixture *f, int users, RowScore *out) {
     Ints prompt[8] = {0};
     for (int i = 0; i < f->rows; i++) {
         const Example *x = &f->g.examples.example[i];
-        ints_append(&prompt[i], f->g.examples.instruction.data, f->g.examples.instruction.len);
+        ints_append(&prompt[i], f->g.examples.common.ids.data, f->g.examples.common.ids.len);
         ints_append(&prompt[i], x->prompt, (size_t)x->prompt_len);
-        size_t shared = i % 2 ? r.instruction.len : 0; // behind the shared node, or alone
+        size_t shared = i % 2 ? r.common.ids.len : 0; // behind the shared node, or alone
         e.example[i] =
             (Example){prompt[i].data + shared, x->answer, (int)(prompt[i].len - shared), x->answer_len, shared > 0, i};
     }

@@ -1,4 +1,5 @@
 // The single pass against PyTorch's two: losses, hidden states, thoughts, log-probabilities and every gradient.
+#include "base/rng.h"
 #include "golden.h"
 #include "train/sft.h"
 
@@ -20,9 +21,9 @@ static void check_forward(const char *folder) {
     for (int i = 0; i < g.examples.n; i++) {
         const Example *x = &g.examples.example[i];
         SessionMark mark = session_mark(&s);
-        ThinkPrompt prompt = {x->prompt, x->prompt_len, 0, 0};
+        ThinkPrompt prompt = {.ids = x->prompt, .len = x->prompt_len};
         Think t;
-        think_forward(&s, &t, -1, &g.examples.instruction, &prompt, 1, NULL, NULL, THINK_FORWARD, 0);
+        think_forward(&s, &t, -1, &g.examples.common.ids, &prompt, 1, NULL, NULL, THINK_FORWARD, 0);
         float *h = malloc(sizeof(float) * (size_t)D), *r = malloc(sizeof(float) * (size_t)D);
         ops_download(g.ops, h, (float *)s.h + (size_t)session_last(&s, t.node[0]) * (size_t)D, sizeof(float) * (size_t)D);
         ops_download(g.ops, r, t.r, sizeof(float) * (size_t)D);
@@ -70,7 +71,77 @@ static void gradients_match(void **state) {
                     check_gradients(folders[i], thoughts, share, micro == 0 ? 1 : micro == 1 ? 700 : 1 << 20);
 }
 
+// ---- histories that grow out of each other -------------------------------------------------------------------------------
+
+enum { GROWN = 8, PROMPT = 70 };
+
+// Rows of one history, cut here and there, each with a tail of its own; what the row before begins with too.
+static const struct {
+    int history, tail, shared, joins;
+} grown[GROWN] = {{24, 5, 1, 0},   {40, 5, 1, 24}, {40, 6, 1, 40}, {20, 7, 1, 20}, // growing, the same once more, shorter again
+                  {0, 30, 1, 0},   {60, 5, 1, 0},                                  // another user's between
+                  {60, -5, 1, 64}, {60, 5, 0, 0}};                                 // twice the same; and one that stands alone
+
+static void grow(Example *x, int32_t ids[GROWN][PROMPT], int32_t answer[GROWN][3], int V) {
+    for (int i = 0; i < GROWN; i++) {
+        const int history = grown[i].history, tail = abs(grown[i].tail), same = grown[i].tail < 0 ? i - 1 : i;
+        for (int j = 0; j < history; j++) ids[i][j] = (int32_t)rng_below(1, 1, (uint64_t)j, (uint64_t)V);
+        for (int j = 0; j < tail; j++) // no two tails, nor a tail and the history, begin alike
+            ids[i][history + j] = (int32_t)(j ? (int)rng_below(1, 2 + (uint64_t)same, (uint64_t)j, (uint64_t)V) : V - 1 - same);
+        for (int j = 0; j < 3; j++) answer[i][j] = (int32_t)rng_below(1, 100 + (uint64_t)i, (uint64_t)j, (uint64_t)V);
+        x[i] = (Example){ids[i], answer[i], history + tail, 1 + i % 3, grown[i].shared, i};
+    }
+}
+
+// Loss, gradient and positions run of the rows, in micro-batches.
+static double grown_update(const char *folder, int thoughts, int recompute, int micro_rows, float **gradient, size_t *n,
+                           int64_t *run, int *common) {
+    Err err = {0};
+    Golden g;
+    golden_open(&g, folder, DTYPE_F32, thoughts, 1);
+    Session s = new_session(&g, 4096);
+    s.recompute = recompute;
+    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    Example x[GROWN];
+    int32_t ids[GROWN][PROMPT], answer[GROWN][3];
+    grow(x, ids, answer, g.llm.config.V - 20);
+    const Examples e = {.n = GROWN, .example = x, .common = g.examples.common};
+    for (int i = 1; i < GROWN; i++) assert_int_equal(examples_join(&x[i - 1], &x[i]), grown[i].joins);
+    const uint32_t index[GROWN] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const double loss = sft_update(&s, &e, index, GROWN, micro_rows, 1, NULL);
+    *n = g.llm.params.total, *run = s.tokens_run, *common = (int)e.common.ids.len;
+    *gradient = malloc(*n * sizeof(float));
+    ops_download(g.ops, *gradient, g.llm.dw, *n * sizeof(float));
+    session_free(&s);
+    golden_close_all(&g);
+    return loss;
+}
+
+static void check_grown(const char *folder, int thoughts, int recompute) {
+    float *alone, *together;
+    size_t n;
+    int64_t run[2];
+    int common, joins = 0, shared = 0;
+    for (int i = 0; i < GROWN; i++) joins += grown[i].joins, shared += grown[i].shared;
+    const double loss = grown_update(folder, thoughts, 0, 1, &alone, &n, &run[0], &common);
+    const double same = grown_update(folder, thoughts, recompute, 1 << 20, &together, &n, &run[1], &common);
+    golden_close(same, loss, 1e-5 * loss, "loss", thoughts);
+    double largest = 0;
+    for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)alone[i]));
+    for (size_t i = 0; i < n; i++) golden_close(together[i], alone[i], 1e-5 * largest, "gradient", (int)i);
+    assert_int_equal(run[0] - run[1], joins + (shared - 1) * common); // each beginning went through the network once
+    free(alone), free(together);
+}
+
+static void growing_histories_match(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        for (int thoughts = 0; thoughts < 3; thoughts++)
+            for (int recompute = 0; recompute < 2; recompute++) check_grown(folders[i], thoughts, recompute);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(forward_matches), cmocka_unit_test(gradients_match)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forward_matches), cmocka_unit_test(gradients_match),
+                                       cmocka_unit_test(growing_histories_match)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

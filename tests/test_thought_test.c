@@ -191,7 +191,7 @@ static double by_hand(Case *c, int row, const float *table) {
     const size_t D = (size_t)m->D;
     assert_true(x->shared);
     Ints prompt = {0};
-    ints_append(&prompt, c->examples.instruction.data, c->examples.instruction.len);
+    ints_append(&prompt, c->examples.common.ids.data, c->examples.common.ids.len);
     ints_append(&prompt, x->prompt, (size_t)x->prompt_len);
     OK(session_init(&s, &c->f.g.llm, 1024, &err));
     Segment g;

@@ -103,6 +103,33 @@ int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const 
     return finish(&e, status, err);
 }
 
+// Titles that begin as differently as titles do, so that no token that depends on the first of them counts.
+static const char *const probe[] = {"A", "the", "7", "(x)", "\"", " ", "\xc3\xa9", "\xe6\xbc\xa2", "<a_1>"};
+
+int prompt_common(PromptCommon *c, const Tokenizer *t, const PromptStyle *style, Err *err) {
+    Ints input = {0};
+    *c = (PromptCommon){0};
+    int status = prompt_instruction(&c->ids, t, style, err);
+    const size_t begin = c->ids.len;
+    for (size_t i = 0; i < sizeof probe / sizeof *probe && status == 0; i++) {
+        input.len = 0;
+        status = prompt_input(&input, t, style, &probe[i], NULL, 1, err);
+        if (i == 0) ints_append(&c->ids, input.data, input.len);
+        size_t same = 0;
+        while (begin + same < c->ids.len && same < input.len && c->ids.data[begin + same] == input.data[same]) same++;
+        c->ids.len = begin + same;
+    }
+    c->of_input = (int)(c->ids.len - begin);
+    ints_free(&input);
+    return status;
+}
+
+int prompt_shared(const PromptCommon *c, const int32_t *input, int n) {
+    if (n <= c->of_input) return -1;
+    const int32_t *common = c->ids.data + prompt_instruction_len(c);
+    return c->of_input == 0 || memcmp(common, input, (size_t)c->of_input * sizeof *input) == 0 ? c->of_input : -1;
+}
+
 int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, const char *text, Err *err) {
     Encoder e = {.ids = ids, .t = t};
     int status = put_item(&e, title, style->index_answers ? text : NULL, err);

@@ -29,6 +29,20 @@ int prompt_input(Ints *ids, const Tokenizer *t, const PromptStyle *style, const 
                  int n, Err *err);
 int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, const char *text, Err *err);
 
+// What all prompts of a style begin with: the instruction, and the tokens of the input piece that stand before its first
+// title, whatever that is. It is computed once for many prompts.
+typedef struct PromptCommon {
+    Ints ids;
+    int of_input; // the last so many are of the input piece
+} PromptCommon;
+
+int prompt_common(PromptCommon *c, const Tokenizer *t, const PromptStyle *style, Err *err); // ids is freed by the caller
+// How many tokens of an input piece stand in `c` already; -1: it begins with others, and its prompt shares nothing.
+int prompt_shared(const PromptCommon *c, const int32_t *input, int n);
+static inline int prompt_instruction_len(const PromptCommon *c) {
+    return (int)c->ids.len - c->of_input;
+}
+
 // The ids of a text that stands alone. pieces: its index pieces are tokens, as in an answer.
 int prompt_item(Ints *ids, const Tokenizer *t, const char *text, int pieces, Err *err);
 

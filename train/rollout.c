@@ -40,8 +40,10 @@ void rollout_init(Rollout *u, Session *s, const Examples *e, const uint32_t *ind
 
 static ThinkPrompt *prompts_of(const Rollout *u, int first, int end) {
     ThinkPrompt *prompt = ARENA_NEW(&u->s->host, ThinkPrompt, end - first);
-    for (int b = first; b < end; b++)
-        prompt[b - first] = (ThinkPrompt){example_of(u, b)->prompt, example_of(u, b)->prompt_len, example_of(u, b)->shared, 0};
+    for (int b = first; b < end; b++) {
+        const Example *x = example_of(u, b);
+        prompt[b - first] = (ThinkPrompt){.ids = x->prompt, .len = x->prompt_len, .shared = x->shared};
+    }
     return prompt;
 }
 
@@ -57,7 +59,7 @@ static int most_answer_rows(const Rollout *u, int first, int end) {
 
 // The frozen network's prompts, of the whole update. Their states stay; thoughts are made of them in each pass.
 static void prompts_once(Rollout *u) {
-    think_prompts(u->s, &u->think, -1, &u->e->instruction, prompts_of(u, 0, u->n), u->n, NULL, NULL, THINK_FORWARD, 0);
+    think_prompts(u->s, &u->think, -1, &u->e->common.ids, prompts_of(u, 0, u->n), u->n, NULL, NULL, THINK_FORWARD, 0);
     u->ready = session_mark(u->s);
 }
 
@@ -81,8 +83,8 @@ static int thoughts_next(Rollout *u, int first, int record) {
         session_reset(s, u->start);
         const int n = u->end - first;
         ThinkPrompt *prompt = prompts_of(u, first, u->end);
-        think_forward(s, &u->think, -1, &u->e->instruction, prompt, n, NULL, NULL, record ? THINK_RECORD_ALL : THINK_FORWARD,
-                      think_slots(prompt, n, (int)u->e->instruction.len, thoughts) + most_answer_rows(u, first, u->end));
+        think_forward(s, &u->think, -1, &u->e->common.ids, prompt, n, NULL, NULL, record ? THINK_RECORD_ALL : THINK_FORWARD,
+                      think_slots(prompt, n, (int)u->e->common.ids.len, thoughts) + most_answer_rows(u, first, u->end));
     }
     const size_t D = (size_t)u->D;
     ops_download(s->ops, u->r + (size_t)first * D, u->think.r, (size_t)(u->end - first) * D * sizeof(float));
@@ -346,5 +348,5 @@ Surrogate rollout_gradient(Rollout *u) {
 
 int rollout_slots(const Examples *e, int thoughts, int batch, int samples, int micro_rows) {
     int most = samples * (e->longest + thoughts); // one group whatever its length
-    return (int)e->instruction.len + batch * (e->longest + thoughts) + (most > micro_rows ? most : micro_rows);
+    return (int)e->common.ids.len + batch * (e->longest + thoughts) + (most > micro_rows ? most : micro_rows);
 }

@@ -1,4 +1,5 @@
 #include "train/sft.h"
+#include "base/arena.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@ static ThinkPrompt answer_input(Session *s, const Example *x, int thoughts) {
     int32_t *ids = ARENA_NEW(&s->host, int32_t, x->answer_len + lead);
     if (lead) ids[0] = -1;
     for (int i = 0; i + 1 < x->answer_len; i++) ids[lead + i] = x->answer[i];
-    return (ThinkPrompt){ids, x->answer_len - 1 + lead, 1, 0};
+    return (ThinkPrompt){.ids = ids, .len = x->answer_len - 1 + lead, .shared = 1};
 }
 
 // The slots whose hidden states predict the answer tokens of one example, and the tokens.
@@ -38,7 +39,10 @@ static Micro micro_new(Session *s, const Examples *e, const uint32_t *index, int
                .answer_node = ARENA_NEW(&s->host, int, n)};
     for (int b = 0; b < n; b++) {
         const Example *x = &e->example[index[b]];
-        m.prompt[b] = (ThinkPrompt){x->prompt, x->prompt_len, x->shared, 0};
+        m.prompt[b] = (ThinkPrompt){.ids = x->prompt,
+                                    .len = x->prompt_len,
+                                    .shared = x->shared,
+                                    .joins = b ? examples_join(&e->example[index[b - 1]], x) : 0};
         m.answer[b] = answer_input(s, x, thoughts);
         m.tokens += x->answer_len;
     }
@@ -55,13 +59,13 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
     const SessionMark mark = session_mark(s);
     Micro m = micro_new(s, e, index, n, thoughts);
     const int network = llm_network_trains(s->llm); // else the prompts have no gradient
-    int answer_rows = 0, rows = network ? think_slots(m.prompt, n, (int)e->instruction.len, thoughts) : (thoughts - 1) * n;
+    int answer_rows = 0, rows = network ? think_slots(m.prompt, n, (int)e->common.ids.len, thoughts) : (thoughts - 1) * n;
     for (int b = 0; b < n; b++) answer_rows += m.answer[b].len;
     rows += answer_rows;
 
     Think t;
     Segment answers = {0};
-    think_forward(s, &t, -1, &e->instruction, m.prompt, n, thoughts ? NULL : m.answer, m.answer_node,
+    think_forward(s, &t, -1, &e->common.ids, m.prompt, n, thoughts ? NULL : m.answer, m.answer_node,
                   !train    ? THINK_FORWARD
                   : network ? THINK_RECORD_ALL
                             : THINK_RECORD_THOUGHTS,
@@ -88,11 +92,17 @@ double sft_examples(Session *s, const Examples *e, const uint32_t *index, int n,
     return loss;
 }
 
+// Positions that the example index[i] takes behind those of the one before it.
+static int rows_behind(const Examples *e, const uint32_t *index, int i, int first, int thoughts) {
+    const Example *x = &e->example[index[i]];
+    return example_rows(x, thoughts) - (i > first ? examples_join(&e->example[index[i - 1]], x) : 0);
+}
+
 // The examples index[first..) that one micro-batch holds end before this one.
 static int micro_end(const Examples *e, const uint32_t *index, int first, int n, int thoughts, int micro_rows) {
-    int rows = (int)e->instruction.len, end = first;
+    int rows = (int)e->common.ids.len, end = first;
     for (; end < n; end++) {
-        rows += example_rows(&e->example[index[end]], thoughts);
+        rows += rows_behind(e, index, end, first, thoughts);
         if (rows > micro_rows && end > first) break;
     }
     return end;
@@ -128,18 +138,19 @@ int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_r
     int *rows = mem_alloc((size_t)e->n, sizeof *rows);
     Shares s = {.n = shares, .begin = mem_zalloc((size_t)shares + 1, sizeof *s.begin)};
     int64_t forward = 0, answers = 0;
+    for (int i = 0; i < e->n; i++) order[i] = (uint32_t)i;
     for (int i = 0; i < e->n; i++) {
-        order[i] = (uint32_t)i;
-        rows[i] = example_rows(&e->example[i], thoughts);
-        forward += rows[i];
+        rows[i] = rows_behind(e, order, i, i / batch * batch, thoughts);
         answers += e->example[i].answer_len + thoughts - 1;
     }
     for (int update = 0; update < e->n; update += batch) {
         shares_cut(&s, rows + update, e->n - update < batch ? e->n - update : batch);
         for (int share = 0; share < shares; share++)
             for (int first = update + s.begin[share], end = update + s.begin[share + 1]; first < end;) {
+                const int begin = first;
                 first = micro_end(e, order, first, end, thoughts, micro_rows);
-                forward += (int64_t)e->instruction.len;
+                forward += (int64_t)e->common.ids.len;
+                for (int i = begin; i < first; i++) forward += rows_behind(e, order, i, begin, thoughts);
             }
     }
     free(order), free(rows), free(s.begin);
@@ -147,8 +158,8 @@ int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_r
 }
 
 int sft_slots(const Examples *e, int thoughts, int micro_rows) {
-    int most = (int)e->instruction.len + e->longest + thoughts;
-    return most > micro_rows + (int)e->instruction.len ? most : micro_rows + (int)e->instruction.len;
+    int most = (int)e->common.ids.len + e->longest + thoughts;
+    return most > micro_rows + (int)e->common.ids.len ? most : micro_rows + (int)e->common.ids.len;
 }
 
 typedef struct Sft {
@@ -168,7 +179,7 @@ static int sft_step(void *stage, int64_t step, const uint32_t *index, int n, jso
     (void)step; // nothing is random
     Sft *t = stage;
     int *rows = mem_alloc((size_t)n, sizeof *rows);
-    for (int i = 0; i < n; i++) rows[i] = example_rows(&t->train->example[index[i]], t->s->llm->config.thoughts);
+    for (int i = 0; i < n; i++) rows[i] = rows_behind(t->train, index, i, 0, t->s->llm->config.thoughts);
     const SharesUpdate u = {.index = index,
                             .rows = rows,
                             .n = n,
