@@ -59,9 +59,10 @@ static int open_examples(Bench *b, int rl, Err *err) {
     return 0;
 }
 
-static uint32_t *all_rows(int n) {
+// In an order of chance, as an epoch has them: rows of one user that stand together would share their prompts' beginnings.
+static uint32_t *all_rows(int n, uint64_t seed) {
     uint32_t *index = mem_alloc((size_t)n, sizeof *index);
-    for (int i = 0; i < n; i++) index[i] = (uint32_t)i;
+    rng_permutation(index, (size_t)n, seed, RNG_SHUFFLE);
     return index;
 }
 
@@ -78,7 +79,7 @@ static int bench_training(Bench *b, int rl, Figures *f, Err *err) {
     if (optimizer_init(&optimizer, m, &adamw, err)) return -1;
     const RlMethod method = {.rollout = {.samples = K, .sigma = o->sigma}};
     float *noise = mem_alloc(rl ? (size_t)o->batch * (size_t)K * (size_t)c->D : 1, sizeof *noise);
-    uint32_t *index = all_rows(n);
+    uint32_t *index = all_rows(n, (uint64_t)o->seed);
     int64_t before = 0;
     for (int first = -o->batch; first < n; first += o->batch) { // the first round warms up
         const int at = first < 0 ? 0 : first, rows = n - at < o->batch ? n - at : o->batch;

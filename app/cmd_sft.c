@@ -9,7 +9,7 @@
 static void bound_tokens(const Training *t, SftOptions *s) {
     const Options *o = t->o;
     LoopOptions *loop = &s->loop;
-    const int64_t epoch = sft_epoch_tokens(&t->train, t->model.llm.config.thoughts, o->batch, o->micro_rows,
+    const int64_t epoch = sft_epoch_tokens(&t->train, t->next, t->model.llm.config.thoughts, o->batch, o->micro_rows,
                                            shares_count(o->ranks, o->deterministic), s->groups),
                   updates = (t->train.n + o->batch - 1) / o->batch;
     const double fit = (double)o->max_tokens / (double)epoch * (double)updates;

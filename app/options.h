@@ -99,6 +99,7 @@ struct Options {
     int epochs, warmup, micro_rows, recompute, lean, validations, patience, valid_rows, no_early_stop, keep_last;
     double lr, latent_lr, clip, spike; // latent_lr 0: lr
     const char *train;                 // sft: "all", "latent"; rl: "latent", "lora", "all"
+    const char *order;                 // "rows", "users"; NULL: of a command without it
     const char *lr_schedule;           // "linear", "cosine", "constant"
     int lora_rank;                     // 0: the whole model trains
     double lora_alpha;                 // 0: twice the rank

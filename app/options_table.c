@@ -109,6 +109,7 @@ const OptionRow options_table[] = {
     {"batch", CMD_BENCH, KIND_INT, AT(batch), "16", "N", 1, 4096, "rows (sft) or prompts (rl) an update; else users at a time"},
     {"batch", CMD_SERVE, KIND_INT, AT(batch), "16", "N", 1, ENGINE_USERS, "most users who are in the search together"},
     {"batch", CMD_LIBRARY, KIND_INT, AT(batch), "1", "N", 1, ENGINE_USERS, "most users of a call who are in the search together"},
+    {"order", CMD_SFT, KIND_CHOICE, AT(order), "rows", "rows|users", 0, 0, "of an epoch: any; or a user's rows together as far as each history begins with the one before, computed once"},
     {"micro-rows", CMD_SFT, KIND_INT, AT(micro_rows), "2048", "N", 1, 1 << 20, "tokens that run through the network together (memory)"},
     {"micro-rows", CMD_RL, KIND_INT, AT(micro_rows), "512", "N", 1, 1 << 20, "answer tokens that run through the network together (memory)"},
     {"micro-rows", CMD_SASREC, KIND_INT, AT(micro_rows), "4096", "N", 1, 1 << 20, "items that run through the network together (memory)"},

@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int read_split(Training *t, Rows *rows, Examples *e, const char *split, int max_rows, int sample, uint64_t seed,
-                      Err *err) {
+static int read_split(Training *t, Rows *rows, Examples *e, const char *split, int max_rows, int sample, int chains,
+                      uint64_t seed, Err *err) {
     const Options *o = t->o;
     if (dataset_rows(&t->data, rows, split, max_rows, err)) return -1;
-    rows_sample(rows, sample, seed);
+    (chains ? rows_sample_chains : rows_sample)(rows, sample, seed);
     if (rows->n == 0) {
         rows_free(rows);
         return err_set(err, ERR_DATA, "%s: %s.csv holds no rows", o->data, split);
@@ -92,11 +92,23 @@ int training_open(Training *t, const Options *o, Err *err) {
     return 0;
 }
 
+static void take_chains(Training *t) {
+    int64_t joined = 0, all = 0;
+    t->next = rows_next(&t->train_rows);
+    for (int i = 0; i < t->train.n; i++) {
+        all += example_rows(&t->train.example[i], t->model.llm.config.thoughts);
+        if (t->next[i] >= 0) joined += examples_join(&t->train.example[i], &t->train.example[t->next[i]]);
+    }
+    log_info("train: of %lld positions %lld are the beginning of the user's row before", (long long)all, (long long)joined);
+}
+
 int training_examples(Training *t, int valid_rows, Err *err) {
     const Options *o = t->o;
     if (t->model.items) return read_sequences(t, valid_rows, err);
-    if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, (uint64_t)o->seed, err)) return -1;
-    return read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, ROWS_SAMPLE_SEED, err);
+    const int chains = o->order && !strcmp(o->order, "users");
+    if (read_split(t, &t->train_rows, &t->train, "train", o->max_rows, o->sample, chains, (uint64_t)o->seed, err)) return -1;
+    if (chains) take_chains(t);
+    return read_split(t, &t->valid_rows, &t->valid, "valid", 0, valid_rows, 0, ROWS_SAMPLE_SEED, err);
 }
 
 int training_session(Training *t, int slots, Err *err) {
@@ -110,6 +122,7 @@ void training_close(Training *t) {
     session_free(&t->session);
     examples_free(&t->valid), rows_free(&t->valid_rows);
     examples_free(&t->train), rows_free(&t->train_rows);
+    free(t->next);
     model_io_close(&t->model);
     dataset_close(&t->data);
 }
@@ -146,6 +159,7 @@ LoopOptions training_loop(Training *t) {
                          .patience = o->patience > 0 ? o->patience : 1,
                          .validations = o->validations,
                          .seed = (uint64_t)o->seed,
+                         .next = t->next,
                          .interrupt = interrupt_watch(),
                          .ranks = o->ranks,
                          .deterministic = o->deterministic,

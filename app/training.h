@@ -13,6 +13,7 @@ typedef struct Training {
     Dataset data;
     Rows train_rows, valid_rows;
     Examples train, valid;
+    int32_t *next; // with --order users: (train.n) see LoopOptions
     Session session;
     Run run;
 } Training;

@@ -169,7 +169,7 @@ void use_warn_idle(const Options *o, const char *const *names, const char *why) 
 }
 
 void use_warn_titles(const Options *o, const char *why) {
-    static const char *const of_titles[] = {"length-penalty", "ghost-tokens", "index", "bos", "history-text", NULL};
+    static const char *const of_titles[] = {"length-penalty", "ghost-tokens", "index", "bos", "history-text", "order", NULL};
     use_warn_idle(o, of_titles, why);
 }
 

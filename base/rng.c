@@ -1,6 +1,8 @@
 #include "base/rng.h"
+#include "base/arena.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 void rng_block(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index) {
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32);
@@ -53,4 +55,25 @@ void rng_permutation(uint32_t *out, size_t n, uint64_t seed, uint64_t stream) {
         out[i - 1] = out[j];
         out[j] = swap;
     }
+}
+
+void rng_chains(uint32_t *out, size_t n, const int32_t *next, uint64_t seed, uint64_t stream) {
+    if (!next) {
+        rng_permutation(out, n, seed, stream);
+        return;
+    }
+    uint32_t *order = mem_alloc(n + 1, sizeof *order);
+    char *follows = mem_zalloc(n + 1, 1);
+    for (size_t i = 0; i < n; i++)
+        if (next[i] >= 0) follows[next[i]] = 1;
+    size_t heads = 0, done = 0;
+    for (size_t i = 0; i < n; i++) heads += !follows[i];
+    uint32_t *head = mem_alloc(heads + 1, sizeof *head);
+    for (size_t i = 0, k = 0; i < n; i++)
+        if (!follows[i]) head[k++] = (uint32_t)i;
+    rng_permutation(order, heads, seed, stream);
+    for (size_t k = 0; k < heads; k++)
+        for (int32_t i = (int32_t)head[order[k]]; i >= 0; i = next[i]) out[done++] = (uint32_t)i;
+    CHECK(done == n);
+    free(order), free(head), free(follows);
 }

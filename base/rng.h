@@ -36,5 +36,7 @@ void rng_normal(float *out, size_t n, uint64_t seed, uint64_t stream, uint64_t f
 
 // Fisher-Yates over 0..n-1.
 void rng_permutation(uint32_t *out, size_t n, uint64_t seed, uint64_t stream);
+// The same of whole chains: next[i], where it is not -1, comes right behind i, and is that of no other. next NULL: no chains.
+void rng_chains(uint32_t *out, size_t n, const int32_t *next, uint64_t seed, uint64_t stream);
 
 #endif

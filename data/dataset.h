@@ -110,6 +110,11 @@ void rows_copy(Rows *copy, const Rows *rows);
 void rows_name_items(Rows *rows, const Items *items);
 // Keep n rows drawn without replacement, in their order; n 0 or as many as there are: all.
 void rows_sample(Rows *rows, int n, uint64_t seed);
+// next (n), malloc'd: for each row the user's next one, where its history begins with all of this row's, or -1. Such a chain of
+// rows shares its prompts' beginnings. Of a history the last PROMPT_HISTORY entries count.
+int32_t *rows_next(const Rows *rows);
+// As rows_sample, whole chains but for the last one.
+void rows_sample_chains(Rows *rows, int n, uint64_t seed);
 // The numbers of n of `rows` rows that rows_sample keeps, rising; malloc'd. n <= rows.
 uint32_t *rows_draw(int rows, int n, uint64_t seed);
 // Histories of the last n entries, where they are longer: what a prompt holds.

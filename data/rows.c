@@ -7,6 +7,7 @@
 #include "data/dataset.h"
 #include "data/intern.h"
 #include "data/lines.h"
+#include "text/prompt.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -197,19 +198,60 @@ static int compare_numbers(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-uint32_t *rows_draw(int rows, int n, uint64_t seed) {
+static uint32_t *draw(int rows, int n, const int32_t *next, uint64_t seed) {
     uint32_t *order = mem_alloc((size_t)rows + 1, sizeof *order);
-    rng_permutation(order, (size_t)rows, seed, RNG_SAMPLE);
+    rng_chains(order, (size_t)rows, next, seed, RNG_SAMPLE);
     qsort(order, (size_t)n, sizeof *order, compare_numbers);
     return order;
 }
 
-void rows_sample(Rows *rows, int n, uint64_t seed) {
+uint32_t *rows_draw(int rows, int n, uint64_t seed) {
+    return draw(rows, n, NULL, seed);
+}
+
+static void sample(Rows *rows, int n, const int32_t *next, uint64_t seed) {
     if (n <= 0 || n >= rows->n) return;
-    uint32_t *order = rows_draw(rows->n, n, seed);
+    uint32_t *order = draw(rows->n, n, next, seed);
     for (int i = 0; i < n; i++) rows->row[i] = rows->row[order[i]]; // order[i] >= i: nothing is read after it was written over
     rows->n = n;
     free(order);
+}
+
+void rows_sample(Rows *rows, int n, uint64_t seed) {
+    sample(rows, n, NULL, seed);
+}
+
+void rows_sample_chains(Rows *rows, int n, uint64_t seed) {
+    int32_t *next = rows_next(rows);
+    sample(rows, n, next, seed);
+    free(next);
+}
+
+static int prompt_entries(const Row *row) {
+    return row->n < PROMPT_HISTORY ? row->n : PROMPT_HISTORY;
+}
+
+// Whether b's history is a's, or that and more.
+static int grows(const Row *a, const Row *b) {
+    const int n = prompt_entries(a), m = prompt_entries(b);
+    int same = n <= m;
+    for (int i = 0; i < n && same; i++) same = !strcmp(a->item_id[a->n - n + i], b->item_id[b->n - m + i]);
+    return same;
+}
+
+int32_t *rows_next(const Rows *rows) {
+    Intern users = {0};
+    int32_t *next = mem_alloc((size_t)rows->n + 1, sizeof *next), *last = mem_alloc((size_t)rows->n + 1, sizeof *last);
+    for (int i = 0; i < rows->n; i++) {
+        const Row *row = &rows->row[i];
+        const int known = users.n, user = intern_put(&users, row->user, strlen(row->user));
+        if (user < known && grows(&rows->row[last[user]], row)) next[last[user]] = i;
+        next[i] = -1;
+        last[user] = i;
+    }
+    free(last);
+    intern_free(&users);
+    return next;
 }
 
 void rows_shuffle_histories(Rows *rows, uint64_t seed) {

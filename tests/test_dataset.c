@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "data/columns.h"
 #include "data/dataset.h"
 #include "tests/guard.h"
@@ -274,6 +275,65 @@ static void test_many_rows(void **state) {
 }
 
 // ---- items and folders ----
+
+// A user's histories that begin with those before; others' rows between them do not matter.
+static void test_chains(void **state) {
+    (void)state;
+    static const struct {
+        const char *user, *history;
+        int next;                                                                                    // row, or -1
+    } row[] = {{"u", "0", 2},           {"v", "0", 4},       {"u", "0, 1", 3},     {"u", "0, 1", 6}, // the same once more
+               {"v", "0, 5, 6", -1},    {"v", "5, 6", 7},    {"u", "0, 1, 2", -1}, {"v", "5, 6, 7, 8", -1},
+               {"w", "0, 1, 2, 3", -1}, {"u", "1, 2, 3", -1}};
+    enum { ROWS = sizeof row / sizeof *row };
+    Str text = {0};
+    str_puts(&text, HEADER);
+    for (int i = 0; i < ROWS; i++) {
+        str_printf(&text, "%s,\"[", row[i].user);
+        const int n = 1 + (int)(strlen(row[i].history) / 3);
+        for (int h = 0; h < n; h++) str_printf(&text, "%s'A'", h ? ", " : "");
+        str_printf(&text, "]\",C,\"[%s]\",9,\"[", row[i].history);
+        for (int h = 0; h < n; h++) str_printf(&text, "%s'One'", h ? ", " : "");
+        str_puts(&text, "]\",Nine,\"[");
+        for (int h = 0; h < n; h++) str_printf(&text, "%s5.0", h ? ", " : "");
+        str_puts(&text, "]\",5.0,\"[");
+        for (int h = 0; h < n; h++) str_printf(&text, "%s10", h ? ", " : "");
+        str_printf(&text, "]\",%d\n", 30 + i);
+    }
+    Rows rows, some;
+    open_rows(&rows, text.data, 1);
+    assert_int_equal(rows.n, ROWS);
+    int32_t *next = rows_next(&rows);
+    for (int i = 0; i < ROWS; i++) assert_int_equal(next[i], row[i].next);
+    uint32_t order[ROWS], other[ROWS];
+    for (uint64_t seed = 0; seed < 50; seed++) { // a permutation in which each row's next one stands behind it
+        unsigned seen = 0;
+        rng_chains(order, ROWS, next, seed, RNG_SHUFFLE);
+        for (int i = 0; i < ROWS; i++) {
+            seen |= 1u << order[i];
+            if (next[order[i]] >= 0) assert_true(i + 1 < ROWS && order[i + 1] == (uint32_t)next[order[i]]);
+        }
+        assert_int_equal(seen, (1u << ROWS) - 1);
+        rows_copy(&some, &rows);
+        rows_sample_chains(&some, 5, seed); // whole chains, but for the last one's end
+        int32_t *left = rows_next(&some);
+        int chains = 0, whole = 0;
+        for (int i = 0; i < some.n; i++) {
+            if (i) assert_true(some.row[i].number > some.row[i - 1].number);
+            if (left[i] >= 0) continue;
+            chains++, whole += next[some.row[i].number] < 0;
+        }
+        assert_int_equal(some.n, 5);
+        assert_true(chains - whole <= 1);
+        free(left);
+        rows_free(&some);
+    }
+    rng_chains(order, ROWS, NULL, 3, RNG_SHUFFLE), rng_permutation(other, ROWS, 3, RNG_SHUFFLE);
+    assert_memory_equal(order, other, sizeof order);
+    free(next);
+    rows_free(&rows);
+    str_free(&text);
+}
 
 static void test_items(void **state) {
     (void)state;
@@ -628,13 +688,14 @@ static void test_office(void **state) {
 int main(void) {
     log_level = LOG_ERROR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),         cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_bad_rows),     cmocka_unit_test(test_time_order),
-        cmocka_unit_test(test_cuts),         cmocka_unit_test(test_control_bytes_in_messages),
-        cmocka_unit_test(test_many_rows),    cmocka_unit_test(test_items),
-        cmocka_unit_test(test_items_change), cmocka_unit_test(test_items_named),
-        cmocka_unit_test(test_items_corpus), cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_dataset_json), cmocka_unit_test(test_office),
+        cmocka_unit_test(test_rows),        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_bad_rows),    cmocka_unit_test(test_time_order),
+        cmocka_unit_test(test_cuts),        cmocka_unit_test(test_control_bytes_in_messages),
+        cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_chains),
+        cmocka_unit_test(test_items),       cmocka_unit_test(test_items_change),
+        cmocka_unit_test(test_items_named), cmocka_unit_test(test_items_corpus),
+        cmocka_unit_test(test_folder),      cmocka_unit_test(test_dataset_json),
+        cmocka_unit_test(test_office),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,7 +233,7 @@ static const uint32_t *examples_of(Loop *l, int64_t step, int *n) {
     const int first = (int)in_epoch * l->o->batch, left = l->examples - first;
     if (in_epoch == 0 || !l->order) {
         if (!l->order) l->order = mem_alloc((size_t)l->examples, sizeof *l->order);
-        rng_permutation(l->order, (size_t)l->examples, l->o->seed, RNG_SHUFFLE + ((uint64_t)epoch << 8));
+        rng_chains(l->order, (size_t)l->examples, l->o->next, l->o->seed, RNG_SHUFFLE + ((uint64_t)epoch << 8));
     }
     *n = left < l->o->batch ? left : l->o->batch;
     return l->order + first;

@@ -21,6 +21,7 @@ typedef struct LoopOptions {
     int patience;
     int validations; // an epoch, from 1
     uint64_t seed;
+    const int32_t *next; // (examples) the one that comes right behind it in every epoch's order, or -1; NULL: each by itself
     const atomic_int *interrupt; // non-zero: stop at the end of the step; may be NULL
     const Ranks *ranks;          // that train together, all with the same options but for what follows; NULL: alone
     int deterministic;           // the same bits for any number of ranks (shares.h)

@@ -1,5 +1,6 @@
 #include "train/sft.h"
 #include "base/arena.h"
+#include "base/rng.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -133,12 +134,13 @@ double sft_update(Session *s, const Examples *e, const uint32_t *index, int n, i
     return micro_batches(s, e, index, 0, n, micro_rows, 1.0 / (double)tokens, train);
 }
 
-int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_rows, int shares, unsigned groups) {
+int64_t sft_epoch_tokens(const Examples *e, const int32_t *next, int thoughts, int batch, int micro_rows, int shares,
+                         unsigned groups) {
     uint32_t *order = mem_alloc((size_t)e->n, sizeof *order);
     int *rows = mem_alloc((size_t)e->n, sizeof *rows);
     Shares s = {.n = shares, .begin = mem_zalloc((size_t)shares + 1, sizeof *s.begin)};
     int64_t forward = 0, answers = 0;
-    for (int i = 0; i < e->n; i++) order[i] = (uint32_t)i;
+    rng_chains(order, (size_t)e->n, next, 0, RNG_SHUFFLE);
     for (int i = 0; i < e->n; i++) {
         rows[i] = rows_behind(e, order, i, i / batch * batch, thoughts);
         answers += e->example[i].answer_len + thoughts - 1;

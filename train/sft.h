@@ -33,9 +33,9 @@ int sft_check(const Llm *m, unsigned groups, Err *err);
 int sft_train(Session *s, const Examples *train, const Examples *valid, const SftOptions *o, LoopReport *report, Err *err);
 
 // Positions that an epoch takes through the network, forward and back together; in another order of the rows micro-batches hold
-// others, and what all begin with runs a few times more or less. shares: of an update (shares_count),
+// others, and what all begin with runs a few times more or less. next: as in LoopOptions. shares: of an update (shares_count),
 // each with its own micro-batches.
-int64_t sft_epoch_tokens(const Examples *e, int thoughts, int batch, int micro_rows, int shares,
+int64_t sft_epoch_tokens(const Examples *e, const int32_t *next, int thoughts, int batch, int micro_rows, int shares,
                          unsigned groups);
 
 // Positions a session needs for micro-batches of micro_rows.

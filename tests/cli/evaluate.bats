@@ -202,8 +202,8 @@ use() {
         "$LATENTR3" eval --model "$TMP/sasrec" --data "$world" --ghost-tokens skip --thought hidden
     idle '*--beams does nothing without --reward hit or rank*' \
         "$LATENTR3" rl --model "$WORLD/thinks" --data "$world" --out "$TMP/rl" --beams 4 --max-steps 1 --batch 4 --eval-rows 4 --warmup 1
-    idle '*--bos does nothing with a SASRec*--history-text does nothing with a SASRec*' \
-        "$LATENTR3" sft --model "$TMP/sasrec" --data "$world" --out "$TMP/more" --bos yes --history-text title --max-steps 1 --batch 4 --valid-rows 4
+    idle '*--bos does nothing with a SASRec*--history-text does nothing with a SASRec*--order does nothing with a SASRec*' \
+        "$LATENTR3" sft --model "$TMP/sasrec" --data "$world" --out "$TMP/more" --bos yes --history-text title --order users --max-steps 1 --batch 4 --valid-rows 4
     "$LATENTR3" sft --model "$WORLD/thinks" --data "$world" --out "$TMP/hidden" --thought hidden --max-steps 1 --batch 4 --valid-rows 4
     idle '*--thought-window does nothing with a model that has no LatentRATT*' \
         "$LATENTR3" score --model "$TMP/hidden" --data "$world" --thought-window 3 --max-rows 2

@@ -19,7 +19,7 @@ train() {
     local out=$2 options
     case $1 in
         sft) options=(sft --model "$WORLD/world/model" --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
-        lora) options=(sft --model "${START:-$WORLD/start}" --lora-rank 2 --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
+        lora) options=(sft --model "${START:-$WORLD/start}" --order users --lora-rank 2 --sample 100 --batch 16 --micro-rows 300 --valid-rows 20 --lr 1e-3 --epochs 3) ;;
         rl) options=(rl --model "$WORLD/start" --sample 80 --batch 4 --samples 3 --micro-rows 20 --eval-rows 20 --lr 1e-2 --beta 0.01) ;;
         joint) options=(rl --model "$WORLD/start" --sample 80 --batch 4 --samples 3 --micro-rows 60 --eval-rows 20 --lr 1e-4 --latent-lr 1e-3 --train lora --lora-rank 2 --inner 2 --objective latent --beta 0.01) ;;
         sasrec) options=(sasrec --loss bce --batch 16 --micro-rows 100 --width 16 --epochs 5 --valid-rows 40) ;;

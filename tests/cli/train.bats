@@ -39,6 +39,21 @@ train() {
     [ "$(head -n 2 "$TMP/sums" | sort -u | wc -l)" -eq 1 ]
 }
 
+@test "sft --order users: an epoch has the same answers and fewer positions; the same bits for any threads" {
+    for run in 'rows 1' 'users 1' 'users 2'; do
+        read -r order threads <<<"$run"
+        train sft "$order$threads" --model "$WORLD/world/model" "${quick[@]:2}" --order "$order" --epochs 1 --threads "$threads" 2>"$TMP/said"
+    done
+    said='s/.*of \([0-9]*\) positions \([0-9]*\) are the beginning of the user.s row before$/\1 \2/p'
+    read -r all joined < <(sed -n "$said" "$TMP/said")
+    [ "$joined" -gt $((all / 4)) ] && [ "$joined" -lt "$all" ]
+    answers() { jq -s 'map(.answer_tokens // 0) | add' "$TMP/$1/log.jsonl"; }
+    [ "$(answers rows1)" -eq "$(answers users1)" ]
+    jq -se '.[1].tokens_forward < .[0].tokens_forward * 0.9' "$TMP/rows1/metrics.json" "$TMP/users1/metrics.json"
+    cmp "$TMP/users1/model.safetensors" "$TMP/users2/model.safetensors"
+    not cmp "$TMP/rows1/model.safetensors" "$TMP/users1/model.safetensors"
+}
+
 @test "sft: without a thought, with two, with the hidden state itself" {
     for thoughts in '--thoughts 0' '--thoughts 2' '--thought hidden' '--thought-window 3' '--thought-layer 1' '--answer-sees thought --thought-rms 0.25'; do
         # shellcheck disable=SC2086
