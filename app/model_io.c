@@ -239,5 +239,6 @@ int model_io_save(const OpenModel *m, const char *folder, TensorType type, Err *
     if (file_make_folder(folder, err)) return -1;
     if (m->items) return sasrec_model_save(m, folder, type, err);
     if (weights_save(&m->llm, folder, type, m->generation, err)) return -1;
-    return tokenizer_files_save(m->tokenizer, m->tokenizer_config, m->style.bos_id, m->style.eos_id, folder, err);
+    return tokenizer_files_save(m->tokenizer, m->tokenizer_config, m->llm.config.family, m->style.bos_id, m->style.eos_id,
+                                folder, err);
 }

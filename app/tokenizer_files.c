@@ -1,5 +1,6 @@
 #include "app/tokenizer_files.h"
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/utf8.h"
 #include "text/prompt.h"
 
@@ -218,12 +219,38 @@ typedef struct Files {
     const json_t *config;
 } Files;
 
-static int adds_blank(const Tokenizer *t) { // in front of a text
-    Ints bare = {0}, blank = {0};
-    const int status = tokenizer_encode(t, &bare, "a", 1, 0, NULL) || tokenizer_encode(t, &blank, " a", 2, 0, NULL),
-              same = !status && bare.len == blank.len && !memcmp(bare.data, blank.data, bare.len * sizeof *bare.data);
-    ints_free(&bare), ints_free(&blank);
+// Whether a text has the ids of `a` and then `b`.
+static int is_same(const Tokenizer *t, const char *text, const char *a, const char *b) {
+    Ints one = {0}, two = {0};
+    const int status = tokenizer_encode(t, &one, text, strlen(text), 0, NULL) ||
+                       tokenizer_encode(t, &two, a, strlen(a), 0, NULL) || tokenizer_encode(t, &two, b, strlen(b), 0, NULL),
+              same = !status && one.len == two.len && !memcmp(one.data, two.data, one.len * sizeof *one.data);
+    ints_free(&one), ints_free(&two);
     return same;
+}
+
+static int adds_blank(const Tokenizer *t) { // in front of a text
+    return is_same(t, "a", " a", "");
+}
+
+// Of a model that calls itself Qwen2 transformers 5 takes the vocabulary and the merges, and splits texts as Qwen2's does,
+// whatever tokenizer.json and the class say.
+static void warn_qwen2(const Files *f) {
+    const Tokenizer *t = f->tokenizer;
+    const int adds = json_is_true(json_object_get(f->config, "add_prefix_space"));
+    const char *own = tokenizer_id(t, "<|endoftext|>") < 0       ? "adds <|endoftext|>"
+                      : adds != adds_blank(t)                    ? "has another \"add_prefix_space\""
+                      : !is_same(t, "e\xcc\x81", "\xc3\xa9", "") ? "composes letters (NFC)"
+                                                                 : NULL;
+    for (int i = 0; i < 100; i++) {
+        const char two[] = {(char)('0' + i / 10), (char)('0' + i % 10), 0}, one[] = {two[0], 0};
+        if (!is_same(t, two, one, two + 1)) own = "splits digits";
+    }
+    if (own)
+        log_warn(
+            "%s: tokenizer.json counts here; transformers 5 makes a Qwen2 tokenizer of its own of this vocabulary, which %s: "
+            "prompts may have other ids there",
+            f->path, own);
 }
 
 // transformers takes add_prefix_space from tokenizer_config.json rather than from tokenizer.json in some classes.
@@ -242,11 +269,15 @@ static int check_named_token(const Files *f, const char *key, const json_t *toke
     return err_set(err, ERR_DATA, "%s: %s '%.60s' of tokenizer_config.json is not in the vocabulary", f->path, key, text);
 }
 
+// Any "..._token" with a text, and what the lists name. (bos_token and eos_token: tokenizer_files_id.)
 static int check_named_tokens(const Files *f, Err *err) {
-    static const char *const single[] = {"pad_token", "unk_token", "sep_token", "cls_token", "mask_token"},
-                             *const several[] = {"additional_special_tokens", "extra_special_tokens"};
-    for (size_t i = 0; i < sizeof single / sizeof *single; i++)
-        if (check_named_token(f, single[i], json_object_get(f->config, single[i]), err)) return -1;
+    static const char *const several[] = {"additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens"};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)f->config, key, value) {
+        const int elsewhere = !strcmp(key, "bos_token") || !strcmp(key, "eos_token");
+        if (file_ends_with(key, "_token") && !elsewhere && check_named_token(f, key, value, err)) return -1;
+    }
     for (size_t i = 0; i < sizeof several / sizeof *several; i++) {
         json_t *tokens = json_object_get(f->config, several[i]), *token; // a list, or in some versions named ones
         const char *name;
@@ -302,7 +333,10 @@ int tokenizer_files_open(Tokenizer **t, json_t **config, const WeightsSource *s,
     if (s->is_gguf ? gguf_tokenizer(t, &s->gguf, err) : folder_tokenizer(t, s->path, err)) return -1;
     *config = s->is_gguf ? gguf_config(s, *t) : folder_config(s->path, err);
     const Files files = {s->path, *t, *config};
-    if (*config && check_files(&files, err) == 0) return 0;
+    if (*config && check_files(&files, err) == 0) {
+        if (!s->is_gguf && s->config.family == FAMILY_QWEN2) warn_qwen2(&files);
+        return 0;
+    }
     tokenizer_close(*t), json_decref(*config);
     *t = NULL, *config = NULL;
     return -1;
@@ -393,15 +427,16 @@ void tokenizer_files_announce_thought(json_t *config, int id) {
 // ---- save -----------------------------------------------------------------------------------------------------------------
 
 // bos_token stands there only where prompts begin with it: others read the rule from its presence, as we do.
-static json_t *final_config(const Tokenizer *t, const json_t *of, int bos, int eos) {
+static json_t *final_config(const Tokenizer *t, const json_t *of, ModelFamily family, int bos, int eos) {
     json_t *config = json_deep_copy(of);
     set_token(config, "bos_token", bos >= 0 ? tokenizer_token(t, bos) : NULL);
     if (eos >= 0) set_token(config, "eos_token", tokenizer_token(t, eos));
     if (!token_text(config, "pad_token")) set_token(config, "pad_token", token_text(config, "eos_token"));
-    // Under these transformers 5 makes tokenizers of its own: the first splits text behind added tokens otherwise, the second
-    // does not split digits as SmolLM2's does.
-    if (!json_is_string(json_object_get(config, "tokenizer_class")) || is_class(config, "LlamaTokenizer") ||
-        is_class(config, "GPT2Tokenizer"))
+    // Under other names transformers 5 makes tokenizers of its own, which split digits or text behind added tokens otherwise,
+    // or add tokens (LlamaTokenizer, GPT2Tokenizer, Qwen2Tokenizer, CodeLlamaTokenizer). Of a Qwen2 model it does so in any
+    // case.
+    if (family != FAMILY_QWEN2 || !json_is_string(json_object_get(config, "tokenizer_class")) ||
+        is_class(config, "LlamaTokenizer") || is_class(config, "GPT2Tokenizer"))
         json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     return config;
 }
@@ -423,14 +458,15 @@ static int save_json(const char *folder, const char *name, json_t *value, Err *e
     return status;
 }
 
-int tokenizer_files_save(const Tokenizer *t, const json_t *config, int bos, int eos, const char *folder, Err *err) {
+int tokenizer_files_save(const Tokenizer *t, const json_t *config, ModelFamily family, int bos, int eos, const char *folder,
+                         Err *err) {
     static const char *const older[] = {"chat_template.jinja"}; // ours stands in tokenizer_config.json, and would not count
     if (file_remove_all(folder, older, 1, err)) return -1;
     char *path = file_join(folder, "tokenizer.json");
     int status = tokenizer_save(t, path, err);
     free(path);
     if (status) return -1;
-    json_t *final = final_config(t, config, bos, eos);
+    json_t *final = final_config(t, config, family, bos, eos);
     status = save_json(folder, "special_tokens_map.json", special_tokens_map(final), err);
     if (status) {
         json_decref(final);

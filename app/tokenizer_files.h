@@ -25,6 +25,7 @@ void tokenizer_files_announce_pieces(json_t *config, const Tokenizer *t);
 void tokenizer_files_announce_thought(json_t *config, int id);
 
 // Writes the three JSON files into `folder`. bos: what prompts begin with, eos: what ends answers; -1: none.
-int tokenizer_files_save(const Tokenizer *t, const json_t *config, int bos, int eos, const char *folder, Err *err);
+int tokenizer_files_save(const Tokenizer *t, const json_t *config, ModelFamily family, int bos, int eos, const char *folder,
+                         Err *err);
 
 #endif

@@ -154,9 +154,12 @@ static int refuse_options(const ModelConfig *c, const json_t *json, const char *
         if (get_bool(json, must_be_false[i], &on, name, err)) return -1;
         if (on) return err_set(err, ERR_DATA, "%s: \"%s\": true is not supported", name, must_be_false[i]);
     }
-    int causal = 1;
+    int causal = 1; // null is none in one kind of attention of transformers, and true in another
     if (get_bool(json, "is_causal", &causal, name, err)) return -1;
-    if (!causal) return err_set(err, ERR_DATA, "%s: \"is_causal\": false is not supported", name);
+    if (!causal || json_is_null(json_object_get(json, "is_causal")))
+        return err_set(err, ERR_DATA, "%s: \"is_causal\": %s is not supported", name, causal ? "null" : "false");
+    if (c->family == FAMILY_LLAMA && get(json, "sliding_window")) // Qwen2 has it with "use_sliding_window"
+        return err_set(err, ERR_DATA, "%s: \"sliding_window\" is not supported", name);
     if ((v = get(json, "hidden_act")) && (!json_is_string(v) || strcmp(json_string_value(v), "silu")))
         return err_set(err, ERR_DATA, "%s: hidden_act \"%.64s\" is not supported (silu is)", name,
                        json_is_string(v) ? json_string_value(v) : "?");

@@ -75,6 +75,7 @@ static int read_normalizer(Tokenizer *t, const json_t *node, Err *err) {
         } else if (strcmp(type, "Prepend") == 0) {
             step->kind = NORMALIZE_PREPEND;
             status = get_text(step->to, json_object_get(at, "prepend"), 1, NORMALIZE_BYTES_LIMIT, err);
+            if (status == 0 && !*step->to) status = err_set(err, ERR_DATA, "\"prepend\" is empty");
         } else if (strcmp(type, "Replace") == 0) {
             status = read_replace(step, at, err);
         } else {

@@ -344,10 +344,16 @@ copy_model() {
     edit() { jq "$2" "$TMP/w/model/$1" >"$TMP/m/$1"; }
     edit config.json '.is_causal = false'
     refuses 3 '*"is_causal": false is not supported*' env LATENTR3_LOG=error "$LATENTR3" convert --model "$TMP/m" --out "$TMP/no"
+    edit config.json '.is_causal = null'
+    refuses 3 '*"is_causal": null is not supported*' env LATENTR3_LOG=error "$LATENTR3" convert --model "$TMP/m" --out "$TMP/no"
+    edit config.json '.sliding_window = 4'
+    refuses 3 '*"sliding_window" is not supported*' env LATENTR3_LOG=error "$LATENTR3" convert --model "$TMP/m" --out "$TMP/no"
     edit config.json '.is_causal = true'
-    edit tokenizer_config.json '.tokenizer_class = "LlamaTokenizerFast"'
-    exits 0 "$LATENTR3" convert --model "$TMP/m" --out "$TMP/out"
-    [ "$(jq -r .tokenizer_class "$TMP/out/tokenizer_config.json")" = PreTrainedTokenizerFast ]
+    for class in LlamaTokenizerFast Qwen2Tokenizer CodeLlamaTokenizer; do
+        edit tokenizer_config.json ".tokenizer_class = \"$class\""
+        exits 0 "$LATENTR3" convert --model "$TMP/m" --out "$TMP/out" --force
+        [ "$(jq -r .tokenizer_class "$TMP/out/tokenizer_config.json")" = PreTrainedTokenizerFast ]
+    done
     edit tokenizer_config.json '.tokenizer_class = "Qwen2TokenizerFast" | .add_prefix_space = true'
     refuses 3 '*"add_prefix_space" is true in tokenizer_config.json, and not so in tokenizer.json*' env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
     for same in '"Qwen2Tokenizer" | .add_prefix_space = false' '"PreTrainedTokenizerFast" | .add_prefix_space = true'; do
@@ -359,7 +365,7 @@ copy_model() {
     [ "$(jq -r .tokenizer_class "$TMP/gpt2/tokenizer_config.json")" = PreTrainedTokenizerFast ]
     edit tokenizer_config.json '.tokenizer_class = "GPT2Tokenizer" | .add_prefix_space = true'
     refuses 3 '*"add_prefix_space" is true in tokenizer_config.json, and*' env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
-    for named in '.additional_special_tokens = ["<new>"]' '.extra_special_tokens = {"image_token": "<new>"}' '.unk_token = {"content": "<new>"}'; do
+    for named in '.image_token = "<new>"' '.model_specific_special_tokens = {"eoi": "<new>"}' '.additional_special_tokens = ["<new>"]' '.extra_special_tokens = {"image_token": "<new>"}' '.unk_token = {"content": "<new>"}'; do
         edit tokenizer_config.json "$named"
         refuses 3 "*'<new>' of tokenizer_config.json is not in the vocabulary*" env LATENTR3_LOG=error "$LATENTR3" tokenize --model "$TMP/m" </dev/null
     done
@@ -432,4 +438,19 @@ PY
     [[ $output != *$'\x1b'* && $output != *$'\xc2\x9b'* ]]
     says '*"a\\u001B\[2Jb":*'
     [ "$(grep -c '^ *d' <<<"$output")" -eq 0 ]
+}
+
+# transformers 5 reads no pre-tokenizer of a Qwen2 model's tokenizer.json.
+@test "a Qwen2 model with a tokenizer that is not Qwen2's: a warning" {
+    cp -r "$GOLDEN/tiny-qwen2" "$TMP/m"
+    exits 0 env LATENTR3_LOG=warn "$LATENTR3" convert --model "$TMP/m" --out "$TMP/out"
+    [[ $output != *warning* ]]
+    other() { # PATTERN FILE CHANGE
+        cp "$GOLDEN/tiny-qwen2"/{tokenizer,tokenizer_config}.json "$TMP/m"
+        jq "$3" "$GOLDEN/tiny-qwen2/$2" >"$TMP/m/$2"
+        exits 0 env LATENTR3_LOG=warn "$LATENTR3" convert --model "$TMP/m" --out "$TMP/out" --force
+        says "*tokenizer.json counts here; transformers 5 makes a Qwen2 tokenizer of its own of this vocabulary, which $1: *"
+    }
+    other 'composes letters (NFC)' tokenizer.json '.normalizer = null'
+    other 'has another "add_prefix_space"' tokenizer_config.json '.add_prefix_space = true | .tokenizer_class = "PreTrainedTokenizerFast"'
 }
