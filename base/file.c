@@ -90,10 +90,6 @@ static char *folder_of(const char *path) {
     return !slash ? mem_strndup(".", 1) : mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-static int is_alive(long pid) {
-    return pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
-}
-
 // What programs that were ended have left beside the path. A living one holds a lock on its own, wherever it runs.
 static void remove_stale(const char *path) {
     const char *name = file_name(path);
@@ -101,9 +97,7 @@ static void remove_stale(const char *path) {
     char *folder = folder_of(path);
     DIR *d = opendir(folder);
     for (struct dirent *e; d && (e = readdir(d));) {
-        if (strncmp(e->d_name, name, n) || strncmp(e->d_name + n, TEMPORARY, m - n) || !file_is_temporary(e->d_name) ||
-            is_alive(strtol(e->d_name + m, NULL, 10)))
-            continue;
+        if (strncmp(e->d_name, name, n) || strncmp(e->d_name + n, TEMPORARY, m - n) || !file_is_temporary(e->d_name)) continue;
         const int fd = openat(dirfd(d), e->d_name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(d), e->d_name, 0);
         if (fd >= 0) close(fd);
