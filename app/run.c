@@ -77,14 +77,22 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
     return all;
 }
 
+// Of a file's first `bytes`, those up to the end of a line: others may have cut or edited it since.
+static size_t whole_lines(int fd, size_t bytes) {
+    char c;
+    while (bytes > 0 && pread(fd, &c, 1, (off_t)bytes - 1) == 1 && c != '\n') bytes--;
+    return bytes;
+}
+
 // What log.jsonl holds behind its first `bytes` is cut off, and `rest` stands there.
 static int open_log(Run *r, size_t bytes, const char *rest, Err *err) {
     char *path = file_join(r->folder, "log.jsonl");
-    r->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    r->log_fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const off_t have = r->log_fd < 0 ? -1 : lseek(r->log_fd, 0, SEEK_END);
-    if (have >= 0 && (size_t)have < bytes) {
-        log_warn("%s: shorter than when the checkpoint was made: some lines are lost", path);
-        bytes = (size_t)have;
+    const size_t kept = have < 0 ? 0 : whole_lines(r->log_fd, (size_t)have < bytes ? (size_t)have : bytes);
+    if (have >= 0 && kept < bytes) {
+        log_warn("%s: not as it was when the checkpoint was made: some lines are lost", path);
+        bytes = kept;
     }
     errno = have < 0 || ftruncate(r->log_fd, (off_t)bytes) ? errno : file_put(r->log_fd, rest, strlen(rest));
     int status = errno ? err_errno(err, "%s: cannot be written", path) : 0;

@@ -284,8 +284,22 @@ while time.monotonic() < end:
     unfinished "$TMP/run"
     rm -r "$TMP/run/log.jsonl" "$TMP/run/checkpoints/step-0000000004"
     exits 0 train sasrec "$TMP/run" --max-steps 4 --save-every 2 --resume
-    says '*warning:*log.jsonl: shorter than when the checkpoint was made*goes on after step 2 of 4*'
+    says '*warning:*log.jsonl: not as it was when the checkpoint was made*goes on after step 2 of 4*'
     cmp "$TMP/model" "$TMP/run/model.safetensors"
+}
+
+@test "--resume over a log that others have cut or edited: whole lines stay, with a warning, and it can be read" {
+    train sasrec "$TMP/run" --max-steps 4 --save-every 2
+    unfinished "$TMP/run"
+    rm -r "$TMP/run/checkpoints/step-0000000004"
+    for change in 'truncate -s 100' 'sed -i 3d' 'truncate -s 3'; do
+        rm -rf "$TMP/cut" && cp -r "$TMP/run" "$TMP/cut"
+        $change "$TMP/cut/log.jsonl"
+        exits 0 train sasrec "$TMP/cut" --max-steps 4 --save-every 2 --resume
+        says '*warning:*log.jsonl: not as it was when the checkpoint was made*'
+        jq -es 'all(.event) and (map(.step) | index(4))' "$TMP/cut/log.jsonl"
+        exits 0 "$LATENTR3" report "$TMP/cut" --out "$TMP/page"
+    done
 }
 
 @test "two runs into one folder: the second is refused" {
