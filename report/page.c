@@ -111,7 +111,7 @@ static void legend(Page *p) {
     str_puts(p->out, "</ul>\n");
 }
 
-typedef enum Unit { TEXT, COUNT, REAL, SECONDS, MEBIBYTES } Unit;
+typedef enum Unit { TEXT, END, COUNT, REAL, SECONDS, MEBIBYTES } Unit;
 
 typedef struct Fact { // of metrics.json, or of the evaluation
     const char *label, *name;
@@ -119,12 +119,20 @@ typedef struct Fact { // of metrics.json, or of the evaluation
     int of_evaluation;
 } Fact;
 
+// Of a training.
+static const char *end_of(const json_t *metrics) {
+    if (!record_text(metrics, "stage", NULL) && !record_text(metrics, "command", NULL)) return "\xe2\x80\x93";
+    if (json_is_true(json_object_get(metrics, "interrupted"))) return "stopped before its end";
+    return json_object_get(metrics, "steps") ? "yes" : "no: it was killed, or goes on";
+}
+
 static void fact(Page *p, const Fact *f, const Record *r) {
     const json_t *from = f->of_evaluation ? r->evaluation : r->metrics;
-    const double x = record_number(from, f->name, NULL);
+    const double x = f->name ? record_number(from, f->name, NULL) : (double)NAN;
     str_puts(p->out, "<td class=\"n\">");
     switch (f->unit) {
     case TEXT: html_text(p->out, record_text(from, f->name, NULL) ? record_text(from, f->name, NULL) : "\xe2\x80\x93"); break;
+    case END: html_text(p->out, end_of(from)); break;
     case COUNT: html_number(p->out, x, 0); break;
     case REAL: html_number(p->out, x, 4); break;
     case SECONDS: html_duration(p->out, x); break;
@@ -135,6 +143,7 @@ static void fact(Page *p, const Fact *f, const Record *r) {
 
 static void stages(Page *p) {
     static const Fact facts[] = {{"stage", "command", TEXT, 0},
+                                 {"came to its end", NULL, END, 0},
                                  {"rows over all passes", "rows", COUNT, 0},
                                  {"steps", "steps", COUNT, 0},
                                  {"time", "seconds", SECONDS, 0},

@@ -72,13 +72,20 @@ void page_attention(Page *p) {
 
 // ---- samples -------------------------------------------------------------------------------------------------------------
 
+// Whatever its direction of writing, what stands beside it keeps its own.
+static void put_isolated(Page *p, const char *text) {
+    str_puts(p->out, "<bdi>");
+    html_text(p->out, text);
+    str_puts(p->out, "</bdi>");
+}
+
 static void history(Page *p, const json_t *sample) {
     const json_t *titles = json_object_get(sample, "history"), *weights = json_object_get(sample, "weights");
     str_puts(p->out, "<div><h3>history, oldest first</h3>\n<ol>\n");
     for (size_t i = 0; i < json_array_size(titles) && i < 100; i++) {
         const json_t *title = json_array_get(titles, i), *weight = json_array_get(weights, i);
         str_puts(p->out, "<li>");
-        html_text(p->out, json_is_string(title) ? json_string_value(title) : "?");
+        put_isolated(p, json_is_string(title) ? json_string_value(title) : "?");
         if (json_is_number(weight))
             str_printf(p->out, " <span class=\"weight\">%.0f %%</span>", 100 * json_number_value(weight));
         str_puts(p->out, "</li>\n");
@@ -120,7 +127,7 @@ static void list_of(Page *p, int run, int row) {
     str_puts(p->out, "</h3>\n<ol>\n");
     for (int i = 0; i < n; i++) {
         str_printf(p->out, "<li%s>", i + 1 == hit ? " class=\"hit\"" : "");
-        html_text(p->out, title[i]);
+        put_isolated(p, title[i]);
         str_puts(p->out, "</li>\n");
     }
     str_puts(p->out, "</ol></div>\n");
@@ -131,9 +138,9 @@ static void sample_of(Page *p, const Record *from, const json_t *sample) {
     if (!(row >= 0 && row < from->n)) return;
     const Row *about = &from->row[(int)row];
     str_printf(p->out, "<article><p>Row %d, user ", (int)row);
-    html_text(p->out, about->user);
+    put_isolated(p, about->user);
     str_puts(p->out, ", took: <strong>");
-    html_text(p->out, about->target_title);
+    put_isolated(p, about->target_title);
     str_puts(p->out, "</strong></p>\n<div class=\"lists\">\n");
     history(p, sample);
     for (int i = 0; i < p->runs; i++)

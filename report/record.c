@@ -282,17 +282,20 @@ int record_same_train(const Record *a, const Record *b) {
                    record_text(b->evaluation, "data", "train.csv", NULL));
 }
 
-void record_hash(char hex[9], const char *name) {
+void record_hash(char hex[RECORD_HASH + 1], const char *name) {
     char whole[33];
     hash_bytes(whole, name, strlen(name));
-    snprintf(hex, 9, "%.8s", whole);
+    snprintf(hex, RECORD_HASH + 1, "%.*s", RECORD_HASH, whole);
 }
 
+// Older records have eight digits.
 static int is_same(const Record *a, const char *x, const Record *b, const char *y) {
-    char hex[2][9];
+    char hex[2][RECORD_HASH + 1];
     if (b->hashed && !a->hashed) record_hash(hex[0], x), x = hex[0];
     if (a->hashed && !b->hashed) record_hash(hex[1], y), y = hex[1];
-    return !strcmp(x, y);
+    if (!a->hashed && !b->hashed) return !strcmp(x, y);
+    const size_t n = strlen(x), m = strlen(y);
+    return n > 0 && m > 0 && !strncmp(x, y, n < m ? n : m);
 }
 
 int record_comparable(const Record *a, const Record *b, Err *err) {

@@ -43,7 +43,8 @@ int record_is_sasrec(const json_t *config);
 int record_curve(const Record *r, const char *event, const char *name, double **x, double **y);
 
 // What stands for a user, a title or an id where it is not to be told.
-void record_hash(char hex[9], const char *name);
+enum { RECORD_HASH = 12 }; // hex digits: of a million users no two are one
+void record_hash(char hex[RECORD_HASH + 1], const char *name);
 
 // What an evaluation ranked among: a name of rec/protocol.h, or "unknown".
 const char *record_protocol(const json_t *evaluation);

@@ -196,6 +196,16 @@ same_numbers() {
     cp -r "$WORLD/sft" "$TMP/cut"
     printf '{"event":"step","step":7,"lo' >>"$TMP/cut/log.jsonl"
     report "$TMP/page" "$TMP/cut"
+    ended() { xmllint --xpath "string(//tr[th='came to its end']/td)" "$TMP/page"; }
+    [ "$(ended)" = yes ]
+    jq '.interrupted = true' "$WORLD/sft/metrics.json" >"$TMP/cut/metrics.json"
+    report "$TMP/page" "$TMP/cut"
+    [ "$(ended)" = 'stopped before its end' ]
+    jq 'del(.steps)' "$WORLD/sft/metrics.json" >"$TMP/cut/metrics.json"
+    report "$TMP/page" "$TMP/cut"
+    [[ $(ended) = 'no: it was killed'* ]]
+    cp "$WORLD/sft/metrics.json" "$TMP/cut/"
+    report "$TMP/page" "$TMP/cut"
     [ "$(xmllint --xpath "count(//section[h2='Metrics'])" "$TMP/page")" -eq 0 ]
     evaluate popularity "$TMP/popular" --split valid >"$TMP/json"
     report "$TMP/page" "$TMP/popular" --split valid
@@ -217,7 +227,7 @@ same_numbers() {
         row=$(jq ".samples[$i - 1].row" "$TMP/run/eval-test.json")
         line=$(sed -n "$((row + 1))p" "$TMP/run/results-test.jsonl")
         list="(//article)[$i]//div[h3='run']//li"
-        xmllint --xpath "$list/text()" "$TMP/page" | diff - <(jq -r 'reduce .items[].title as $t ([]; if index($t) then . else . + [$t] end) | .[]' <<<"$line")
+        xmllint --xpath "$list/bdi/text()" "$TMP/page" | diff - <(jq -r 'reduce .items[].title as $t ([]; if index($t) then . else . + [$t] end) | .[]' <<<"$line")
         [ "$(xmllint --xpath "count(${list}[@class])" "$TMP/page")" -eq "$(jq '.rank // 0 | if . > 0 then 1 else 0 end' <<<"$line")" ]
         rank=$(jq '.rank // 0' <<<"$line")
         [ "$rank" -gt 0 ] || continue
@@ -244,7 +254,7 @@ same_numbers() {
     grep -q 'a_<wbr/>&lt;b&gt;' "$TMP/page" # where a narrow table breaks it
     jq -r '[.samples[].history[]] | unique | map(select(contains("<script>"))) | .[0]' "$evil/eval-test.json" >"$TMP/title"
     grep -q '<script>&amp;<!--' "$TMP/title"
-    [ "$(xmllint --xpath "count(//article//li[text() = '$(cat "$TMP/title")'])" "$TMP/page")" -gt 0 ]
+    [ "$(xmllint --xpath "count(//article//li/bdi[text() = '$(cat "$TMP/title")'])" "$TMP/page")" -gt 0 ]
 }
 
 @test "report: where a model's folder keeps the evaluation of another one, its label says so" {
