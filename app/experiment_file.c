@@ -162,6 +162,8 @@ static int take_metrics(Reader *r, yaml_node_t *value) {
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) found |= !strcmp(known[k], name);
         if (!found || r->e->metrics == EXPERIMENT_METRICS)
             return fail(r, item, "no metric (HR@K, NDCG@K with K 1, 3, 5, 10, 20; MRR):", name);
+        for (int k = 0; k < r->e->metrics; k++)
+            if (!strcmp(r->e->metric[k], name)) return fail(r, item, "a metric comes twice:", name);
         r->e->metric[r->e->metrics++] = copy(name);
     }
     return 0;

@@ -86,7 +86,7 @@ void experiment_process_stop(Process *x, int signal) {
 
 int experiment_process_stopped(int status) {
     const int number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
-    return number == SIGINT || number == SIGTERM ? number : 0;
+    return number == SIGINT || number == SIGTERM || number == SIGHUP ? number : 0;
 }
 
 // A system without memory kills by SIGKILL.

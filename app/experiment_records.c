@@ -35,7 +35,7 @@ static int keep_file(const char *from, const char *to, const char *name, Put *pu
 }
 
 static void hide(json_t *line, const char *name) {
-    char hex[9];
+    char hex[RECORD_HASH + 1];
     record_hash(hex, json_string_value(json_object_get(line, name)));
     json_object_set_new(line, name, json_string(hex));
 }

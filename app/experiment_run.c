@@ -41,6 +41,21 @@ static int has_lists(const PlanRun *r) {
     return has;
 }
 
+// Whether what the table reads of it is there: somebody may have removed a part of it.
+static int has_figures(const PlanRun *r) {
+    static const char *const split[] = {"test", "valid", "train"};
+    const unsigned bit = r->step->command->bit;
+    if (bit & (CMD_SFT | CMD_RL | CMD_SASREC)) return file_exists_in(r->folder, "metrics.json");
+    int has = bit != CMD_EVAL;
+    for (int i = 0; i < 3 && !has; i++) {
+        char evaluation[32], results[32];
+        snprintf(evaluation, sizeof evaluation, "eval-%s.json", split[i]);
+        snprintf(results, sizeof results, "results-%s.jsonl", split[i]);
+        has = file_exists_in(r->folder, evaluation) && file_exists_in(r->folder, results);
+    }
+    return has;
+}
+
 // Whether what other runs read of it is there.
 static int is_whole(const PlanRun *r) {
     const unsigned bit = r->step->command->bit;
@@ -54,7 +69,7 @@ static int is_whole(const PlanRun *r) {
 
 int experiment_run_look(const Plan *p, double *seconds) {
     int waiting = 0;
-    for (int i = 0; i < p->runs; i++) seconds[i] = marked(&p->run[i]);
+    for (int i = 0; i < p->runs; i++) seconds[i] = has_figures(&p->run[i]) ? marked(&p->run[i]) : -1;
     for (int i = p->runs - 1; i >= 0; i--) { // those that read come behind those that are read
         if (seconds[i] >= 0) continue;
         waiting++;

@@ -170,13 +170,13 @@ of() { ls -d "$WHOLE/$1"-*/; }
 
 @test "experiment: stopped by Ctrl-C, by SIGTERM to a run alone and by kill -9, it goes on and comes to the same table" {
     steps() { cat "$TMP"/out/sft-*/log.jsonl 2>/dev/null | grep -c '"event":"step"' || true; }
-    for round in INT:3:130 TERM:8:143 KILL:16:137; do
+    for round in INT:3:130 TERM:8:143 HUP:12:129 KILL:16:137; do
         IFS=: read -r signal at code <<<"$round"
-        (exec env --default-signal=INT "$LATENTR3" experiment experiments/small.yaml --out "$TMP/out") >"$TMP/printed" 2>"$TMP/said.$signal" &
+        (exec env --default-signal=INT,HUP "$LATENTR3" experiment experiments/small.yaml --out "$TMP/out") >"$TMP/printed" 2>"$TMP/said.$signal" &
         pid=$!
         while [ "$(steps)" -lt "$at" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
-        # SIGTERM goes to the training, not to the experiment.
-        kill -s "$signal" "$([ "$signal" = TERM ] && pgrep -P "$pid" || echo "$pid")"
+        # SIGTERM and SIGHUP go to the training, not to the experiment.
+        kill -s "$signal" "$([[ $signal = [TH]* ]] && pgrep -P "$pid" || echo "$pid")"
         status=0
         wait "$pid" || status=$?
         [ "$status" -eq "$code" ] || { echo "$signal: status $status" && tail -n 5 "$TMP/said.$signal" && false; }
@@ -395,6 +395,15 @@ YAML
     [ "$(experiment "$TMP/two.yaml" "$TMP/light" --plan | grep '^to do' | tr '\n' ,)" = "to do  a,to do  b," ]
 }
 
+@test "experiment: what has lost its figures is not done, and is made again" {
+    cp -r "$WHOLE" "$TMP/out"
+    rm "$TMP"/out/eval-popularity-*/eval-test.json "$TMP"/out/eval-knn-*/results-test.jsonl
+    rm "$(dirname "$(grep -l 'rl seed=1"' "$TMP"/out/rl-*/step.json)")/metrics.json"
+    experiment experiments/small.yaml "$TMP/out" --plan >"$TMP/plan"
+    [ "$(sed -n 's/^to do  //p' "$TMP/plan" | sort | tr '\n' ,)" = "eval-knn,eval-popularity,rl seed=1," ]
+    experiment experiments/small.yaml "$TMP/out" | cmp - "$WHOLE/table.md"
+}
+
 @test "experiment: an input that is not there is named with its line, before anything runs" {
     cat >"$TMP/one.yaml" <<YAML
 steps:
@@ -441,6 +450,7 @@ YAML
     refuse 'line 1: a mapping is expected*' <<<''
     refuse 'line 3: one document is expected' <<<$'steps:\n  a: {run: synth}\n---\nsteps:\n  b: {run: synth}'
     refuse 'line 5: did not find expected*' <<<$'steps:\n  a: {run: synth}\n---\n[1'
+    refuse "line 1: a metric comes twice: 'HR@5'" <<<$'metrics: [HR@5, HR@10, HR@5]\nsteps:\n  a: {run: synth}'
     refuse "line 2: no } behind *" <<<$'steps:\n  a: {run: eval, row: a, model: popularity, data: "${b"}'
     refuse 'line 1: a mapping is expected*' <<<'[1, 2]'
     refuse 'line 1: there are no steps' <<<'name: x'
