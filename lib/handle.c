@@ -74,6 +74,8 @@ int latentr3_options_set(latentr3_options *options, const char *name, const char
     options_init(&alone, &library);
     if (!options || !name || !value)
         err_set(&err, ERR_USAGE, "an option, its name or its value is NULL");
+    else if (!strcmp(name, "model") || !strcmp(name, "data"))
+        err_set(&err, ERR_USAGE, "'%s' is an argument of latentr3_open", name);
     else
         options_set(&alone, name, value, &err);
     options_free(&alone);

@@ -87,6 +87,7 @@ static void check_opening(const char *model, const char *data) {
     latentr3_options *o = latentr3_options_new();
     HOLDS(latentr3_options_set(o, "beans", "3", &error) == LATENTR3_USAGE && strstr(error.message, "beans"));
     HOLDS(latentr3_options_set(o, "port", "80", &error) == LATENTR3_USAGE);
+    HOLDS(latentr3_options_set(o, "model", "x", &error) == LATENTR3_USAGE && strstr(error.message, "latentr3_open"));
     HOLDS(latentr3_options_set(o, "beams", "0", &error) == LATENTR3_USAGE && strstr(error.message, "from 1 to 1000"));
     HOLDS(latentr3_options_set(o, "beams", NULL, NULL) == LATENTR3_USAGE);
     HOLDS(latentr3_open(&r, model, "no such folder", o, &error) == LATENTR3_IO && error.code == LATENTR3_IO && !r);
