@@ -26,22 +26,20 @@ static int example_make(Examples *e, Example *x, Place *place, const Row *row, c
                         int thoughts, int limit_tokens, Err *err) {
     place->prompt = e->ids.len;
     if (prompt_input(&e->ids, t, style, row->title, row->text, row->n, err)) return -1;
-    const int input_len = (int)(e->ids.len - place->prompt), instruction_len = prompt_instruction_len(&e->common),
-              skip = prompt_shared(&e->common, e->ids.data + place->prompt, input_len);
+    const int input_len = (int)(e->ids.len - place->prompt);
     place->answer = e->ids.len;
     if (prompt_answer(&e->ids, t, style, row->target_title, row->target_text, err)) return -1;
     x->answer_len = (int)(e->ids.len - place->answer);
-    const int whole = instruction_len + input_len, room = limit_tokens - thoughts - x->answer_len;
+    const int whole = prompt_instruction_len(&e->common) + input_len, room = limit_tokens - thoughts - x->answer_len;
     if (room < 1) {
         e->ids.len = place->prompt;
         err_set(err, ERR_DATA, "an answer of %d tokens does not fit in %d: \"%.80s\"", x->answer_len, limit_tokens,
                 row->target_title);
         return EXAMPLE_TOO_LONG;
     }
-    x->shared = whole <= room && skip >= 0;
-    x->prompt_len = x->shared ? input_len - skip : whole <= room ? whole : room;
+    x->shared = prompt_shares(&e->common, e->ids.data + place->prompt, input_len, room, &x->prompt_len);
     if (x->shared)
-        place->prompt += (size_t)skip;
+        place->prompt += (size_t)(input_len - x->prompt_len);
     else
         stand_alone(e, place, whole - x->prompt_len, input_len);
     e->shortened += whole > room;

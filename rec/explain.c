@@ -77,9 +77,10 @@ int explain_history(Reader *r, const History *h, float *weight, float *rest, Err
     if (prompt_input(&r->text, r->tokenizer, &r->style, h->title, h->text, h->n, err)) return -1;
     if ((int)r->text.len > r->room) return 0;
     const int32_t *input = r->text.data + head;
-    const int n = (int)r->text.len - head, skip = prompt_shared(&r->common, input, n);
-    const ThinkPrompt prompt = skip < 0 ? (ThinkPrompt){.ids = r->text.data, .len = (int)r->text.len}
-                                        : (ThinkPrompt){.ids = input + skip, .len = n - skip, .shared = 1};
+    const int n = (int)r->text.len - head;
+    ThinkPrompt prompt = {0};
+    prompt.shared = prompt_shares(&r->common, input, n, r->room, &prompt.len);
+    prompt.ids = r->text.data + r->text.len - prompt.len;
     const SessionMark before = session_mark(&r->session);
     const float *token_weight = token_weights(r, &prompt, n);
     const int found = token_weight && share_out(r, h, input, (size_t)n, token_weight, weight, rest);

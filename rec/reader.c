@@ -124,9 +124,8 @@ int reader_histories(Reader *r, const History *history, int users, int *node, Er
         }
         end[u] = r->text.len;
         const size_t input = begin + (size_t)instruction;
-        const int len = (int)(end[u] - begin), fits = len <= r->room,
-                  shared = fits && prompt_shared(&r->common, r->text.data + input, (int)(end[u] - input)) >= 0;
-        whole[u] = (ThinkPrompt){.len = shared ? len - (int)r->common.ids.len : fits ? len : r->room, .shared = shared};
+        whole[u] = (ThinkPrompt){0};
+        whole[u].shared = prompt_shares(&r->common, r->text.data + input, (int)(end[u] - input), r->room, &whole[u].len);
         number[u] = h->number;
     }
     for (int u = 0; u < users; u++) {

@@ -124,10 +124,12 @@ int prompt_common(PromptCommon *c, const Tokenizer *t, const PromptStyle *style,
     return status;
 }
 
-int prompt_shared(const PromptCommon *c, const int32_t *input, int n) {
-    if (n <= c->of_input) return -1;
-    const int32_t *common = c->ids.data + prompt_instruction_len(c);
-    return c->of_input == 0 || memcmp(common, input, (size_t)c->of_input * sizeof *input) == 0 ? c->of_input : -1;
+int prompt_shares(const PromptCommon *c, const int32_t *input, int n, int room, int *own) {
+    const int instruction = prompt_instruction_len(c), whole = instruction + n;
+    int shares = whole <= room && n > c->of_input;
+    for (int i = 0; i < c->of_input && shares; i++) shares = c->ids.data[instruction + i] == input[i];
+    *own = shares ? n - c->of_input : whole <= room ? whole : room;
+    return shares;
 }
 
 int prompt_answer(Ints *ids, const Tokenizer *t, const PromptStyle *style, const char *title, const char *text, Err *err) {

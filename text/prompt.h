@@ -37,8 +37,9 @@ typedef struct PromptCommon {
 } PromptCommon;
 
 int prompt_common(PromptCommon *c, const Tokenizer *t, const PromptStyle *style, Err *err); // ids is freed by the caller
-// How many tokens of an input piece stand in `c` already; -1: it begins with others, and its prompt shares nothing.
-int prompt_shared(const PromptCommon *c, const int32_t *input, int n);
+// Of the prompt that is the instruction and this input piece (n tokens): its last *own tokens are its own. 1: those behind the
+// common ones; 0: it begins with others or has more than `room` tokens, and stands alone, without its oldest ones.
+int prompt_shares(const PromptCommon *c, const int32_t *input, int n, int room, int *own);
 static inline int prompt_instruction_len(const PromptCommon *c) {
     return (int)c->ids.len - c->of_input;
 }
