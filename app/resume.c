@@ -116,6 +116,7 @@ int resume_check(const Checkpoints *c, const json_t *identity, ResumePoint *poin
     if (status == 0 && !(json_integer_value(bytes) >= 0))
         status = err_set(err, ERR_DATA, "%s: no length of the log", c->folder);
     point->log_bytes = (size_t)json_integer_value(bytes);
+    point->log_hash = json_string_value(json_object_get(run, "log_hash"));
     point->rest = json_string_value(json_object_get(run, "log_rest"));
     if (!point->rest) point->rest = "";
     point->cost = (RunCost){.seconds = json_number_value(json_object_get(run, "seconds")),

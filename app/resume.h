@@ -20,9 +20,10 @@ typedef struct RunCost {
 } RunCost;
 
 typedef struct ResumePoint {
-    size_t log_bytes; // of log.jsonl that belong to the checkpoint
-    const char *rest; // lines that belong there too and could not be written, "" for none; the checkpoint's
-    RunCost cost;     // what the run had taken
+    size_t log_bytes;     // of log.jsonl that belong to the checkpoint
+    const char *log_hash; // of them; NULL where the checkpoint does not say
+    const char *rest;     // lines that belong there too and could not be written, "" for none; the checkpoint's
+    RunCost cost;         // what the run had taken
 } ResumePoint;
 
 // Of two identities: ERR_USAGE, naming `what` and all that differs, where they are of different runs; a warning where only the

@@ -77,6 +77,15 @@ json_t *run_describe(const Options *o, const OpenModel *m, const Dataset *d, int
     return all;
 }
 
+// errno, 0 where all was written.
+static int put_log(Run *r, const char *lines, size_t bytes) {
+    errno = file_put(r->log_fd, lines, bytes);
+    if (errno) return errno;
+    r->log_bytes += bytes;
+    hash_update(r->log_hash, lines, bytes);
+    return 0;
+}
+
 // Of a file's first `bytes`, those up to the end of a line: others may have cut or edited it since.
 static size_t whole_lines(int fd, size_t bytes) {
     char c;
@@ -84,19 +93,31 @@ static size_t whole_lines(int fd, size_t bytes) {
     return bytes;
 }
 
-// What log.jsonl holds behind its first `bytes` is cut off, and `rest` stands there.
-static int open_log(Run *r, size_t bytes, const char *rest, Err *err) {
-    char *path = file_join(r->folder, "log.jsonl");
+static void hash_lines(Hash *h, int fd, size_t bytes) {
+    char part[4096];
+    for (size_t at = 0; at < bytes;) {
+        const size_t left = bytes - at;
+        const ssize_t got = pread(fd, part, left < sizeof part ? left : sizeof part, (off_t)at);
+        if (got <= 0) return;
+        hash_update(h, part, (size_t)got);
+        at += (size_t)got;
+    }
+}
+
+// Of log.jsonl what belongs to the checkpoint stays, or the whole lines of that which others have left, and its `rest` follows.
+static int open_log(Run *r, const ResumePoint *point, Err *err) {
+    char *path = file_join(r->folder, "log.jsonl"), hash[33];
     r->log_fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const off_t have = r->log_fd < 0 ? -1 : lseek(r->log_fd, 0, SEEK_END);
-    const size_t kept = have < 0 ? 0 : whole_lines(r->log_fd, (size_t)have < bytes ? (size_t)have : bytes);
-    if (have >= 0 && kept < bytes) {
-        log_warn("%s: not as it was when the checkpoint was made: some lines are lost", path);
-        bytes = kept;
-    }
-    errno = have < 0 || ftruncate(r->log_fd, (off_t)bytes) ? errno : file_put(r->log_fd, rest, strlen(rest));
-    int status = errno ? err_errno(err, "%s: cannot be written", path) : 0;
-    r->log_bytes = bytes + strlen(rest);
+    const size_t there = have < 0 ? 0 : (size_t)have;
+    r->log_bytes = whole_lines(r->log_fd, there < point->log_bytes ? there : point->log_bytes);
+    r->log_hash = hash_open();
+    hash_lines(r->log_hash, r->log_fd, r->log_bytes);
+    hash_text(r->log_hash, hash);
+    if (have >= 0 && (r->log_bytes < point->log_bytes || (point->log_hash && strcmp(hash, point->log_hash))))
+        log_warn("%s: not as it was when the checkpoint was made: lines may be lost", path);
+    errno = have < 0 || ftruncate(r->log_fd, (off_t)r->log_bytes) ? errno : 0;
+    int status = errno || put_log(r, point->rest, strlen(point->rest)) ? err_errno(err, "%s: cannot be written", path) : 0;
     free(path);
     return status;
 }
@@ -158,8 +179,10 @@ static void add_cost(const Run *r, json_t *report) {
 static json_t *run_note(void *context, Err *err) {
     const Run *r = context;
     (void)err;
-    json_t *note = json_pack("{s:O, s:I, s:o}", "identity", r->identity, "log_bytes", (json_int_t)r->log_bytes, "best",
-                             *r->best_hash ? json_string(r->best_hash) : json_null());
+    char log_hash[33];
+    hash_text(r->log_hash, log_hash);
+    json_t *note = json_pack("{s:O, s:I, s:s, s:o}", "identity", r->identity, "log_bytes", (json_int_t)r->log_bytes, "log_hash",
+                             log_hash, "best", *r->best_hash ? json_string(r->best_hash) : json_null());
     CHECK(note);
     if (r->unwritten.len) json_object_set_new(note, "log_rest", json_string(r->unwritten.data));
     add_cost(r, note);
@@ -203,8 +226,7 @@ int run_open(Run *r, const Options *o, const OpenModel *m, const Dataset *d, Err
     const int first = ranks_rank(o->ranks) == 0;
     int status = resume_agree(o->ranks, r->identity, err);
     if (status == 0 && first) status = file_make_folder(o->out, err) || find_checkpoint(r, o, &point, err);
-    if (status == 0 && first && !r->done)
-        status = open_log(r, point.log_bytes, point.rest, err) || open_curves(r, err) || save_metrics(r, err);
+    if (status == 0 && first && !r->done) status = open_log(r, &point, err) || open_curves(r, err) || save_metrics(r, err);
     status = ranks_agree(o->ranks, status, err);
     if (status == 0) ranks_broadcast(o->ranks, &r->done, sizeof r->done);
     if (status) run_close(r);
@@ -224,11 +246,8 @@ void run_event(Run *r, const json_t *event) {
     str_printf(&r->unwritten, "%s\n", line);
     free(line);
     // One write a line, so that a reader never sees half of one. A line behind one that is not there would be none of the log.
-    if (!r->failed_errno) r->failed_errno = file_put(r->log_fd, r->unwritten.data, r->unwritten.len);
-    if (!r->failed_errno) {
-        r->log_bytes += r->unwritten.len;
-        str_clear(&r->unwritten);
-    }
+    if (!r->failed_errno) r->failed_errno = put_log(r, r->unwritten.data, r->unwritten.len);
+    if (!r->failed_errno) str_clear(&r->unwritten);
     curves_add(&r->curves, all);
     json_decref(all);
 }
@@ -274,6 +293,6 @@ void run_close(Run *r) {
     if (r->log_fd >= 0) close(r->log_fd);
     curves_close(&r->curves, NULL);
     json_decref(r->metrics), json_decref(r->identity);
-    str_free(&r->unwritten), free(r->best), free(r->folder);
+    hash_close(r->log_hash), str_free(&r->unwritten), free(r->best), free(r->folder);
     *r = (Run){0};
 }

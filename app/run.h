@@ -6,6 +6,7 @@
 #include "app/curves.h"
 #include "app/model_io.h"
 #include "app/resume.h"
+#include "base/hash.h"
 #include "data/dataset.h"
 #include "train/checkpoints.h"
 
@@ -13,6 +14,7 @@ typedef struct Run {
     char *folder;
     int log_fd, failed_errno; // of the first line that could not be written; reported by run_lost and run_finish
     size_t log_bytes;         // of whole lines
+    Hash *log_hash;           // of them
     Str unwritten;            // that line and those after it
     double started;
     RunCost before;             // --resume: of the processes until the checkpoint
