@@ -33,7 +33,7 @@ static AttnPlan latent_plan(Session *s, const int *node, int B) {
     for (int b = 0; b < B; b++) {
         const int from = window ? session_length(s, node[b]) - window : 0;
         const int n = session_path(s, node[b], from, span + spans, most + 1 - spans);
-        block[b] = (AttnBlock){b, 1, -1, spans, n};
+        block[b] = (AttnBlock){b, 1, -1, spans, n, session_owner(s, node[b])};
         spans += n;
     }
     return (AttnPlan){block, span, B};

@@ -44,7 +44,8 @@ static void segment_plan(Session *s, Segment *g) {
             continue;
         }
         int n = session_path(s, node->parent, node->sees_from, span + spans, most + 1 - spans);
-        block[blocks++] = (AttnBlock){node->slot - g->slot0, node->len, node->slot, spans, n};
+        block[blocks++] =
+            (AttnBlock){node->slot - g->slot0, node->len, node->slot, spans, n, session_owner(s, g->first_node + i)};
         spans += n;
     }
     g->plan = (AttnPlan){block, span, blocks};

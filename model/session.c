@@ -129,6 +129,11 @@ int session_depth(const Session *s, int node) {
     return n;
 }
 
+int session_owner(const Session *s, int node) {
+    while (s->node[node].parent >= 0 && !s->node[s->node[node].parent].shared) node = s->node[node].parent;
+    return node;
+}
+
 // ---- saved rows: for each layer n rows of keys, then n of values; at the end n of each kind of states ----
 
 static size_t kv_bytes(const Session *s) {

@@ -21,6 +21,7 @@ typedef struct KvNode {
     int sees_from; // position that its rows' view of the path begins at; its parent's (a root: 0) until the caller sets it
     int thoughts;  // rows on its path whose embedding is given
     int sequence;  // number that its dropout goes by; of a root 0 until the caller sets it, then its root's
+    int shared;    // by prompts that have nothing to do with each other; 0 until the caller sets it
 } KvNode;
 
 typedef struct Session {
@@ -76,6 +77,7 @@ int session_path(const Session *s, int node, int from, Span *span, int cap);
 // A new node of the next `len` slots, whose rows are whatever they are.
 int session_node(Session *s, int parent, int len);
 int session_depth(const Session *s, int node); // nodes from the root to `node`, both counted
+int session_owner(const Session *s, int node); // the first node on the path to `node` that is not shared, or `node` itself
 static inline int session_length(const Session *s, int node) {
     return node < 0 ? 0 : s->node[node].position + s->node[node].len;
 }

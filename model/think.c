@@ -58,8 +58,10 @@ static void prompts_segment(Session *s, Think *t, const Ints *common, const Thin
                    .at = ARENA_NEW(&s->host, int, end - first + 1),
                    .node = ARENA_NEW(&s->host, int, end - first + 1)};
     segment_begin(s, &t->prompts, 3 * (end - first) + 1, rows);
-    if (t->root < 0 && any_shared(prompt + first, end - first))
+    if (t->root < 0 && any_shared(prompt + first, end - first)) {
         t->root = segment_add(s, &t->prompts, -1, common->data, (int)common->len);
+        s->node[t->root].shared = 1;
+    }
     for (int b = first; b < end; b++)
         t->prompt[b] = add_prompt(s, &t->prompts, &paths, b, b > first ? prompt[b].joins : 0, t->root);
     for (int b = first; extra && b < end; b++) // of one token, which comes behind the last thought: nothing is left

@@ -197,6 +197,7 @@ typedef struct Span {
 } Span;
 typedef struct AttnBlock {
     int row, rows, own, span, spans; // spans: AttnPlan.span[span .. span + spans)
+    int owner;                       // a block's bits do not depend on what blocks of other owners are in the plan
 } AttnBlock;
 typedef struct AttnPlan { // host memory; blocks do not share rows
     const AttnBlock *block;

@@ -133,7 +133,7 @@ static inline void ref_hidden_cut(const RefModel *m, double *h, const double *x,
     RefBuffers b = {part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], part[9]};
     memcpy(stream, x, n * (size_t)c->D * sizeof(double));
     const Span between = {from, cut - from};
-    const AttnBlock block[2] = {{0, cut, 0, 0, 0}, {cut, T - cut, cut, 0, cut > from}};
+    const AttnBlock block[2] = {{0, cut, 0, 0, 0, 0}, {cut, T - cut, cut, 0, cut > from, 0}};
     const AttnPlan plan = {block, &between, cut < T ? 2 : 1};
     for (int l = 0; l < layers; l++) ref_block(m, l, &b, stream, T, &plan);
     ref_rmsnorm_forward(h, b.rstd, same, stream, NULL, ref_weight(m, "model.norm.weight"), T, c->D, (double)c->rms_eps);

@@ -245,7 +245,7 @@ static void weights_match(void **state) {
     (void)state;
     enum { WIDTH = 24, SLOTS = 90 };
     const Span span[] = {{3, 1}, {7, 70}, {80, 5}, {0, 2}};
-    const AttnBlock block[] = {{0, 1, -1, 0, 3}, {1, 1, -1, 3, 1}, {2, 1, -1, 1, 2}};
+    const AttnBlock block[] = {{0, 1, -1, 0, 3, 0}, {1, 1, -1, 3, 1, 0}, {2, 1, -1, 1, 2, 0}};
     const AttnPlan plan = {block, span, 3};
     const int counts[] = {76, 2, 75};
     Err err = {0};
@@ -296,7 +296,7 @@ static void reference_by_differences(void **state) {
     (void)state;
     enum { N = 6, S = 11, HEADS = 2, SIZE = 3, QUERIES = N * HEADS * SIZE, KEYS = S * SIZE };
     const Span span[] = {{0, 2}, {4, 1}, {0, 2}};
-    const AttnBlock block[] = {{0, 3, 5, 0, 2}, {3, 2, 8, 2, 1}, {5, 1, -1, 0, 2}};
+    const AttnBlock block[] = {{0, 3, 5, 0, 2, 0}, {3, 2, 8, 2, 1, 0}, {5, 1, -1, 0, 2, 0}};
     const AttnPlan plan = {block, span, 3};
     Check c = {.a = {&plan, N, S, HEADS, 1, SIZE, 0.7},
                .q = random_doubles(QUERIES, 1),

@@ -330,8 +330,59 @@ static void compacted(void **state) {
     golden_close_all(&g);
 }
 
+// Behind `common` tokens that are everybody's, users' prompts in one segment and their beams in the next, of one row or two;
+// of the users [first, end) alone. state: the beams' rows (USERS, BEAMS, 2) as session_save_rows has them.
+enum { USERS = 4, BEAMS = 3 };
+
+static void beams_run(Session *s, const int32_t *ids, int common, int first, int end, char *state) {
+    const SessionMark before = session_mark(s);
+    const size_t bytes = session_row_bytes(s);
+    int prompt[USERS], beam[USERS][BEAMS];
+    Segment g;
+    segment_begin(s, &g, 1, common);
+    const int root = segment_add(s, &g, -1, ids, common);
+    s->node[root].shared = 1;
+    segment_forward(s, &g, NULL, 0);
+    segment_begin(s, &g, USERS, USERS * 40);
+    for (int u = first; u < end; u++) prompt[u] = segment_add(s, &g, root, ids + common + u, 6 + 9 * u);
+    segment_forward(s, &g, NULL, 0);
+    segment_begin(s, &g, USERS * BEAMS, USERS * BEAMS * 2);
+    for (int u = first; u < end; u++)
+        for (int b = 0; b < BEAMS; b++) beam[u][b] = segment_add(s, &g, prompt[u], ids + common + 50 * u + b, 1 + b % 2);
+    segment_forward(s, &g, NULL, 0);
+    for (int u = first; u < end; u++)
+        for (int b = 0; b < BEAMS; b++)
+            session_save_rows(s, beam[u][b], session_length(s, prompt[u]), 1 + b % 2,
+                              state + (size_t)(u * BEAMS + b) * 2 * bytes);
+    session_reset(s, before);
+}
+
+// A user's bits do not depend on who else is there, however much all prompts have in common.
+static void others_change_no_bit(void **state) {
+    (void)state;
+    Err err = {0};
+    for (int i = 0; i < 2; i++) {
+        Golden g;
+        Session s;
+        int32_t ids[600];
+        golden_open(&g, folders[i], i && ops_has_bf16(NULL) ? DTYPE_BF16 : DTYPE_F32, 1, 0);
+        OK(session_init(&s, &g.llm, 1024, &err));
+        for (int j = 0; j < 600; j++) ids[j] = (int32_t)rng_below(5, 52, (uint64_t)j, (uint64_t)g.llm.config.V);
+        const size_t user = BEAMS * 2 * session_row_bytes(&s);
+        for (int common = 60; common <= 240; common += 60) {
+            char *all = calloc(USERS, user), *alone = calloc(USERS, user);
+            beams_run(&s, ids, common, 0, USERS, all);
+            for (int u = 0; u < USERS; u++) beams_run(&s, ids, common, u, u + 1, alone);
+            assert_memory_equal(all, alone, USERS * user);
+            free(all), free(alone);
+        }
+        session_free(&s);
+        golden_close_all(&g);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(any_split_is_the_same), cmocka_unit_test(frozen_and_twice),
-                                       cmocka_unit_test(compacted)};
+                                       cmocka_unit_test(compacted), cmocka_unit_test(others_change_no_bit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,18 +95,16 @@ static int keys_in_common(const AttnPlan *plan, int one, int other) {
     return n;
 }
 
-// Blocks of few rows that follow each other and share most of their keys (a user's beams behind one prompt) make one tile. Two
-// users share what all prompts begin with, some 80 keys: of these no tile is made, or a user's last bits would depend on who
-// else is in the search.
+// Blocks of few rows that follow each other and share most of their keys (a user's beams behind one prompt) make one tile.
 static Tile tile_group(const AttnPlan *plan, int first) {
     enum { FEW_ROWS = 8 };
     const AttnBlock *b = &plan->block[first];
     Tile t = {.block = first, .rows = b->rows, .blocks = 1};
-    const int keys = keys_of_spans(plan, first), least = keys / 2 > 2 * KEYS ? keys / 2 : 2 * KEYS;
+    const int keys = keys_of_spans(plan, first), least = keys / 2 > KEYS ? keys / 2 : KEYS;
     if (b->rows > FEW_ROWS) return t;
     for (int next = first + 1; next < plan->blocks; next++) {
         const AttnBlock *n = &plan->block[next];
-        const int common = keys_in_common(plan, first, next);
+        const int common = n->owner == b->owner ? keys_in_common(plan, first, next) : 0;
         if (n->rows > FEW_ROWS || t.rows + n->rows > ROWS || n->row != b->row + t.rows || common < least) break;
         if (t.blocks == 1 || common < t.shared) t.shared = common;
         t.rows += n->rows;
