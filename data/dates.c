@@ -32,16 +32,22 @@ static int take_day(Rest *r, struct tm *d) {
     return 1;
 }
 
-static int take_time(Rest *r, struct tm *d) {
+// Digits of a second's fraction, of which three count. -1 where there is none.
+static int take_fraction(Rest *r) {
+    int milliseconds = 0, digits = 0;
+    for (int x; (x = number(r, 1, 9)) >= 0; digits++)
+        if (digits < 3) milliseconds = 10 * milliseconds + x;
+    for (int i = digits; i < 3; i++) milliseconds *= 10;
+    return digits ? milliseconds : -1;
+}
+
+static int take_time(Rest *r, struct tm *d, int *milliseconds) {
     d->tm_hour = number(r, 2, 23);
     d->tm_min = take(r, ':') ? number(r, 2, 59) : -1;
     if (d->tm_hour < 0 || d->tm_min < 0) return 0;
     if (!take(r, ':')) return 1;
     if ((d->tm_sec = number(r, 2, 60)) < 0) return 0; // 60: a leap second
-    if (!take(r, '.')) return 1;
-    if (number(r, 1, 9) < 0) return 0;
-    while (r->s < r->end && *r->s >= '0' && *r->s <= '9') r->s++;
-    return 1;
+    return !take(r, '.') || (*milliseconds = take_fraction(r)) >= 0;
 }
 
 static int take_word(Rest *r, const char *word) {
@@ -69,24 +75,24 @@ static int take_zone(Rest *r, int *ahead) {
     return 1;
 }
 
-int dates_parse(int64_t *seconds, const char *s, size_t n) {
+int dates_parse(int64_t *milliseconds, const char *s, size_t n) {
     Rest r = {s, s + n};
     struct tm d;
-    int ahead = 0;
+    int ahead = 0, fraction = 0;
     if (!take_day(&r, &d)) return 0;
     const int day = d.tm_mday, month = d.tm_mon;
-    if (r.s < r.end && !((take(&r, 'T') || take(&r, ' ')) && take_time(&r, &d) && take_zone(&r, &ahead))) return 0;
+    if (r.s < r.end && !((take(&r, 'T') || take(&r, ' ')) && take_time(&r, &d, &fraction) && take_zone(&r, &ahead))) return 0;
     if (r.s != r.end) return 0;
     struct tm midnight = {.tm_year = d.tm_year, .tm_mon = month, .tm_mday = day};
     const time_t begin = timegm(&midnight); // takes the 31st of June for the 1st of July
     if (midnight.tm_mday != day || midnight.tm_mon != month) return 0;
-    *seconds = (int64_t)begin + d.tm_hour * 3600 + d.tm_min * 60 + d.tm_sec - ahead;
+    *milliseconds = 1000 * ((int64_t)begin + d.tm_hour * 3600 + d.tm_min * 60 + d.tm_sec - ahead) + fraction;
     return 1;
 }
 
-int dates_parse_digits(int64_t *seconds, const char *s, size_t n) {
+int dates_parse_digits(int64_t *milliseconds, const char *s, size_t n) {
     char iso[10] = {0, 0, 0, 0, '-', 0, 0, '-', 0, 0};
     if (n != 8) return 0;
     memcpy(iso, s, 4), memcpy(iso + 5, s + 4, 2), memcpy(iso + 8, s + 6, 2);
-    return dates_parse(seconds, iso, sizeof iso);
+    return dates_parse(milliseconds, iso, sizeof iso);
 }

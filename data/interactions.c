@@ -7,6 +7,7 @@
 #include "data/dates.h"
 #include "data/lines.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ typedef struct Reading {
     const InteractionsOptions *o;
     BadLines bad;
     double latest; // no interaction is later than tomorrow
+    int unit;      // times a second, as the log has them: 1 or 1000; 0: not yet known
     int days;      // whether times of digits are days such as 20181001: the first of them tells; -1: there was none
     Str title;
 } Reading;
@@ -76,12 +78,12 @@ static const char *rating_fault(Reading *r, int *number) {
     return NULL;
 }
 
-// As seconds; days of eight digits would be some of August 1970 otherwise.
+// As milliseconds; days of eight digits would be some of August 1970 otherwise.
 static int is_date(Reading *r, RecordText text, int64_t *date) {
     CsvValue v;
     if (!r->r->format->any_names || !text.n) return 0;
     if (dates_parse(date, text.s, text.n)) return 1;
-    const int is_day = dates_parse_digits(date, text.s, text.n) && (double)*date <= r->latest;
+    const int is_day = dates_parse_digits(date, text.s, text.n) && (double)*date <= 1e3 * r->latest;
     if (r->days < 0 && is_number(text, &v)) r->days = is_day;
     return is_day && r->days > 0;
 }
@@ -97,9 +99,9 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
     const RecordText text = r->r->field[RECORD_TIME];
     int64_t date;
     if (is_date(r, text, &date)) {
-        if (x->ticks > 1) return "a date, where others are milliseconds";
-        x->ticks = 1;
-        v = (CsvValue){.kind = CSV_INT, .number = (double)date, .integer = date};
+        if (r->unit > 1) return "a date, where others are milliseconds";
+        r->unit = 1;
+        v = (CsvValue){.kind = CSV_INT, .number = (double)date / 1e3};
     } else if (!is_number(text, &v)) {
         return r->r->format->any_names ? "a time that is neither a plain number nor a date of the form 2018-10-01T12:34:56Z"
                                        : "a time that is not a plain number";
@@ -107,14 +109,14 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
         return "a time that is no day, where others are days such as 20181001";
     }
     if (r->r->format->numbered && v.kind != CSV_INT) return "a time that is not a whole number";
-    int ticks = x->ticks ? x->ticks : v.number >= first_milliseconds ? 1000 : 1;
+    int unit = r->unit ? r->unit : v.number >= first_milliseconds ? 1000 : 1;
     if (v.number < 0) return "a timestamp before 1970";
-    if (ticks == 1000 && v.number < first_milliseconds) return "seconds, where milliseconds are expected";
-    if (v.number / ticks > r->latest)
-        return ticks == 1 ? "a timestamp later than tomorrow; seconds since 1970 are expected"
-                          : "a timestamp later than tomorrow; milliseconds since 1970 are expected";
-    if (v.number > 0) x->ticks = ticks; // 0 is either's
-    *timestamp = (int64_t)v.number;     // as of dates, a fraction is left out
+    if (unit == 1000 && v.number < first_milliseconds) return "seconds, where milliseconds are expected";
+    if (v.number / unit > r->latest)
+        return unit == 1 ? "a timestamp later than tomorrow; seconds since 1970 are expected"
+                         : "a timestamp later than tomorrow; milliseconds since 1970 are expected";
+    if (v.number > 0) r->unit = unit; // 0 is either's
+    *timestamp = llround(v.number * (x->ticks / unit));
     return NULL;
 }
 
@@ -240,8 +242,7 @@ static void put_event(Interactions *x, Event e) {
 }
 
 static int outside(const Interactions *x, const InteractionsOptions *o, int64_t timestamp) {
-    int64_t ticks = x->ticks ? x->ticks : 1;
-    return (o->from && timestamp < o->from * ticks) || (o->until && timestamp >= o->until * ticks);
+    return (o->from && timestamp < o->from * x->ticks) || (o->until && timestamp >= o->until * x->ticks);
 }
 
 // Interactions with items whose title did not come: dropped, and with them users who have no other.
@@ -332,6 +333,7 @@ static Reading reading(Interactions *x, Records *r, const InteractionsOptions *o
                      .o = o,
                      .bad = {.name = r->lines.name, .strict = o->strict},
                      .latest = (double)time(NULL) + 24 * 3600,
+                     .unit = r->format->unit,
                      .days = -1};
 }
 
@@ -377,7 +379,8 @@ static int nothing_left(const Reading *r, const Records *items, Err *err) {
 }
 
 int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err) {
-    *x = (Interactions){.ticks = log->format->ticks, .has_rating = -1, .has_time = records_has(log, RECORD_TIME)};
+    const int has_time = records_has(log, RECORD_TIME);
+    *x = (Interactions){.ticks = has_time ? 1000 : 1, .has_rating = -1, .has_time = has_time};
     if (items && read_items(x, items, o, err)) return -1;
     Reading r = reading(x, log, o);
     if (!items && !records_has(log, RECORD_TITLE)) log_warn("%s: no titles: the items' ids stand for them", log->lines.name);
@@ -386,7 +389,6 @@ int interactions_read(Interactions *x, Records *items, Records *log, const Inter
     if (status || check_titles(x, log->lines.name, err)) return -1;
     if (awaits_titles(&r)) drop_untitled(x);
     if (x->has_rating < 0) x->has_rating = 0;
-    if (!x->ticks) x->ticks = 1;
     if (!x->n) return nothing_left(&r, items, err);
     if (x->unknown_item > x->lines / 2)
         log_warn("%s: %lld of %lld interactions are with items that %s has not; --items names another file of them",

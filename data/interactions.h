@@ -27,7 +27,7 @@ typedef struct Interactions {
     Event *event;           // (n): in the order of the log
     size_t n, cap, items_cap, ratings_cap;
     int has_rating, has_time; // without times the order of the log is that of time: timestamps are 1, 2, 3, ...
-    int ticks;                // a second: 1, or 1000 where the log has milliseconds
+    int ticks;                // a second: 1000, or 1 where there are no times
     int has_titles;           // else ids stand for them
     // What was passed over, and why; `n` is what is left of `lines`.
     int64_t lines, bad_lines, unknown_item, low_rating, outside_window, bad_item_lines, replacement_titles;

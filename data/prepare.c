@@ -24,7 +24,11 @@ enum { HISTORY_LIMIT = 1000, K_CORE_LIMIT = 1000000, LEAVE_ONE_OUT_LEAST = 3, PR
 static int parse_date(int64_t *seconds, const char *text, const char *option, Err *err) {
     *seconds = 0;
     if (!text) return 0;
-    if (strlen(text) == 10 && dates_parse(seconds, text, 10) && *seconds >= 0 && *seconds < COLUMNS_TIME_LIMIT) return 0;
+    int64_t milliseconds;
+    if (strlen(text) == 10 && dates_parse(&milliseconds, text, 10)) {
+        *seconds = milliseconds / 1000;
+        if (*seconds >= 0 && *seconds < COLUMNS_TIME_LIMIT) return 0;
+    }
     return err_set(err, ERR_USAGE, "%s \"%.32s\": a date of the form 2017-10-01, from 1970 to 2099, is expected", option, text);
 }
 

@@ -27,12 +27,12 @@ static const RecordsFormat formats[] = {
     {.name = "amazon-2018", // and 2014
      .shape = {{RECORDS_JSON, .name = {"reviewerID", "asin", "unixReviewTime", "overall", NULL}},
                {RECORDS_JSON, .name = {[RECORD_ITEM] = "asin", [RECORD_TITLE] = "title"}}},
-     .ticks = 1,
+     .unit = 1,
      .published_titles = 1},
     {.name = "amazon-2023",
      .shape = {{RECORDS_JSON, .name = {"user_id", "parent_asin", "timestamp", "rating", NULL}},
                {RECORDS_JSON, .name = {[RECORD_ITEM] = "parent_asin", [RECORD_TITLE] = "title"}}},
-     .ticks = 1000,
+     .unit = 1000,
      .published_titles = 1},
     {.name = "ml-1m", // and 10M
      .shape = {{RECORDS_COLONS, .fields = 4, .at = {0, 1, 3, 2, -1, -1}},
@@ -40,7 +40,7 @@ static const RecordsFormat formats[] = {
      .numbered = 1,
      .least_rating = 0.5,
      .rating_step = 0.5,
-     .ticks = 1,
+     .unit = 1,
      .category = "movie"},
     {.name = "ml-100k",
      .shape = {{RECORDS_CELLS, .delimiter = '\t', .fields = 4, .at = {0, 1, 3, 2, -1, -1}},
@@ -48,7 +48,7 @@ static const RecordsFormat formats[] = {
      .numbered = 1,
      .least_rating = 1,
      .rating_step = 1,
-     .ticks = 1,
+     .unit = 1,
      .category = "movie"},
     {.name = "ml-csv", // 20M and later
      .shape = {{RECORDS_CSV, .name = {"userId", "movieId", "timestamp", "rating", NULL}},
@@ -56,7 +56,7 @@ static const RecordsFormat formats[] = {
      .numbered = 1,
      .least_rating = 0.5,
      .rating_step = 0.5,
-     .ticks = 1,
+     .unit = 1,
      .category = "movie"},
     {.name = "recbole",
      .shape = {{RECORDS_TYPED, .name = {"user_id", "item_id", "timestamp", "rating", NULL}},
@@ -64,7 +64,7 @@ static const RecordsFormat formats[] = {
     {.name = "tsv", .shape = NAMED(RECORDS_HEADED), .any_names = 1},
     {.name = "csv", .shape = NAMED(RECORDS_CSV), .any_names = 1},
     {.name = "jsonl", .shape = NAMED(RECORDS_JSON), .any_names = 1},
-    {.name = "sequences", .shape = {{RECORDS_SEQUENCES, .at = {0, 1, -1, -1, -1, -1}}}, .ticks = 1},
+    {.name = "sequences", .shape = {{RECORDS_SEQUENCES, .at = {0, 1, -1, -1, -1, -1}}}, .unit = 1},
     {.name = "latentr3"}, // republish.c
 };
 

@@ -55,7 +55,7 @@ typedef struct RecordsFormat {
     int any_names;                    // the user may name the columns
     int numbered;                     // ids are whole numbers: records_is_number
     double least_rating, rating_step; // ratings are 1, 1 + step, ... 5, from `least`; step 0: any number
-    int ticks;                        // of a time: 1 or 1000 a second; 0: the first record tells
+    int unit;                         // of a time: 1 or 1000 a second; 0: the first record tells
     int published_titles;             // the published title rules are the default
     const char *category;             // or NULL: the folder's name
 } RecordsFormat;

@@ -46,7 +46,7 @@ static void expect(const char *format, const char *const column[RECORDS_NAMES], 
     if (read_text(&x, format, column, log, item, o, &err)) fail_msg("%s", err.message);
     for (size_t i = 0; i < x.n; i++) {
         const Event *e = &x.event[i];
-        str_printf(&text, "%s %s %lld", x.users.text[e->user], x.items.text[e->item], (long long)e->timestamp / x.ticks);
+        str_printf(&text, "%s %s %.15g", x.users.text[e->user], x.items.text[e->item], (double)e->timestamp / x.ticks);
         if (x.has_rating) str_printf(&text, " %g", x.rating[e->rating]);
         str_printf(&text, " %s\n", x.titles.text[x.title[e->item]]);
     }
@@ -126,7 +126,7 @@ static void test_amazon_2023(void **state) {
         "amazon-2023",
         "{\"rating\": 5.0, \"title\": \"Nice\", \"asin\": \"B1\", \"parent_asin\": \"P1\", \"user_id\": \"U\", \"timestamp\": "
         "1588687728923}\n",
-        items, "U P1 1588687728 5 One two\n");
+        items, "U P1 1588687728.923 5 One two\n");
 }
 
 static void test_titles(void **state) {
@@ -333,19 +333,29 @@ static void test_dates(void **state) {
                 {"20181001", 0},
                 {"", 0}};
     for (size_t i = 0; i < sizeof date / sizeof *date; i++) {
-        int64_t seconds = 0;
-        assert_int_equal(dates_parse(&seconds, date[i].text, strlen(date[i].text)), date[i].seconds != 0);
-        if (date[i].seconds) assert_int_equal(seconds, date[i].seconds);
+        int64_t milliseconds = 0;
+        assert_int_equal(dates_parse(&milliseconds, date[i].text, strlen(date[i].text)), date[i].seconds != 0);
+        if (date[i].seconds) assert_int_equal(milliseconds / 1000, date[i].seconds);
+    }
+    static const struct {
+        const char *text;
+        int milliseconds;
+    } fraction[] = {{".7", 700}, {".78", 780}, {".789Z", 789}, {".0789 UTC", 78}, {".7899999999999+00", 789}, {"", 0}};
+    for (size_t i = 0; i < sizeof fraction / sizeof *fraction; i++) {
+        char text[64];
+        int64_t milliseconds;
+        const int n = snprintf(text, sizeof text, "2018-10-01 12:34:56%s", fraction[i].text);
+        assert_true(dates_parse(&milliseconds, text, (size_t)n) && milliseconds == 1538397296000 + fraction[i].milliseconds);
     }
     takes("csv", "user,item,time\nu,a,2018-10-01\nu,b,2018-10-01T00:00:07Z\nu,c,1538352009\n", NULL,
           "u a 1538352000 a\nu b 1538352007 b\nu c 1538352009 c\n");
     takes("jsonl", "{\"user_id\": 7, \"item_id\": 5, \"time\": \"2018-10-01\"}\n", "{\"item_id\": 5, \"title\": \"One\"}\n",
           "7 5 1538352000 One\n");
-    takes("csv", "user,item,time\nu,a,1593878903.438\nu,b,1593878904\n", NULL, "u a 1593878903 a\nu b 1593878904 b\n");
+    takes("csv", "user,item,time\nu,a,1593878903.438\nu,b,1593878904\n", NULL, "u a 1593878903.438 a\nu b 1593878904 b\n");
     takes("recbole", "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1588687728923\nu\ta\t1588687729000.0\n",
-          "item_id:token\ttitle:token\na\tOne\n", "u a 1588687728 One\nu a 1588687729 One\n");
+          "item_id:token\ttitle:token\na\tOne\n", "u a 1588687728.923 One\nu a 1588687729 One\n");
     takes("csv", "user,item,time\nu,a,1970-01-01T00:00:00\nu,b,0\nu,c,0.5\nu,d,7\n", NULL,
-          "u a 0 a\nu b 0 b\nu c 0 c\nu d 7 d\n");
+          "u a 0 a\nu b 0 b\nu c 0.5 c\nu d 7 d\n");
     takes("csv", "user,item,time\nu,a,0\nu,b,1538352007000\n", NULL, "u a 0 a\nu b 1538352007 b\n"); // no seconds, yet
     bad_line("csv", "user,item,time\nu,a,2018-10-01\n", NULL, "u,b,1969-12-31", "a timestamp before 1970");
     bad_line("csv", "user,item,time\nu,a,1538352000000\n", NULL, "u,b,0", "seconds, where milliseconds are expected");

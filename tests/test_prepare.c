@@ -106,7 +106,7 @@ static void test_movielens(void **state) {
     assert_true(x.n == 4 && x.lines == 4 && x.has_rating && x.users.n == 2 && x.items.n == 2);
     assert_string_equal(x.users.text[0], "7"); // in the order of the log
     assert_string_equal(x.items.text[0], "1"); // in the order of the item file
-    assert_true(x.event[0].user == 0 && x.event[0].item == 1 && x.event[0].timestamp == 100 && rating_of(&x, 0) == 5);
+    assert_true(x.event[0].user == 0 && x.event[0].item == 1 && x.event[0].timestamp == 100000 && rating_of(&x, 0) == 5);
     assert_true(x.event[3].item == 1); // met again: kept
     assert_string_equal(title_of(&x, "1"), "Toy Story (1995)");
     interactions_free(&x);
@@ -219,7 +219,7 @@ static void test_recbole(void **state) {
     Interactions x;
     takes(&x, "recbole", R_LOG "v\ti9\t1\t5", R_ITEM, 1);
     assert_true(x.n == 2 && x.lines == 3 && x.unknown_item == 1 && x.has_rating);
-    assert_true(rating_of(&x, 0) == 4.5 && x.event[0].timestamp == 100 && rating_of(&x, 1) == -1);
+    assert_true(rating_of(&x, 0) == 4.5 && x.event[0].timestamp == 100000 && rating_of(&x, 1) == -1);
     assert_string_equal(title_of(&x, "i2"), "GoldenEye"); // the year's column is passed over
     interactions_free(&x);
     // Any order of the columns, no ratings, other columns in between, other names of the title.
@@ -228,7 +228,7 @@ static void test_recbole(void **state) {
         Str item = {0};
         str_printf(&item, "x:float_seq\t%s\titem_id:token\n1 2\tOne\ta\n\tTwo\tb\n", title[i]);
         takes(&x, "recbole", "timestamp:float\tx:token\titem_id:token\tuser_id:token\n5\t\tb\tu\n", item.data, 1);
-        assert_true(x.n == 1 && !x.has_rating && x.event[0].item == 1 && x.event[0].timestamp == 5);
+        assert_true(x.n == 1 && !x.has_rating && x.event[0].item == 1 && x.event[0].timestamp == 5000);
         assert_string_equal(title_of(&x, "b"), "Two");
         interactions_free(&x);
         str_free(&item);

@@ -237,6 +237,25 @@ make_logs() {
     exits 0 "$LATENTR3" inspect --data "$TMP/early"
 }
 
+@test "prepare: milliseconds, seconds with a fraction and dates with one order what lies in one second alike" {
+    for kind in milliseconds seconds date; do
+        awk -v kind=$kind 'BEGIN {
+            srand(5); print "user,item,time"
+            for (u = 1; u <= 40; u++) for (i = 0; i < 12; i++) {
+                second = 1538352000 + u * 100 + int(i / 4); fraction = int(1000 * rand())
+                if (kind == "date") time = sprintf("2018-10-01T%02d:%02d:%02d.%03dZ", (second - 1538352000) / 3600, (second - 1538352000) % 3600 / 60, second % 60, fraction)
+                else time = sprintf(kind == "seconds" ? "%d.%03d" : "%d%03d", second, fraction)
+                printf "%d,%d,%s\n", u, (u + i) % 15 + 1, time
+            }
+        }' >"$TMP/$kind.csv"
+        exits 0 "$LATENTR3" prepare --data "$TMP/$kind.csv" --category film --out "$TMP/$kind"
+    done
+    for file in train.csv valid.csv test.csv info.txt; do
+        cmp "$TMP/milliseconds/$file" "$TMP/seconds/$file"
+        cmp "$TMP/milliseconds/$file" "$TMP/date/$file"
+    done
+}
+
 @test "prepare: a TSV of ids from 0 that looks like u.data: the options that read it are named, and do" {
     make_logs
     awk -F'\t' 'BEGIN {OFS = FS} {$1 -= 1; print}' "$TMP/ml/u.data" >"$TMP/ml/log.tsv"
