@@ -157,6 +157,9 @@ static int read_chat_template(json_t *config, const char *folder, Err *err) {
         mapfile_close(&f);
     }
     free(path);
+    char *others = file_join(folder, "additional_chat_templates");
+    if (status == 0 && file_is_folder(others)) log_warn("%s: not taken along: the one chat template is", others);
+    free(others);
     return status;
 }
 

@@ -217,7 +217,9 @@ copy_model() {
 @test "convert: a chat template in a file of its own" {
     copy_model
     printf '{{ "é" }}\n' >"$TMP/model/chat_template.jinja"
+    mkdir "$TMP/model/additional_chat_templates"
     exits 0 "$LATENTR3" convert --model "$TMP/model" --out "$TMP/out"
+    says '*warning: *additional_chat_templates: not taken along*'
     jq -je .chat_template "$TMP/out/tokenizer_config.json" | cmp - "$TMP/model/chat_template.jinja"
     printf 'ab\xff' >"$TMP/model/chat_template.jinja"
     LATENTR3_LOG=error refuses 3 '*chat_template.jinja: no UTF-8 at byte 2' "$LATENTR3" convert --model "$TMP/model" --out "$TMP/none"
