@@ -5,7 +5,8 @@
 #   tools/results.sh unpack NAME DIR    a folder in which `latentr3 experiment experiments/NAME.yaml --out DIR` goes on from there
 #   tools/results.sh                 the pages get the tables of experiments/results where they say <!-- results NAME -->, or
 #                                    the third of them alone where they say <!-- results NAME 3 -->; docs/gains.svg the
-#                                    gains that experiments/gains.tsv names
+#                                    gains that experiments/gains.tsv names. <!-- overview -->: HR@10 of the rows that the
+#                                    experiments of experiments/overview.tsv have in common
 #   tools/results.sh --check         fails where a table of a page is another one, or was made by another experiment file
 # A kept result is NAME.json (all digits), NAME.md (the table) and NAME.sum (of the experiment file and of these two).
 set -euo pipefail
@@ -74,6 +75,24 @@ gains() {
     done <experiments/gains.tsv | awk -f tools/gains.awk
 }
 
+# HR@10 of what the experiments of experiments/overview.tsv have in common, one column each; behind it the number of seeds.
+overview() {
+    local name heading headings="" files=()
+    while IFS=$'\t' read -r name heading; do
+        [ "${name:0:1}" != "#" ] || continue
+        headings+="| $heading "
+        files+=("$kept/$name.json")
+    done <experiments/overview.tsv
+    printf '| HR@10 (seeds) %s|\n|%s\n' "$headings" "$(printf ' --- |%.0s' 1 "${files[@]}")"
+    jq -rs '
+        # 0.0972; jq has no format for it.
+        def digits: (. * 10000 | round) as $n | "0." + ("000\($n)" | .[-4:]);
+        . as $all | ("popularity", "item-kNN", "SASRec", "SASRec with a thought", "SFT without a thought (BIGRec)", "SFT, hidden state as thought", "SFT",
+            "SFT + RL", "SFT + RL against the group", "SFT + as much more SFT", "D3 without a thought", "D3 over SFT", "D3 over SFT + RL") as $row
+        | "| \($row) | " + ([$all[] | (first(.rows[] | select(.row == $row)) // null) | if . then .metrics["HR@10"] | (.mean | digits) + (if .runs > 1 then " (\(.runs))" else "" end) else "" end] | join(" | ")) + " |"
+        ' "${files[@]}"
+}
+
 mark='^<!-- results ([a-zA-Z0-9_-]+)( [1-9])? -->$'
 
 # A page with the tables as they are now kept.
@@ -87,6 +106,11 @@ fill() {
             awk -v RS= -v number="${BASH_REMATCH[2]:-0}" '
                 number == 0 || NR == number { print (printed++ ? "\n" : "") $0 }
                 END { exit !printed }' "$kept/$inside.md"
+            printf '\n'
+        elif [ "$line" = "<!-- overview -->" ]; then
+            inside=overview
+            printf '%s\n\n' "$line"
+            overview
             printf '\n'
         elif [ "$line" = "<!-- end -->" ]; then
             inside=""

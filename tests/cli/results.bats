@@ -23,7 +23,9 @@ load common
         says "$3"
         cp "$TMP/whole" "$TMP/$1"
     }
-    stale docs/results.md '0,/| 0\.0/s/| 0\.0/| 0.1/' '*is not what experiments/results says*'
+    stale docs/results.md "/<!-- results $name -->/,\$s/| 0\.0/| 0.1/" '*is not what experiments/results says*'
+    stale docs/results.md '/<!-- overview -->/,/SASRec/s/| 0\.0/| 0.1/' '*is not what experiments/results says*'
+    stale experiments/overview.tsv '$s/office/ml-100k/' '*is not what experiments/results says*'
     # The second table alone.
     printf '<!-- results %s 2 -->\n<!-- end -->\n' "$name" >"$TMP/README.md"
     exits 0 "$TMP/tools/results.sh"
