@@ -266,7 +266,9 @@ while time.monotonic() < end:
     train sasrec "$TMP/run" --max-steps 8 --save-every 3
     ls "$TMP/run/checkpoints" >"$TMP/names"
     diff "$TMP/names" - <<<$'latest\nstep-0000000006\nstep-0000000008'
-    printf X | dd of="$TMP/run/checkpoints/step-0000000008/training.state" bs=1 seek=5000 conv=notrunc status=none
+    state=$TMP/run/checkpoints/step-0000000008/training.state
+    byte=$(od -An -tu1 -j5000 -N1 "$state")
+    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$state" bs=1 seek=5000 conv=notrunc status=none
     unfinished "$TMP/run"
     exits 0 train sasrec "$TMP/run" --max-steps 8 --save-every 3 --resume
     says '*warning:*step-0000000008/training.state: a damaged checkpoint: block 0*goes on after step 6 of 8*'
