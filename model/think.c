@@ -1,40 +1,46 @@
 #include "model/think.h"
 
-int think_slots(const ThinkPrompt *prompt, int B, int common_len, int thoughts) {
-    int n = common_len + (thoughts > 0 ? B * (thoughts - 1) : 0);
-    for (int b = 0; b < B; b++) n += prompt[b].len - (b ? prompt[b].joins : 0);
-    return n;
-}
-
 static int any_shared(const ThinkPrompt *prompt, int B) {
     for (int b = 0; b < B; b++)
         if (prompt[b].shared) return 1;
     return 0;
 }
 
-static int rows_of(const ThinkPrompt *prompt, const ThinkPrompt *extra, int b) {
-    return prompt[b].len + (extra ? extra[b].len : 0);
-}
-
-// Prompts that begin alike run once as far as they do: a path of nodes, each up to a place where a later prompt leaves it.
+// Prompts that begin alike run once as far as they do: a path of nodes, each up to a place where a later prompt leaves it,
+// whichever segment that is of.
 typedef struct Paths {
-    const ThinkPrompt *prompt;
-    int end;        // prompts [.., end) are of this segment
+    const ThinkPrompt *prompt; // (B)
+    int B;
     int n;          // of the present prompt's path
     int *at, *node; // (n) tokens up to the end of each node, and the node
 } Paths;
 
+static int joins_of(const ThinkPrompt *prompt, int b) {
+    return b ? prompt[b].joins : 0;
+}
+
+static int rows_of(const ThinkPrompt *prompt, const ThinkPrompt *extra, int b) {
+    return prompt[b].len - joins_of(prompt, b) + (extra ? extra[b].len : 0);
+}
+
+int think_slots(const ThinkPrompt *prompt, int B, int common_len, int thoughts) {
+    int n = common_len + (thoughts > 0 ? B * (thoughts - 1) : 0);
+    for (int b = 0; b < B; b++) n += rows_of(prompt, NULL, b);
+    return n;
+}
+
 // Where the node of prompt b that begins behind `from` tokens ends.
 static int next_end(const Paths *p, int b, int from) {
     int least = p->prompt[b].len;
-    for (int c = b + 1; c < p->end && p->prompt[c].joins > from; c++)
+    for (int c = b + 1; c < p->B && p->prompt[c].joins > from; c++)
         if (p->prompt[c].joins < least) least = p->prompt[c].joins;
     return least;
 }
 
 // Adds what prompt b has behind the one before it; returns its last node.
-static int add_prompt(Session *s, Segment *g, Paths *p, int b, int joins, int root) {
+static int add_prompt(Session *s, Segment *g, Paths *p, int b, int root) {
     const ThinkPrompt *x = &p->prompt[b];
+    const int joins = joins_of(p->prompt, b);
     CHECK(joins < x->len || joins == 0);
     while (p->n > 0 && p->at[p->n - 1] > joins) p->n--;
     int parent = x->prefix ? x->prefix : x->shared ? root : -1, from = joins;
@@ -48,22 +54,18 @@ static int add_prompt(Session *s, Segment *g, Paths *p, int b, int joins, int ro
     return parent;
 }
 
-// The prompts [first, end).
-static void prompts_segment(Session *s, Think *t, const Ints *common, const ThinkPrompt *prompt, const ThinkPrompt *extra,
-                            int *extra_node, int first, int end, int record) {
+// The prompts [first, end): as many nodes, one more for each that leaves another's path, and those of extra.
+static void prompts_segment(Session *s, Think *t, const Ints *common, Paths *paths, const ThinkPrompt *extra, int *extra_node,
+                            int first, int end, int record) {
+    const ThinkPrompt *prompt = paths->prompt;
     int rows = (int)common->len;
     for (int b = first; b < end; b++) rows += rows_of(prompt, extra, b);
-    Paths paths = {.prompt = prompt,
-                   .end = end,
-                   .at = ARENA_NEW(&s->host, int, end - first + 1),
-                   .node = ARENA_NEW(&s->host, int, end - first + 1)};
-    segment_begin(s, &t->prompts, 3 * (end - first) + 1, rows);
+    segment_begin(s, &t->prompts, 2 * (end - first) + (paths->B - first) + 1, rows);
     if (t->root < 0 && any_shared(prompt + first, end - first)) {
         t->root = segment_add(s, &t->prompts, -1, common->data, (int)common->len);
         s->node[t->root].shared = 1;
     }
-    for (int b = first; b < end; b++)
-        t->prompt[b] = add_prompt(s, &t->prompts, &paths, b, b > first ? prompt[b].joins : 0, t->root);
+    for (int b = first; b < end; b++) t->prompt[b] = add_prompt(s, &t->prompts, paths, b, t->root);
     for (int b = first; extra && b < end; b++) // of one token, which comes behind the last thought: nothing is left
         extra_node[b] = extra[b].len ? segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len) : t->prompt[b];
     if (t->prompts.N > 0) segment_forward(s, &t->prompts, NULL, record);
@@ -76,12 +78,13 @@ void think_prompts(Session *s, Think *t, int root, const Ints *common, const Thi
     t->prompt = ARENA_NEW(&s->host, int, B);
     t->node = ARENA_NEW(&s->host, int, B);
     if (record == THINK_RECORD_ALL) session_want_gradients(s, gradient_slots);
+    Paths paths = {prompt, B, .at = ARENA_NEW(&s->host, int, B + 1), .node = ARENA_NEW(&s->host, int, B + 1)};
     for (int first = 0, end = 0; first < B; first = end) {
         for (int rows = 0; end < B; end++) {
             rows += rows_of(prompt, extra, end);
             if (record != THINK_RECORD_ALL && rows > s->forward_rows && end > first) break;
         }
-        prompts_segment(s, t, common, prompt, extra, extra_node, first, end, record == THINK_RECORD_ALL);
+        prompts_segment(s, t, common, &paths, extra, extra_node, first, end, record == THINK_RECORD_ALL);
     }
 }
 

@@ -93,39 +93,55 @@ static void grow(Example *x, int32_t ids[GROWN][PROMPT], int32_t answer[GROWN][3
     }
 }
 
-// Loss, gradient and positions run of the rows, in micro-batches.
-static double grown_update(const char *folder, int thoughts, int recompute, int micro_rows, float **gradient, size_t *n,
-                           int64_t *run, int *common) {
+typedef struct GrownRun {
+    const char *folder;
+    int thoughts, recompute, micro_rows, forward_rows;
+    unsigned groups; // TRAIN_*; 0: the rows are only measured
+} GrownRun;
+
+// Loss, gradient and positions run of the rows, in a session that has no slot too many.
+static double grown_update(const GrownRun *o, float **gradient, size_t *n, int64_t *run, int *common) {
     Err err = {0};
     Golden g;
-    golden_open(&g, folder, DTYPE_F32, thoughts, 1);
-    Session s = new_session(&g, 4096);
-    s.recompute = recompute;
-    OK(llm_train(&g.llm, TRAIN_BACKBONE | TRAIN_LATENT, &err));
+    Session s;
+    golden_open(&g, o->folder, DTYPE_F32, o->thoughts, 1);
+    OK(llm_train(&g.llm, o->groups ? o->groups : TRAIN_BACKBONE | TRAIN_LATENT, &err));
     Example x[GROWN];
     int32_t ids[GROWN][PROMPT], answer[GROWN][3];
     grow(x, ids, answer, g.llm.config.V - 20);
     const Examples e = {.n = GROWN, .example = x, .common = g.examples.common};
     for (int i = 1; i < GROWN; i++) assert_int_equal(examples_join(&x[i - 1], &x[i]), grown[i].joins);
     const uint32_t index[GROWN] = {0, 1, 2, 3, 4, 5, 6, 7};
-    const double loss = sft_update(&s, &e, index, GROWN, micro_rows, 1, NULL);
-    *n = g.llm.params.total, *run = s.tokens_run, *common = (int)e.common.ids.len;
-    *gradient = malloc(*n * sizeof(float));
-    ops_download(g.ops, *gradient, g.llm.dw, *n * sizeof(float));
+    int slots = (int)e.common.ids.len, most = 0; // of micro-batches of one row, or of one micro-batch
+    for (int i = 0; i < GROWN; i++) {
+        const int rows = example_rows(&x[i], o->thoughts) - (o->micro_rows > 1 ? grown[i].joins : 0);
+        if (o->micro_rows > 1) slots += rows;
+        if (rows > most) most = rows;
+    }
+    OK(session_init(&s, &g.llm, o->micro_rows > 1 ? slots : slots + most, &err));
+    s.recompute = o->recompute, s.forward_rows = o->forward_rows;
+    const double loss = sft_update(&s, &e, index, GROWN, o->micro_rows, o->groups != 0, NULL);
+    const size_t begin = o->groups & TRAIN_BACKBONE ? 0 : g.llm.params.begin[PARAMS_LATENT];
+    *n = o->groups ? g.llm.params.total - begin : 0, *run = s.tokens_run, *common = (int)e.common.ids.len;
+    *gradient = malloc((*n + 1) * sizeof(float));
+    if (*n) ops_download(g.ops, *gradient, g.llm.dw + begin, *n * sizeof(float));
     session_free(&s);
     golden_close_all(&g);
     return loss;
 }
 
-static void check_grown(const char *folder, int thoughts, int recompute) {
+// Together is as one by one.
+static void check_grown(GrownRun o) {
     float *alone, *together;
     size_t n;
     int64_t run[2];
     int common, joins = 0, shared = 0;
     for (int i = 0; i < GROWN; i++) joins += grown[i].joins, shared += grown[i].shared;
-    const double loss = grown_update(folder, thoughts, 0, 1, &alone, &n, &run[0], &common);
-    const double same = grown_update(folder, thoughts, recompute, 1 << 20, &together, &n, &run[1], &common);
-    golden_close(same, loss, 1e-5 * loss, "loss", thoughts);
+    GrownRun one = o;
+    one.recompute = 0, one.micro_rows = 1, one.forward_rows = 4096;
+    const double loss = grown_update(&one, &alone, &n, &run[0], &common);
+    const double same = grown_update(&o, &together, &n, &run[1], &common);
+    golden_close(same, loss, 1e-5 * loss, "loss", o.thoughts);
     double largest = 0;
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)alone[i]));
     for (size_t i = 0; i < n; i++) golden_close(together[i], alone[i], 1e-5 * largest, "gradient", (int)i);
@@ -137,11 +153,24 @@ static void growing_histories_match(void **state) {
     (void)state;
     for (int i = 0; i < 2; i++)
         for (int thoughts = 0; thoughts < 3; thoughts++)
-            for (int recompute = 0; recompute < 2; recompute++) check_grown(folders[i], thoughts, recompute);
+            for (int recompute = 0; recompute < 2; recompute++)
+                check_grown((GrownRun){folders[i], thoughts, recompute, 1 << 20, 4096, TRAIN_BACKBONE | TRAIN_LATENT});
+}
+
+// Where nothing of the prompts is recorded they run in segments, of one prompt and of some: what they share runs once all the
+// same.
+static void segments_of_grown_match(void **state) {
+    (void)state;
+    static const int forward_rows[] = {1, 50, 4096};
+    for (int i = 0; i < 2; i++)
+        for (int thoughts = 0; thoughts < 3; thoughts++)
+            for (int j = 0; j < 3; j++)
+                for (int train = 0; train <= (thoughts > 0); train++)
+                    check_grown((GrownRun){folders[i], thoughts, 0, 1 << 20, forward_rows[j], train ? TRAIN_LATENT : 0});
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(forward_matches), cmocka_unit_test(gradients_match),
-                                       cmocka_unit_test(growing_histories_match)};
+                                       cmocka_unit_test(growing_histories_match), cmocka_unit_test(segments_of_grown_match)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
