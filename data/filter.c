@@ -91,8 +91,8 @@ void filter_apply(FilterCounts *out, Interactions *x, const FilterOptions *o) {
         if (x->event[i].timestamp < earliest) earliest = x->event[i].timestamp;
     *out = (FilterCounts){.from = o->from};
     for (;;) {
-        out->items = find_core(&c, out->from * x->ticks);
-        if (out->items >= o->min_items || out->from * x->ticks <= earliest) break;
+        out->items = find_core(&c, out->from * EVENT_SECOND);
+        if (out->items >= o->min_items || out->from * EVENT_SECOND <= earliest) break;
         out->from = filter_months_back(out->from, STEP_MONTHS);
     }
     size_t kept = 0;
@@ -100,7 +100,7 @@ void filter_apply(FilterCounts *out, Interactions *x, const FilterOptions *o) {
         if (c.stays[i])
             x->event[kept++] = x->event[i];
         else
-            *(x->event[i].timestamp < out->from * x->ticks ? &out->outside_window : &out->too_few) += 1;
+            *(x->event[i].timestamp < out->from * EVENT_SECOND ? &out->outside_window : &out->too_few) += 1;
     x->n = kept;
     for (int of = 0; of < 2; of++) free(c.count[of]), free(c.of[of].begin), free(c.of[of].event);
     free(c.stays), free(c.waits);

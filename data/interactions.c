@@ -93,7 +93,7 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
     Interactions *x = r->x;
     CsvValue v;
     if (!x->has_time) {
-        *timestamp = x->lines + 1;
+        *timestamp = (x->lines + 1) * EVENT_SECOND;
         return NULL;
     }
     const RecordText text = r->r->field[RECORD_TIME];
@@ -116,7 +116,7 @@ static const char *timestamp_fault(Reading *r, int64_t *timestamp) {
         return unit == 1 ? "a timestamp later than tomorrow; seconds since 1970 are expected"
                          : "a timestamp later than tomorrow; milliseconds since 1970 are expected";
     if (v.number > 0) r->unit = unit; // 0 is either's
-    *timestamp = llround(v.number * (x->ticks / unit));
+    *timestamp = llround(v.number * (EVENT_SECOND / unit));
     return NULL;
 }
 
@@ -241,8 +241,8 @@ static void put_event(Interactions *x, Event e) {
     x->event[x->n++] = e;
 }
 
-static int outside(const Interactions *x, const InteractionsOptions *o, int64_t timestamp) {
-    return (o->from && timestamp < o->from * x->ticks) || (o->until && timestamp >= o->until * x->ticks);
+static int outside(const InteractionsOptions *o, int64_t timestamp) {
+    return (o->from && timestamp < o->from * EVENT_SECOND) || (o->until && timestamp >= o->until * EVENT_SECOND);
 }
 
 // Interactions with items whose title did not come: dropped, and with them users who have no other.
@@ -285,7 +285,7 @@ static const char *event_fault(Reading *r) {
         x->untitled[x->title_fault[item]]++;
     else if (r->o->min_rating > 0 && x->has_rating && !(x->rating[rating] >= r->o->min_rating))
         x->low_rating++;
-    else if (outside(x, r->o, timestamp))
+    else if (outside(r->o, timestamp))
         x->outside_window++;
     else
         put_event(x, (Event){intern_put(&x->users, user.s, user.n), item, timestamp, (uint64_t)rating});
@@ -379,8 +379,7 @@ static int nothing_left(const Reading *r, const Records *items, Err *err) {
 }
 
 int interactions_read(Interactions *x, Records *items, Records *log, const InteractionsOptions *o, Err *err) {
-    const int has_time = records_has(log, RECORD_TIME);
-    *x = (Interactions){.ticks = has_time ? 1000 : 1, .has_rating = -1, .has_time = has_time};
+    *x = (Interactions){.has_rating = -1, .has_time = records_has(log, RECORD_TIME)};
     if (items && read_items(x, items, o, err)) return -1;
     Reading r = reading(x, log, o);
     if (!items && !records_has(log, RECORD_TITLE)) log_warn("%s: no titles: the items' ids stand for them", log->lines.name);

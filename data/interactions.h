@@ -10,9 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { EVENT_SECOND = 1000 }; // timestamps are milliseconds, whatever the log has
+
 typedef struct Event {
     int32_t user, item;
-    int64_t timestamp : 48; // in ticks
+    int64_t timestamp : 48; // a second is EVENT_SECOND
     uint64_t rating : 16;   // number in Interactions.rating
 } Event;
 _Static_assert(sizeof(Event) == 16, "an interaction takes 16 bytes");
@@ -26,8 +28,7 @@ typedef struct Interactions {
     int32_t *text;          // (items.n): number in `texts`, or -1: no index text
     Event *event;           // (n): in the order of the log
     size_t n, cap, items_cap, ratings_cap;
-    int has_rating, has_time; // without times the order of the log is that of time: timestamps are 1, 2, 3, ...
-    int ticks;                // a second: 1000, or 1 where there are no times
+    int has_rating, has_time; // without times the order of the log is that of time: timestamps are 1, 2, 3, ... seconds
     int has_titles;           // else ids stand for them
     // What was passed over, and why; `n` is what is left of `lines`.
     int64_t lines, bad_lines, unknown_item, low_rating, outside_window, bad_item_lines, replacement_titles;

@@ -157,14 +157,14 @@ static int write_rows(OutFile *f, const Split *s, const Interactions *x, int spl
             asin[i] = x->items.text[e->item];
             title[i] = x->titles.text[x->title[e->item]];
             item[i] = s->number[e->item];
-            timestamp[i] = e->timestamp / x->ticks;
+            timestamp[i] = e->timestamp / EVENT_SECOND;
             rating[i] = ratings[e->rating];
         }
         ColumnsRow row = {.user = x->users.text[target->user],
                           .asin = x->items.text[target->item],
                           .title = x->titles.text[x->title[target->item]],
                           .item = s->number[target->item],
-                          .timestamp = target->timestamp / x->ticks,
+                          .timestamp = target->timestamp / EVENT_SECOND,
                           .rating = ratings[target->rating],
                           .n = n,
                           .history_asin = asin,

@@ -141,8 +141,8 @@ static void add_window(json_t *report, const Split *s, const Interactions *x, co
     }
     if (f->from) put_date(o, "from", f->from);
     if (!x->has_time || !s->events) return;
-    put_date(o, "first", first / x->ticks);
-    put_date(o, "last", last / x->ticks);
+    put_date(o, "first", first / EVENT_SECOND);
+    put_date(o, "last", last / EVENT_SECOND);
 }
 
 static void add_statistics(json_t *report, const Split *s, const Interactions *x) {

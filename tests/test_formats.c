@@ -46,7 +46,7 @@ static void expect(const char *format, const char *const column[RECORDS_NAMES], 
     if (read_text(&x, format, column, log, item, o, &err)) fail_msg("%s", err.message);
     for (size_t i = 0; i < x.n; i++) {
         const Event *e = &x.event[i];
-        str_printf(&text, "%s %s %.15g", x.users.text[e->user], x.items.text[e->item], (double)e->timestamp / x.ticks);
+        str_printf(&text, "%s %s %.15g", x.users.text[e->user], x.items.text[e->item], (double)e->timestamp / EVENT_SECOND);
         if (x.has_rating) str_printf(&text, " %g", x.rating[e->rating]);
         str_printf(&text, " %s\n", x.titles.text[x.title[e->item]]);
     }
@@ -446,13 +446,14 @@ static void test_min_items(void **state) {
     (void)state;
     const int64_t month = 1498867200; // 2017-07-01; items 0..9 are met twice a month, from January 2015 (one new a month) on
     for (int least = 1; least <= 12; least++) {
-        Interactions x = {.ticks = 1, .has_time = 1};
+        Interactions x = {.has_time = 1};
         for (int u = 0; u < 2; u++) intern_put(&x.users, &"uv"[u], 1);
         for (int i = 0; i < 10; i++) intern_put(&x.items, &"0123456789"[i], 1);
         x.event = mem_alloc(20, sizeof *x.event);
         for (int i = 0; i < 10; i++)
             for (int u = 0; u < 2; u++)
-                x.event[x.n++] = (Event){.user = u, .item = i, .timestamp = filter_months_back(month, i) + 1000};
+                x.event[x.n++] =
+                    (Event){.user = u, .item = i, .timestamp = (filter_months_back(month, i) + 1000) * EVENT_SECOND};
         FilterCounts c;
         filter_apply(&c, &x, &(FilterOptions){1, 2, month, least});
         int steps = least <= 1 ? 0 : (least + 1) / 3; // i months back lie in the window where i <= 3 steps

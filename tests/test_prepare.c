@@ -287,7 +287,7 @@ static void random_log(Interactions *x, uint64_t seed) {
     char text[16];
     int users = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 12), items = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 12);
     int times = 1 + (int)rng_below(seed, RNG_SYNTHETIC, at++, 40);
-    *x = (Interactions){.has_rating = 1, .has_time = 1, .ticks = 1};
+    *x = (Interactions){.has_rating = 1, .has_time = 1};
     for (int u = 0; u < users; u++) intern_put(&x->users, text, (size_t)snprintf(text, sizeof text, "u%d", u));
     x->title = mem_alloc((size_t)items, sizeof *x->title);
     for (int i = 0; i < items; i++) {
@@ -300,7 +300,7 @@ static void random_log(Interactions *x, uint64_t seed) {
         Event *e = &x->event[i];
         e->user = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)users);
         e->item = (int32_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)items);
-        e->timestamp = 1 + (int64_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)times);
+        e->timestamp = EVENT_SECOND * (1 + (int64_t)rng_below(seed, RNG_SYNTHETIC, at++, (uint64_t)times));
         e->rating = (uint16_t)i;
     }
 }
@@ -308,7 +308,7 @@ static void random_log(Interactions *x, uint64_t seed) {
 // The largest set of events in which all users and items have enough, by the book: remove, count anew, repeat.
 static size_t naive_core(const Interactions *x, const FilterOptions *o, char *left) {
     size_t n = 0;
-    for (size_t i = 0; i < x->n; i++) n += (size_t)(left[i] = x->event[i].timestamp >= o->from);
+    for (size_t i = 0; i < x->n; i++) n += (size_t)(left[i] = x->event[i].timestamp >= o->from * EVENT_SECOND);
     for (int changed = 1; changed;) {
         int users[16] = {0}, items[16] = {0};
         changed = 0;
@@ -453,7 +453,6 @@ static void test_statistics(void **state) {
     Split s;
     SplitStatistics t;
     FilterCounts counts;
-    x.ticks = 1;
     filter_apply(&counts, &x, &(FilterOptions){.user_core = 3});
     split_make(&s, &x, 1, 10, 0);
     split_statistics(&t, &s, &x);
