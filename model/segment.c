@@ -21,6 +21,12 @@ int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len)
     return at;
 }
 
+int segment_add_shared(Session *s, Segment *g, const int32_t *ids, int len) {
+    const int root = segment_add(s, g, -1, ids, len);
+    s->node[root].shared = 1;
+    return root;
+}
+
 // A node that goes on where the one before it ended: their rows are one causal run.
 static int goes_on(const Session *s, const Segment *g, int i) {
     if (i == 0) return 0;

@@ -21,7 +21,7 @@ typedef struct KvNode {
     int sees_from; // position that its rows' view of the path begins at; its parent's (a root: 0) until the caller sets it
     int thoughts;  // rows on its path whose embedding is given
     int sequence;  // number that its dropout goes by; of a root 0 until the caller sets it, then its root's
-    int shared;    // by prompts that have nothing to do with each other; 0 until the caller sets it
+    int shared;    // by prompts that have nothing to do with each other: segment_add_shared
 } KvNode;
 
 typedef struct Session {
@@ -113,6 +113,8 @@ typedef struct Segment {
 void segment_begin(Session *s, Segment *g, int max_nodes, int max_rows);
 // ids (len): copied. Returns the node. The parent may be of the same segment, but added before.
 int segment_add(Session *s, Segment *g, int parent, const int32_t *ids, int len);
+// The root of what all prompts begin with, which is nobody's own.
+int segment_add_shared(Session *s, Segment *g, const int32_t *ids, int len);
 // thought (given, D) device: the rows with ids < 0 in order, or NULL where there is none.
 void segment_forward(Session *s, Segment *g, const float *thought, int record);
 // From s->dh and s->ratt_dh at the segment's slots, and s->dk, s->dv. dthought (given, D) (=) or NULL. Weight gradients go to

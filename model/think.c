@@ -61,10 +61,8 @@ static void prompts_segment(Session *s, Think *t, const Ints *common, Paths *pat
     int rows = (int)common->len;
     for (int b = first; b < end; b++) rows += rows_of(prompt, extra, b);
     segment_begin(s, &t->prompts, 2 * (end - first) + (paths->B - first) + 1, rows);
-    if (t->root < 0 && any_shared(prompt + first, end - first)) {
-        t->root = segment_add(s, &t->prompts, -1, common->data, (int)common->len);
-        s->node[t->root].shared = 1;
-    }
+    if (t->root < 0 && any_shared(prompt + first, end - first))
+        t->root = segment_add_shared(s, &t->prompts, common->data, (int)common->len);
     for (int b = first; b < end; b++) t->prompt[b] = add_prompt(s, &t->prompts, paths, b, t->root);
     for (int b = first; extra && b < end; b++) // of one token, which comes behind the last thought: nothing is left
         extra_node[b] = extra[b].len ? segment_add(s, &t->prompts, t->prompt[b], extra[b].ids, extra[b].len) : t->prompt[b];

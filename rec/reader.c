@@ -38,8 +38,7 @@ static void common_forward(Reader *r) {
     SessionMark begin = session_mark(s);
     Segment g;
     segment_begin(s, &g, 1, (int)r->common.ids.len);
-    r->node = segment_add(s, &g, -1, r->common.ids.data, (int)r->common.ids.len);
-    s->node[r->node].shared = 1;
+    r->node = segment_add_shared(s, &g, r->common.ids.data, (int)r->common.ids.len);
     segment_forward(s, &g, NULL, 0);
     if (s->llm->config.thoughts > 0) { // makes its keys for LatentRATT
         LatentPass pass;

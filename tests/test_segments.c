@@ -340,8 +340,7 @@ static void beams_run(Session *s, const int32_t *ids, int common, int first, int
     int prompt[USERS], beam[USERS][BEAMS];
     Segment g;
     segment_begin(s, &g, 1, common);
-    const int root = segment_add(s, &g, -1, ids, common);
-    s->node[root].shared = 1;
+    const int root = segment_add_shared(s, &g, ids, common);
     segment_forward(s, &g, NULL, 0);
     segment_begin(s, &g, USERS, USERS * 40);
     for (int u = first; u < end; u++) prompt[u] = segment_add(s, &g, root, ids + common + u, 6 + 9 * u);
